@@ -1,0 +1,117 @@
+"""Signed-digit numbers: the non-adjacent form, and the value set of a family.
+
+Knows integers only; `spec` builds on it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+#: Quantiles are rounded to this many fractional bits, so that the value set never depends on the last bit of a libm.
+_QUANTILE_BITS = 20
+#: Sigma is searched in steps of 1 / _SIGMA_STEPS.
+_SIGMA_STEPS = 2
+
+
+class Digit(NamedTuple):
+    """One signed digit: (-1 if negative else 1) * 2**exponent."""
+
+    negative: bool
+    exponent: int
+
+
+def naf(value: int) -> tuple[Digit, ...]:
+    """Non-adjacent form of an integer, least significant digit first; () for 0.
+
+    The form is unique, has no two neighbouring non-zero digits and the fewest non-zero digits of all signed-binary forms
+    (Reitwiesner, 1960).
+    """
+    found = []
+    exponent = 0
+    while value:
+        if value & 1:
+            digit = 2 - (value & 3)
+            found.append(Digit(digit < 0, exponent))
+            value -= digit
+        value >>= 1
+        exponent += 1
+    return tuple(found)
+
+
+@functools.cache
+def representable(max_digits: int, max_exponent: int) -> tuple[int, ...]:
+    """All integers, ascending, whose NAF has at most `max_digits` digits with exponents 0..`max_exponent`."""
+    bound = 1 << (max_exponent + 1)
+    return tuple(
+        value
+        for value in range(-bound, bound + 1)
+        if len(form := naf(value)) <= max_digits and all(d.exponent <= max_exponent for d in form)
+    )
+
+
+@dataclass(frozen=True)
+class ValueSet:
+    """2^b distinct weights, ascending, 0 among them; `sigma` of the Gaussian whose quantiles they fit, in weight units."""
+
+    values: tuple[int, ...]
+    sigma: float
+
+
+@functools.cache
+def quantile_values(code_bits: int, max_digits: int, max_exponent: int) -> ValueSet:
+    """Choose the 2^b representable integers that best fit the quantiles of a Gaussian.
+
+    Rule: with N = 2^b and z_i = Phi^-1((i + 1/2) / N) rounded to 2^-20, choose sigma (a multiple of 1/2) and an ascending
+    subset v_0 < ... < v_(N-1) of the representable integers that minimise sum_i (v_i - sigma z_i)^2 / sigma^2. 0 and the
+    positive powers of two always belong to the subset: pooling and residuals are layers whose weights are those. The best
+    subset for one sigma is found by dynamic programming over (quantile, integer), all in integers; of equal costs the smaller
+    sigma and the smaller integers win. So trained weights, which are about Gaussian, use all codes about equally often.
+    """
+    candidates = representable(max_digits, max_exponent)
+    count = 1 << code_bits
+    quantiles = [round(NormalDist().inv_cdf((i + 0.5) / count) * (1 << _QUANTILE_BITS)) for i in range(count)]
+    best: tuple[int, int, tuple[int, ...]] | None = None
+    # The outermost quantile falls between half and twice the largest integer: beyond, the fit only gets worse.
+    outermost = (candidates[-1] * _SIGMA_STEPS << _QUANTILE_BITS) // quantiles[-1]
+    for sigma in range(max(1, outermost // 2), 2 * outermost + 1):
+        cost, values = _best_subset(candidates, quantiles, sigma)
+        if best is None or cost * best[1] ** 2 < best[0] * sigma**2:
+            best = (cost, sigma, values)
+    assert best is not None  # the range above is never empty
+    return ValueSet(best[2], best[1] / _SIGMA_STEPS)
+
+
+def _best_subset(candidates: tuple[int, ...], quantiles: list[int], sigma: int) -> tuple[int, tuple[int, ...]]:
+    """Ascending subset, with 0 and the powers of two, nearest to sigma * quantiles; squared distance in scaled integers.
+
+    The state after quantile i is how many candidates were left out so far: quantile i then holds candidate i + left_out.
+    """
+    spare = len(candidates) - len(quantiles)
+    forced = [value >= 0 and value & (value - 1) == 0 for value in candidates]
+    scale = _SIGMA_STEPS << _QUANTILE_BITS
+    impossible = (1 << 200, 0)
+    costs = [(0, 0)] + [impossible] * spare
+    choices: list[list[int]] = []
+    for i, quantile in enumerate([*quantiles, None]):  # the last round leaves out what follows the last quantile
+        reached = []
+        cheapest = impossible
+        for left_out in range(spare + 1):
+            if left_out and forced[i + left_out - 1]:
+                cheapest = impossible  # that candidate may not be left out here
+            cheapest = min(cheapest, (costs[left_out][0], left_out))
+            reached.append(cheapest)
+        choices.append([earlier for _, earlier in reached])
+        if quantile is not None:
+            costs = [
+                (cost + (candidates[i + left_out] * scale - sigma * quantile) ** 2, 0)
+                for left_out, (cost, _) in enumerate(reached)
+            ]
+    picked = []
+    cost, left_out = reached[spare]
+    for i in reversed(range(len(quantiles))):
+        picked.append(candidates[i + left_out])
+        left_out = choices[i][left_out]
+    return cost, tuple(reversed(picked))

@@ -1,0 +1,132 @@
+"""The readable truth: one sample through the unit, in plain integers. Knows specs only.
+
+Slow on purpose. The emulator and the RTL are judged against this file, so it does what DESIGN says and nothing clever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from bitting import timing
+from bitting.digits import Digit
+from bitting.spec import UnitSpec
+
+
+def wrap(value: int, bits: int) -> int:
+    """`value` modulo 2^bits, as a signed integer in [-2^(bits-1), 2^(bits-1))."""
+    half = 1 << (bits - 1)
+    return (value + half) % (1 << bits) - half
+
+
+def fold(spec: UnitSpec, accumulator: int, shift: int) -> int:
+    """The triangular wave of the accumulator, and its top bits.
+
+    After a left shift modulo 2^W, if the two top bits differ the low W-1 bits are inverted; they are a signed number in
+    [-2^(W-2), 2^(W-2)), and its top `act_bits` bits (floor) are the activation.
+
+    Args:
+        accumulator: signed W-bit integer.
+        shift: 0..max_shift.
+    """
+    width = spec.acc_bits
+    shifted = wrap(accumulator << shift, width)
+    quarter = 1 << (width - 2)
+    low = wrap(shifted, width - 1)
+    if not -quarter <= shifted < quarter:
+        low = ~low
+    return low >> (width - 1 - spec.act_bits)
+
+
+class Step(NamedTuple):
+    """One MAC cycle of one code: digit is None for a code of value 0."""
+
+    k: int
+    code: int
+    digit: Digit | None
+    activation: int
+    before: int
+    after: int
+
+
+class GatherLayer(Protocol):
+    """What golden needs of a layer; see `bitting.program.Layer` for the meaning of each."""
+
+    @property
+    def codes(self) -> Sequence[Sequence[int]]: ...
+    @property
+    def bias(self) -> Sequence[int]: ...
+    @property
+    def offsets(self) -> Sequence[int]: ...
+    @property
+    def in_base(self) -> Sequence[int]: ...
+    @property
+    def out_base(self) -> Sequence[int]: ...
+    @property
+    def positions(self) -> tuple[int, int]: ...
+    @property
+    def strides(self) -> tuple[int, int]: ...
+    @property
+    def shift(self) -> int: ...
+    @property
+    def linear(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One device's arithmetic: a spec and a bitting table (code -> value index)."""
+
+    spec: UnitSpec
+    table: Sequence[int]
+
+    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int) -> Iterator[Step]:
+        """Every MAC cycle of one position: acc <- acc + s (x << e) mod 2^W, starting at the bias."""
+        accumulator = wrap(bias, self.spec.acc_bits)
+        for k, (code, x) in enumerate(zip(codes, activations, strict=True)):
+            for digit in self.spec.value_digits[self.table[code]] or (None,):
+                before = accumulator
+                if digit is not None:
+                    term = x << digit.exponent
+                    accumulator = wrap(before - term if digit.negative else before + term, self.spec.acc_bits)
+                yield Step(k, code, digit, x, before, accumulator)
+
+    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int) -> int:
+        """The accumulator after one position; signed, W bits."""
+        accumulator = wrap(bias, self.spec.acc_bits)
+        for step in self.steps(codes, activations, bias):
+            accumulator = step.after
+        return accumulator
+
+    def tile_cycles(self, layer: GatherLayer, channel: int) -> int:
+        """Clock cycles of one tile."""
+        positions = layer.positions[0] * layer.positions[1]
+        return timing.tile_cycles(self.spec.value_cycles, self.table, map(int, layer.codes[channel]), positions)
+
+    def run_layer(self, layer: GatherLayer, scratch: list[int]) -> list[int]:
+        """Run one layer for one sample.
+
+        Args:
+            scratch: activations, changed in place unless the layer is linear.
+
+        Returns:
+            The accumulators of all tiles, in order (one per tile and position).
+        """
+        accumulators = []
+        for channel, codes in enumerate(layer.codes):
+            plain = [int(code) for code in codes]
+            for index, base in enumerate(position_bases(layer, channel)):
+                gathered = [scratch[base + int(offset)] for offset in layer.offsets]
+                accumulator = self.accumulate(plain, gathered, int(layer.bias[channel]))
+                accumulators.append(accumulator)
+                if not layer.linear:
+                    scratch[int(layer.out_base[channel]) + index] = fold(self.spec, accumulator, layer.shift)
+        return accumulators
+
+
+def position_bases(layer: GatherLayer, channel: int) -> Iterator[int]:
+    """Scratch address that the gather offsets are added to, for each position of a tile, in order."""
+    (rows, columns), (row_stride, column_stride) = layer.positions, layer.strides
+    for row in range(rows):
+        for column in range(columns):
+            yield int(layer.in_base[channel]) + row * row_stride + column * column_stride

@@ -1,0 +1,175 @@
+"""Layer programs: gather lists with codes, and the checks that a spec can hold them. Knows specs and numpy.
+
+A program is what an artefact carries and what the engine runs. Its `codes` mean nothing without a bitting table; with the
+identity table they are value indices (an unlocked model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bitting.errors import ProgramError
+from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One gather layer of M tiles (output channels) with K codes each.
+
+    Attributes:
+        codes: (M, K) uint8.
+        bias: (M,) int32, start of the accumulator.
+        offsets: (K,) int32, added to a position's base address.
+        in_base, out_base: (M,) int32, scratch addresses of a tile's first position: read and written.
+        positions: (rows, columns); a tile's codes run once per position.
+        strides: (row, column) steps of the base address between positions.
+        shift: left shift before the fold.
+        linear: emit raw accumulators instead of writing activations; needs positions (1, 1).
+    """
+
+    codes: np.ndarray
+    bias: np.ndarray
+    offsets: np.ndarray
+    in_base: np.ndarray
+    out_base: np.ndarray
+    positions: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (0, 0)
+    shift: int = 0
+    linear: bool = False
+
+    @property
+    def tiles(self) -> int:
+        return int(self.codes.shape[0])
+
+    @property
+    def tile_codes(self) -> int:
+        return int(self.codes.shape[1])
+
+    @property
+    def position_count(self) -> int:
+        return self.positions[0] * self.positions[1]
+
+    def position_offsets(self) -> np.ndarray:
+        """(positions,) base address of each position, relative to `in_base`."""
+        rows = np.arange(self.positions[0]) * self.strides[0]
+        columns = np.arange(self.positions[1]) * self.strides[1]
+        return (rows[:, None] + columns[None, :]).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Layers in order, the scratch addresses of the input, and the number of logits (tiles of linear layers)."""
+
+    spec: UnitSpec
+    layers: tuple[Layer, ...]
+    input_base: int
+    input_words: int
+
+    @property
+    def outputs(self) -> int:
+        return sum(layer.tiles for layer in self.layers if layer.linear)
+
+    @property
+    def parameters(self) -> int:
+        """Number of codes."""
+        return sum(layer.codes.size for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one sample."""
+        return sum(layer.codes.size * layer.position_count for layer in self.layers)
+
+    def map_codes(self, permutation: Sequence[int]) -> Program:
+        """The same program with every code c replaced by permutation[c]."""
+        lookup = np.asarray(permutation, dtype=np.uint8)
+        return replace(self, layers=tuple(replace(layer, codes=lookup[layer.codes]) for layer in self.layers))
+
+    def validate(self) -> None:
+        """Check every field against the spec.
+
+        Raises:
+            ProgramError: naming the layer, what was found and what is allowed.
+        """
+        spec = self.spec
+        _within(self.input_words, 1, spec.scratch_words, "the input", "words")
+        _within(self.input_base, 0, spec.scratch_words - self.input_words, "the input", "base address")
+        if not self.outputs:
+            raise ProgramError("the program has no linear layer, so it would give no result; make the last layer linear")
+        for index, layer in enumerate(self.layers):
+            _validate_layer(spec, index, layer)
+
+
+def dense(
+    spec: UnitSpec, codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, linear: bool = False
+) -> Layer:
+    """A dense layer: one position and consecutive offsets. `codes` (M, K), `bias` (M,)."""
+    tiles, count = codes.shape
+    return Layer(
+        codes=codes.astype(np.uint8),
+        bias=bias.astype(np.int32),
+        offsets=np.arange(count, dtype=np.int32),
+        in_base=np.full(tiles, in_base, np.int32),
+        out_base=out_base + np.arange(tiles, dtype=np.int32) * (not linear),
+        shift=shift,
+        linear=linear,
+    )
+
+
+def multilayer_perceptron(
+    spec: UnitSpec, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], shifts: Sequence[int]
+) -> Program:
+    """Dense layers one after another, each but the last folded; activations lie one after another in the scratch memory."""
+    layers = []
+    in_base, out_base = 0, int(weights[0].shape[1])
+    for index, (codes, bias, shift) in enumerate(zip(weights, biases, shifts, strict=True)):
+        last = index == len(weights) - 1
+        layers.append(dense(spec, codes, bias, in_base, 0 if last else out_base, shift, linear=last))
+        in_base, out_base = out_base, out_base + codes.shape[0]
+    program = Program(spec, tuple(layers), input_base=0, input_words=int(weights[0].shape[1]))
+    program.validate()
+    return program
+
+
+def _within(value: int, low: int, high: int, where: str, what: str) -> None:
+    if not low <= value <= high:
+        raise ProgramError(f"{where} has {what} {value}; this spec allows {low}..{high}")
+
+
+def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
+    where = f"layer {index}"
+    if layer.codes.ndim != 2:
+        raise ProgramError(f"{where} has codes of shape {layer.codes.shape}; allowed (tiles, codes)")
+    tiles, count = layer.codes.shape
+    _within(tiles, 1, spec.scratch_words, where, "tiles")
+    _within(count, 1, spec.tile_codes, where, "codes a tile")
+    shapes: tuple[tuple[str, Callable[[Layer], np.ndarray], int], ...] = (
+        ("bias", lambda item: item.bias, tiles),
+        ("offsets", lambda item: item.offsets, count),
+        ("in_base", lambda item: item.in_base, tiles),
+        ("out_base", lambda item: item.out_base, tiles),
+    )
+    for name, get, size in shapes:
+        if get(layer).shape != (size,):
+            raise ProgramError(f"{where} has {name} of shape {get(layer).shape}; allowed ({size},)")
+    _within(int(layer.codes.max()), 0, spec.codes - 1, where, "a code")
+    _within(layer.shift, 0, spec.max_shift, where, "shift")
+    half = 1 << (spec.acc_bits - 1)
+    _within(int(layer.bias.min()), -half, half - 1, where, "a bias")
+    _within(int(layer.bias.max()), -half, half - 1, where, "a bias")
+    field = (1 << ADDRESS_FIELD_BITS) - 1
+    for positions, stride in zip(layer.positions, layer.strides, strict=True):
+        _within(positions, 1, field, where, "positions")
+        _within(stride, 0, field, where, "a stride")
+    if layer.linear and layer.positions != (1, 1):
+        raise ProgramError(f"{where} is linear with positions {layer.positions}; allowed (1, 1)")
+    _within(int(layer.offsets.min()), 0, field, where, "an offset")
+    _within(int(layer.in_base.min()), 0, field, where, "an input address")
+    span = sum((count - 1) * stride for count, stride in zip(layer.positions, layer.strides, strict=True))
+    furthest = int(layer.in_base.max()) + span + int(layer.offsets.max())
+    _within(furthest, 0, spec.scratch_words - 1, where, "a furthest input address")
+    _within(int(layer.out_base.min()), 0, field, where, "an output address")
+    last_out = int(layer.out_base.max()) + (layer.position_count - 1)
+    _within(last_out, 0, spec.scratch_words - 1, where, "a last output address")

@@ -1,0 +1,78 @@
+"""Numbers both sides of the stream must agree on: packet types, flags, error codes. Imports nothing, so the RTL may use it.
+
+Every packet is a header word, `length` payload words and a CRC-32 word (ISO-HDLC, over header and payload as little-endian
+bytes). Words are 32 bits. The header holds the type in bits 7..0, zero in bits 15..8 and the length in bits 31..16.
+
+Command packets
+    LAYER        w0: codes K [15:0], flags [23:16], shift [31:24]    w1: positions x [15:0], y [31:16]
+                 w2: strides x [15:0], y [31:16]                     then K gather offsets, two a word, low half first
+    TILE         w0: in_base [15:0], out_base [31:16]                w1: bias, sign-extended
+                 then K codes, four a word, low byte first
+    ACTIVATIONS  w0: address [15:0], count [31:16]
+                 then `count` vectors of L activations, four a word, lane 0 in the low byte
+    STATUS       no payload
+
+Result packets
+    TILE_DONE    w0: index of the tile since reset                   w1: its cycles
+                 then, for a linear layer, L accumulators, sign-extended, lane 0 first
+    STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
+    FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+WORD_BITS = 32
+CODES_PER_WORD = 4
+ACTIVATIONS_PER_WORD = 4
+OFFSETS_PER_WORD = 2
+MAX_PAYLOAD_WORDS = (1 << 16) - 1
+
+LAYER_FIXED_WORDS = 3
+TILE_FIXED_WORDS = 2
+ACTIVATIONS_FIXED_WORDS = 1
+TILE_DONE_FIXED_WORDS = 2
+STATUS_WORDS = 4
+FAULT_WORDS = 1
+
+#: A packet is its payload plus a header word and a CRC word.
+FRAME_WORDS = 2
+
+
+class Packet(IntEnum):
+    """Type byte of a command packet."""
+
+    LAYER = 0x01
+    TILE = 0x02
+    ACTIVATIONS = 0x03
+    STATUS = 0x04
+
+
+class Result(IntEnum):
+    """Type byte of a result packet."""
+
+    TILE_DONE = 0x82
+    STATUS_REPLY = 0x84
+    FAULT = 0xFF
+
+
+class LayerFlag(IntFlag):
+    """Flags of a LAYER packet."""
+
+    #: Emit raw accumulators instead of folding into the scratch memory; such a layer has one position.
+    LINEAR = 0x01
+    #: Emit TILE_DONE for every tile, with its cycles.
+    REPORT = 0x02
+
+
+class ErrorCode(IntEnum):
+    """Sticky error of the engine; cleared by reset only."""
+
+    NONE = 0
+    BAD_TYPE = 1
+    BAD_LENGTH = 2
+    BAD_FIELD = 3
+    BAD_ADDRESS = 4
+    BAD_CRC = 5
+    BAD_ORDER = 6

@@ -1,0 +1,1 @@
+"""Simulation of the exported Verilog: tools, builds, the native harness, cocotb."""

@@ -1,0 +1,99 @@
+"""Verilog and a C++ harness to a shared library, cached by the hash of everything that goes into it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bitting import files
+from bitting.errors import ToolError
+from bitting.sim import toolchain
+
+HARNESS = Path(__file__).parent / "harness"
+_LIBRARY = "libtop.so"
+_VERILATOR_FLAGS = (
+    "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+    "-Wno-lint", "-Wno-fatal", "--prefix", "Vtop", "-LDFLAGS", "-shared", "-o", _LIBRARY, "--Mdir", "obj",
+)  # fmt: skip
+_COMPILER_FLAGS = "-fPIC -O3 -march=native"
+
+#: Waveform formats: Verilator flag, header, class, linker flags.
+_TRACE = {
+    "vcd": ("--trace-vcd", "verilated_vcd_c.h", "VerilatedVcdC", ""),
+    "fst": ("--trace-fst", "verilated_fst_c.h", "VerilatedFstC", "-lz"),
+}
+
+
+def processor() -> str:
+    """What `-march=native` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def shared_library(verilog: str, top: str, harness: str, waves: str | None = None) -> Path:
+    """Build (or find) the shared library of a Verilog text and a harness.
+
+    Args:
+        verilog: the whole design.
+        top: its top module.
+        harness: C++ text that includes "Vtop.h".
+        waves: None, "vcd" or "fst".
+
+    Raises:
+        ToolError: if a tool is missing or fails. Nothing is left behind then.
+    """
+    verilator, make = toolchain.require("verilator"), toolchain.require("make")
+    for tool in ("g++", "perl"):
+        toolchain.require(tool)
+    flags, compiler = list(_VERILATOR_FLAGS), _COMPILER_FLAGS
+    if waves:
+        if waves not in _TRACE:
+            raise ToolError(f"unknown waveform format {waves!r}; allowed: {', '.join(_TRACE)}")
+        flag, header, trace_class, linker = _TRACE[waves]
+        flags.append(flag)
+        if linker:
+            flags += ["-LDFLAGS", linker]
+        compiler += f' -DBITTING_TRACE=1 -DBITTING_TRACE_HEADER=\\"{header}\\" -DBITTING_TRACE_CLASS={trace_class}'
+    else:
+        compiler += " -DBITTING_TRACE=0"
+    flags += ["-CFLAGS", compiler, "--top-module", top]
+
+    parts: Sequence[str] = (verilog, harness, *flags, *toolchain.MAKE_VARIABLES, toolchain.verilator_version(), processor())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    folder = files.cache_folder() / "native" / key
+    library = folder / _LIBRARY
+    if library.exists():
+        return library
+
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    work = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    try:
+        (work / "top.v").write_text(verilog)
+        (work / "harness.cpp").write_text(harness)
+        toolchain.run([str(verilator), *flags, "top.v", "harness.cpp"], work, "verilator")
+        toolchain.run(
+            [str(make), "-s", f"-j{os.cpu_count()}", "-C", "obj", "-f", "Vtop.mk", "OPT_FAST=-O3", *toolchain.MAKE_VARIABLES],
+            work,
+            "compiling the simulation",
+        )
+        finished = work / "finished"
+        finished.mkdir()
+        shutil.move(work / "obj" / _LIBRARY, finished / _LIBRARY)
+        try:
+            finished.rename(folder)
+        except OSError:  # another process was faster with the same build
+            if not library.exists():
+                raise
+    except OSError as error:
+        raise ToolError(f"can not build the simulation in {folder.parent}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return library

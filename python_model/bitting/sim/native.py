@@ -1,0 +1,102 @@
+"""The native harness: the Verilated engine in this process, through ctypes. Calls release the GIL, so threads run in parallel."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from bitting.errors import SimulationError
+from bitting.packets import WORDS
+from bitting.sim import build
+
+#: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
+#: tile: at most 4096 codes of 4 cycles a position.
+QUIET_LIMIT = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run gave: result words, clocks, the `error` port, and how many command words were taken."""
+
+    words: np.ndarray
+    cycles: int
+    error: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Random back-pressure: probability (of 256) that a clock offers no command word, or accepts no result word."""
+
+    seed: int = 0
+    command: int = 0
+    result: int = 0
+
+
+class NativeEngine:
+    """One simulated engine. Not shared between threads: each takes its own from the same library."""
+
+    def __init__(self, library: Path):
+        self._library = ctypes.CDLL(str(library))
+        self._library.engine_new.restype = ctypes.c_void_p
+        self._library.engine_run.restype = ctypes.c_uint64
+        self._handle = ctypes.c_void_p(self._library.engine_new())
+        self.reset()
+
+    def __enter__(self) -> NativeEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._handle:
+            self._library.engine_trace_close(self._handle)
+            self._library.engine_free(self._handle)
+            self._handle = ctypes.c_void_p()
+
+    def reset(self) -> None:
+        self._library.engine_reset(self._handle)
+
+    def trace(self, path: Path) -> None:
+        """Write a waveform from here on.
+
+        Raises:
+            SimulationError: if the library was built without.
+        """
+        if not self._library.engine_trace(self._handle, str(path).encode()):
+            raise SimulationError("this build of the simulation writes no waveforms")
+
+    def run(
+        self, commands: np.ndarray, expected: int, stalls: Stalls = Stalls(), quiet_limit: int = QUIET_LIMIT
+    ) -> Run:
+        """Feed command words until they are all taken and `expected` result words came, or nothing moves any more."""
+        commands = np.ascontiguousarray(commands, WORDS)
+        # A few words more than expected fit, so that a babbling engine is seen.
+        capacity = expected + 64
+        results = np.empty(capacity, WORDS)
+        taken, received, error = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_uint32()
+        u64, u32 = ctypes.c_uint64, ctypes.c_uint32
+        cycles = self._library.engine_run(
+            self._handle, ctypes.c_void_p(commands.ctypes.data), u64(len(commands)),
+            ctypes.c_void_p(results.ctypes.data), u64(capacity), u64(expected), u64(quiet_limit),
+            u64(stalls.seed), u32(stalls.command), u32(stalls.result),
+            ctypes.byref(taken), ctypes.byref(received), ctypes.byref(error),
+        )  # fmt: skip
+        return Run(results[: received.value].copy(), cycles, error.value, taken.value)
+
+
+def stream_library(verilog: str, top: str, waves: str | None = None) -> Path:
+    """The engine's shared library, built or from the cache."""
+    return build.shared_library(verilog, top, (build.HARNESS / "stream.cpp").read_text(), waves)
+
+
+def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([part.astype(WORDS, copy=False) for part in parts])

@@ -1,0 +1,37 @@
+"""The activation function: the triangular wave of the accumulator."""
+
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from bitting.spec import UnitSpec
+
+
+class Fold(wiring.Component):
+    """`act = top bx bits of (low W-1 bits, inverted if the two top bits differ)` of `acc << shift`, floor.
+
+    Inversion and truncation commute, so only the top bx + 1 bits of the shifted accumulator are ever formed.
+    Combinational: latency 0. Range: any accumulator, shift 0..max_shift.
+    """
+
+    def __init__(self, spec: UnitSpec):
+        self.spec = spec
+        super().__init__(
+            {
+                "acc": In(unsigned(spec.acc_bits)),
+                "shift": In(Shape.cast(range(spec.max_shift + 1))),
+                "act": Out(signed(spec.act_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        kept = self.spec.act_bits + 1
+        top = Signal(kept)
+        with m.Switch(self.shift):
+            for shift in range(self.spec.max_shift + 1):
+                low = self.spec.acc_bits - shift - kept
+                with m.Case(shift):
+                    m.d.comb += top.eq(self.acc[low : low + kept])
+        m.d.comb += self.act.eq(Mux(top[-1] ^ top[-2], ~top[:-1], top[:-1]))
+        return m

@@ -1,0 +1,55 @@
+"""Shapes shared by the components: digits, layer descriptors, pipeline flags."""
+
+from amaranth import unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import data
+from bitting.protocol import WORD_BITS
+from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+
+
+def digit_layout(spec: UnitSpec) -> data.StructLayout:
+    """One signed digit: (negative ? -1 : 1) * 2**exponent."""
+    return data.StructLayout({"exponent": Shape.cast(range(spec.max_exponent + 1)), "negative": 1})
+
+
+def digits_layout(spec: UnitSpec) -> data.StructLayout:
+    """All digits of one weight: `last` is the index of the final MAC cycle, `zero` marks the weight 0 (no digit)."""
+    return data.StructLayout(
+        {
+            "digits": data.ArrayLayout(digit_layout(spec), spec.max_digits),
+            "last": Shape.cast(range(spec.max_digits)),
+            "zero": 1,
+        }
+    )
+
+
+def layer_layout(spec: UnitSpec) -> data.StructLayout:
+    """The descriptor of the current layer, as the LAYER packet gives it."""
+    return data.StructLayout(
+        {
+            "last_code": Shape.cast(range(spec.tile_codes)),
+            "last_x": unsigned(ADDRESS_FIELD_BITS),
+            "last_y": unsigned(ADDRESS_FIELD_BITS),
+            "stride_x": unsigned(ADDRESS_FIELD_BITS),
+            "stride_y": unsigned(ADDRESS_FIELD_BITS),
+            "shift": Shape.cast(range(spec.max_shift + 1)),
+            "linear": 1,
+            "report": 1,
+        }
+    )
+
+
+def tile_layout(spec: UnitSpec) -> data.StructLayout:
+    """The fixed part of a TILE packet."""
+    return data.StructLayout(
+        {
+            "in_base": unsigned(ADDRESS_FIELD_BITS),
+            "out_base": unsigned(ADDRESS_FIELD_BITS),
+            "bias": unsigned(spec.acc_bits),
+        }
+    )
+
+
+def result_word_layout() -> data.StructLayout:
+    """A word of the result stream; `last` ends a packet (AXI4-Stream TLAST)."""
+    return data.StructLayout({"data": unsigned(WORD_BITS), "last": 1})

@@ -1,0 +1,121 @@
+"""The result stream: what leaves the engine, packed with a CRC."""
+
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import In, Out
+from bitting.protocol import (
+    FAULT_WORDS,
+    STATUS_WORDS,
+    TILE_DONE_FIXED_WORDS,
+    WORD_BITS,
+    ErrorCode,
+    Result,
+)
+from bitting.spec import UnitSpec
+
+from bitting_rtl.layouts import result_word_layout
+from bitting_rtl.sequencer import CYCLE_BITS
+
+#: Width of the counters a STATUS packet reports.
+TILE_COUNT_BITS = 32
+TOTAL_CYCLE_BITS = 48
+
+
+class Results(wiring.Component):
+    """Send one packet of `bitting.protocol` at a time, one word a clock unless the receiver holds back.
+
+    `send_tile`, `send_status` and `send_fault` (one clock) are taken only while `busy` is low; a packet once begun is finished.
+    The sources (`accs`, `cycles`, counters) must not change while `busy`.
+    """
+
+    def __init__(self, spec: UnitSpec):
+        self.spec = spec
+        super().__init__(
+            {
+                "result": Out(stream.Signature(result_word_layout())),
+                "send_tile": In(1),
+                "send_status": In(1),
+                "send_fault": In(1),
+                "busy": Out(1),
+                "linear": In(1),
+                "accs": In(data.ArrayLayout(signed(spec.acc_bits), spec.lanes)),
+                "tile_index": In(unsigned(TILE_COUNT_BITS)),
+                "cycles": In(unsigned(CYCLE_BITS)),
+                "total_cycles": In(unsigned(TOTAL_CYCLE_BITS)),
+                "error": In(ErrorCode),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        spec = self.spec
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS).create()
+
+        kind = Signal(Result)
+        length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
+        index = Signal.like(length)
+        word = Signal(WORD_BITS)
+        sent = Signal()
+        m.d.comb += [
+            sent.eq(self.result.valid & self.result.ready),
+            crc.data.eq(word),
+            self.result.payload.data.eq(word),
+        ]
+        with m.FSM(name="sender") as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+            with m.State("IDLE"):
+                m.d.sync += index.eq(0)
+                with m.If(self.send_tile):
+                    m.d.sync += [
+                        kind.eq(Result.TILE_DONE),
+                        length.eq(TILE_DONE_FIXED_WORDS + Mux(self.linear, spec.lanes, 0)),
+                    ]
+                    m.next = "HEADER"
+                with m.Elif(self.send_status):
+                    m.d.sync += [kind.eq(Result.STATUS_REPLY), length.eq(STATUS_WORDS)]
+                    m.next = "HEADER"
+                with m.Elif(self.send_fault):
+                    m.d.sync += [kind.eq(Result.FAULT), length.eq(FAULT_WORDS)]
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += [
+                    self.result.valid.eq(1),
+                    word.eq(kind | (length << 16)),
+                    crc.start.eq(sent),
+                    crc.valid.eq(sent),
+                ]
+                with m.If(sent):
+                    m.next = "PAYLOAD"
+            with m.State("PAYLOAD"):
+                m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent)]
+                with m.Switch(kind):
+                    with m.Case(Result.TILE_DONE), m.Switch(index):
+                        with m.Case(0):
+                            m.d.comb += word.eq(self.tile_index)
+                        with m.Case(1):
+                            m.d.comb += word.eq(self.cycles)
+                        for lane in range(spec.lanes):
+                            with m.Case(TILE_DONE_FIXED_WORDS + lane):
+                                m.d.comb += word.eq(self.accs[lane])
+                    with m.Case(Result.STATUS_REPLY), m.Switch(index):
+                        with m.Case(0):
+                            m.d.comb += word.eq(int(spec.id, 16) & 0xFFFFFFFF)
+                        with m.Case(1):
+                            m.d.comb += word.eq(self.tile_index)
+                        with m.Case(2):
+                            m.d.comb += word.eq(self.total_cycles[:WORD_BITS])
+                        with m.Case(3):
+                            m.d.comb += word.eq(self.total_cycles[WORD_BITS:])
+                    with m.Case(Result.FAULT):
+                        m.d.comb += word.eq(self.error | (self.tile_index << 8))
+                with m.If(sent):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == length - 1):
+                        m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
+                m.d.comb += self.result.payload.data.eq(crc.crc)
+                with m.If(sent):
+                    m.next = "IDLE"
+        return m
