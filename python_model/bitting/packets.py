@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,6 +100,59 @@ def result_words(program: Program, report: bool = True) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class ExpectedResults:
+    """The result words of a whole program, for an engine fresh from reset.
+
+    Attributes:
+        template: all words, with zeros for logits and for the CRCs of packets that carry some.
+        logit_positions: (outputs, L) where each accumulator goes.
+        cycle_positions: (tiles,) where each cycle count is.
+        packet_bounds: (outputs, 2) first word and CRC word of the packets that carry logits.
+    """
+
+    template: np.ndarray
+    logit_positions: np.ndarray
+    cycle_positions: np.ndarray
+    packet_bounds: np.ndarray
+
+    @classmethod
+    def of(cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True) -> ExpectedResults:
+        """`cycles`: of every tile of every layer."""
+        parts, positions, counts, bounds = [], [], [], []
+        start = index = 0
+        for layer, tile_cycles in zip(program.layers, cycles, strict=True):
+            for count in tile_cycles:
+                if layer.linear or report:
+                    lanes = program.spec.lanes if layer.linear else 0
+                    fixed = np.array([index & 0xFFFFFFFF, count], WORDS)
+                    packet = frame(Result.TILE_DONE, np.concatenate([fixed, np.zeros(lanes, WORDS)]))
+                    if lanes:
+                        first = start + 1 + TILE_DONE_FIXED_WORDS
+                        positions.append(np.arange(first, first + lanes))
+                        bounds.append((start, start + len(packet) - 1))
+                    parts.append(packet)
+                    counts.append(start + TILE_DONE_FIXED_WORDS)
+                    start += len(packet)
+                index += 1
+        return cls(np.concatenate(parts), np.array(positions), np.array(counts), np.array(bounds))
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    def words(self, logits: np.ndarray) -> np.ndarray:
+        """All words for (L, outputs) int32 logits."""
+        found = self.template.copy()
+        found[self.logit_positions] = logits.T.astype(np.int32).view(WORDS)
+        for first, last in self.packet_bounds:
+            found[last] = crc32(found[first:last])
+        return found
+
+    def logits(self, words: np.ndarray) -> np.ndarray:
+        """(L, outputs) int32 logits of received words of the right number."""
+        return words[self.logit_positions].view(np.int32).T
+
+
+@dataclass(frozen=True, eq=False)
 class TileResult:
     """One TILE_DONE: index since reset, cycles, and for linear layers (L,) accumulators."""
 
@@ -147,8 +200,3 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
             TileResult(int(payload[0]), int(payload[1]), body.astype(np.uint32).view(np.int32) if len(body) else None)
         )
     return found
-
-
-def as_linear(layer: Layer) -> Layer:
-    """The same tiles, but emitting their accumulators (needs one position)."""
-    return replace(layer, linear=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bitting import timing
 from bitting.errors import ProgramError
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 
@@ -81,6 +82,13 @@ class Program:
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
         return sum(layer.codes.size * layer.position_count for layer in self.layers)
+
+    def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
+        """Clock cycles of every tile of every layer, on a device with this bitting table."""
+        of_code = np.asarray(self.spec.value_cycles)[np.asarray(table)]
+        return [
+            (of_code[layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist() for layer in self.layers
+        ]
 
     def map_codes(self, permutation: Sequence[int]) -> Program:
         """The same program with every code c replaced by permutation[c]."""

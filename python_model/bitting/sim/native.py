@@ -13,6 +13,7 @@ import numpy as np
 from bitting.errors import SimulationError
 from bitting.packets import WORDS
 from bitting.sim import build
+from bitting.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
 #: tile: at most 4096 codes of 4 cycles a position.
@@ -93,10 +94,17 @@ class NativeEngine:
         return Run(results[: received.value].copy(), cycles, error.value, taken.value)
 
 
-def stream_library(verilog: str, top: str, waves: str | None = None) -> Path:
-    """The engine's shared library, built or from the cache."""
+def engine_library(spec: UnitSpec, table: Sequence[int], waves: str | None = None) -> Path:
+    """The shared library of a device's engine, built or from the cache.
+
+    Raises:
+        ToolError: if a tool is missing or fails.
+    """
+    from bitting_rtl.export import TOP, engine_verilog  # slow to import
+
+    return library_of(engine_verilog(spec, table), TOP, waves)
+
+
+def library_of(verilog: str, top: str, waves: str | None = None) -> Path:
+    """The shared library of any Verilog with the engine's ports."""
     return build.shared_library(verilog, top, (build.HARNESS / "stream.cpp").read_text(), waves)
-
-
-def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([part.astype(WORDS, copy=False) for part in parts])
