@@ -103,13 +103,29 @@ def _digits() -> Dataset:
     )
 
 
+def local_folder(name: str) -> Path | None:
+    """Where all files of a data set already are: under `BITTING_DATA` or in the cache; None if they are not."""
+    folders = [files.cache_folder() / "data" / name]
+    if given := os.environ.get("BITTING_DATA"):
+        folders.insert(0, Path(given) / name)
+    for folder in folders:
+        if all(_present(folder, stem) for stem in _FILES):
+            return folder
+    return None
+
+
+def _present(folder: Path, stem: str) -> Path | None:
+    return next((path for path in (folder / f"{stem}.gz", folder / stem) if path.exists()), None)
+
+
 def _locate(name: str, index: int) -> Path:
     """A file of a data set: given by the user, cached, or downloaded."""
     stem = _FILES[index]
-    if folder := os.environ.get("BITTING_DATA"):
-        for candidate in (Path(folder) / name / f"{stem}.gz", Path(folder) / name / stem):
-            if candidate.exists():
-                return candidate
+    if given := os.environ.get("BITTING_DATA"):
+        if path := _present(Path(given) / name, stem):
+            return path
+        if (Path(given) / name).is_dir():
+            raise DatasetError(f"{Path(given) / name} lacks {stem}.gz; complete it, or unset BITTING_DATA to download {name}")
     cached = files.cache_folder() / "data" / name / f"{stem}.gz"
     if not cached.exists():
         _download(name, index, cached)

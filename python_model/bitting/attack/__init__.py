@@ -1,0 +1,1 @@
+"""Attacks on our own locks. Know emulators and artefacts, no RTL."""

@@ -1,0 +1,84 @@
+"""The break of the bitting table: stolen codes, a few labelled samples, and gradient descent on the table itself.
+
+Level of claim: key. The attacker holds the artefact (so all codes, shifts and biases), the public spec with its value set, and N
+labelled samples; not the device. Because one table of 2^b values serves the whole network, it is learned like any other
+parameter. This is why the table alone is no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from bitting.emulate import fold_with_slope
+from bitting.program import Program
+
+Progress = Callable[[int, int], None]
+
+
+class _Fold(torch.autograd.Function):
+    """The fold with its exact slope."""
+
+    @staticmethod
+    def forward(ctx, acc, spec, shift):  # type: ignore[no-untyped-def, override]
+        activations, slope = fold_with_slope(spec, acc.floor(), shift)
+        ctx.save_for_backward(slope)
+        return activations
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
+        return grad * ctx.saved_tensors[0], None, None
+
+
+def logits(program: Program, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A dense program's accumulators with any real value for each code; not reduced."""
+    for layer in program.layers:
+        weights = values[torch.from_numpy(layer.codes).long()]
+        x = x @ weights.t() + torch.from_numpy(layer.bias).float()
+        if not layer.linear:
+            x = _Fold.apply(x, program.spec, layer.shift)
+    return x
+
+
+def recover(
+    locked: Program,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    *,
+    steps: int = 400,
+    starts: int = 6,
+    rates: tuple[float, ...] = (0.5, 2.0),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> torch.Tensor:
+    """Learn the value of each code from labelled samples; the best of several starts by training loss.
+
+    Args:
+        rates: learning rates in weight units, taken in turn by the starts.
+
+    Returns:
+        (2^b,) real values, code -> weight.
+    """
+    spec = locked.spec
+    x, y = torch.from_numpy(activations).float(), torch.from_numpy(labels)
+    gain = 5.0 / (1 << (spec.acc_bits - 2))
+    generator = torch.Generator().manual_seed(seed)
+    best: tuple[float, torch.Tensor] | None = None
+    for start in range(starts):
+        values = (torch.randn(spec.codes, generator=generator) * spec.value_set.sigma * 0.1).requires_grad_()
+        optimiser = torch.optim.Adam([values], lr=rates[start % len(rates)])
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
+            loss = torch.nn.functional.cross_entropy(logits(locked, values, x) * gain, y)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        if best is None or loss.item() < best[0]:
+            best = (loss.item(), values.detach().clone())
+        if progress:
+            progress(start + 1, starts)
+    assert best is not None
+    return best[1]

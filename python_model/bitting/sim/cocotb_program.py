@@ -1,0 +1,26 @@
+"""In-simulator side of `bitting simulate --simulator cocotb`: command words from a file, result words to a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.utils import get_sim_time
+
+from bitting.sim.cocotb_stream import PERIOD_NS, CommandDriver, ResultMonitor, start
+
+
+@cocotb.test()
+async def run_commands(dut: Any) -> None:
+    """Feed BITTING_COMMANDS, wait for BITTING_EXPECTED words, write them and the clocks taken to BITTING_RESULTS."""
+    commands = np.load(Path(os.environ["BITTING_COMMANDS"]))
+    await start(dut)
+    began = get_sim_time("ns")
+    monitor = ResultMonitor(dut)
+    await CommandDriver(dut).send(commands.tolist())
+    await monitor.wait_for(int(os.environ["BITTING_EXPECTED"]))
+    cycles = round((get_sim_time("ns") - began) / PERIOD_NS)
+    np.savez(Path(os.environ["BITTING_RESULTS"]), words=np.array(monitor.words, np.uint32), cycles=cycles)

@@ -1,0 +1,111 @@
+"""Samples through the simulated engine of a device, on either simulator: logits, clocks, and a waveform if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bitting import files, packets
+from bitting.errors import BittingError, SimulationError
+from bitting.program import Program
+from bitting.protocol import ErrorCode
+from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
+
+SIMULATORS = ("native", "cocotb")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """(samples, outputs) int32 logits, clocks in all, and the cycles of each tile of the last batch."""
+
+    logits: np.ndarray
+    cycles: int
+    tile_cycles: list[int]
+
+
+def simulate(
+    program: Program,
+    table: Sequence[int],
+    activations: np.ndarray,
+    *,
+    simulator: str = "native",
+    waves: Path | None = None,
+    stalls: int = 0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Run samples, L at a time.
+
+    Args:
+        activations: (samples, input_words) int8.
+        simulator: "native" or "cocotb".
+        waves: path of a .vcd or .fst to write (native).
+        stalls: back-pressure probability of 256, on both streams (native).
+
+    Raises:
+        BittingError: for an unknown simulator or waveform format.
+        SimulationError: if the engine stops or reports a fault.
+    """
+    if simulator not in SIMULATORS:
+        raise BittingError(f"unknown simulator {simulator!r}; allowed: {', '.join(SIMULATORS)}")
+    if simulator == "cocotb" and (waves or stalls):
+        raise BittingError("--waves and --stalls need the native simulator")
+    kind = waves.suffix.lstrip(".") if waves else None
+    if waves and kind not in ("vcd", "fst"):
+        raise BittingError(f"{waves}: a waveform ends in .vcd or .fst")
+    if simulator == "cocotb":
+        return _batches(program, activations, _cocotb(program, table), progress)
+    with NativeEngine(engine_library(program.spec, table, kind)) as engine:
+        if waves:
+            with files.replacing(waves) as temporary:
+                engine.trace(temporary)
+                outcome = _batches(program, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+                engine.close()
+            return outcome
+        return _batches(program, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+
+
+def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, int], Run]:
+    def run(index: int, commands: np.ndarray, expected: int) -> Run:
+        engine.reset()
+        return engine.run(commands, expected, replace(stalls, seed=stalls.seed + index))
+
+    return run
+
+
+def _cocotb(program: Program, table: Sequence[int]) -> Callable[[int, np.ndarray, int], Run]:
+    from bitting_rtl.export import TOP, engine_verilog
+
+    from bitting.sim import cocotb_runner
+
+    folder = cocotb_runner.build(engine_verilog(program.spec, table), TOP)
+    return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected)
+
+
+def _batches(
+    program: Program,
+    activations: np.ndarray,
+    run: Callable[[int, np.ndarray, int], Run],
+    progress: Callable[[int], None] | None,
+) -> Outcome:
+    lanes = program.spec.lanes
+    body, expected = packets.program_packets(program), packets.result_words(program)
+    logits, cycles, tile_cycles = [], 0, []
+    for index, first in enumerate(range(0, len(activations), lanes)):
+        batch = activations[first : first + lanes]
+        input_packet = packets.activations_packet(program.spec, program.input_base, batch)
+        found = run(index, np.concatenate([input_packet, body]), expected)
+        tiles = packets.parse_results(found.words)
+        if len(found.words) != expected:
+            raise SimulationError(
+                f"the engine stopped after {len(found.words)} of {expected} result words, error {ErrorCode(found.error).name}"
+            )
+        tile_cycles = [tile.cycles for tile in tiles]
+        logits.append(np.array([t.accumulators for t in tiles if t.accumulators is not None]).T[: len(batch)])
+        cycles += found.cycles
+        if progress:
+            progress(first + len(batch))
+    return Outcome(np.concatenate(logits), cycles, tile_cycles)
