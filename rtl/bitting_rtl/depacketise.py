@@ -1,7 +1,7 @@
 """The command stream: packets in, layer descriptors, codes, offsets and activations out, every mistake named."""
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
-from amaranth.hdl import Shape
+from amaranth import C, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Shape, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
@@ -61,180 +61,211 @@ class Depacketise(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        spec = self.spec
-        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS).create()
-
-        word = self.cmd.payload
-        header = data.View(_HEADER, word)
-        layer_word = data.View(_LAYER_WORD, word)
-        pair = data.View(_PAIR, word)
-
-        kind = Signal(Packet)
-        remaining = Signal(16)  # payload words still to come
-        part = Signal(2)  # which code, offset or activation word of a group comes next
-        layer_valid = Signal()
-        vector = Signal(spec.lanes // ACTIVATIONS_PER_WORD * WORD_BITS, reset_less=True)
-        vectors_left = Signal(ADDRESS_FIELD_BITS)
-
-        accepted = Signal()  # a word leaves the stream
-        payload_done = Signal()  # it is the last word this packet should have
-        fault = Signal(ErrorCode)
-        m.d.comb += [
-            accepted.eq(self.cmd.valid & self.cmd.ready),
-            crc.data.eq(word),
-            self.offset_data.eq(word.word_select(part[0], ADDRESS_FIELD_BITS)),
-            self.code_data.eq(word.word_select(part, 8)[: spec.code_bits]),
-            self.error.eq(Mux(self.halt, ErrorCode.NONE, fault)),
-        ]
-
-        def take_payload_word(last: object) -> None:
-            """Accept a payload word; `last`: the packet's fields end with it."""
-            m.d.comb += [self.cmd.ready.eq(1), payload_done.eq(last)]
-            with m.If(accepted):
-                m.d.comb += crc.valid.eq(1)
-                m.d.sync += remaining.eq(remaining - 1)
-                with m.If((remaining == 0) | (payload_done & (remaining != 1))):
-                    m.d.comb += fault.eq(ErrorCode.BAD_LENGTH)
-
-        last_item = Signal()
-        m.d.comb += last_item.eq(self.item_index == self.layer.last_code)
-
+        parser = _Parser(self, m)
         with m.If(self.halt):
             m.d.comb += self.cmd.ready.eq(1)
         with m.Else(), m.FSM(name="parser") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("HEADER"))
-            with m.State("HEADER"):
-                m.d.comb += self.cmd.ready.eq(1)
-                with m.If(accepted):
-                    m.d.comb += [crc.start.eq(1), crc.valid.eq(1)]
-                    m.d.sync += [kind.eq(header.type), remaining.eq(header.length), self.item_index.eq(0), part.eq(0)]
-                    with m.Switch(header.type):
-                        with m.Case(Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS):
-                            m.next = "BARRIER"
-                        with m.Case(Packet.TILE):
-                            m.next = "TILE_FREE"
-                            with m.If(~layer_valid):
-                                m.d.comb += fault.eq(ErrorCode.BAD_ORDER)
-                        with m.Default():
-                            m.d.comb += fault.eq(ErrorCode.BAD_TYPE)
-                    with m.If(header.reserved != 0):
-                        m.d.comb += fault.eq(ErrorCode.BAD_FIELD)
-            with m.State("BARRIER"):
-                with m.If(self.idle):
-                    with m.Switch(kind):
-                        with m.Case(Packet.LAYER):
-                            m.d.sync += layer_valid.eq(0)
-                            m.next = "LAYER_SHAPE"
-                        with m.Case(Packet.ACTIVATIONS):
-                            m.next = "ACTIVATIONS_RANGE"
-                        with m.Default():
-                            m.next = "CRC"
-                            with m.If(remaining != 0):
-                                m.d.comb += fault.eq(ErrorCode.BAD_LENGTH)
-
-            with m.State("LAYER_SHAPE"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += [
-                        self.layer.last_code.eq(layer_word.codes - 1),
-                        self.layer.linear.eq((layer_word.flags & LayerFlag.LINEAR).any()),
-                        self.layer.report.eq((layer_word.flags & LayerFlag.REPORT).any()),
-                        self.layer.shift.eq(layer_word.shift),
-                    ]
-                    m.next = "LAYER_POSITIONS"
-                    with m.If(
-                        (layer_word.codes == 0)
-                        | (layer_word.codes > spec.tile_codes)
-                        | (layer_word.shift > spec.max_shift)
-                        | (layer_word.flags & ~(LayerFlag.LINEAR | LayerFlag.REPORT).value & 0xFF).any()
-                    ):
-                        m.d.comb += fault.eq(ErrorCode.BAD_FIELD)
-            with m.State("LAYER_POSITIONS"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += [self.layer.last_x.eq(pair.low - 1), self.layer.last_y.eq(pair.high - 1)]
-                    m.next = "LAYER_STRIDES"
-                    one_position = (pair.low == 1) & (pair.high == 1)
-                    with m.If((pair.low == 0) | (pair.high == 0) | (self.layer.linear & ~one_position)):
-                        m.d.comb += fault.eq(ErrorCode.BAD_FIELD)
-            with m.State("LAYER_STRIDES"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += [self.layer.stride_x.eq(pair.low), self.layer.stride_y.eq(pair.high)]
-                    m.next = "LAYER_OFFSETS"
-            with m.State("LAYER_OFFSETS"), m.If(self.cmd.valid):
-                m.d.comb += self.offset_write.eq(1)
-                m.d.sync += [self.item_index.eq(self.item_index + 1), part.eq(part + 1)]
-                with m.If(last_item | (part == OFFSETS_PER_WORD - 1)):
-                    take_payload_word(last=last_item)
-                    m.d.sync += part.eq(0)
-                    with m.If(last_item):
-                        m.next = "CRC"
-
-            with m.State("TILE_FREE"), m.If(self.tile_free):
-                m.next = "TILE_BASES"
-            with m.State("TILE_BASES"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += [self.tile.in_base.eq(pair.low), self.tile.out_base.eq(pair.high)]
-                    m.next = "TILE_BIAS"
-            with m.State("TILE_BIAS"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += self.tile.bias.eq(word)
-                    m.next = "TILE_CODES"
-            with m.State("TILE_CODES"), m.If(self.cmd.valid):
-                m.d.comb += self.code_write.eq(1)
-                m.d.sync += [self.item_index.eq(self.item_index + 1), part.eq(part + 1)]
-                with m.If(last_item | (part == CODES_PER_WORD - 1)):
-                    take_payload_word(last=last_item)
-                    m.d.sync += part.eq(0)
-                    with m.If(last_item):
-                        m.next = "CRC"
-
-            with m.State("ACTIVATIONS_RANGE"):
-                take_payload_word(last=0)
-                with m.If(accepted):
-                    m.d.sync += [self.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
-                    m.next = "ACTIVATIONS_DATA"
-                    with m.If(pair.high == 0):
-                        m.d.comb += fault.eq(ErrorCode.BAD_FIELD)
-                    with m.Elif(pair.low + pair.high > spec.scratch_words):
-                        m.d.comb += fault.eq(ErrorCode.BAD_ADDRESS)
-            with m.State("ACTIVATIONS_DATA"):
-                self._collect_vector(m, word, vector, accepted, vectors_left, take_payload_word)
-
-            with m.State("CRC"):
-                m.d.comb += self.cmd.ready.eq(1)
-                with m.If(accepted):
-                    m.next = "HEADER"
-                    with m.If(word != crc.crc):
-                        m.d.comb += fault.eq(ErrorCode.BAD_CRC)
-                    with m.Else(), m.Switch(kind):
-                        with m.Case(Packet.LAYER):
-                            m.d.sync += layer_valid.eq(1)
-                        with m.Case(Packet.TILE):
-                            m.d.comb += self.tile_commit.eq(1)
-                        with m.Case(Packet.STATUS):
-                            m.d.comb += self.status_request.eq(1)
+            parser.header()
+            parser.barrier()
+            parser.layer()
+            parser.tile()
+            parser.activations()
+            parser.crc()
         return m
 
-    def _collect_vector(self, m, word, vector, accepted, vectors_left, take_payload_word) -> None:  # type: ignore[no-untyped-def]
-        """Gather L / 4 words into one scratch word; the write happens as the last of them arrives."""
-        spec = self.spec
+
+class _Parser:
+    """The states of the parser, a method for each packet; `io` is the component whose ports they drive."""
+
+    def __init__(self, io: Depacketise, m: Module):
+        self.io = io
+        self.m = m
+        self.spec = io.spec
+        self.word = io.cmd.payload
+        self.pair = data.View(_PAIR, self.word)
+        m.submodules.crc = self.checksum = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS).create()
+
+        self.kind = Signal(Packet)
+        self.remaining = Signal(16)  # payload words still to come
+        self.part = Signal(2)  # which code or offset of a word comes next
+        self.layer_valid = Signal()
+        self.accepted = Signal()  # a word leaves the stream
+        self.last_item = Signal()  # `item_index` is the last of the packet
+        self.fault = Signal(ErrorCode)
+        self.bad_length = Signal()  # comes before any other fault: a wrong length makes every field suspect
+        m.d.comb += [
+            self.accepted.eq(io.cmd.valid & io.cmd.ready),
+            self.checksum.data.eq(self.word),
+            self.last_item.eq(io.item_index == io.layer.last_code),
+            io.offset_data.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
+            io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.code_bits]),
+            io.error.eq(Mux(io.halt, ErrorCode.NONE, Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))),
+        ]
+
+    def _take_payload_word(self, last: ValueLike) -> None:
+        """Accept a payload word; `last`: the packet's fields end with it, and so must its length."""
+        m = self.m
+        m.d.comb += self.io.cmd.ready.eq(1)
+        with m.If(self.accepted):
+            m.d.comb += [
+                self.checksum.valid.eq(1),
+                self.bad_length.eq((self.remaining == 0) | (last & (self.remaining != 1))),
+            ]
+            m.d.sync += self.remaining.eq(self.remaining - 1)
+
+    def _take_items(self, per_word: int, write: Signal) -> None:
+        """Hand on the items of the packet one a clock; each word leaves with its last item. Ends in state CRC."""
+        m, io = self.m, self.io
+        with m.If(io.cmd.valid):
+            m.d.comb += write.eq(1)
+            m.d.sync += [io.item_index.eq(io.item_index + 1), self.part.eq(self.part + 1)]
+            with m.If(self.last_item | (self.part == per_word - 1)):
+                self._take_payload_word(last=self.last_item)
+                m.d.sync += self.part.eq(0)
+                with m.If(self.last_item):
+                    m.next = "CRC"
+
+    def header(self) -> None:
+        """Type and length; TILE waits for a free buffer, everything else for an idle engine."""
+        m, io = self.m, self.io
+        header = data.View(_HEADER, self.word)
+        with m.State("HEADER"):
+            m.d.comb += io.cmd.ready.eq(1)
+            with m.If(self.accepted):
+                m.d.comb += [self.checksum.start.eq(1), self.checksum.valid.eq(1)]
+                m.d.sync += [
+                    self.kind.eq(header.type),
+                    self.remaining.eq(header.length),
+                    io.item_index.eq(0),
+                    self.part.eq(0),
+                ]
+                with m.Switch(header.type):
+                    with m.Case(Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS):
+                        m.next = "BARRIER"
+                    with m.Case(Packet.TILE):
+                        m.next = "TILE_FREE"
+                        with m.If(~self.layer_valid):
+                            m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
+                    with m.Default():
+                        m.d.comb += self.fault.eq(ErrorCode.BAD_TYPE)
+                with m.If(header.reserved != 0):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+
+    def barrier(self) -> None:
+        """What changes shared state waits until no tile waits or runs."""
+        m = self.m
+        with m.State("BARRIER"), m.If(self.io.idle), m.Switch(self.kind):
+            with m.Case(Packet.LAYER):
+                m.d.sync += self.layer_valid.eq(0)
+                m.next = "LAYER_SHAPE"
+            with m.Case(Packet.ACTIVATIONS):
+                m.next = "ACTIVATIONS_RANGE"
+            with m.Default():
+                m.d.comb += self.bad_length.eq(self.remaining != 0)
+                m.next = "CRC"
+
+    def layer(self) -> None:
+        """Three fixed words, then the gather offsets."""
+        m, spec, layer, pair = self.m, self.spec, self.io.layer, self.pair
+        shape = data.View(_LAYER_WORD, self.word)
+        known_flags = (LayerFlag.LINEAR | LayerFlag.REPORT).value
+        with m.State("LAYER_SHAPE"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [
+                    layer.last_code.eq(shape.codes - 1),
+                    layer.linear.eq((shape.flags & LayerFlag.LINEAR).any()),
+                    layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
+                    layer.shift.eq(shape.shift),
+                ]
+                m.next = "LAYER_POSITIONS"
+                with m.If(
+                    (shape.codes == 0)
+                    | (shape.codes > spec.tile_codes)
+                    | (shape.shift > spec.max_shift)
+                    | (shape.flags & ~known_flags & 0xFF).any()
+                ):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+        with m.State("LAYER_POSITIONS"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [layer.last_x.eq(pair.low - 1), layer.last_y.eq(pair.high - 1)]
+                m.next = "LAYER_STRIDES"
+                one_position = (pair.low == 1) & (pair.high == 1)
+                with m.If((pair.low == 0) | (pair.high == 0) | (layer.linear & ~one_position)):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+        with m.State("LAYER_STRIDES"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [layer.stride_x.eq(pair.low), layer.stride_y.eq(pair.high)]
+                m.next = "LAYER_OFFSETS"
+        with m.State("LAYER_OFFSETS"):
+            self._take_items(OFFSETS_PER_WORD, self.io.offset_write)
+
+    def tile(self) -> None:
+        """Addresses, bias, then the codes."""
+        m, tile = self.m, self.io.tile
+        with m.State("TILE_FREE"), m.If(self.io.tile_free):
+            m.next = "TILE_BASES"
+        with m.State("TILE_BASES"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [tile.in_base.eq(self.pair.low), tile.out_base.eq(self.pair.high)]
+                m.next = "TILE_BIAS"
+        with m.State("TILE_BIAS"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += tile.bias.eq(self.word)
+                m.next = "TILE_CODES"
+        with m.State("TILE_CODES"):
+            self._take_items(CODES_PER_WORD, self.io.code_write)
+
+    def activations(self) -> None:
+        """Address and count, then L / 4 words for each vector; it is written as its last word arrives."""
+        m, io, spec, pair = self.m, self.io, self.spec, self.pair
         words = spec.lanes // ACTIVATIONS_PER_WORD
-        word_count = Signal(range(words), name="vector_word")
-        last_word = Signal(name="vector_last_word")
-        whole = Cat(vector[WORD_BITS:], word)  # the newest word enters at the top
+        vectors_left = Signal(ADDRESS_FIELD_BITS)
+        word_count = Signal(range(words))
+        last_word = Signal()
+        earlier = Signal(words * WORD_BITS, reset_less=True)
+        vector = Cat(earlier[WORD_BITS:], self.word)  # the newest word enters at the top
         m.d.comb += [
             last_word.eq(word_count == words - 1),
-            self.act_data.eq(Cat(whole.word_select(lane, 8)[: spec.act_bits] for lane in range(spec.lanes))),
+            io.act_data.eq(Cat(vector.word_select(lane, 8)[: spec.act_bits] for lane in range(spec.lanes))),
         ]
-        take_payload_word(last=last_word & (vectors_left == 1))
-        with m.If(accepted):
-            m.d.sync += [vector.eq(whole), word_count.eq(word_count + 1)]
-            with m.If(last_word):
-                m.d.comb += self.act_write.eq(1)
-                m.d.sync += [word_count.eq(0), self.act_addr.eq(self.act_addr + 1), vectors_left.eq(vectors_left - 1)]
-                with m.If(vectors_left == 1):
-                    m.next = "CRC"
+        with m.State("ACTIVATIONS_RANGE"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [io.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
+                m.next = "ACTIVATIONS_DATA"
+                with m.If(pair.high == 0):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+                with m.Elif(pair.low + pair.high > spec.scratch_words):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
+        with m.State("ACTIVATIONS_DATA"):
+            self._take_payload_word(last=last_word & (vectors_left == 1))
+            with m.If(self.accepted):
+                m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
+                with m.If(last_word):
+                    m.d.comb += io.act_write.eq(1)
+                    m.d.sync += [word_count.eq(0), io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
+                    with m.If(vectors_left == 1):
+                        m.next = "CRC"
+
+    def crc(self) -> None:
+        """Only a packet with the right CRC takes effect."""
+        m, io = self.m, self.io
+        with m.State("CRC"):
+            m.d.comb += io.cmd.ready.eq(1)
+            with m.If(self.accepted):
+                m.next = "HEADER"
+                with m.If(self.word != self.checksum.crc):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_CRC)
+                with m.Else(), m.Switch(self.kind):
+                    with m.Case(Packet.LAYER):
+                        m.d.sync += self.layer_valid.eq(1)
+                    with m.Case(Packet.TILE):
+                        m.d.comb += io.tile_commit.eq(1)
+                    with m.Case(Packet.STATUS):
+                        m.d.comb += io.status_request.eq(1)

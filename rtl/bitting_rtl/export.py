@@ -38,6 +38,20 @@ PORTS = {
     "busy": "a packet, a tile or a result is in progress",
 }
 
+_MEMBERS = {
+    "clk": In(1),
+    "rst": In(1),
+    "cmd_data": In(protocol.WORD_BITS),
+    "cmd_valid": In(1),
+    "cmd_ready": Out(1),
+    "result_data": Out(protocol.WORD_BITS),
+    "result_last": Out(1),
+    "result_valid": Out(1),
+    "result_ready": In(1),
+    "error": Out(Shape.cast(ErrorCode)),
+    "busy": Out(1),
+}
+
 
 class Top(wiring.Component):
     """The engine with flat, single-underscore port names; every input is registered before anything else sees it.
@@ -48,21 +62,7 @@ class Top(wiring.Component):
 
     def __init__(self, spec: UnitSpec, table: Sequence[int]):
         self._engine = Engine(spec, table)
-        super().__init__(
-            {
-                "clk": In(1),
-                "rst": In(1),
-                "cmd_data": In(protocol.WORD_BITS),
-                "cmd_valid": In(1),
-                "cmd_ready": Out(1),
-                "result_data": Out(protocol.WORD_BITS),
-                "result_last": Out(1),
-                "result_valid": Out(1),
-                "result_ready": In(1),
-                "error": Out(Shape.cast(ErrorCode)),
-                "busy": Out(1),
-            }
-        )
+        super().__init__(_MEMBERS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -115,8 +115,7 @@ def engine_verilog(spec: UnitSpec, table: Sequence[int]) -> str:
 
 def sidecar(spec: UnitSpec, keyed: bool) -> dict[str, Any]:
     """What a program needs to know to drive the Verilog: ports, packet format, spec, tool versions. Holds no secret."""
-    members = Top(spec, range(spec.codes)).signature.members
-    ports = {name: Shape.cast(member.shape).width for name, member in members.items()}
+    ports = {name: Shape.cast(member.shape).width for name, member in _MEMBERS.items()}
     return {
         "top": TOP,
         "spec": spec.to_dict(),

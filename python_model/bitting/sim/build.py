@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ _COMPILER_FLAGS = "-fPIC -O3 -march=native"
 #: Waveform formats: Verilator flag, header, class, linker flags.
 _TRACE = {
     "vcd": ("--trace-vcd", "verilated_vcd_c.h", "VerilatedVcdC", ""),
-    "fst": ("--trace-fst", "verilated_fst_c.h", "VerilatedFstC", "-lz"),
+    "fst": ("--trace-fst", "verilated_fst_c.h", "VerilatedFstC", "-lz -llz4"),
 }
+#: Headers that Verilator's FST writer wants, beyond a bare compiler.
+_FST_HEADERS = ("zlib.h", "lz4.h")
 
 
 def processor() -> str:
@@ -36,6 +39,14 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def _require_fst_headers() -> None:
+    """Raises ToolError if the FST writer can not be compiled here."""
+    for header in _FST_HEADERS:
+        command = [str(toolchain.require("g++")), "-E", "-x", "c++", "-include", header, "/dev/null"]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            raise ToolError(f"FST needs {header}: install zlib1g-dev and liblz4-dev, or write a .vcd instead")
 
 
 def shared_library(verilog: str, top: str, harness: str, waves: str | None = None) -> Path:
@@ -59,6 +70,8 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
             raise ToolError(f"unknown waveform format {waves!r}; allowed: {', '.join(_TRACE)}")
         flag, header, trace_class, linker = _TRACE[waves]
         flags.append(flag)
+        if waves == "fst":
+            _require_fst_headers()
         if linker:
             flags += ["-LDFLAGS", linker]
         compiler += f' -DBITTING_TRACE=1 -DBITTING_TRACE_HEADER=\\"{header}\\" -DBITTING_TRACE_CLASS={trace_class}'

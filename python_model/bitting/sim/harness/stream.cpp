@@ -34,6 +34,7 @@ struct Engine {
 #if BITTING_TRACE
     BITTING_TRACE_CLASS trace;
     bool tracing = false;
+    uint64_t dumped = ~0ull;
 #endif
 
     Engine() {
@@ -50,17 +51,23 @@ struct Engine {
     void settle() {
         top->clk = 0;
         top->eval();
+        dump(2 * cycles);
+    }
+
+    // The first clock half of a run may be settled twice; a waveform takes each time once.
+    void dump(uint64_t time) {
 #if BITTING_TRACE
-        if (tracing) trace.dump(static_cast<uint64_t>(2 * cycles));
+        if (tracing && time != dumped) trace.dump(time);
+        dumped = time;
+#else
+        (void)time;
 #endif
     }
 
     void edge() {
         top->clk = 1;
         top->eval();
-#if BITTING_TRACE
-        if (tracing) trace.dump(static_cast<uint64_t>(2 * cycles + 1));
-#endif
+        dump(2 * cycles + 1);
         ++cycles;
     }
 };

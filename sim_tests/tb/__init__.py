@@ -1,0 +1,1 @@
+"""Test benches shared by the tests."""

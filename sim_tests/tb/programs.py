@@ -1,0 +1,94 @@
+"""Random layer programs of every shape the engine takes, from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+from bitting.golden import Unit
+from bitting.program import Layer, Program
+from bitting.spec import UnitSpec
+
+
+def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
+    """One to three gather layers and a linear one: strides, several positions, groups, odd sizes."""
+    words = int(rng.integers(4, 40))
+    base = int(rng.integers(0, 8))
+    layers = []
+    low, high = base, base + words  # activations that have been written
+    for _ in range(int(rng.integers(1, 4))):
+        layer = _gather(spec, rng, low, high)
+        layers.append(layer)
+        start, high = high, int(layer.out_base.max()) + layer.position_count
+        low = start if rng.random() < 0.5 else low
+    layers.append(_linear(spec, rng, low, high))
+    program = Program(spec, tuple(layers), base, words)
+    program.validate()
+    return program
+
+
+def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
+    tiles, count = int(rng.integers(1, 6)), int(rng.integers(1, 14))
+    span = high - low
+    rows, columns = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    row_stride, column_stride = int(rng.integers(0, max(1, span // 6) + 1)), int(rng.integers(0, 3))
+    reach = (rows - 1) * row_stride + (columns - 1) * column_stride
+    if reach >= span:
+        rows, columns, reach = 1, 1, 0
+    offsets = rng.integers(0, span - reach, count)
+    slack = span - reach - int(offsets.max())
+    positions = rows * columns
+    return Layer(
+        codes=rng.integers(0, spec.codes, (tiles, count)).astype(np.uint8),
+        bias=_biases(spec, rng, tiles),
+        offsets=offsets.astype(np.int32),
+        in_base=(low + rng.integers(0, slack, tiles)).astype(np.int32),
+        out_base=(high + positions * np.arange(tiles)).astype(np.int32),
+        positions=(rows, columns),
+        strides=(row_stride, column_stride),
+        shift=int(rng.integers(0, spec.max_shift + 1)),
+    )
+
+
+def _linear(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
+    tiles, count = int(rng.integers(1, 5)), int(rng.integers(1, 20))
+    return Layer(
+        codes=rng.integers(0, spec.codes, (tiles, count)).astype(np.uint8),
+        bias=_biases(spec, rng, tiles),
+        offsets=rng.integers(0, high - low, count).astype(np.int32),
+        in_base=np.full(tiles, low, np.int32),
+        out_base=np.zeros(tiles, np.int32),
+        linear=True,
+    )
+
+
+def _biases(spec: UnitSpec, rng: np.random.Generator, tiles: int) -> np.ndarray:
+    half = 1 << (spec.acc_bits - 1)
+    return rng.integers(-half, half, tiles).astype(np.int32)
+
+
+def random_table(spec: UnitSpec, rng: np.random.Generator) -> tuple[int, ...]:
+    return tuple(int(v) for v in rng.permutation(spec.codes))
+
+
+def random_activations(spec: UnitSpec, rng: np.random.Generator, samples: int, words: int) -> np.ndarray:
+    return rng.integers(spec.act_min, spec.act_max + 1, (samples, words)).astype(np.int8)
+
+
+def golden_run(program: Program, table: tuple[int, ...], activations: np.ndarray) -> np.ndarray:
+    """(samples, outputs) logits, in plain integers."""
+    unit = Unit(program.spec, table)
+    logits = []
+    for sample in activations:
+        scratch = [0] * program.spec.scratch_words
+        scratch[program.input_base : program.input_base + program.input_words] = [int(v) for v in sample]
+        row: list[int] = []
+        for layer in program.layers:
+            sums = unit.run_layer(layer, scratch)
+            row += sums if layer.linear else []
+        logits.append(row)
+    return np.array(logits, np.int32)
+
+
+def golden_cycles(program: Program, table: tuple[int, ...]) -> list[int]:
+    """Cycles of every tile, in order, by the readable law."""
+    unit = Unit(program.spec, table)
+    return [unit.tile_cycles(layer, channel) for layer in program.layers for channel in range(layer.tiles)]

@@ -1,0 +1,202 @@
+"""The engine on the native harness: golden = emulator = RTL, and every protocol error."""
+
+import numpy as np
+import pytest
+import torch
+from bitting import packets, protocol
+from bitting.emulate import Emulator
+from bitting.errors import SimulationError
+from bitting.packets import ExpectedResults
+from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
+from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.spec import PRESETS
+from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table
+
+TABLE_SEED = 7
+
+
+@pytest.fixture(scope="module", params=["tiny", "base"])
+def device(request):
+    spec = PRESETS[request.param]
+    table = random_table(spec, np.random.default_rng(TABLE_SEED))
+    with NativeEngine(engine_library(spec, table)) as engine:
+        yield spec, table, engine
+
+
+def commands_of(program, activations):
+    first = packets.activations_packet(program.spec, program.input_base, activations)
+    return np.concatenate([first, packets.program_packets(program)])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_golden_emulator_and_rtl_agree_on_random_programs(device, seed):
+    spec, table, engine = device
+    rng = np.random.default_rng(seed)
+    program = random_program(spec, rng)
+    x = random_activations(spec, rng, spec.lanes, program.input_words)
+    logits = Emulator(program, table)(torch.from_numpy(x)).numpy()
+    expected = ExpectedResults.of(program, program.tile_cycles(table))
+    stalls = Stalls(seed, *(0, 0) if seed % 3 == 0 else (int(rng.integers(1, 240)), int(rng.integers(1, 240))))
+    engine.reset()
+    run = engine.run(commands_of(program, x), len(expected), stalls)
+    assert np.array_equal(run.words, expected.words(logits)), f"seed {seed}"
+    if seed < 10:
+        assert np.array_equal(logits, golden_run(program, table, x))
+        assert [tile.cycles for tile in packets.parse_results(run.words)] == golden_cycles(program, table)
+
+
+def test_no_clock_is_lost_between_long_tiles(device):
+    """With tiles of 64 codes or more the next one is there in time: what a tile costs beyond its law is constant."""
+    spec, table, engine = device
+    rng = np.random.default_rng(1)
+    from bitting.program import multilayer_perceptron
+
+    weights = [rng.integers(0, spec.codes, (40, 64)), rng.integers(0, spec.codes, (2, 40))]
+    program = multilayer_perceptron(spec, weights, [np.zeros(40), np.zeros(2)], [0, 0])
+    first_layer = np.concatenate([packets.layer_packet(program.layers[0], report=False), *packets.tile_packets(program.layers[0])])
+    status = packets.status_packet()
+    cycles = {}
+    for tiles in (10, 40):
+        layer = program.layers[0]
+        part = np.concatenate([packets.layer_packet(layer, report=False), *packets.tile_packets(layer)[:tiles], status])
+        engine.reset()
+        cycles[tiles] = engine.run(part, protocol.STATUS_WORDS + protocol.FRAME_WORDS).cycles
+    assert len(first_layer)
+    law = program.tile_cycles(table)[0]
+    assert cycles[40] - cycles[10] == sum(law[10:40]) + 30 * 3, "a tile's law, one clock to start it and two to end it"
+
+
+def test_status_counts_tiles_and_cycles(device):
+    spec, table, engine = device
+    rng = np.random.default_rng(2)
+    program = random_program(spec, rng)
+    x = random_activations(spec, rng, 1, program.input_words)
+    words = np.concatenate([packets.status_packet(), commands_of(program, x), packets.status_packet()])
+    reply = protocol.STATUS_WORDS + protocol.FRAME_WORDS
+    engine.reset()
+    run = engine.run(words, 2 * reply + packets.result_words(program))
+    replies = [payload for kind, payload in packets.split(run.words) if kind == Result.STATUS_REPLY]
+    cycles = golden_cycles(program, table)
+    assert replies[0].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, 0, 0, 0]
+    assert replies[1].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, len(cycles), sum(cycles), 0]
+
+
+def broken_packets(spec, program):
+    """Name, words, and the error each must give."""
+    layer = program.layers[0]
+    good_layer, good_tile = packets.layer_packet(layer, report=True), packets.tile_packets(layer)[0]
+
+    def payload(packet, index, value):
+        words = packet[1:-1].copy()
+        words[index] = value
+        return packets.frame(int(packet[0]) & 0xFF, words)
+
+    def reframed(packet, words):
+        return packets.frame(int(packet[0]) & 0xFF, words)
+
+    flipped = good_tile.copy()
+    flipped[2] ^= 1 << 9
+    word0 = int(good_layer[1])
+    far = np.array([(spec.scratch_words - 1) | 2 << 16, *[0] * (2 * spec.lanes // 4)], np.uint32)
+    outside = good_tile[1:-1].copy()
+    outside[0] = spec.scratch_words - 1 | int(outside[0]) & 0xFFFF0000 if max(layer.offsets) else 0xFFFF
+    nowhere = good_tile[1:-1].copy()
+    nowhere[0] = int(nowhere[0]) & 0xFFFF | spec.scratch_words - 1 << 16 if layer.position_count > 1 else 0xFFFF0000
+    linear = LayerFlag.LINEAR << 16
+    return [
+        ("unknown type", packets.frame(0x77, np.zeros(1, np.uint32)), ErrorCode.BAD_TYPE),
+        ("result type as command", packets.frame(Result.TILE_DONE, np.zeros(2, np.uint32)), ErrorCode.BAD_TYPE),
+        ("reserved header bits", np.concatenate([[good_layer[0] | 0x100], good_layer[1:]]), ErrorCode.BAD_FIELD),
+        ("tile before layer", good_tile, ErrorCode.BAD_ORDER),
+        ("status with payload", packets.frame(Packet.STATUS, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
+        ("layer too short", reframed(good_layer, good_layer[1:3]), ErrorCode.BAD_LENGTH),
+        ("layer too long", reframed(good_layer, np.append(good_layer[1:-1], 0)), ErrorCode.BAD_LENGTH),
+        ("empty layer", packets.frame(Packet.LAYER, np.zeros(0, np.uint32)), ErrorCode.BAD_LENGTH),
+        ("no codes", payload(good_layer, 0, word0 & ~0xFFFF), ErrorCode.BAD_FIELD),
+        ("too many codes", payload(good_layer, 0, word0 & ~0xFFFF | spec.tile_codes + 1), ErrorCode.BAD_FIELD),
+        ("shift too large", payload(good_layer, 0, word0 & 0xFFFFFF | (spec.max_shift + 1) << 24), ErrorCode.BAD_FIELD),
+        ("unknown flag", payload(good_layer, 0, word0 | 0x80 << 16), ErrorCode.BAD_FIELD),
+        ("no columns", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF0000), ErrorCode.BAD_FIELD),
+        ("no rows", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF), ErrorCode.BAD_FIELD),
+        ("linear with positions", payload(payload(good_layer, 0, word0 | linear), 1, 2 | 1 << 16), ErrorCode.BAD_FIELD),
+        ("layer CRC", np.append(good_layer[:-1], good_layer[-1] ^ 1), ErrorCode.BAD_CRC),
+        ("tile CRC", np.concatenate([good_layer, flipped]), ErrorCode.BAD_CRC),
+        ("tile too short", np.concatenate([good_layer, reframed(good_tile, good_tile[1:-2])]), ErrorCode.BAD_LENGTH),
+        ("tile too long", np.concatenate([good_layer, reframed(good_tile, np.append(good_tile[1:-1], 5))]), ErrorCode.BAD_LENGTH),
+        ("no vectors", packets.frame(Packet.ACTIVATIONS, np.zeros(1, np.uint32)), ErrorCode.BAD_FIELD),
+        ("vectors beyond the memory", packets.frame(Packet.ACTIVATIONS, far), ErrorCode.BAD_ADDRESS),
+        ("vectors missing", packets.frame(Packet.ACTIVATIONS, np.array([3 << 16, 0], np.uint32)), ErrorCode.BAD_LENGTH),
+        ("gather outside", np.concatenate([good_layer, reframed(good_tile, outside)]), ErrorCode.BAD_ADDRESS),
+        ("write outside", np.concatenate([good_layer, reframed(good_tile, nowhere)]), ErrorCode.BAD_ADDRESS),
+    ]
+
+
+CASES = [name for name, _, _ in broken_packets(PRESETS["tiny"], random_program(PRESETS["tiny"], np.random.default_rng(5)))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_malformed_packet_is_named_and_ends_all_results(device, case):
+    spec, _, engine = device
+    rng = np.random.default_rng(5)
+    program = random_program(spec, rng)
+    words, error = next((w, e) for name, w, e in broken_packets(spec, program) if name == case)
+    x = random_activations(spec, rng, 1, program.input_words)
+    good = commands_of(program, x)
+    fault = protocol.FAULT_WORDS + protocol.FRAME_WORDS
+    engine.reset()
+    run = engine.run(np.concatenate([words, good, packets.status_packet()]), fault + 1, Stalls(3, 60, 60), quiet_limit=5000)
+    assert run.error == error
+    assert run.taken == len(words) + len(good) + 2, "the engine swallows everything: the host never hangs"
+    with pytest.raises(SimulationError, match=error.name):
+        packets.parse_results(run.words)
+    assert len(run.words) == fault, "one FAULT packet, then silence"
+    engine.reset()
+    again = engine.run(good, packets.result_words(program))
+    assert len(packets.parse_results(again.words)) == sum(layer.tiles for layer in program.layers), "reset cures it"
+
+
+def test_every_single_bit_of_a_tile_packet_is_protected(device):
+    """No flipped bit passes: each gives an error, never a result."""
+    spec, _, engine = device
+    program = random_program(spec, np.random.default_rng(6))
+    layer = packets.layer_packet(program.layers[0], report=True)
+    tile = packets.tile_packets(program.layers[0])[0]
+    for bit in range(32 * len(tile)):
+        broken = tile.copy()
+        broken[bit // 32] ^= np.uint32(1 << bit % 32)
+        # Enough words follow for any length the flip may have asked for.
+        filler = np.zeros(70_000 if bit // 32 == 0 else 8, np.uint32)
+        engine.reset()
+        run = engine.run(np.concatenate([layer, broken, filler]), 4, quiet_limit=500)
+        assert run.error != ErrorCode.NONE, f"bit {bit}"
+        assert [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
+
+
+def test_reset_in_the_middle_of_anything_leaves_no_trace(device):
+    spec, table, engine = device
+    rng = np.random.default_rng(8)
+    program = random_program(spec, rng)
+    x = random_activations(spec, rng, spec.lanes, program.input_words)
+    commands = commands_of(program, x)
+    logits = Emulator(program, table)(torch.from_numpy(x)).numpy()
+    expected = ExpectedResults.of(program, program.tile_cycles(table))
+    for cut in range(1, len(commands), max(1, len(commands) // 60)):
+        engine.reset()
+        engine.run(commands[:cut], len(expected), quiet_limit=int(rng.integers(1, 60)))
+        engine.reset()
+        run = engine.run(commands, len(expected))
+        assert np.array_equal(run.words, expected.words(logits))
+
+
+def test_linear_layer_bits_are_sign_extended(device):
+    spec, _, engine = device
+    from bitting.program import Program, dense
+
+    zero = 0
+    table_engine = engine
+    bias = np.array([-1, -(1 << (spec.acc_bits - 1)), (1 << (spec.acc_bits - 1)) - 1])
+    program = Program(spec, (dense(spec, np.full((3, 1), zero), bias, 0, 0, 0, linear=True),), 0, 1)
+    table_engine.reset()
+    run = table_engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
+    found = [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)]
+    assert found == bias.tolist()
