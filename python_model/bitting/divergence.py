@@ -200,17 +200,20 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     start = np.array([[step for step in lane_steps if step.k == k][0].before for lane_steps in steps])
     law = sum(spec.value_cycles[unit.table[code]] for code in layer.codes[channel][: k + 1]) + timing.TILE_OVERHEAD
     read = int(_read_back(probe, before, np.array([base + layer.offsets[k]]))[0, lane])
-    stage = _blame(spec, sums[k], start, after[k], operands[k], read != int(operands[k, lane]), k)
+    # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
+    weight = spec.values[unit.table[mine[0].code]]
+    explained = wrap(int(start[lane]) + weight * read, spec.acc_bits) == sums[k, lane]
+    stage = _blame(spec, sums[k], start, after[k], operands[k], read != operands[k, lane] and explained, k)
     digits = [] if mine[0].digit is None else [f"{'-' if s.digit.negative else '+'}2^{s.digit.exponent}" for s in mine if s.digit]
     width = spec.acc_bits
     return {
         "stage": stage,
         "layer": index, "channel": channel, "position": position, "lane": lane, "step": k,
-        "code": mine[0].code, "value": spec.values[unit.table[mine[0].code]], "digits": digits,
+        "code": mine[0].code, "value": weight, "digits": digits,
         "activation": _hex(int(operands[k, lane]), spec.act_bits), "activation_read_back": read,
         "before": _hex(int(start[lane]), width), "expected": _hex(int(after[k, lane]), width),
         "found": _hex(int(sums[k, lane]), width), "cycle": int(law),
-        "summary": f"{place}, lane {lane}, step {k}: code {mine[0].code:#x} (value {spec.values[unit.table[mine[0].code]]}, digits "
+        "summary": f"{place}, lane {lane}, step {k}: code {mine[0].code:#x} (value {weight}, digits "
         f"{' '.join(digits) or 'none'}) times activation {_hex(int(operands[k, lane]), spec.act_bits)} takes accumulator "
         f"{_hex(int(start[lane]), width)} to {_hex(int(sums[k, lane]), width)}, not {_hex(int(after[k, lane]), width)}, in cycle {law}",
     }  # fmt: skip

@@ -226,7 +226,7 @@ class _Parser:
         m, io, spec, pair = self.m, self.io, self.spec, self.pair
         words = spec.lanes // ACTIVATIONS_PER_WORD
         vectors_left = Signal(ADDRESS_FIELD_BITS)
-        word_count = Signal(range(words))
+        word_count = Signal(range(max(2, words)))  # a counter of no bits would be no Verilog
         last_word = Signal()
         earlier = Signal(words * WORD_BITS, reset_less=True)
         vector = Cat(earlier[WORD_BITS:], self.word)  # the newest word enters at the top

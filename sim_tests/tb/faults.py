@@ -1,0 +1,115 @@
+"""Engines with one planted fault each: a component of the data path is wrapped, and one of its ports lies.
+
+A fault is found only if it changes something, so each is small and rare: one lane, one code, one bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, connect, flipped
+from bitting.spec import UnitSpec
+from bitting_rtl import engine as engine_module
+from bitting_rtl.export import engine_verilog
+
+#: Given the wrapped component and the module to add logic to, returns what a port shows instead.
+Lie = Callable[[wiring.Component, Module], Value]
+
+
+def wrapped(component: type[wiring.Component], port: str, lie: Lie, only: int | None = None) -> type:
+    """A class that stands in for `component` with one output replaced; `only`: just in the n-th instance made."""
+    made = 0
+
+    class Wrapper(wiring.Component):
+        def __init__(self, *arguments: object):
+            nonlocal made
+            self._inner = component(*arguments)
+            self._faulty = only is None or made == only
+            made += 1
+            super().__init__(dict(self._inner.signature.members.items()))
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.submodules.inner = inner = self._inner
+            for name, member in self.signature.members.items():
+                if member.is_signature:  # a stream: passed through
+                    connect(m, flipped(getattr(self, name)), getattr(inner, name))
+                    continue
+                mine, theirs = Value.cast(getattr(self, name)), Value.cast(getattr(inner, name))
+                if member.flow == In:
+                    m.d.comb += theirs.eq(mine)
+                elif name == port and self._faulty:
+                    m.d.comb += mine.eq(lie(inner, m))
+                else:
+                    m.d.comb += mine.eq(theirs)
+            return m
+
+    return Wrapper
+
+
+def _slow_zero(inner: wiring.Component, m: Module) -> Value:
+    """The weight 0 takes two cycles; no sum changes."""
+    faulty = Signal.like(inner.digits)
+    m.d.comb += faulty.eq(inner.digits)
+    with m.If(inner.digits.zero):
+        m.d.comb += faulty.last.eq(1)
+    return Value.cast(faulty)
+
+
+def _wrong_digit(inner: wiring.Component, m: Module) -> Value:
+    """A first digit -2^1 reads +2^1."""
+    digits = inner.digits
+    faulty = Signal.like(digits)
+    m.d.comb += faulty.eq(digits)
+    with m.If((digits.digits[0].exponent == 1) & ~digits.zero):
+        m.d.comb += faulty.digits[0].negative.eq(0)
+    return Value.cast(faulty)
+
+
+def _late_write(inner: wiring.Component, m: Module) -> Value:
+    """Writes to some addresses go one too far."""
+    address = inner.write_addr
+    return Mux(address[:4] == 5, address + 1, address)
+
+
+#: name -> (attribute of the engine module, port, lie, which instance, stage the search must name)
+FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
+    "lane 2 loses the carry of its adder": ("Lane", "acc", lambda c, m: Value.cast(c.acc) & ~(1 << 6), 2, "mac lane"),
+    "lane 1 sees activations one too small": (
+        "Lane", "acc", lambda c, m: Mux(Value.cast(c.acc)[3:6] == 5, Value.cast(c.acc) ^ 1, Value.cast(c.acc)), 1, "mac lane",
+    ),
+    "a digit's sign is lost": ("Decode", "digits", _wrong_digit, None, "decode"),
+    "the weight 0 takes two cycles": ("Decode", "digits", _slow_zero, None, "timing"),
+    "fold 3 flips a bit of one value": ("Fold", "act", lambda c, m: Value.cast(c.act) ^ (Value.cast(c.act) == 2), 3, "fold"),
+    "a write goes one address too far": ("Sequencer", "write_addr", _late_write, None, "fold"),
+    "a gather address loses a bit": (
+        "Sequencer", "read_addr", lambda c, m: Value.cast(c.read_addr) & ~(1 << 4), None, "activation read",
+    ),
+    "a code is read from the wrong place": (
+        "TileBuffer", "read_code", lambda c, m: Mux(c.read_code == 3, 5, c.read_code), None, "decode",
+    ),
+    "the bias loses its lowest bit": ("TileBuffer", "tile", lambda c, m: Value.cast(c.tile) & ~(1 << 32), None, "bias load"),
+    "an activation byte is stuck": (
+        "Depacketise", "act_data", lambda c, m: Value.cast(c.act_data) | 4, None, "activation read",
+    ),
+    "a tile's count is one short": ("Sequencer", "cycles", lambda c, m: Value.cast(c.cycles) - 1, None, "timing"),
+}  # fmt: skip
+
+
+@contextmanager
+def planted(name: str) -> Iterator[str]:
+    """Within the block, engines carry the fault; gives the stage that must be named."""
+    attribute, port, lie, only, stage = FAULTS[name]
+    with patch.object(engine_module, attribute, wrapped(getattr(engine_module, attribute), port, lie, only)):
+        yield stage
+
+
+def faulty_verilog(name: str, spec: UnitSpec, table: Sequence[int]) -> tuple[str, str]:
+    """Verilog of an engine with a planted fault, and the stage that must be named."""
+    with planted(name) as stage:
+        return engine_verilog(spec, table), stage

@@ -1,0 +1,156 @@
+"""Layers and training: exact forward, explicit gradient, resumable, as good as the twin."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bitting import datasets, emulate, train
+from bitting.emulate import Emulator
+from bitting.errors import BittingError, DatasetError
+from bitting.nn import UnitLinear, UnitMLP, WeightQuantiser
+from bitting.spec import PRESETS
+from tb.programs import golden_run
+
+
+def test_quantiser_gives_the_nearest_value(spec, rng):
+    quantiser = WeightQuantiser(spec)
+    latent = torch.from_numpy(rng.standard_normal((50, 40))).float() * 2
+    values = np.array(spec.values)
+    scaled = (latent * (2 * quantiser.scale(latent))).double().numpy() / 2
+    nearest = np.abs(scaled[..., None] - values).min(axis=-1)
+    found = quantiser.values(latent).double().numpy()
+    assert np.array_equal(np.abs(scaled - found), nearest)
+    assert np.array_equal(values[quantiser.indices(latent).numpy()], found)
+
+
+def test_slope_of_the_fold_is_exact(spec):
+    """Where both neighbours lie on the same side of a corner, a step of one activation costs 1 / slope accumulator units."""
+    shift = min(2, spec.max_shift)
+    slope = emulate.fold_slope(spec, shift)
+    accumulators = torch.arange(-(1 << (spec.acc_bits - 1)), (1 << (spec.acc_bits - 1)) - round(1 / slope), dtype=torch.float64)
+    here, found = emulate.fold_with_slope(spec, accumulators, shift)
+    there, found_there = emulate.fold_with_slope(spec, accumulators + 1 / slope, shift)
+    smooth = found == found_there
+    assert smooth.double().mean() > 0.9
+    assert torch.equal(((there - here) * slope)[smooth], found[smooth])
+
+
+def test_gradient_is_straight_through(rng):
+    spec = PRESETS["base"]
+    torch.manual_seed(0)
+    layer = UnitLinear(spec, 30, 12)
+    layer.shift = 2
+    x = torch.from_numpy(rng.integers(-32, 32, (8, 30))).float().requires_grad_()
+    upstream = torch.from_numpy(rng.standard_normal((8, 12))).float()
+    layer(x).backward(upstream)
+    weights = layer.quantiser.values(layer.weight.detach())
+    acc = x.detach() @ weights.t() + layer.integer_bias(layer.bias.detach())
+    _, slope = emulate.fold_with_slope(spec, acc, 2)
+    at_acc = upstream * slope
+    assert torch.equal(x.grad, at_acc @ weights)
+    assert torch.equal(layer.weight.grad, (at_acc.t() @ x.detach()) * layer.quantiser.scale(layer.weight.detach()))
+    assert torch.equal(layer.bias.grad, at_acc.sum(0) * layer.bias_unit)
+
+
+def test_training_forward_is_the_emulator_and_golden(spec, rng):
+    torch.manual_seed(1)
+    network = UnitMLP(spec, (20, 16, 8, 5)).eval()
+    x = rng.integers(spec.act_min, spec.act_max + 1, (6, 20)).astype(np.int8)
+    network.calibrate(torch.from_numpy(x).float())
+    program = network.to_program()
+    identity = tuple(range(spec.codes))
+    with torch.no_grad():
+        forward = network(torch.from_numpy(x).float()).to(torch.int32).numpy()
+    assert np.array_equal(forward, Emulator(program, identity)(torch.from_numpy(x)).numpy())
+    assert np.array_equal(forward, golden_run(program, identity, x))
+
+
+class _Interrupt(Exception):
+    pass
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
+    spec, data = PRESETS["tiny"], datasets.load("digits")
+    config = replace(train.RECIPES["digits"], epochs=4, hidden=(16,))
+    whole = train.train(spec, data, config)
+    checkpoint = tmp_path / "run"
+
+    def stop(name, epoch, _total, _score):
+        if epoch == stops[name]:
+            raise _Interrupt
+
+    for stops in ({"unit": 2, "twin": -1}, {"unit": -1, "twin": 3}):
+        with pytest.raises(_Interrupt):
+            train.train(spec, data, config, checkpoint, stop)
+        assert checkpoint.exists()
+    resumed = train.train(spec, data, config, checkpoint)
+    assert not checkpoint.exists()
+    assert resumed.claims == whole.claims
+    for a, b in zip(whole.program.layers, resumed.program.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    spec, data = PRESETS["tiny"], datasets.load("digits")
+    config = replace(train.RECIPES["digits"], epochs=2, hidden=(8,))
+    checkpoint = tmp_path / "run"
+
+    def stop(*_):
+        raise _Interrupt
+
+    with pytest.raises(_Interrupt):
+        train.train(spec, data, config, checkpoint, stop)
+    with pytest.raises(BittingError, match="another run"):
+        train.train(spec, data, replace(config, seed=1), checkpoint)
+    checkpoint.write_bytes(b"garbage")
+    with pytest.raises(BittingError, match="no checkpoint"):
+        train.train(spec, data, config, checkpoint)
+
+
+def test_digits_within_half_a_point_of_the_twin():
+    data = datasets.load("digits")
+    claims = [train.train(PRESETS["base"], data, replace(train.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
+    unit, twin = (np.mean([claim[key] for claim in claims]) for key in ("accuracy", "twin_accuracy"))
+    assert unit >= twin - 0.005, claims
+    assert unit > 0.96
+
+
+def test_data_sets_are_what_they_should_be():
+    digits = datasets.load("digits")
+    assert digits.train_images.shape == (1347, 64) and digits.test_images.shape == (450, 64) and digits.classes == 10
+    for name in ("mnist", "fashion-mnist"):
+        data = datasets.load(name)
+        assert data.train_images.shape == (60_000, 784) and data.test_images.shape == (10_000, 784)
+        assert data.train_labels.shape == (60_000,) and data.classes == 10
+        assert np.bincount(data.test_labels).min() > 800
+    for spec in PRESETS.values():
+        x = datasets.activations(spec, np.arange(256, dtype=np.uint8)[None])
+        assert x.min() == 0 and x.max() == spec.act_max
+
+
+def test_bad_data_is_named(tmp_path, monkeypatch):
+    with pytest.raises(DatasetError, match="allowed: digits, mnist, fashion-mnist"):
+        datasets.load("cifar")
+    monkeypatch.setenv("BITTING_DATA", str(tmp_path))
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    with pytest.raises(DatasetError, match="lacks train-images"):
+        datasets.load("mnist")
+    (folder / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
+    with pytest.raises(DatasetError, match="truncated or corrupted"):
+        datasets.load("mnist")
+    (folder / "train-images-idx3-ubyte").write_bytes(b"PNG")
+    with pytest.raises(DatasetError, match="no IDX file"):
+        datasets.load("mnist")
+
+
+def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
+    import io
+
+    monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
+    monkeypatch.delenv("BITTING_DATA", raising=False)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"not the file"))
+    with pytest.raises(DatasetError, match="SHA-256"):
+        datasets.load("mnist")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

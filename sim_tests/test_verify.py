@@ -1,0 +1,61 @@
+"""Verification: silent when all is equal, exact about what is not."""
+
+import numpy as np
+import pytest
+from bitting.program import multilayer_perceptron
+from bitting.sim.native import Stalls, engine_library, library_of
+from bitting.spec import PRESETS
+from bitting.verify import verify
+from bitting_rtl.export import TOP
+from tb.faults import FAULTS, faulty_verilog
+from tb.programs import random_activations, random_table
+
+SPEC = PRESETS["tiny"]
+TABLE = random_table(SPEC, np.random.default_rng(7))
+
+
+@pytest.fixture(scope="module")
+def network():
+    rng = np.random.default_rng(11)
+    sizes = (24, 12, 9, 5)
+    weights = [rng.integers(0, SPEC.codes, (o, i)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    biases = [rng.integers(-200, 200, o) for o in sizes[1:]]
+    return multilayer_perceptron(SPEC, weights, biases, [1, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def samples():
+    rng = np.random.default_rng(12)
+    return random_activations(SPEC, rng, 30, 24), rng.integers(0, 5, 30)
+
+
+@pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 120, 120)])
+def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, samples, stalls):
+    report = verify(network, TABLE, *samples, stalls=stalls)
+    assert report.equal and (report.wrong_logits, report.wrong_cycles) == (0, 0)
+    assert report.samples == 30 and report.tiles == 8 * 26
+    assert report.accuracy == report.emulator_accuracy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, fault):
+    verilog, stage = faulty_verilog(fault, SPEC, TABLE)
+    report = verify(network, TABLE, *samples, library=library_of(verilog, TOP), replay="replay me")
+    assert not report.equal
+    found = report.divergence
+    assert found["stage"] == stage, found["summary"]
+    assert {"batch", "first_sample", "seed", "replay", "summary"} <= set(found)
+    if stage in ("mac lane", "decode", "bias load"):
+        wanted = {"layer", "channel", "position", "lane", "step", "code", "digits", "activation", "before", "expected", "found", "cycle"}
+        assert wanted <= set(found)
+        assert found["expected"] != found["found"] and found["before"].startswith("0x")
+
+
+def test_another_device_is_told_apart_at_its_first_wrong_code(network, samples):
+    other = random_table(SPEC, np.random.default_rng(8))
+    report = verify(network, TABLE, *samples, library=engine_library(SPEC, other))
+    assert not report.equal
+    assert report.divergence["stage"] == "decode"
+    code = report.divergence["code"]
+    assert TABLE[code] != other[code]
