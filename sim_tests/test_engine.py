@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from bitting import packets, protocol
+from bitting import packets, protocol, timing
 from bitting.emulate import Emulator
 from bitting.errors import SimulationError
 from bitting.packets import ExpectedResults
+from bitting.program import Program, dense
 from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.spec import PRESETS
@@ -46,24 +47,18 @@ def test_golden_emulator_and_rtl_agree_on_random_programs(device, seed):
 
 
 def test_no_clock_is_lost_between_long_tiles(device):
-    """With tiles of 64 codes or more the next one is there in time: what a tile costs beyond its law is constant."""
+    """With tiles of 64 codes or more the next one is there in time: a tile costs its law and the documented gap."""
     spec, table, engine = device
-    rng = np.random.default_rng(1)
-    from bitting.program import multilayer_perceptron
-
-    weights = [rng.integers(0, spec.codes, (40, 64)), rng.integers(0, spec.codes, (2, 40))]
-    program = multilayer_perceptron(spec, weights, [np.zeros(40), np.zeros(2)], [0, 0])
-    first_layer = np.concatenate([packets.layer_packet(program.layers[0], report=False), *packets.tile_packets(program.layers[0])])
-    status = packets.status_packet()
+    codes = np.random.default_rng(1).integers(0, spec.codes, (40, 64))
+    program = Program(spec, (dense(spec, codes, np.zeros(40), 0, 64, 0),), 0, 64)
+    (layer,) = program.layers
     cycles = {}
     for tiles in (10, 40):
-        layer = program.layers[0]
-        part = np.concatenate([packets.layer_packet(layer, report=False), *packets.tile_packets(layer)[:tiles], status])
+        parts = [packets.layer_packet(layer, report=False), *packets.tile_packets(layer)[:tiles], packets.status_packet()]
         engine.reset()
-        cycles[tiles] = engine.run(part, protocol.STATUS_WORDS + protocol.FRAME_WORDS).cycles
-    assert len(first_layer)
+        cycles[tiles] = engine.run(np.concatenate(parts), protocol.STATUS_WORDS + protocol.FRAME_WORDS).cycles
     law = program.tile_cycles(table)[0]
-    assert cycles[40] - cycles[10] == sum(law[10:40]) + 30 * 3, "a tile's law, one clock to start it and two to end it"
+    assert cycles[40] - cycles[10] == sum(law[10:]) + 30 * timing.TILE_GAP
 
 
 def test_status_counts_tiles_and_cycles(device):
@@ -188,15 +183,11 @@ def test_reset_in_the_middle_of_anything_leaves_no_trace(device):
         assert np.array_equal(run.words, expected.words(logits))
 
 
-def test_linear_layer_bits_are_sign_extended(device):
+def test_accumulators_are_sent_sign_extended(device):
     spec, _, engine = device
-    from bitting.program import Program, dense
-
-    zero = 0
-    table_engine = engine
-    bias = np.array([-1, -(1 << (spec.acc_bits - 1)), (1 << (spec.acc_bits - 1)) - 1])
-    program = Program(spec, (dense(spec, np.full((3, 1), zero), bias, 0, 0, 0, linear=True),), 0, 1)
-    table_engine.reset()
-    run = table_engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
-    found = [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)]
-    assert found == bias.tolist()
+    half = 1 << (spec.acc_bits - 1)
+    bias = np.array([-1, -half, half - 1])
+    program = Program(spec, (dense(spec, np.zeros((3, 1)), bias, 0, 0, 0, linear=True),), 0, 1)
+    engine.reset()
+    run = engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
+    assert [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)] == bias.tolist()

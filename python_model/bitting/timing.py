@@ -11,6 +11,10 @@ from collections.abc import Iterable, Sequence
 #: Cycles a tile takes beyond its MAC cycles: the stages before the first accumulation, and the fold that ends the last.
 TILE_OVERHEAD = 5
 
+#: Clocks between tiles that belong to none of them, if the next tile is there in time: start, report, count. Result words of
+#: the tile (if its layer is linear or reported) come on top, one a clock unless the receiver holds back.
+TILE_GAP = 3
+
 
 def code_cycles(value_cycles: Sequence[int], table: Sequence[int], code: int) -> int:
     """MAC cycles of one code on a device with this bitting table (code -> value index)."""
