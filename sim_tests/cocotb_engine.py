@@ -7,13 +7,14 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.triggers import FallingEdge
+
 from bitting import packets, protocol, timing
 from bitting.packets import ExpectedResults
 from bitting.program import Program, dense
 from bitting.protocol import ErrorCode, Result
 from bitting.sim.cocotb_stream import CommandDriver, ResultMonitor, reset, start
 from bitting.spec import parse_spec
-from cocotb.triggers import FallingEdge
 from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table
 
 SPEC = parse_spec(os.environ["BITTING_SPEC"])

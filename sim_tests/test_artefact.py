@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+
 from bitting import artefact as artefact_module
 from bitting import files
 from bitting.artefact import Artefact

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bitting.sim import cocotb_runner, session
 from bitting.spec import parse_spec
 from bitting_rtl.export import TOP, engine_verilog

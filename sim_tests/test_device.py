@@ -5,6 +5,7 @@ import stat
 
 import numpy as np
 import pytest
+
 from bitting.device import Device, derive_key, keystream, shuffled_table
 from bitting.errors import DeviceError
 from bitting.lock import lock, unlock
@@ -117,9 +118,7 @@ def test_locking_changes_codes_and_nothing_else(spec, rng):
     for before, after in zip(model.layers, locked.layers, strict=True):
         assert np.array_equal(values[before.codes], values[table[after.codes]])
         assert np.array_equal(before.bias, after.bias) and before.shift == after.shift
-    assert all(
-        np.array_equal(a.codes, b.codes) for a, b in zip(unlock(locked, device).layers, model.layers, strict=True)
-    )
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(unlock(locked, device).layers, model.layers, strict=True))
     assert "no lock" in description.caution
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from apytypes import APyFixed
+
 from bitting import emulate, golden, timing
 from bitting.emulate import Emulator
 from bitting.errors import ProgramError

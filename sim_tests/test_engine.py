@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from bitting import packets, protocol, timing
 from bitting.emulate import Emulator
 from bitting.errors import SimulationError
@@ -117,7 +118,11 @@ def broken_packets(spec, program):
         ("layer CRC", np.append(good_layer[:-1], good_layer[-1] ^ 1), ErrorCode.BAD_CRC),
         ("tile CRC", np.concatenate([good_layer, flipped]), ErrorCode.BAD_CRC),
         ("tile too short", np.concatenate([good_layer, reframed(good_tile, good_tile[1:-2])]), ErrorCode.BAD_LENGTH),
-        ("tile too long", np.concatenate([good_layer, reframed(good_tile, np.append(good_tile[1:-1], 5))]), ErrorCode.BAD_LENGTH),
+        (
+            "tile too long",
+            np.concatenate([good_layer, reframed(good_tile, np.append(good_tile[1:-1], 5))]),
+            ErrorCode.BAD_LENGTH,
+        ),
         ("no vectors", packets.frame(Packet.ACTIVATIONS, np.zeros(1, np.uint32)), ErrorCode.BAD_FIELD),
         ("vectors beyond the memory", packets.frame(Packet.ACTIVATIONS, far), ErrorCode.BAD_ADDRESS),
         ("vectors missing", packets.frame(Packet.ACTIVATIONS, np.array([3 << 16, 0], np.uint32)), ErrorCode.BAD_LENGTH),

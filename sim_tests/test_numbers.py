@@ -5,11 +5,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bitting import digits, formatpage
 from bitting.errors import SpecError
 from bitting.spec import PRESETS, UnitSpec, parse_spec
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(st.integers(-(1 << 20), 1 << 20))
@@ -50,6 +51,7 @@ def test_value_set_is_the_best_subset_by_brute_force():
 
 def test_gaussian_weights_use_the_codes_about_equally(rng):
     import torch
+
     from bitting.nn import WeightQuantiser
 
     family = PRESETS["base"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from amaranth.lib.crc import catalog
+
 from bitting import golden
 from bitting.spec import PRESETS
 from bitting_rtl.decode import Decode, digits_rom

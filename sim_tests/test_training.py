@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from bitting import datasets, emulate, train
 from bitting.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
@@ -66,7 +67,7 @@ def test_training_forward_is_the_emulator_and_golden(spec, rng):
     assert np.array_equal(forward, golden_run(program, identity, x))
 
 
-class _Interrupt(Exception):
+class _InterruptError(Exception):
     pass
 
 
@@ -76,13 +77,16 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     whole = train.train(spec, data, config)
     checkpoint = tmp_path / "run"
 
-    def stop(name, epoch, _total, _score):
-        if epoch == stops[name]:
-            raise _Interrupt
+    def stop_at(place):
+        def stop(name, epoch, _total, _score):
+            if (name, epoch) == place:
+                raise _InterruptError
 
-    for stops in ({"unit": 2, "twin": -1}, {"unit": -1, "twin": 3}):
-        with pytest.raises(_Interrupt):
-            train.train(spec, data, config, checkpoint, stop)
+        return stop
+
+    for place in (("unit", 2), ("twin", 3)):
+        with pytest.raises(_InterruptError):
+            train.train(spec, data, config, checkpoint, stop_at(place))
         assert checkpoint.exists()
     resumed = train.train(spec, data, config, checkpoint)
     assert not checkpoint.exists()
@@ -97,9 +101,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     checkpoint = tmp_path / "run"
 
     def stop(*_):
-        raise _Interrupt
+        raise _InterruptError
 
-    with pytest.raises(_Interrupt):
+    with pytest.raises(_InterruptError):
         train.train(spec, data, config, checkpoint, stop)
     with pytest.raises(BittingError, match="another run"):
         train.train(spec, data, replace(config, seed=1), checkpoint)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from bitting.program import multilayer_perceptron
 from bitting.sim.native import Stalls, engine_library, library_of
 from bitting.spec import PRESETS
@@ -47,7 +48,20 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
     assert found["stage"] == stage, found["summary"]
     assert {"batch", "first_sample", "seed", "replay", "summary"} <= set(found)
     if stage in ("mac lane", "decode", "bias load"):
-        wanted = {"layer", "channel", "position", "lane", "step", "code", "digits", "activation", "before", "expected", "found", "cycle"}
+        wanted = {
+            "layer",
+            "channel",
+            "position",
+            "lane",
+            "step",
+            "code",
+            "digits",
+            "activation",
+            "before",
+            "expected",
+            "found",
+            "cycle",
+        }
         assert wanted <= set(found)
         assert found["expected"] != found["found"] and found["before"].startswith("0x")
 

@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+
 from bitting import packets
 from bitting.device import Device
 from bitting.emulate import Emulator
@@ -57,7 +58,15 @@ def test_no_path_and_no_secret_in_the_text():
 def test_verilator_lint_is_clean_but_for_explained_waivers(tmp_path, name):
     spec = PRESETS[name]
     (tmp_path / "top.v").write_text(engine_verilog(spec, range(spec.codes)))
-    command = [str(toolchain.require("verilator")), "--lint-only", "-Wall", str(HARNESS / "lint.vlt"), "top.v", "--top-module", TOP]
+    command = [
+        str(toolchain.require("verilator")),
+        "--lint-only",
+        "-Wall",
+        str(HARNESS / "lint.vlt"),
+        "top.v",
+        "--top-module",
+        TOP,
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr[:3000]
 

@@ -82,7 +82,7 @@ class Artefact:
             spec = UnitSpec.from_dict(header["spec"])
             if spec.id != header["spec_id"]:
                 raise ArtefactError(
-                    f"{path} was made for spec {header['spec_id']}, but its parameters give {spec.id} in this version of bitting"
+                    f"{path} was made for spec {header['spec_id']}, but its parameters give {spec.id} in this version"
                 )
             expected = {f"layer{i}.{name}" for i in range(len(header["layers"])) for name in _LAYER_TENSORS}
             if set(tensors) != expected:
@@ -99,7 +99,9 @@ class Artefact:
             raise ArtefactError(f"{path}: {error}") from None
         if loaded.kind not in KINDS or (kind and loaded.kind != kind):
             remedy = {"model": "give the model that `bitting train` wrote", "artefact": "lock it first with `bitting lock`"}
-            raise ArtefactError(f"{path} is of kind {loaded.kind!r}, {kind or 'model or artefact'!r} is needed; {remedy.get(kind or '', '')}")
+            raise ArtefactError(
+                f"{path} is of kind {loaded.kind!r}, {kind or 'model or artefact'!r} is needed; {remedy.get(kind or '', '')}"
+            )
         return loaded
 
 

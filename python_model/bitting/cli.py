@@ -160,7 +160,9 @@ def _test_set(artefact: Any, data: str, samples: str) -> tuple[Any, Any, slice]:
     name = data or artefact.claims.get("dataset", "")
     dataset = datasets.load(name)
     if dataset.pixels != artefact.program.input_words:
-        raise BittingError(f"{name} has {dataset.pixels} inputs, the artefact needs {artefact.program.input_words}; choose --data")
+        raise BittingError(
+            f"{name} has {dataset.pixels} inputs, the artefact needs {artefact.program.input_words}; choose --data"
+        )
     part = _selected(samples, len(dataset.test_labels))
     x = datasets.activations(artefact.program.spec, dataset.test_images[part])
     return x, dataset.test_labels[part], part
@@ -203,7 +205,9 @@ def verify(
     for name, path, unit in devices:
         console.err.print(f"building the simulation of {path} ...", style="dim")
         library = engine_library(unit.spec, unit.table())
-        command = f"bitting simulate {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
+        command = (
+            f"bitting simulate {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
+        )
         with console.progress(f"{name}: emulator = RTL", len(y)) as done:
             report = verification.verify(
                 loaded.program, unit.table(), x, y, library=library, stalls=Stalls(seed, stalls, stalls),
@@ -255,7 +259,12 @@ def simulate(
     answers = outcome.logits.argmax(1)
     if json:
         console.emit_json(
-            {"logits": outcome.logits.tolist(), "labels": y.tolist(), "cycles": outcome.cycles, "tile_cycles": outcome.tile_cycles}
+            {
+                "logits": outcome.logits.tolist(),
+                "labels": y.tolist(),
+                "cycles": outcome.cycles,
+                "tile_cycles": outcome.tile_cycles,
+            }
         )
         return
     shown = [(part.start + i, answers[i], y[i], " ".join(map(str, outcome.logits[i]))) for i in range(min(len(y), 16))]
@@ -269,14 +278,15 @@ def simulate(
 def verilog(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
     spec: SpecOption = "base",
-    device: Annotated[Path | None, typer.Option("--device", help="Bake this device's bitting table in: the file is then secret.")] = None,
+    device: Annotated[
+        Path | None, typer.Option("--device", help="Bake this device's bitting table in: the file is then secret.")
+    ] = None,
 ) -> None:
     """Write the engine as Verilog, with a JSON sidecar: ports, packet format, spec id, tool versions."""
     import json
 
-    from bitting_rtl.export import TOP, engine_verilog, sidecar
-
     from bitting.device import Device, family_table
+    from bitting_rtl.export import TOP, engine_verilog, sidecar
 
     family = parse_spec(spec)
     table = family_table(family)
@@ -331,7 +341,8 @@ def doctor(json: JsonOption = False) -> None:
         console.emit_json([check.to_dict() for check in checks])
     else:
         rows = [
-            (c.name, "ok" if c.good else ("MISSING" if c.needed else "optional"), c.found, "" if c.good else c.remedy) for c in checks
+            (c.name, "ok" if c.good else ("MISSING" if c.needed else "optional"), c.found, "" if c.good else c.remedy)
+            for c in checks
         ]
         console.table("bitting doctor", ("", "", "found", "remedy"), rows)
     if any(check.needed and not check.good for check in checks):
@@ -354,9 +365,7 @@ def demo(
 def main() -> None:
     """Entry point: mistakes end in one line and an exit status, never in a traceback."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        sys.exit(app(standalone_mode=False) or 0)  # the status of a typer.Exit, or None
     except (typer.Abort, KeyboardInterrupt):
         console.err.print("interrupted; nothing half-written was left")
         sys.exit(console.EXIT_INTERRUPTED)

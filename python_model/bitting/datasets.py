@@ -98,9 +98,7 @@ def _digits() -> Dataset:
     order = np.random.default_rng(0).permutation(len(images))
     pixels = np.minimum(images * 16, 255).astype(np.uint8)[order]
     labels = labels.astype(np.int64)[order]
-    return Dataset(
-        "digits", pixels[_DIGITS_TEST:], labels[_DIGITS_TEST:], pixels[:_DIGITS_TEST], labels[:_DIGITS_TEST]
-    )
+    return Dataset("digits", pixels[_DIGITS_TEST:], labels[_DIGITS_TEST:], pixels[:_DIGITS_TEST], labels[:_DIGITS_TEST])
 
 
 def local_folder(name: str) -> Path | None:
@@ -135,7 +133,9 @@ def _locate(name: str, index: int) -> Path:
 def _download(name: str, index: int, target: Path) -> None:
     base, checksums = _SOURCES[name]
     others = ", ".join(other for other in NAMES if other != name)
-    remedy = f"put the four IDX files into a folder {name} and set BITTING_DATA to its parent, or use another data set ({others})"
+    remedy = (
+        f"put the four IDX files into a folder {name} and set BITTING_DATA to its parent, or use another data set ({others})"
+    )
     try:
         with urllib.request.urlopen(f"{base}{_FILES[index]}.gz", timeout=30) as response:
             data = response.read()

@@ -102,5 +102,3 @@ def _evidence(report: verify.Report) -> str:
         f"{report.wrong_logits} wrong logits, {report.wrong_cycles} wrong cycle counts "
         f"({report.tiles} tiles, {report.cycles} clocks, {report.seconds:.1f} s, {rate:.1f} M clocks/s)"
     )
-
-

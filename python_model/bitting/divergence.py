@@ -83,7 +83,7 @@ def locate(
     try:
         return _locate_layers(probe) or {
             "stage": "results",
-            "summary": "every tile computes and times right when probed alone: the fault is in the result packets, or not repeatable",
+            "summary": "probed alone, every tile is right: the fault is in the result packets or not repeatable",
         }
     except SimulationError as error:
         return {"stage": "protocol", "summary": str(error)}
@@ -197,14 +197,16 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     if sums[k, lane] == after[k, lane]:
         lane = int(np.flatnonzero(sums[k] != after[k])[0])
     mine = [step for step in steps[lane] if step.k == k]
-    start = np.array([[step for step in lane_steps if step.k == k][0].before for lane_steps in steps])
+    start = np.array([next(step.before for step in lane_steps if step.k == k) for lane_steps in steps])
     law = sum(spec.value_cycles[unit.table[code]] for code in layer.codes[channel][: k + 1]) + timing.TILE_OVERHEAD
     read = int(_read_back(probe, before, np.array([base + layer.offsets[k]]))[0, lane])
     # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
     weight = spec.values[unit.table[mine[0].code]]
     explained = wrap(int(start[lane]) + weight * read, spec.acc_bits) == sums[k, lane]
     stage = _blame(spec, sums[k], start, after[k], operands[k], read != operands[k, lane] and explained, k)
-    digits = [] if mine[0].digit is None else [f"{'-' if s.digit.negative else '+'}2^{s.digit.exponent}" for s in mine if s.digit]
+    digits = (
+        [] if mine[0].digit is None else [f"{'-' if s.digit.negative else '+'}2^{s.digit.exponent}" for s in mine if s.digit]
+    )
     width = spec.acc_bits
     return {
         "stage": stage,
@@ -215,7 +217,8 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
         "found": _hex(int(sums[k, lane]), width), "cycle": int(law),
         "summary": f"{place}, lane {lane}, step {k}: code {mine[0].code:#x} (value {weight}, digits "
         f"{' '.join(digits) or 'none'}) times activation {_hex(int(operands[k, lane]), spec.act_bits)} takes accumulator "
-        f"{_hex(int(start[lane]), width)} to {_hex(int(sums[k, lane]), width)}, not {_hex(int(after[k, lane]), width)}, in cycle {law}",
+        f"{_hex(int(start[lane]), width)} to {_hex(int(sums[k, lane]), width)}, "
+        f"not {_hex(int(after[k, lane]), width)}, in cycle {law}",
     }  # fmt: skip
 
 
@@ -236,9 +239,7 @@ def _blame(
     return "activation read" if misread else "mac lane"
 
 
-def _prefixes(
-    probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int, base: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int, base: int) -> tuple[np.ndarray, np.ndarray]:
     """Accumulators (K, L) and cycles (K,) of the first 1, 2, ..., K codes of a tile."""
     prefixes = [
         Layer(

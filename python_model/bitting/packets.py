@@ -62,9 +62,7 @@ def tile_packets(layer: Layer) -> list[np.ndarray]:
     codes = _packed(layer.codes, 4)
     bases = _packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
     biases = layer.bias.astype(np.int64).astype(WORDS)
-    return [
-        frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)
-    ]
+    return [frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)]
 
 
 def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) -> np.ndarray:
@@ -196,7 +194,5 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         body = payload[TILE_DONE_FIXED_WORDS:]
-        found.append(
-            TileResult(int(payload[0]), int(payload[1]), body.astype(np.uint32).view(np.int32) if len(body) else None)
-        )
+        found.append(TileResult(int(payload[0]), int(payload[1]), body.astype(np.uint32).view(np.int32) if len(body) else None))
     return found

@@ -132,7 +132,7 @@ class UnitSpec:
         if unknown:
             raise SpecError(f"unknown spec parameter {unknown[0]!r}; allowed: {', '.join(self.parameters())}")
         name = ":".join([self.name.split(":")[0], ",".join(f"{k}={v}" for k, v in sorted(changes.items()))])
-        return dataclasses.replace(self, **changes, name=name if changes else self.name)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes, name=name if changes else self.name)
 
     def to_dict(self) -> dict[str, int | str]:
         return {"name": self.name, **self.parameters()}

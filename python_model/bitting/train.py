@@ -78,9 +78,7 @@ def train(
     sizes = (data.pixels, *config.hidden, data.classes)
     network = UnitMLP(spec, sizes, config.dropout)
     reference = TwinMLP(sizes, 1.0 / (spec.act_max + 1), config.dropout)
-    train_x, test_x = (
-        torch.from_numpy(activations(spec, images)).float() for images in (data.train_images, data.test_images)
-    )
+    train_x, test_x = (torch.from_numpy(activations(spec, images)).float() for images in (data.train_images, data.test_images))
     train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
     network.calibrate(train_x[:1024])
 

@@ -6,8 +6,8 @@ from amaranth import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from bitting.spec import UnitSpec
 
+from bitting.spec import UnitSpec
 from bitting_rtl.layouts import digits_layout
 
 
@@ -50,12 +50,8 @@ class Decode(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.table = table = Memory(
-            shape=unsigned(self.spec.code_bits), depth=self.spec.codes, init=self._table
-        )
-        m.submodules.rom = rom = Memory(
-            shape=digits_layout(self.spec), depth=self.spec.codes, init=digits_rom(self.spec)
-        )
+        m.submodules.table = table = Memory(shape=unsigned(self.spec.code_bits), depth=self.spec.codes, init=self._table)
+        m.submodules.rom = rom = Memory(shape=digits_layout(self.spec), depth=self.spec.codes, init=digits_rom(self.spec))
         table_read = table.read_port()
         rom_read = rom.read_port()
         m.d.comb += [

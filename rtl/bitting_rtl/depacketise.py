@@ -5,6 +5,7 @@ from amaranth.hdl import Shape, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
+
 from bitting.protocol import (
     ACTIVATIONS_PER_WORD,
     CODES_PER_WORD,
@@ -15,7 +16,6 @@ from bitting.protocol import (
     Packet,
 )
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
-
 from bitting_rtl.layouts import layer_layout, tile_layout
 
 _HEADER = data.StructLayout({"type": 8, "reserved": 8, "length": 16})

@@ -6,9 +6,9 @@ from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
+
 from bitting.protocol import WORD_BITS, ErrorCode
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
-
 from bitting_rtl.decode import Decode
 from bitting_rtl.depacketise import Depacketise
 from bitting_rtl.fold import Fold
@@ -119,9 +119,7 @@ class Engine(wiring.Component):
         self._control(m, packets, buffer, sequencer, results)
         return m
 
-    def _control(
-        self, m: Module, packets: Depacketise, buffer: TileBuffer, sequencer: Sequencer, results: Results
-    ) -> None:
+    def _control(self, m: Module, packets: Depacketise, buffer: TileBuffer, sequencer: Sequencer, results: Results) -> None:
         """Start tiles, send results, count, and stop at the first error."""
         tiles = Signal(TILE_COUNT_BITS)
         total_cycles = Signal(TOTAL_CYCLE_BITS)

@@ -5,16 +5,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import bitting
 from amaranth import ClockDomain, Module, unsigned
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
+
+import bitting
 from bitting import protocol
 from bitting.protocol import ErrorCode
 from bitting.spec import ARCHITECTURE, UnitSpec
-
 from bitting_rtl.engine import Engine
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.register_slice import RegisterSlice

@@ -4,6 +4,7 @@ from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
 from bitting.spec import UnitSpec
 
 

@@ -3,6 +3,7 @@
 from amaranth import unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import data
+
 from bitting.protocol import WORD_BITS
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 

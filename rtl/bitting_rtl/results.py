@@ -4,6 +4,7 @@ from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
+
 from bitting.protocol import (
     FAULT_WORDS,
     STATUS_WORDS,
@@ -13,7 +14,6 @@ from bitting.protocol import (
     Result,
 )
 from bitting.spec import UnitSpec
-
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.sequencer import CYCLE_BITS
 

@@ -4,8 +4,8 @@ from amaranth import Module, Signal, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 
+from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 from bitting_rtl.layouts import digits_layout, layer_layout, tile_layout
 
 #: Width of the cycle count of one tile.

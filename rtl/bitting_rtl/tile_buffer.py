@@ -5,8 +5,8 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from bitting.spec import UnitSpec
 
+from bitting.spec import UnitSpec
 from bitting_rtl.layouts import tile_layout
 
 

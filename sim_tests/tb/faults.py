@@ -13,6 +13,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
+
 from bitting.spec import UnitSpec
 from bitting_rtl import engine as engine_module
 from bitting_rtl.export import engine_verilog

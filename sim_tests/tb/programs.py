@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from bitting.golden import Unit
 from bitting.program import Layer, Program
 from bitting.spec import UnitSpec

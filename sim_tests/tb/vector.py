@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
+
 from bitting.sim import build
 from bitting_rtl.export import to_verilog
 
@@ -73,9 +74,7 @@ class VectorModel:
                 (1 << self._shapes[name].width) - 1
             )
         found = np.zeros((rows, len(self._outputs)), np.uint64)
-        self._library.run_rows(
-            ctypes.c_uint64(rows), ctypes.c_void_p(packed.ctypes.data), ctypes.c_void_p(found.ctypes.data)
-        )
+        self._library.run_rows(ctypes.c_uint64(rows), ctypes.c_void_p(packed.ctypes.data), ctypes.c_void_p(found.ctypes.data))
         return {name: self._signed(found[:, column].astype(np.int64), name) for column, name in enumerate(self._outputs)}
 
     def _signed(self, values: np.ndarray, name: str) -> np.ndarray:

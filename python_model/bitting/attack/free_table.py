@@ -1,7 +1,7 @@
 """The break of the bitting table: stolen codes, a few labelled samples, and gradient descent on the table itself.
 
-Level of claim: key. The attacker holds the artefact (so all codes, shifts and biases), the public spec with its value set, and N
-labelled samples; not the device. Because one table of 2^b values serves the whole network, it is learned like any other
+Level of claim: key. The attacker holds the artefact (all codes, shifts and biases), the public spec with its value set, and
+N labelled samples; not the device. Because one table of 2^b values serves the whole network, it is learned like any other
 parameter. This is why the table alone is no lock.
 """
 

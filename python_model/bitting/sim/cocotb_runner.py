@@ -95,7 +95,8 @@ def run(folder: Path, top: str, module: str, env: Mapping[str, str], seed: int =
         with _tools_on_path(), contextlib.redirect_stdout(io.StringIO()):
             try:
                 _Verilator().test(
-                    test_module=module, hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder, test_dir=work, results_xml=str(results),
+                    test_module=module, hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder, test_dir=work,
+                    results_xml=str(results),
                     extra_env=dict(env), seed=seed, log_file=log, testcase=testcase,
                 )  # fmt: skip
             except (RuntimeError, SystemExit) as error:

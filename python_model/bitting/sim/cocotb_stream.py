@@ -18,7 +18,7 @@ PERIOD_NS = 10
 
 
 class CommandDriver:
-    """Sends words to `cmd`; each clock holds back with probability `stall`. Valid, once up, stays up until the word is taken."""
+    """Sends words to `cmd`, holding back with probability `stall` a clock. Valid, once up, stays until the word is taken."""
 
     def __init__(self, dut: Any, stall: float = 0.0, seed: int = 0):
         self._dut = dut
@@ -52,7 +52,7 @@ class ResultMonitor:
         self.words: list[int] = []
         self.lasts: list[bool] = []
         dut.result_ready.value = 0
-        self._task = cocotb.start_soon(self._run())
+        self._task: Any = cocotb.start_soon(self._run())
 
     def stop(self) -> None:
         self._task.cancel()
@@ -85,7 +85,7 @@ class ResultMonitor:
 
 async def start(dut: Any) -> None:
     """Run the clock and reset the engine; returns at a falling edge, ready for words."""
-    cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()
     dut.cmd_valid.value = 0
     dut.result_ready.value = 0
     await reset(dut)

@@ -1,4 +1,4 @@
-"""The native harness: the Verilated engine in this process, through ctypes. Calls release the GIL, so threads run in parallel."""
+"""The native harness: the Verilated engine in this process, through ctypes. Calls release the GIL: threads run in parallel."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ class NativeEngine:
     def __enter__(self) -> NativeEngine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -75,9 +73,7 @@ class NativeEngine:
         if not self._library.engine_trace(self._handle, str(path).encode()):
             raise SimulationError("this build of the simulation writes no waveforms")
 
-    def run(
-        self, commands: np.ndarray, expected: int, stalls: Stalls = Stalls(), quiet_limit: int = QUIET_LIMIT
-    ) -> Run:
+    def run(self, commands: np.ndarray, expected: int, stalls: Stalls = Stalls(), quiet_limit: int = QUIET_LIMIT) -> Run:
         """Feed command words until they are all taken and `expected` result words came, or nothing moves any more."""
         commands = np.ascontiguousarray(commands, WORDS)
         # A few words more than expected fit, so that a babbling engine is seen.

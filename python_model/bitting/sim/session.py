@@ -77,9 +77,8 @@ def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, 
 
 
 def _cocotb(program: Program, table: Sequence[int]) -> Callable[[int, np.ndarray, int], Run]:
-    from bitting_rtl.export import TOP, engine_verilog
-
     from bitting.sim import cocotb_runner
+    from bitting_rtl.export import TOP, engine_verilog
 
     folder = cocotb_runner.build(engine_verilog(program.spec, table), TOP)
     return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected)

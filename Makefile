@@ -1,0 +1,43 @@
+# Every target sets up what it needs: a virtual environment in .venv, and (tests) a second simulator in .tools.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+TEST_SETUP := $(VENV)/.test-installed
+
+.PHONY: demo test quick lint bench clean
+
+demo: $(SETUP)  ## the main job on embedded data, from nothing to the final table
+	$(BIN)/bitting demo
+
+test: $(TEST_SETUP) icarus  ## everything CI checks about behaviour
+	$(BIN)/pytest
+
+quick: $(TEST_SETUP) icarus  ## the tests that do not take minutes
+	$(BIN)/pytest -m "not slow"
+
+lint: $(TEST_SETUP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(TEST_SETUP)  ## measure; appends to out/bench.json
+	$(BIN)/python scripts/bench.py
+
+.PHONY: icarus
+icarus:
+	scripts/get_icarus.sh
+
+# constraints.txt names the versions this was tested with; a newer torch would pull gigabytes of CUDA.
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(TEST_SETUP): $(SETUP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .tools out build *.egg-info

@@ -1,0 +1,190 @@
+"""The command line from the outside: what it prints, what it leaves behind, how it ends."""
+
+import dataclasses
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitting.artefact import Artefact
+from bitting.device import Device
+from bitting.spec import PRESETS
+from bitting_rtl.export import TOP
+
+
+def bitting(*arguments: object, cwd: Path | None = None, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; a traceback is never acceptable."""
+    command = [sys.executable, "-c", "from bitting.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def error_of(*arguments: object, **env: str) -> str:
+    """The one line a mistake ends in."""
+    done = bitting(*arguments, status=2, **env)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("bitting: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A small model trained and locked through the command line."""
+    folder = tmp_path_factory.mktemp("job")
+    for name in ("A", "B"):
+        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
+    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "-o", folder / "model.safetensors")
+    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors")
+    return folder
+
+
+def test_train_lock_verify_simulate(job):
+    artefact, key = job / "artefact.safetensors", job / "A.key"
+    report = json.loads(bitting("verify", artefact, "--device", key, "--samples", 40, "--json").stdout)["right device"]
+    assert report["equal"] and report["samples"] == 40 and report["wrong_logits"] == report["wrong_cycles"] == 0
+    table = bitting(
+        "verify", artefact, "--device", key, "--wrong-device", job / "B.key", "--samples", "10:30", "--stalls", 99
+    ).stdout
+    assert "right device" in table and "wrong device" in table
+    answer = json.loads(bitting("simulate", artefact, "--device", key, "--samples", "3:5", "--json").stdout)
+    assert len(answer["logits"]) == len(answer["labels"]) == 2
+    waves = job / "run.vcd"
+    bitting("simulate", artefact, "--device", key, "--samples", 1, "--waves", waves)
+    assert waves.read_text(errors="replace").lstrip().startswith("$version")
+
+
+def test_locking_leaves_no_secret_anywhere(job):
+    root = json.loads((job / "A.key").read_text())["root"]
+    assert stat.S_IMODE((job / "A.key").stat().st_mode) == 0o600
+    out = job / "verilog"
+    printed = bitting("verilog", "--spec", "tiny", "--device", job / "A.key", "-o", out)
+    show = bitting("device", "show", job / "A.key", "--json")
+    texts = [printed.stdout, printed.stderr, show.stdout, (out / f"{TOP}.json").read_text(), (out / f"{TOP}.v").read_text()]
+    texts += [path.read_bytes().decode(errors="replace") for path in job.glob("*.safetensors")]
+    assert not any(root in text for text in texts)
+    assert stat.S_IMODE((out / f"{TOP}.v").stat().st_mode) == 0o600
+
+
+def test_shared_verilog_is_the_same_for_everyone(job):
+    folders = [job / "one", job / "two"]
+    for folder in folders:
+        bitting("verilog", "--spec", "tiny", "-o", folder)
+    for name in (f"{TOP}.v", f"{TOP}.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_training_is_reproducible_by_seed(job, tmp_path):
+    again = tmp_path / "again.safetensors"
+    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "-o", again)
+    assert again.read_bytes() == (job / "model.safetensors").read_bytes()
+
+
+def test_wrong_keys_are_surveyed(job):
+    found = json.loads(
+        bitting("attack", "keys", job / "artefact.safetensors", "--device", job / "A.key", "--random-keys", 20, "--json").stdout
+    )
+    assert found["random_keys"] == 20 and found["neighbours"] == 128
+    assert found["mean"] < found["right"]
+
+
+def test_pages_and_examination():
+    assert json.loads(bitting("spec", "wide", "--json").stdout)["weights"]["codes"] == 256
+    assert PRESETS["base"].id in bitting("spec").stdout
+    checks = json.loads(bitting("doctor", "--json").stdout)
+    assert {"verilator", "g++", "make", "perl", "torch"} <= {check["name"] for check in checks}
+    for command in ("demo", "spec", "device", "train", "lock", "verify", "simulate", "verilog", "doctor"):
+        assert "Usage" in bitting(command, "--help").stdout
+
+
+def test_mistakes_end_in_one_line(job, tmp_path):
+    artefact, key, model = job / "artefact.safetensors", job / "A.key", job / "model.safetensors"
+    other = tmp_path / "other.key"
+    Device.new(PRESETS["base"]).save(other)
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(artefact.read_bytes()[:-100])
+    out = tmp_path / "out.safetensors"
+    assert "unknown spec 'huge'" in error_of("spec", "huge")
+    assert "unknown data set" in error_of("train", "--data", "cifar", "-o", out)
+    assert "lanes = 3" in error_of("train", "--spec", "base:lanes=3", "-o", out)
+    assert "they differ in" in error_of("lock", model, "--device", other, "-o", out)
+    assert "is of kind 'artefact'" in error_of("lock", artefact, "--device", key, "-o", out)
+    assert "is of kind 'model'" in error_of("verify", model, "--device", key)
+    assert "truncated" in error_of("verify", short, "--device", key)
+    assert "can not read" in error_of("verify", tmp_path / "none", "--device", key)
+    assert "can not read" in error_of("verify", artefact, "--device", tmp_path / "none")
+    assert "they differ in" in error_of("verify", artefact, "--device", other)
+    assert "neither FIRST:LAST" in error_of("verify", artefact, "--device", key, "--samples", "many")
+    assert "is outside" in error_of("verify", artefact, "--device", key, "--samples", "5000")
+    assert "unknown simulator" in error_of("simulate", artefact, "--device", key, "--simulator", "spice")
+    assert "ends in .vcd or .fst" in error_of("simulate", artefact, "--device", key, "--waves", tmp_path / "x.png")
+    assert "has 784 inputs" in error_of("verify", artefact, "--device", key, "--data", "mnist")
+    assert "exists" in error_of("device", "new", key)
+    assert "can not write" in error_of("verilog", "-o", key)
+    assert "No such command" in error_of("frobnicate")
+    assert not out.exists()
+    assert Artefact.load(artefact).kind == "artefact"
+
+
+def test_a_missing_tool_is_named_with_its_remedy(job, tmp_path):
+    """With nothing on PATH and an empty cache, verification says what it lacks; the examination too."""
+    env = {"PATH": str(tmp_path), "BITTING_CACHE": str(tmp_path / "cache")}
+    message = error_of_last(bitting("verify", job / "artefact.safetensors", "--device", job / "A.key", status=2, **env))
+    assert "make not found" in message and "install make" in message
+    checks = json.loads(bitting("doctor", "--json", status=2, **env).stdout)
+    assert {c["name"] for c in checks if c["needed"] and not c["good"]} >= {"make", "g++", "perl"}
+
+
+def error_of_last(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_divergence_is_printed_and_ends_with_status_1(job, monkeypatch, capsys):
+    from bitting import cli, verify
+
+    honest = verify.verify
+
+    def lying(*arguments, **options):
+        report = honest(*arguments, **options)
+        found = {"stage": "mac lane", "summary": "lane 3 is wrong", "batch": 0, "replay": options["replay"]}
+        return dataclasses.replace(report, divergence=found, wrong_logits=1)
+
+    monkeypatch.setattr(verify, "verify", lying)
+    arguments = ["verify", str(job / "artefact.safetensors"), "--device", str(job / "A.key"), "--samples", "8", "--seed", "5"]
+    monkeypatch.setattr(sys, "argv", ["bitting", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "lane 3 is wrong" in printed and "bitting simulate" in printed and "--samples 0:8 --seed 5" in printed
+
+
+def test_a_full_disk_ends_in_one_line(job):
+    command = f"{sys.executable} -c 'from bitting.cli import main; main()' spec base --json > /dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+
+
+def test_importing_is_fast_and_compiles_nothing():
+    code = "import sys, bitting, bitting.cli; assert not {'torch', 'amaranth', 'cocotb', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dependencies_point_one_way():
+    """spec, digits, golden, timing know neither torch nor Amaranth; the RTL never torch; the emulator never the RTL."""
+    checks = {
+        "bitting.spec, bitting.digits, bitting.golden, bitting.timing, bitting.protocol": ("torch", "amaranth", "numpy"),
+        "bitting_rtl.export": ("torch",),
+        "bitting.emulate, bitting.nn, bitting.train, bitting.artefact, bitting.lock, bitting.attack.wrong_keys": (
+            "amaranth",
+            "bitting_rtl",
+        ),
+    }
+    for modules, forbidden in checks.items():
+        code = f"import sys, {modules}; assert not set({forbidden!r}) & set(sys.modules), sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True)
