@@ -56,7 +56,7 @@ def forward(spec: UnitSpec, batch: int) -> dict[str, float]:
     """Twin first, emulator second: ratio below 1 is an emulator faster than fp32."""
     network, reference = UnitMLP(spec, SIZES), TwinMLP(SIZES, 1 / 32).eval()
     x = torch.randint(0, spec.act_max + 1, (batch, SIZES[0])).float()
-    network.calibrate(x)
+    network.calibrate(x, (0.6, 2.0))
     emulator = Emulator(network.to_program(), range(spec.codes))
     with torch.no_grad():
         return paired(lambda: reference(x), lambda: emulator(x))
@@ -67,7 +67,7 @@ def training_step(spec: UnitSpec, batch: int) -> dict[str, float]:
     x = torch.randint(0, spec.act_max + 1, (batch, SIZES[0])).float()
     y = torch.randint(0, SIZES[-1], (batch,))
     network, reference = UnitMLP(spec, SIZES), TwinMLP(SIZES, 1 / 32)
-    network.calibrate(x)
+    network.calibrate(x, (0.6, 2.0))
 
     def step_of(module: UnitMLP | TwinMLP, rate: float) -> Callable[[], None]:
         optimiser = torch.optim.Adam(module.parameters(), lr=rate, fused=True)

@@ -58,7 +58,7 @@ def test_training_forward_is_the_emulator_and_golden(spec, rng):
     torch.manual_seed(1)
     network = UnitMLP(spec, (20, 16, 8, 5)).eval()
     x = rng.integers(spec.act_min, spec.act_max + 1, (6, 20)).astype(np.int8)
-    network.calibrate(torch.from_numpy(x).float())
+    network.calibrate(torch.from_numpy(x).float(), (0.6, 2.0))
     program = network.to_program()
     identity = tuple(range(spec.codes))
     with torch.no_grad():

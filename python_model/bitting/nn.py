@@ -183,10 +183,15 @@ class UnitMLP(nn.Module):
             self.RANGE_WEIGHT * excess
         )
 
-    def calibrate(self, x: torch.Tensor, spread: float = 0.6) -> None:
-        """Choose every layer's shift on a batch of activations."""
-        for layer in self.layers:
-            x = layer.calibrate(x, spread)  # type: ignore[operator]
+    def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:
+        """Choose every layer's shift on a batch of activations.
+
+        Args:
+            spread: for each hidden layer in turn (the last holds for the rest), standard deviation of the accumulators in
+                quarter periods of the fold.
+        """
+        for index, layer in enumerate(self.layers):
+            x = layer.calibrate(x, spread[min(index, len(spread) - 1)])  # type: ignore[operator]
 
     @property
     def shifts(self) -> list[int]:

@@ -36,6 +36,8 @@ class TrainConfig:
         twin_rate: the same for the twin's fp32 weights.
         dropout: of hidden activations; the twin gets the same.
         smoothing: of labels; the twin gets the same.
+        spread: see `UnitMLP.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
+            right, which is what a wrong device must not escape; too wide and training suffers.
         seed: of initial weights and of the order of samples.
     """
 
@@ -46,6 +48,7 @@ class TrainConfig:
     twin_rate: float = 0.005
     dropout: float = 0.1
     smoothing: float = 0.1
+    spread: tuple[float, ...] = (0.6, 2.0)
     seed: int = 0
 
 
@@ -80,7 +83,7 @@ def train(
     reference = TwinMLP(sizes, 1.0 / (spec.act_max + 1), config.dropout)
     train_x, test_x = (torch.from_numpy(activations(spec, images)).float() for images in (data.train_images, data.test_images))
     train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
-    network.calibrate(train_x[:1024])
+    network.calibrate(train_x[:1024], config.spread)
 
     unit_run = _Run("unit", network, config.rate, config)
     twin_run = _Run("twin", reference, config.twin_rate, config)

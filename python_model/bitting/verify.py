@@ -98,59 +98,105 @@ def verify(
         ToolError: if the simulation can not be built.
     """
     library = library or engine_library(program.spec, table)
-    samples, lanes = len(activations), program.spec.lanes
-    count = -(-samples // lanes)
-    batches_in = np.zeros((count, lanes, program.input_words), np.int8)  # lanes without a sample hold zeros
-    batches_in.reshape(count * lanes, -1)[:samples] = activations
-    logits = Emulator(program, table)(torch.from_numpy(batches_in.reshape(count * lanes, -1))).numpy()
-    expected = packets.ExpectedResults.of(program, program.tile_cycles(table))
-    body = packets.program_packets(program)
-    engines = threading.local()
-    opened: list[NativeEngine] = []
-
-    def run_batch(index: int) -> _Batch:
-        if not hasattr(engines, "engine"):
-            engines.engine = NativeEngine(library)
-            opened.append(engines.engine)
-        input_packet = packets.activations_packet(program.spec, program.input_base, batches_in[index])
-        commands = np.concatenate([input_packet, body])
-        of_batch = logits[index * lanes : (index + 1) * lanes]
-        return _run_batch(engines.engine, commands, expected, of_batch, index, stalls)
-
+    job = _Job.of(program, table, activations)
     started = time.perf_counter()
-    batches = []
-    try:
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for batch in _in_order(pool, run_batch, count):
-                batches.append(batch)
-                if progress:
-                    progress(min(samples, len(batches) * lanes))
-                if not batch.equal:
-                    break
-    finally:
-        for engine in opened:
-            engine.close()
+    batches = _run_all(job, library, stalls, threads, progress)
     seconds = time.perf_counter() - started
-
     found = None
-    if not batches[-1].equal:
-        index = batches[-1].index
+    if not (last := batches[-1]).equal:
         with NativeEngine(library) as engine:
-            found = divergence.locate(engine, program, table, batches_in[index], stalls_of(stalls, index))
-        found |= {"batch": index, "first_sample": index * lanes, "seed": stalls.seed, "replay": replay}
-    rtl = np.concatenate([batch.logits for batch in batches])[:samples]
+            found = divergence.locate(engine, program, table, job.inputs[last.index], stalls_of(stalls, last.index))
+        first = last.index * program.spec.lanes
+        found |= {"batch": last.index, "first_sample": first, "seed": stalls.seed, "replay": replay}
+    logits = np.concatenate([batch.logits for batch in batches])[: job.samples]
     return Report(
-        samples=len(rtl),
-        accuracy=float((rtl.argmax(1) == labels[: len(rtl)]).mean()) if len(rtl) else 0.0,
-        emulator_accuracy=float((logits[:samples].argmax(1) == labels).mean()),
+        samples=len(logits),
+        accuracy=float((logits.argmax(1) == labels[: len(logits)]).mean()) if len(logits) else 0.0,
+        emulator_accuracy=float((job.logits[: job.samples].argmax(1) == labels).mean()),
         wrong_logits=sum(batch.wrong_logits for batch in batches),
         wrong_cycles=sum(batch.wrong_cycles for batch in batches),
         tiles=len(batches) * sum(layer.tiles for layer in program.layers),
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
-        macs=len(rtl) * program.macs,
+        macs=len(logits) * program.macs,
         divergence=found,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What goes in and what must come out.
+
+    Attributes:
+        samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
+        inputs: (batches, L, input_words) int8.
+        body: command words after the activations, the same for every batch.
+        logits: (batches * L, outputs) int32, emulated.
+        expected: all other result words.
+    """
+
+    program: Program
+    samples: int
+    inputs: np.ndarray
+    body: np.ndarray
+    logits: np.ndarray
+    expected: packets.ExpectedResults
+
+    @classmethod
+    def of(cls, program: Program, table: Sequence[int], activations: np.ndarray) -> _Job:
+        lanes = program.spec.lanes
+        count = -(-len(activations) // lanes)
+        flat = np.zeros((count * lanes, program.input_words), np.int8)
+        flat[: len(activations)] = activations
+        return cls(
+            program=program,
+            samples=len(activations),
+            inputs=flat.reshape(count, lanes, -1),
+            body=packets.program_packets(program),
+            logits=Emulator(program, table)(torch.from_numpy(flat)).numpy(),
+            expected=packets.ExpectedResults.of(program, program.tile_cycles(table)),
+        )
+
+    def run(self, engine: NativeEngine, index: int, stalls: Stalls) -> _Batch:
+        """One batch on the RTL, every result word compared."""
+        lanes = self.program.spec.lanes
+        logits = self.logits[index * lanes : (index + 1) * lanes]
+        words = self.expected.words(logits)
+        first = packets.activations_packet(self.program.spec, self.program.input_base, self.inputs[index])
+        engine.reset()
+        run = engine.run(np.concatenate([first, self.body]), len(words), stalls_of(stalls, index))
+        if len(run.words) != len(words):
+            return _Batch(index, False, np.empty((0, logits.shape[1]), np.int32), 0, 0, run.cycles)
+        found = self.expected.logits(run.words)
+        equal = np.array_equal(run.words, words) and not run.error
+        wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
+        return _Batch(index, equal, found, int((found != logits).sum()), wrong_cycles, run.cycles)
+
+
+def _run_all(job: _Job, library: Path, stalls: Stalls, threads: int | None, progress: Progress | None) -> list[_Batch]:
+    """All batches in order, up to the first that differs; each thread has an engine of its own."""
+    engines = threading.local()
+    opened: list[NativeEngine] = []
+
+    def work(index: int) -> _Batch:
+        if not hasattr(engines, "engine"):
+            engines.engine = NativeEngine(library)
+            opened.append(engines.engine)
+        return job.run(engines.engine, index, stalls)
+
+    batches = []
+    try:
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for batch in _in_order(pool, work, len(job.inputs)):
+                batches.append(batch)
+                if progress:
+                    progress(min(job.samples, len(batches) * job.program.spec.lanes))
+                if not batch.equal:
+                    break
+    finally:
+        for engine in opened:
+            engine.close()
+    return batches
 
 
 def stalls_of(stalls: Stalls, batch: int) -> Stalls:
@@ -171,23 +217,3 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], _Batch], count: in
     finally:
         for future in futures:
             future.cancel()
-
-
-def _run_batch(
-    engine: NativeEngine,
-    commands: np.ndarray,
-    expected: packets.ExpectedResults,
-    logits: np.ndarray,
-    index: int,
-    stalls: Stalls,
-) -> _Batch:
-    """One batch on the RTL, every result word compared with (L, outputs) emulated logits and the timing law."""
-    engine.reset()
-    run = engine.run(commands, len(expected), stalls_of(stalls, index))
-    words = expected.words(logits)
-    if len(run.words) != len(words):
-        return _Batch(index, False, np.empty((0, logits.shape[1]), np.int32), 0, 0, run.cycles)
-    found = expected.logits(run.words)
-    equal = np.array_equal(run.words, words) and not run.error
-    wrong_cycles = int((run.words != words)[expected.cycle_positions].sum())
-    return _Batch(index, equal, found, int((found != logits).sum()), wrong_cycles, run.cycles)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -60,7 +60,6 @@ class Engine(wiring.Component):
 
         # Loading: codes pass from the packet to the buffer (an unlocker will sit between), offsets to their memory.
         offset_write = offsets.write_port()
-        offset_read = offsets.read_port()
         m.d.comb += [
             buffer.write.eq(packets.code_write),
             buffer.write_index.eq(packets.item_index),
@@ -74,6 +73,7 @@ class Engine(wiring.Component):
         ]
 
         # Running: every stage is addressed by the sequencer and moves with its `step`.
+        offset_read = offsets.read_port()
         scratch_read = scratch.read_port()
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
@@ -89,25 +89,12 @@ class Engine(wiring.Component):
             scratch_read.addr.eq(sequencer.read_addr),
             scratch_read.en.eq(sequencer.step),
         ]
+        folded = self._lanes(m, packets, buffer, sequencer, results, scratch_read.data)
+
         scratch_write = scratch.write_port()
-        for index in range(spec.lanes):
-            m.submodules[f"lane{index}"] = lane = Lane(spec)
-            m.submodules[f"fold{index}"] = fold = Fold(spec)
-            m.d.comb += [
-                lane.x.eq(scratch_read.data[index]),
-                lane.exponent.eq(sequencer.exponent),
-                lane.negative.eq(sequencer.negative),
-                lane.zero.eq(sequencer.zero),
-                lane.load.eq(sequencer.load),
-                lane.accumulate.eq(sequencer.accumulate),
-                lane.bias.eq(buffer.tile.bias),
-                fold.acc.eq(lane.acc),
-                fold.shift.eq(packets.layer.shift),
-                results.accs[index].eq(lane.acc),
-                scratch_write.data[index].eq(fold.act),
-            ]
         m.d.comb += [
             scratch_write.addr.eq(sequencer.write_addr),
+            scratch_write.data.eq(folded),
             scratch_write.en.eq(sequencer.write & ~packets.layer.linear),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
@@ -118,6 +105,35 @@ class Engine(wiring.Component):
             ]
         self._control(m, packets, buffer, sequencer, results)
         return m
+
+    def _lanes(
+        self,
+        m: Module,
+        packets: Depacketise,
+        buffer: TileBuffer,
+        sequencer: Sequencer,
+        results: Results,
+        activations: data.View,
+    ) -> Value:
+        """L lanes, each with its fold; gives the folded activations of all lanes."""
+        folded = []
+        for index in range(self.spec.lanes):
+            m.submodules[f"lane{index}"] = lane = Lane(self.spec)
+            m.submodules[f"fold{index}"] = fold = Fold(self.spec)
+            m.d.comb += [
+                lane.x.eq(activations[index]),
+                lane.exponent.eq(sequencer.exponent),
+                lane.negative.eq(sequencer.negative),
+                lane.zero.eq(sequencer.zero),
+                lane.load.eq(sequencer.load),
+                lane.accumulate.eq(sequencer.accumulate),
+                lane.bias.eq(buffer.tile.bias),
+                fold.acc.eq(lane.acc),
+                fold.shift.eq(packets.layer.shift),
+                results.accs[index].eq(lane.acc),
+            ]
+            folded.append(fold.act)
+        return Cat(*folded)
 
     def _control(self, m: Module, packets: Depacketise, buffer: TileBuffer, sequencer: Sequencer, results: Results) -> None:
         """Start tiles, send results, count, and stop at the first error."""

@@ -1,6 +1,7 @@
 """The result stream: what leaves the engine, packed with a CRC."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import C, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
@@ -89,26 +90,7 @@ class Results(wiring.Component):
                     m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
                 m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent)]
-                with m.Switch(kind):
-                    with m.Case(Result.TILE_DONE), m.Switch(index):
-                        with m.Case(0):
-                            m.d.comb += word.eq(self.tile_index)
-                        with m.Case(1):
-                            m.d.comb += word.eq(self.cycles)
-                        for lane in range(spec.lanes):
-                            with m.Case(TILE_DONE_FIXED_WORDS + lane):
-                                m.d.comb += word.eq(self.accs[lane])
-                    with m.Case(Result.STATUS_REPLY), m.Switch(index):
-                        with m.Case(0):
-                            m.d.comb += word.eq(int(spec.id, 16) & 0xFFFFFFFF)
-                        with m.Case(1):
-                            m.d.comb += word.eq(self.tile_index)
-                        with m.Case(2):
-                            m.d.comb += word.eq(self.total_cycles[:WORD_BITS])
-                        with m.Case(3):
-                            m.d.comb += word.eq(self.total_cycles[WORD_BITS:])
-                    with m.Case(Result.FAULT):
-                        m.d.comb += word.eq(self.error | (self.tile_index << 8))
+                self._payload(m, kind, index, word)
                 with m.If(sent):
                     m.d.sync += index.eq(index + 1)
                     with m.If(index == length - 1):
@@ -119,3 +101,23 @@ class Results(wiring.Component):
                 with m.If(sent):
                     m.next = "IDLE"
         return m
+
+    def _payload(self, m: Module, kind: Signal, index: Signal, word: Signal) -> None:
+        """Put payload word number `index` of the packet on `word`."""
+        spec = self.spec
+        contents: dict[Result, list[ValueLike]] = {
+            Result.TILE_DONE: [self.tile_index, self.cycles, *(self.accs[lane] for lane in range(spec.lanes))],
+            Result.STATUS_REPLY: [
+                C(int(spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
+                self.tile_index,
+                self.total_cycles[:WORD_BITS],
+                self.total_cycles[WORD_BITS:],
+            ],
+            Result.FAULT: [self.error | (self.tile_index << 8)],
+        }
+        with m.Switch(kind):
+            for result, words in contents.items():
+                with m.Case(result), m.Switch(index):
+                    for number, value in enumerate(words):
+                        with m.Case(number):
+                            m.d.comb += word.eq(value)

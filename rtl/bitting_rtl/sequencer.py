@@ -1,8 +1,10 @@
 """The loops of a tile: positions by codes by digits, one MAC cycle a clock, and the clock count of the tile."""
 
+from itertools import pairwise
+
 from amaranth import Module, Signal, unsigned
 from amaranth.hdl import Shape
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
@@ -10,6 +12,9 @@ from bitting_rtl.layouts import digits_layout, layer_layout, tile_layout
 
 #: Width of the cycle count of one tile.
 CYCLE_BITS = 32
+
+#: What travels with a code: is there one, is it the first or last of its position, is the position the last of the tile.
+_FLAGS = data.StructLayout({"valid": 1, "first": 1, "last": 1, "final": 1})
 
 
 class Sequencer(wiring.Component):
@@ -67,97 +72,111 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layer, tile = self.layer, self.tile
-        address_bits = len(self.read_addr)
+        base, fetched = self._fetch(m)
+        digit_stage = self._carry(m, base, fetched)
+        self._finish(m, *self._digit(m, digit_stage))
+        self._count(m)
+        return m
 
-        # Stage 0: three nested counters. `base` is the scratch address of the current position.
-        fetching = Signal()
+    def _fetch(self, m: Module) -> tuple[Signal, data.View]:
+        """Stage 0, three nested counters: the base address of the current position, and what is known about the code."""
+        layer, tile = self.layer, self.tile
+        known = Signal(_FLAGS)
         base = Signal(ADDRESS_FIELD_BITS + 1)
         row_base = Signal(ADDRESS_FIELD_BITS + 1)
         x = Signal(ADDRESS_FIELD_BITS)
         y = Signal(ADDRESS_FIELD_BITS)
-        last_code = Signal()
-        last_position = Signal()
+        fetching = Signal()
         m.d.comb += [
-            last_code.eq(self.index == layer.last_code),
-            last_position.eq((x == layer.last_x) & (y == layer.last_y)),
+            known.valid.eq(fetching),
+            known.first.eq(self.index == 0),
+            known.last.eq(self.index == layer.last_code),
+            known.final.eq((x == layer.last_x) & (y == layer.last_y)),
         ]
         with m.If(self.step & fetching):
             m.d.sync += self.index.eq(self.index + 1)
-            with m.If(last_code):
+            with m.If(known.last):
                 m.d.sync += [self.index.eq(0), x.eq(x + 1), base.eq(base + layer.stride_x)]
                 with m.If(x == layer.last_x):
                     row = row_base + layer.stride_y
                     m.d.sync += [x.eq(0), y.eq(y + 1), row_base.eq(row), base.eq(row)]
-                with m.If(last_position):
+                with m.If(known.final):
                     m.d.sync += fetching.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                fetching.eq(1),
+                self.index.eq(0),
+                x.eq(0),
+                y.eq(0),
+                base.eq(tile.in_base),
+                row_base.eq(tile.in_base),
+            ]
+        with m.If(self.halt):
+            m.d.sync += fetching.eq(0)
+        return base, known
 
-        # Stages 1 to 3 carry what stage 0 knew about the code: is it there, first or last of its position, last of the tile.
-        valid = [fetching, Signal(name="valid1"), Signal(name="valid2"), Signal(name="valid3")]
-        first = [self.index == 0, Signal(name="first1"), Signal(name="first2"), Signal(name="first3")]
-        last = [last_code, Signal(name="last1"), Signal(name="last2"), Signal(name="last3")]
-        final = [last_position, Signal(name="final1"), Signal(name="final2"), Signal(name="final3")]
+    def _carry(self, m: Module, base: Signal, fetched: data.View) -> data.View:
+        """Stages 1 to 3 carry along what stage 0 knew; stage 2 has the activation's address."""
+        stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in (1, 2, 3))]
         base1 = Signal.like(base)
         address2 = Signal(ADDRESS_FIELD_BITS + 2)
         with m.If(self.step):
-            for flags in (valid, first, last, final):
-                m.d.sync += [flags[stage + 1].eq(flags[stage]) for stage in range(3)]
+            m.d.sync += [after.eq(before) for before, after in pairwise(stages)]
             m.d.sync += [base1.eq(base), address2.eq(base1 + self.offset)]
+        with m.If(self.halt):
+            m.d.sync += [stage.valid.eq(0) for stage in stages[1:]]
         m.d.comb += self.read_addr.eq(address2)
+        with m.If(stages[2].valid & address2[len(self.read_addr) :].any()):
+            m.d.comb += self.bad_address.eq(1)
+        return stages[3]
 
-        # Stage 3: the digits of a code, one a clock.
+    def _digit(self, m: Module, stage: data.View) -> tuple[data.View, Signal, Signal]:
+        """Stage 3: the digits of a code, one a clock. Gives the stage, and whether the digit is its code's first and last."""
         digit_index = Signal.like(self.digits.last)
+        first_digit = Signal()
         last_digit = Signal()
         digit = self.digits.digits[digit_index]
         m.d.comb += [
+            first_digit.eq(digit_index == 0),
             last_digit.eq(digit_index == self.digits.last),
-            self.step.eq(~valid[3] | last_digit),
+            self.step.eq(~stage.valid | last_digit),
             self.exponent.eq(digit.exponent),
             self.negative.eq(digit.negative),
             self.zero.eq(self.digits.zero),
         ]
-        with m.If(valid[3]):
+        with m.If(stage.valid):
             m.d.sync += digit_index.eq(digit_index + 1)
             with m.If(last_digit):
                 m.d.sync += digit_index.eq(0)
+        return stage, first_digit, last_digit
 
-        # Stages 4 and 5: from here nothing waits.
-        final4 = Signal()
+    def _finish(self, m: Module, stage: data.View, first_digit: Signal, last_digit: Signal) -> None:
+        """Stages 4 and 5: accumulate, fold and write. From here nothing waits."""
         last4 = Signal()
+        final4 = Signal()
         final5 = Signal()
         write_address = Signal(ADDRESS_FIELD_BITS + 1)
         m.d.sync += [
-            self.accumulate.eq(valid[3]),
-            self.load.eq(first[3] & (digit_index == 0)),
-            last4.eq(valid[3] & last[3] & last_digit),
-            final4.eq(final[3]),
+            self.accumulate.eq(stage.valid),
+            self.load.eq(stage.first & first_digit),
+            last4.eq(stage.valid & stage.last & last_digit),
+            final4.eq(stage.final),
             self.write.eq(last4),
             final5.eq(final4),
         ]
         m.d.comb += [self.write_addr.eq(write_address), self.done.eq(self.write & final5)]
         with m.If(self.write):
             m.d.sync += write_address.eq(write_address + 1)
+        with m.If(self.start):
+            m.d.sync += write_address.eq(self.tile.out_base)
+        with m.If(self.write & ~self.layer.linear & write_address[len(self.write_addr) :].any()):
+            m.d.comb += self.bad_address.eq(1)
 
-        outside_read = valid[2] & address2[address_bits:].any()
-        outside_write = self.write & ~layer.linear & write_address[address_bits:].any()
-        m.d.comb += self.bad_address.eq(self.running & (outside_read | outside_write))
-
+    def _count(self, m: Module) -> None:
+        """Clocks from the one after `start` to `done`."""
         with m.If(self.running):
             m.d.sync += self.cycles.eq(self.cycles + 1)
-        with m.If(self.done):
+        with m.If(self.done | self.halt):
             m.d.sync += self.running.eq(0)
         with m.If(self.start):
-            m.d.sync += [
-                self.running.eq(1),
-                fetching.eq(1),
-                self.cycles.eq(0),
-                self.index.eq(0),
-                x.eq(0),
-                y.eq(0),
-                base.eq(tile.in_base),
-                row_base.eq(tile.in_base),
-                write_address.eq(tile.out_base),
-            ]
-        with m.If(self.halt):
-            m.d.sync += [self.running.eq(0), fetching.eq(0), valid[1].eq(0), valid[2].eq(0), valid[3].eq(0)]
-        return m
+            m.d.sync += [self.running.eq(1), self.cycles.eq(0)]
