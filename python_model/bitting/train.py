@@ -48,16 +48,16 @@ class TrainConfig:
     twin_rate: float = 0.005
     dropout: float = 0.1
     smoothing: float = 0.1
-    spread: tuple[float, ...] = (0.6, 2.0)
+    spread: tuple[float, ...] = (0.6,)
     seed: int = 0
 
 
-#: Recipes that reach the twin's accuracy within minutes on two cores.
-RECIPES = {
-    "digits": TrainConfig(),
-    "mnist": TrainConfig(hidden=(256, 128), epochs=24, batch=64, twin_rate=0.002),
-    "fashion-mnist": TrainConfig(hidden=(256, 128), epochs=24, batch=64, twin_rate=0.002),
-}
+_IMAGES = TrainConfig(
+    hidden=(256, 128), epochs=36, batch=64, rate=0.01, twin_rate=0.002, dropout=0.05, smoothing=0.15, spread=(0.6, 2.0)
+)
+
+#: Recipes that come close to the twin's accuracy within minutes on two cores.
+RECIPES = {"digits": TrainConfig(), "mnist": _IMAGES, "fashion-mnist": _IMAGES}
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
