@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,21 +34,24 @@ class WeightQuantiser:
         self._index = torch.tensor(lookup, dtype=torch.uint8)
         self._value = torch.tensor([values[i] for i in lookup], dtype=torch.float32)
 
-    def scale(self, latent: torch.Tensor) -> torch.Tensor:
-        """Weight units per unit of the latent; a scalar."""
-        return self.sigma / latent.square().mean().sqrt()
+    def scale(self, latent: torch.Tensor) -> float:
+        """Weight units per unit of the latent."""
+        return self.sigma * math.sqrt(latent.numel()) / float(torch.linalg.vector_norm(latent))
 
-    def _bucket(self, latent: torch.Tensor) -> torch.Tensor:
-        twice = (latent * (2 * self.scale(latent))).floor_().clamp_(self._low, self._high)
-        return twice.sub_(self._low).to(torch.int32)
+    def _bucket(self, latent: torch.Tensor, scale: float) -> torch.Tensor:
+        offset = torch.tensor(float(-self._low), device=latent.device)
+        # Never negative after the clamp, so the conversion's truncation is the floor.
+        return torch.add(offset, latent, alpha=2 * scale).clamp_(0, self._high - self._low).to(torch.int32)
 
-    def values(self, latent: torch.Tensor) -> torch.Tensor:
-        """Integer weights as float32, of the shape of `latent`."""
-        return self._value.to(latent.device).index_select(0, self._bucket(latent).view(-1)).view(latent.shape)
+    def values(self, latent: torch.Tensor, scale: float | None = None, factor: float = 1.0) -> torch.Tensor:
+        """Integer weights times a power of two, as float32, of the shape of `latent`; `scale` if it is known already."""
+        bucket = self._bucket(latent, self.scale(latent) if scale is None else scale)
+        table = self._value.to(latent.device) * factor
+        return table.index_select(0, bucket.view(-1)).view(latent.shape)
 
     def indices(self, latent: torch.Tensor) -> torch.Tensor:
         """Value indices, uint8, of the shape of `latent`."""
-        return self._index.to(latent.device)[self._bucket(latent).long()]
+        return self._index.to(latent.device)[self._bucket(latent, self.scale(latent)).long()]
 
 
 class _UnitLinearFunction(torch.autograd.Function):
@@ -62,25 +66,27 @@ class _UnitLinearFunction(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, latent: torch.Tensor, bias: torch.Tensor, layer: UnitLinear
     ) -> torch.Tensor:
         spec = layer.spec
-        weights = layer.quantiser.values(latent)
-        acc = torch.addmm(layer.integer_bias(bias), x, weights.t())
-        ctx.layer = layer
-        ctx.weight_scale = layer.quantiser.scale(latent)
+        scale = layer.quantiser.scale(latent)
+        # The product of weights times a power of two is exact, and what the fold wants.
+        slope = 1.0 if layer.linear else emulate.fold_slope(spec, layer.shift)
+        weights = layer.quantiser.values(latent, scale, slope)
+        product = torch.addmm(layer.integer_bias(bias).mul_(slope), x, weights.t())
+        ctx.layer, ctx.weight_scale, ctx.slope = layer, scale, slope
         if layer.linear:
             ctx.save_for_backward(x, weights, None)
-            return acc
-        activations, slope = emulate.fold_with_slope(spec, acc, layer.shift)
-        ctx.save_for_backward(x, weights, slope)
-        return activations
+            return product
+        phase = emulate.fold_phase(spec, product)
+        ctx.save_for_backward(x, weights, torch.sign(phase))
+        return emulate.fold_of_phase(spec, phase)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
-        x, weights, slope = ctx.saved_tensors
-        if slope is not None:
-            grad = grad * slope
-        grad_x = grad @ weights if ctx.needs_input_grad[0] else None
-        grad_latent = (grad.t() @ x).mul_(ctx.weight_scale)
-        return grad_x, grad_latent, grad.sum(0).mul_(ctx.layer.bias_unit), None
+        x, scaled_weights, side = ctx.saved_tensors
+        if side is not None:
+            grad = -grad * side  # the wave rises before a crest and falls behind it
+        grad_x = grad @ scaled_weights if ctx.needs_input_grad[0] else None
+        grad_latent = (grad * (ctx.weight_scale * ctx.slope)).t() @ x
+        return grad_x, grad_latent, grad.sum(0).mul_(ctx.layer.bias_unit * ctx.slope), None
 
 
 class UnitLinear(nn.Module):

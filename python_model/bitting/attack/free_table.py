@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from bitting.emulate import fold_with_slope
+from bitting.emulate import fold_of_phase, fold_phase, fold_slope
 from bitting.program import Program
 
 Progress = Callable[[int, int], None]
@@ -22,14 +22,15 @@ class _Fold(torch.autograd.Function):
     """The fold with its exact slope."""
 
     @staticmethod
-    def forward(ctx, acc, spec, shift):  # type: ignore[no-untyped-def, override]
-        activations, slope = fold_with_slope(spec, acc.floor(), shift)
-        ctx.save_for_backward(slope)
-        return activations
+    def forward(ctx, acc, spec, shift):  # type: ignore[no-untyped-def]
+        ctx.slope = fold_slope(spec, shift)
+        phase = fold_phase(spec, acc.floor() * ctx.slope)
+        ctx.save_for_backward(torch.sign(phase))
+        return fold_of_phase(spec, phase)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
-        return grad * ctx.saved_tensors[0], None, None
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return grad * ctx.saved_tensors[0] * -ctx.slope, None, None
 
 
 def logits(program: Program, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
