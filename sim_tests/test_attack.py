@@ -1,4 +1,4 @@
-"""What wrong devices and thieves achieve. The MNIST claims of the README are held here, on the full test set."""
+"""What wrong devices and thieves achieve, and the whole MNIST test set on the RTL."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_the_table_alone_is_no_lock(digits):
 def test_mnist_whole_test_set_on_the_rtl_of_the_right_and_a_wrong_device():
     """Ten thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise, and the same noise in both."""
     data = datasets.load("mnist")
-    config = replace(train.RECIPES["mnist"], epochs=4)
+    config = replace(train.RECIPES["mnist"], epochs=8)  # fewer than the recipe: the claims here are equalities
     claims = (model := train.train(SPEC, data, config)).claims
     locked, _ = lock(model.program, OWNER)
     x, y = datasets.activations(SPEC, data.test_images), data.test_labels
