@@ -26,7 +26,7 @@ class LockDescription:
     transform: str = "table"
     fingerprint: str = "none"
     level: str = "key"
-    caution: str = "the bitting table alone is no lock: 100 labelled samples and gradient descent recover it"
+    caution: str = "the bitting table alone is no lock: gradient descent with a few labelled samples has recovered it"
 
     def to_dict(self) -> dict[str, str]:
         return asdict(self)
