@@ -17,7 +17,7 @@ import torch
 from bitting import packets, timing
 from bitting.emulate import Emulator
 from bitting.errors import SimulationError
-from bitting.golden import Step, Unit, wrap
+from bitting.golden import Unit, wrap
 from bitting.program import Layer, Program
 from bitting.sim.native import NativeEngine, Stalls
 from bitting.spec import UnitSpec
@@ -184,7 +184,9 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
         list(unit.steps([int(c) for c in layer.codes[channel]], [int(x) for x in operands[:, i]], int(layer.bias[channel])))
         for i in range(spec.lanes)
     ]
-    after = np.array([[_after(lane_steps, k) for lane_steps in steps] for k in range(layer.tile_codes)])
+    # A code's last digit comes last, so it is the one that stays.
+    after_code = [{step.k: step.after for step in lane_steps} for lane_steps in steps]
+    after = np.array([[of_lane[k] for of_lane in after_code] for k in range(layer.tile_codes)])
     wrong = np.flatnonzero((sums != after).any(axis=1))
     place = f"layer {index}, channel {channel}, position {position}"
     if not len(wrong):
@@ -279,10 +281,6 @@ def _emulated(probe: _Probe, before: Sequence[Layer], addresses: np.ndarray) -> 
     earlier = tuple(layer for layer in before if not layer.linear)
     program = replace(probe.program, layers=(*earlier, _reader(probe, addresses)))
     return Emulator(program, probe.table)(torch.from_numpy(probe.activations)).numpy().T
-
-
-def _after(steps: list[Step], k: int) -> int:
-    return [step for step in steps if step.k == k][-1].after
 
 
 def _hex(value: int, bits: int) -> str:

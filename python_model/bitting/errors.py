@@ -33,7 +33,3 @@ class ToolError(BittingError):
 
 class SimulationError(BittingError):
     """The simulated engine stopped, reported an error, or sent something that is not a result."""
-
-
-class VerificationError(BittingError):
-    """Emulator and RTL disagree."""
