@@ -10,15 +10,17 @@ import numpy as np
 from cocotb.triggers import FallingEdge
 
 from bitting import packets, protocol, timing
+from bitting.device import Device
 from bitting.packets import ExpectedResults
 from bitting.program import Program, dense
 from bitting.protocol import ErrorCode, Result
 from bitting.sim.cocotb_stream import CommandDriver, ResultMonitor, reset, start
 from bitting.spec import parse_spec
-from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table
+from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
 SPEC = parse_spec(os.environ["BITTING_SPEC"])
-TABLE = random_table(SPEC, np.random.default_rng(7))
+ROOT = bytes(range(1, 17))
+TABLE = Device(SPEC, ROOT).table()
 
 #: Register slice, parser, sender, register slice: one clock each.
 STATUS_LATENCY = 4
@@ -35,6 +37,16 @@ def job(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return commands, expected.words(golden_run(program, TABLE, x))
 
 
+async def booted(dut: Any) -> int:
+    """Wait until the engine has booted; gives the clocks."""
+    clocks = 0
+    while int(dut.busy.value):
+        assert int(dut.result_valid.value) == 0 and int(dut.error.value) == 0
+        await FallingEdge(dut.clk)
+        clocks += 1
+    return clocks
+
+
 async def run_job(dut: Any, seed: int, command_stall: float, result_stall: float) -> None:
     commands, expected = job(seed)
     monitor = ResultMonitor(dut, result_stall, seed)
@@ -49,7 +61,7 @@ async def run_job(dut: Any, seed: int, command_stall: float, result_stall: float
 @cocotb.test()
 async def random_programs_under_every_kind_of_stall(dut: Any) -> None:
     """Equal to golden without stalls, with stalls on one side, on both, and with hardly any progress."""
-    await start(dut)
+    await start(dut, ROOT)
     for seed, (command, result) in enumerate([(0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5), (0.9, 0.9), (0, 0.95)]):
         await reset(dut)
         await run_job(dut, seed, command, result)
@@ -57,11 +69,18 @@ async def random_programs_under_every_kind_of_stall(dut: Any) -> None:
 
 @cocotb.test()
 async def nothing_moves_before_and_during_reset(dut: Any) -> None:
-    """Out of reset the engine is silent, idle and without error; in reset it takes no word."""
-    await start(dut)
+    """Out of reset the engine boots, then is silent, idle and without error; in reset it takes no word."""
+    await start(dut, ROOT)
+    clocks = await booted(dut)
     for _ in range(20):
         assert (int(dut.result_valid.value), int(dut.busy.value), int(dut.error.value)) == (0, 0, 0)
         await FallingEdge(dut.clk)
+    for root in (bytes(16), bytes(range(7, 23))):
+        await reset(dut)
+        dut.fuse.value = int.from_bytes(root)
+        await reset(dut)
+        assert await booted(dut) == clocks, "a boot takes the same time whatever the secret"
+    dut.fuse.value = int.from_bytes(ROOT)
     dut.rst.value = 1
     await FallingEdge(dut.clk)
     await FallingEdge(dut.clk)
@@ -73,7 +92,7 @@ async def nothing_moves_before_and_during_reset(dut: Any) -> None:
 @cocotb.test()
 async def reset_in_mid_tile_and_mid_result_leaves_no_trace(dut: Any) -> None:
     """Reset at many moments of a job; the job then runs as on a fresh engine."""
-    await start(dut)
+    await start(dut, ROOT)
     commands, _ = job(5)
     for clocks in range(10, 400, 37):
         await reset(dut)
@@ -93,7 +112,8 @@ async def reset_in_mid_tile_and_mid_result_leaves_no_trace(dut: Any) -> None:
 @cocotb.test()
 async def latency_of_a_status_request_is_exact(dut: Any) -> None:
     """The header of the answer is seen STATUS_LATENCY clocks after the last word of a STATUS packet was taken."""
-    await start(dut)
+    await start(dut, ROOT)
+    await booted(dut)
     monitor = ResultMonitor(dut)
     await FallingEdge(dut.clk)
     await CommandDriver(dut).send(packets.status_packet().tolist())
@@ -108,11 +128,11 @@ async def latency_of_a_status_request_is_exact(dut: Any) -> None:
 @cocotb.test()
 async def a_tile_takes_exactly_its_law_and_back_to_back_tiles_lose_nothing(dut: Any) -> None:
     """Clocks from one report to the next are the law, the documented gap, and the words of the report."""
-    await start(dut)
+    await start(dut, ROOT)
     rng = np.random.default_rng(3)
     count = 48
     codes = rng.integers(0, SPEC.codes, (6, count))
-    layer = dense(SPEC, codes, np.zeros(6), 0, count, 0)
+    layer = dense(codes, np.zeros(6), 0, count, 0)
     program = Program(SPEC, (layer,), 0, count)
     x = random_activations(SPEC, rng, SPEC.lanes, count)
     words = [packets.activations_packet(SPEC, 0, x), packets.layer_packet(layer, report=True), *packets.tile_packets(layer)]
@@ -139,7 +159,7 @@ async def a_tile_takes_exactly_its_law_and_back_to_back_tiles_lose_nothing(dut: 
 @cocotb.test()
 async def the_first_error_is_told_once_and_then_there_is_silence(dut: Any) -> None:
     """A corrupted tile under back-pressure: one FAULT packet, `error` sticks, all further words are swallowed."""
-    await start(dut)
+    await start(dut, ROOT)
     commands, _ = job(9)
     broken = commands.copy()
     broken[-3] ^= 0x10
@@ -160,7 +180,7 @@ async def the_first_error_is_told_once_and_then_there_is_silence(dut: Any) -> No
 @cocotb.test()
 async def valid_and_data_hold_until_taken(dut: Any) -> None:
     """AXI4-Stream: once valid is up, valid, data and last stay until ready."""
-    await start(dut)
+    await start(dut, ROOT)
     commands, _ = job(2)
     cocotb.start_soon(CommandDriver(dut).send(commands.tolist()))
     rng = np.random.default_rng(4)

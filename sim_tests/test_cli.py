@@ -40,8 +40,12 @@ def job(tmp_path_factory):
     for name in ("A", "B"):
         bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
     bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "-o", folder / "model.safetensors")
-    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors")
-    return folder
+    bitting("owner", "new", folder / "owner.key")
+    signing = ("--sign", folder / "owner.key")
+    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors", *signing)
+    os.environ["BITTING_OWNER"] = str(folder / "owner.key.pub")
+    yield folder
+    del os.environ["BITTING_OWNER"]
 
 
 def test_train_lock_verify_simulate(job):
@@ -64,8 +68,10 @@ def test_locking_leaves_no_secret_anywhere(job):
     assert stat.S_IMODE((job / "A.key").stat().st_mode) == 0o600
     out = job / "verilog"
     printed = bitting("verilog", "--spec", "tiny", "--device", job / "A.key", "-o", out)
+    shared = bitting("verilog", "--spec", "tiny", "-o", job / "shared")
     show = bitting("device", "show", job / "A.key", "--json")
-    texts = [printed.stdout, printed.stderr, show.stdout, (out / f"{TOP}.json").read_text(), (out / f"{TOP}.v").read_text()]
+    texts = [text for done in (printed, shared, show) for text in (done.stdout, done.stderr)]
+    texts += [(out / f"{TOP}.json").read_text(), *(path.read_text() for path in (job / "shared").iterdir())]
     texts += [path.read_bytes().decode(errors="replace") for path in job.glob("*.safetensors")]
     assert not any(root in text for text in texts)
     assert stat.S_IMODE((out / f"{TOP}.v").stat().st_mode) == 0o600

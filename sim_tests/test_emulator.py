@@ -70,7 +70,7 @@ def test_emulator_widens_the_product_when_the_bound_asks_for_it(rng):
         emulate.exact_dtype(1 << 60)
     from bitting.program import Program
 
-    program = Program(family, (dense(family, codes, np.arange(4), 0, 0, 0, linear=True),), 0, 2000)
+    program = Program(family, (dense(codes, np.arange(4), 0, 0, 0, linear=True),), 0, 2000)
     x = np.full((2, 2000), family.act_min, np.int8)
     x[1] = rng.integers(family.act_min, family.act_max + 1, 2000)
     table = tuple(range(family.codes))
@@ -81,8 +81,8 @@ def test_timing_law_counts_digits():
     family = PRESETS["base"]
     table = tuple(range(family.codes))
     zero, one, two_digits = (family.values.index(v) for v in (0, 1, 3))
-    assert timing.tile_cycles(family.value_cycles, table, [zero, one, two_digits], 1) == 4 + timing.TILE_OVERHEAD
-    assert timing.tile_cycles(family.value_cycles, table, [two_digits] * 5, 3) == 30 + timing.TILE_OVERHEAD
+    assert timing.tile_cycles(family.decoding(table).cycles, [zero, one, two_digits], 1) == 4 + timing.TILE_OVERHEAD
+    assert timing.tile_cycles(family.decoding(table).cycles, [two_digits] * 5, 3) == 30 + timing.TILE_OVERHEAD
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bitting import packets, protocol, timing
+from bitting.device import Device
 from bitting.emulate import Emulator
 from bitting.errors import SimulationError
 from bitting.packets import ExpectedResults
@@ -12,17 +13,16 @@ from bitting.program import Program, dense
 from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.spec import PRESETS
-from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table
+from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
-TABLE_SEED = 7
+ROOT = bytes(range(1, 17))
 
 
 @pytest.fixture(scope="module", params=["tiny", "base"])
 def device(request):
     spec = PRESETS[request.param]
-    table = random_table(spec, np.random.default_rng(TABLE_SEED))
-    with NativeEngine(engine_library(spec, table)) as engine:
-        yield spec, table, engine
+    with NativeEngine(engine_library(spec), ROOT) as engine:
+        yield spec, Device(spec, ROOT).table(), engine
 
 
 def commands_of(program, activations):
@@ -51,7 +51,7 @@ def test_no_clock_is_lost_between_long_tiles(device):
     """With tiles of 64 codes or more the next one is there in time: a tile costs its law and the documented gap."""
     spec, table, engine = device
     codes = np.random.default_rng(1).integers(0, spec.codes, (40, 64))
-    program = Program(spec, (dense(spec, codes, np.zeros(40), 0, 64, 0),), 0, 64)
+    program = Program(spec, (dense(codes, np.zeros(40), 0, 64, 0),), 0, 64)
     (layer,) = program.layers
     cycles = {}
     for tiles in (10, 40):
@@ -73,8 +73,9 @@ def test_status_counts_tiles_and_cycles(device):
     run = engine.run(words, 2 * reply + packets.result_words(program))
     replies = [payload for kind, payload in packets.split(run.words) if kind == Result.STATUS_REPLY]
     cycles = golden_cycles(program, table)
-    assert replies[0].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, 0, 0, 0]
-    assert replies[1].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, len(cycles), sum(cycles), 0]
+    booted = 1
+    assert replies[0].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, 0, 0, 0, booted]
+    assert replies[1].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, len(cycles), sum(cycles), 0, booted]
 
 
 def broken_packets(spec, program):
@@ -99,12 +100,23 @@ def broken_packets(spec, program):
     nowhere = good_tile[1:-1].copy()
     nowhere[0] = int(nowhere[0]) & 0xFFFF | spec.scratch_words - 1 << 16 if layer.position_count > 1 else 0xFFFF0000
     linear = LayerFlag.LINEAR << 16
+    challenge = np.array([1 | 2 << 8, 5, 6, 7, 8], np.uint32)
     return [
         ("unknown type", packets.frame(0x77, np.zeros(1, np.uint32)), ErrorCode.BAD_TYPE),
         ("result type as command", packets.frame(Result.TILE_DONE, np.zeros(2, np.uint32)), ErrorCode.BAD_TYPE),
         ("reserved header bits", np.concatenate([[good_layer[0] | 0x100], good_layer[1:]]), ErrorCode.BAD_FIELD),
         ("tile before layer", good_tile, ErrorCode.BAD_ORDER),
         ("status with payload", packets.frame(Packet.STATUS, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
+        ("unlock without challenge", packets.unlock_packet(), ErrorCode.BAD_ORDER),
+        ("unlock with payload", packets.frame(Packet.UNLOCK, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
+        ("challenge too short", packets.frame(Packet.CHALLENGE, challenge[:4]), ErrorCode.BAD_LENGTH),
+        ("challenge too long", packets.frame(Packet.CHALLENGE, np.append(challenge, 0)), ErrorCode.BAD_LENGTH),
+        ("unknown fingerprint", packets.frame(Packet.CHALLENGE, challenge ^ [4, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("unknown transform", packets.frame(Packet.CHALLENGE, challenge ^ [3 << 9, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("reserved challenge bits", packets.frame(Packet.CHALLENGE, challenge ^ [1 << 16, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("challenge CRC", np.append(packets.frame(Packet.CHALLENGE, challenge)[:-1], 0), ErrorCode.BAD_CRC),
+        ("lock now", packets.frame(Packet.LOCK_NOW, challenge[:0]), ErrorCode.LOCKED),
+        ("lock now with payload", packets.frame(Packet.LOCK_NOW, challenge[:1]), ErrorCode.BAD_LENGTH),
         ("layer too short", reframed(good_layer, good_layer[1:3]), ErrorCode.BAD_LENGTH),
         ("layer too long", reframed(good_layer, np.append(good_layer[1:-1], 0)), ErrorCode.BAD_LENGTH),
         ("empty layer", packets.frame(Packet.LAYER, np.zeros(0, np.uint32)), ErrorCode.BAD_LENGTH),
@@ -192,7 +204,7 @@ def test_accumulators_are_sent_sign_extended(device):
     spec, _, engine = device
     half = 1 << (spec.acc_bits - 1)
     bias = np.array([-1, -half, half - 1])
-    program = Program(spec, (dense(spec, np.zeros((3, 1)), bias, 0, 0, 0, linear=True),), 0, 1)
+    program = Program(spec, (dense(np.zeros((3, 1)), bias, 0, 0, 0, linear=True),), 0, 1)
     engine.reset()
     run = engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
     assert [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)] == bias.tolist()

@@ -8,6 +8,7 @@ from bitting import golden
 from bitting.spec import PRESETS
 from bitting_rtl.decode import Decode, digits_rom
 from bitting_rtl.fold import Fold
+from bitting_rtl.layouts import digits_layout
 from bitting_rtl.mac import Lane
 from bitting_rtl.register_slice import RegisterSlice
 from tb.vector import VectorModel
@@ -76,11 +77,30 @@ def test_decode_gives_the_digits_of_every_code_two_steps_later(name):
     rng = np.random.default_rng(2)
     codes = np.concatenate([np.arange(spec.codes), rng.integers(0, spec.codes, 2000)])
     step = (rng.random(len(codes)) < 0.7).astype(np.int64)
-    found = model.run(code=codes, step=step)["digits"]
+    still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), np.zeros_like(codes))
+    found = model.run(code=codes, step=step, binary=np.zeros_like(codes), **still)["digits"]
     rom = [constant.as_bits() for constant in digits_rom(spec)]
     taken = np.flatnonzero(step)
     for earlier, later in zip(taken, taken[2:], strict=False):
         assert found[later] == rom[table[codes[earlier]]]
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_decode_gives_digits_that_add_up_to_every_plain_weight(name):
+    spec = PRESETS[name]
+    model = VectorModel(Decode(spec), clocked=True)
+    codes = np.append(np.arange(1 << spec.plain_bits), [0, 0])
+    ones, zeros = np.ones_like(codes), np.zeros_like(codes)
+    still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), zeros)
+    found = model.run(code=codes, step=ones, binary=ones, **still)["digits"]
+    layout = digits_layout(spec)
+    for code in range(1 << spec.plain_bits):
+        form = layout.from_bits(int(found[code + 2]))
+        count = 0 if form.zero else form.last + 1
+        digits = [form.digits[i] for i in range(count)]
+        weight = sum((-1 if digit.negative else 1) << digit.exponent for digit in digits)
+        assert weight == golden.wrap(code, spec.plain_bits)
+        assert spec.decoding((), binary=True).cycles[code] == form.last + 1
 
 
 def test_crc_is_the_one_of_zlib():

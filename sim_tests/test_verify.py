@@ -3,20 +3,25 @@
 import numpy as np
 import pytest
 
+from bitting.device import Device
+from bitting.lock import TRANSFORMS, Lock, lock
 from bitting.program import multilayer_perceptron
-from bitting.sim.native import Stalls, engine_library, library_of
+from bitting.sim.native import Stalls, library_of
 from bitting.spec import PRESETS
 from bitting.verify import verify
-from bitting_rtl.export import TOP
+from bitting_rtl.export import TOP, engine_verilog
 from tb.faults import FAULTS, faulty_verilog
-from tb.programs import random_activations, random_table
+from tb.programs import random_activations
 
 SPEC = PRESETS["tiny"]
-TABLE = random_table(SPEC, np.random.default_rng(7))
+CHIP = Device(SPEC, bytes(range(1, 17)))
+OPEN = Lock()
+LOCKED = Lock.new(SPEC, "clock", "aes-clocked", nonce=bytes(range(16)))
 
 
 @pytest.fixture(scope="module")
 def network():
+    """In clear: codes are those of the chip's own number format."""
     rng = np.random.default_rng(11)
     sizes = (24, 12, 9, 5)
     weights = [rng.integers(0, SPEC.codes, (o, i)) for i, o in zip(sizes, sizes[1:], strict=False)]
@@ -31,8 +36,10 @@ def samples():
 
 
 @pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 120, 120)])
-def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, samples, stalls):
-    report = verify(network, TABLE, *samples, stalls=stalls)
+@pytest.mark.parametrize("transform", ["table", *TRANSFORMS])
+def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, samples, stalls, transform):
+    how = OPEN if transform == "table" else Lock.new(SPEC, "clock", transform)
+    report = verify(lock(network, CHIP, how), how, CHIP, *samples, stalls=stalls)
     assert report.equal and (report.wrong_logits, report.wrong_cycles) == (0, 0)
     assert report.samples == 30 and report.tiles == 8 * 26
     assert report.accuracy == report.emulator_accuracy
@@ -41,8 +48,9 @@ def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, sampl
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, fault):
-    verilog, stage = faulty_verilog(fault, SPEC, TABLE)
-    report = verify(network, TABLE, *samples, library=library_of(verilog, TOP), replay="replay me")
+    verilog, stage = faulty_verilog(fault, SPEC)
+    program, how = (lock(network, CHIP, LOCKED), LOCKED) if stage == "unlock" else (network, OPEN)
+    report = verify(program, how, CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
     assert not report.equal
     found = report.divergence
     assert found["stage"] == stage, found["summary"]
@@ -66,10 +74,11 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
         assert found["expected"] != found["found"] and found["before"].startswith("0x")
 
 
-def test_another_device_is_told_apart_at_its_first_wrong_code(network, samples):
-    other = random_table(SPEC, np.random.default_rng(8))
-    report = verify(network, TABLE, *samples, library=engine_library(SPEC, other))
+@pytest.mark.slow
+def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
+    other = Device(SPEC, bytes(range(2, 18)))
+    report = verify(network, OPEN, CHIP, *samples, library=library_of(engine_verilog(SPEC, root=other.root), TOP))
     assert not report.equal
     assert report.divergence["stage"] == "decode"
     code = report.divergence["code"]
-    assert TABLE[code] != other[code]
+    assert CHIP.table()[code] != other.table()[code]

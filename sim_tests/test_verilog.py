@@ -16,7 +16,7 @@ from bitting.sim.build import HARNESS
 from bitting.spec import PRESETS
 from bitting_rtl.export import PORTS, TOP, engine_verilog, sidecar
 from tb.icarus import simulate
-from tb.programs import random_activations, random_program, random_table
+from tb.programs import random_activations, random_program
 
 ROOT = bytes(range(3, 19))
 
@@ -24,15 +24,13 @@ ROOT = bytes(range(3, 19))
 @pytest.fixture(scope="module")
 def tiny():
     spec = PRESETS["tiny"]
-    table = random_table(spec, np.random.default_rng(7))
-    return spec, table, engine_verilog(spec, table)
+    return spec, Device(spec, ROOT).table(), engine_verilog(spec)
 
 
 def test_same_input_gives_the_same_bytes(tiny):
-    spec, table, text = tiny
-    assert engine_verilog(spec, table) == text
-    other = (table[1], table[0], *table[2:])
-    assert engine_verilog(spec, other) != text
+    spec, _, text = tiny
+    assert engine_verilog(spec) == text
+    assert len({text, engine_verilog(spec, root=ROOT), engine_verilog(spec, root=bytes(16))}) == 3
 
 
 def test_ports_are_flat_and_described(tiny):
@@ -40,7 +38,7 @@ def test_ports_are_flat_and_described(tiny):
     header = text[text.index(f"module {TOP}(") :].split(");")[0]
     names = {name.strip() for name in header.split("(")[1].split(",")}
     assert names == set(PORTS) and not any("__" in name for name in names)
-    described = sidecar(spec, keyed=False)
+    described = sidecar(spec, baked=False)
     assert [port["name"] for port in described["ports"]] == list(PORTS)
     assert described["spec_id"] == spec.id and described["packets"]["errors"]["BAD_CRC"] == 5
     json.dumps(described)
@@ -48,16 +46,25 @@ def test_ports_are_flat_and_described(tiny):
 
 def test_no_path_and_no_secret_in_the_text():
     spec = PRESETS["tiny"]
-    device = Device(spec, ROOT)
-    text = engine_verilog(spec, device.table()) + json.dumps(sidecar(spec, keyed=True))
-    assert ROOT.hex() not in text.lower() and "/home" not in text and "site-packages" not in text and ".py" not in text
-    assert json.dumps(list(device.table())) not in json.dumps(sidecar(spec, keyed=True))
+    shared = engine_verilog(spec)
+    text = shared + json.dumps(sidecar(spec, baked=True))
+    assert "/home" not in text and "site-packages" not in text and ".py" not in text
+    baked = engine_verilog(spec, root=ROOT)
+    ports = {text: text[text.index(f"module {TOP}(") :].split(");")[0] for text in (shared, baked)}
+    assert "fuse" in ports[shared] and "fuse" not in ports[baked]
+    assert ROOT.hex() in baked.lower()
+
+
+def test_the_unlocked_twin_has_no_lock_logic():
+    spec = PRESETS["tiny"]
+    twin = engine_verilog(spec, table=range(spec.codes))
+    assert "vault" not in twin and "aes" not in twin and len(twin) < len(engine_verilog(spec))
 
 
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
 def test_verilator_lint_is_clean_but_for_explained_waivers(tmp_path, name):
     spec = PRESETS[name]
-    (tmp_path / "top.v").write_text(engine_verilog(spec, range(spec.codes)))
+    (tmp_path / "top.v").write_text(engine_verilog(spec))
     command = [
         str(toolchain.require("verilator")),
         "--lint-only",
@@ -90,6 +97,6 @@ def test_icarus_gives_the_same_words(tmp_path, tiny, seed):
     commands = np.concatenate([packets.activations_packet(spec, program.input_base, x), packets.program_packets(program)])
     expected = ExpectedResults.of(program, program.tile_cycles(table))
     words = expected.words(Emulator(program, table)(torch.from_numpy(x)).numpy())
-    found, report = simulate(tmp_path, text, commands, len(words))
+    found, report = simulate(tmp_path, text, commands, len(words), ROOT)
     assert np.array_equal(found, words)
     assert report == f"received {len(words)} lasts {sum(layer.tiles for layer in program.layers)} error 0"

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting import console, datasets, train, verify
+from bitting import console, datasets, signature, train, verify
 from bitting.artefact import Artefact
-from bitting.attack import free_table, wrong_keys
+from bitting.attack import free_table, mutants, wrong_keys
 from bitting.console import percent
 from bitting.device import Device
-from bitting.lock import lock
+from bitting.lock import TABLE, Lock, Silicon, lock
 from bitting.sim.native import engine_library
 from bitting.spec import UnitSpec
 
@@ -22,7 +23,7 @@ STOLEN_SAMPLES = 200
 
 
 def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
-    """Train, lock, verify on the RTL of the right and of a wrong device, survey wrong keys, break the table, show all of it."""
+    """Train, lock, verify on the RTL of the right and of a wrong device, attack, and show all of it."""
     say = console.out.print
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
@@ -38,24 +39,31 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     device = _device(folder / "A.key", spec)
     neighbour = device.with_flipped_bit(0)
     started = time.perf_counter()
-    program, description = lock(model.program, device)
+    how = Lock.new(spec, "clock", "aes-clocked", device.level)
+    program = lock(model.program, device, how)
     milliseconds = 1000 * (time.perf_counter() - started)
-    Artefact("artefact", program, description.to_dict(), model.claims).save(folder / "artefact.safetensors")
+    Artefact("artefact", program, how, model.claims).save(folder / "artefact.safetensors", _owner(folder / "owner.key"))
 
     say("[bold]3. Verify[/]: the whole test set through emulator and Verilated RTL of A, then of B")
     x, labels = datasets.activations(spec, dataset.test_images), dataset.test_labels
     reports = {}
+    with console.err.status("building the simulation (cached afterwards)"):
+        library = engine_library(spec)
     for name, unit in (("A", device), ("B", neighbour)):
-        with console.err.status(f"building the simulation of device {name} (cached afterwards)"):
-            library = engine_library(spec, unit.table())
         with console.progress(f"device {name}", len(labels)) as done:
-            reports[name] = verify.verify(program, unit.table(), x, labels, library=library, progress=done)
+            reports[name] = verify.verify(program, how, unit, x, labels, library=library, progress=done)
 
-    say("[bold]4. Attack[/]: 1000 random keys and all 128 one-bit neighbours; then gradient descent on the bitting table")
+    say("[bold]4. Attack[/]: wrong keys; chips with the right secret but a cycle off; gradient descent on the bitting table")
     with console.progress("wrong keys", 1128) as done:
-        survey = wrong_keys.survey(program, device, x, labels, progress=lambda count, _total: done(count))
-    with console.progress("learning the table", 6) as done:
-        broken = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
+        survey = wrong_keys.survey(program, how, device, x, labels, progress=lambda count, _total: done(count))
+    honest = Silicon.of(device)
+    slow = list(mutants.timing_mutants(honest))
+    with console.progress("chips a cycle off", len(slow)) as done:
+        mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
+    with console.progress("learning the table", 12) as done:
+        alone = lock(model.program, device, Lock.new(spec, "none", TABLE))
+        broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
+        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(6 + count))
 
     right, wrong = reports["A"], reports["B"]
     rows = [
@@ -64,14 +72,17 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
         ("device A, RTL", percent(right.accuracy), _evidence(right)),
         ("device B (one key bit away), RTL", percent(wrong.accuracy), _evidence(wrong)),
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
-        (f"thief with {STOLEN_SAMPLES} labelled samples", percent(broken), "gradient descent on the table: no lock by itself"),
+        (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
+        (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen"),
+        (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
     ]
-    console.table(f"{data}, {right.samples} test samples, level of claim: {description.level}", ("", "accuracy", ""), rows)
+    title = f"{data}, {right.samples} test samples, {how.fingerprint} x {how.transform}, level of claim: {how.level}"
+    console.table(title, ("", "accuracy", ""), rows)
     say(
         "The bitting table makes behaviour device-specific; alone it is [bold]not a lock[/], as the last line shows. "
-        "The keyed transforms (shuffle, AES) are the locks."
+        f"The lock is the keyed transform. What it does not withstand: {how.caution}."
     )
-    say(f"files: {folder}/model.safetensors (secret), A.key (secret), artefact.safetensors (ships)")
+    say(f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub")
     if not (right.equal and wrong.equal):
         raise SystemExit(console.EXIT_MISMATCH)
 
@@ -83,6 +94,13 @@ def break_table(program, dataset, count, progress=None) -> float:  # type: ignor
     x = torch.from_numpy(datasets.activations(program.spec, dataset.test_images)).float()
     with torch.no_grad():
         return train.accuracy(free_table.logits(program, values, x), torch.from_numpy(dataset.test_labels))
+
+
+def _owner(path: Path) -> Ed25519PrivateKey:
+    """The demonstration's owner: the key file if it is there, else a new one."""
+    if not path.exists():
+        signature.new_owner(path)
+    return signature.load_private(path)
 
 
 def _device(path: Path, spec: UnitSpec) -> Device:

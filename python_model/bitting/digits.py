@@ -6,6 +6,7 @@ Knows integers only; `spec` builds on it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -39,6 +40,32 @@ def naf(value: int) -> tuple[Digit, ...]:
         value >>= 1
         exponent += 1
     return tuple(found)
+
+
+def limited_naf(value: int, max_exponent: int) -> tuple[Digit, ...]:
+    """The non-adjacent form with exponents up to `max_exponent` only; a digit 2^(max_exponent + 1) is written as two below it.
+
+    For |value| up to 2^(max_exponent + 1).
+    """
+    form = naf(value)
+    if form and form[-1].exponent > max_exponent:
+        return (*form[:-1], *(2 * [Digit(form[-1].negative, max_exponent)]))
+    return form
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What each code means to a unit: its signed digits, least significant first, its weight, and its MAC cycles."""
+
+    digits: tuple[tuple[Digit, ...], ...]
+    values: tuple[int, ...]
+    cycles: tuple[int, ...]
+
+    @classmethod
+    def of(cls, forms: Sequence[tuple[Digit, ...]]) -> Decoding:
+        """From the digits of each code; a code without any takes a cycle too."""
+        values = tuple(sum((-1 if d.negative else 1) << d.exponent for d in form) for form in forms)
+        return cls(tuple(forms), values, tuple(max(1, len(form)) for form in forms))
 
 
 @functools.cache

@@ -64,15 +64,23 @@ def linear_probe(layer: Layer) -> Layer:
         in_base=(layer.in_base[:, None] + positions[None, :]).reshape(-1),
         out_base=np.zeros(layer.tiles * count, np.int32),
         linear=True,
+        binary=layer.binary,
     )
 
 
 def locate(
-    engine: NativeEngine, program: Program, table: Sequence[int], activations: np.ndarray, stalls: Stalls = Stalls()
+    engine: NativeEngine,
+    program: Program,
+    table: Sequence[int],
+    activations: np.ndarray,
+    stalls: Stalls = Stalls(),
+    keyed: bool = False,
 ) -> dict[str, Any]:
     """Describe the first difference between golden arithmetic and the engine on one batch.
 
     Args:
+        program: in clear, for no key is used here.
+        keyed: it was locked with a key when the difference was seen; if all is well in clear, the unlocking is to blame.
         activations: (L, input_words).
 
     Returns:
@@ -82,8 +90,10 @@ def locate(
     probe = _Probe(engine, program, table, activations, stalls)
     try:
         return _locate_layers(probe) or {
-            "stage": "results",
-            "summary": "probed alone, every tile is right: the fault is in the result packets or not repeatable",
+            "stage": "unlock" if keyed else "results",
+            "summary": "in clear every tile is right: the fault is in the fingerprint, the key or the unlocking"
+            if keyed
+            else "probed alone, every tile is right: the fault is in the result packets or not repeatable",
         }
     except SimulationError as error:
         return {"stage": "protocol", "summary": str(error)}
@@ -138,7 +148,7 @@ def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | No
 def _first_slow_code(probe: _Probe, layer: Layer, channel: int) -> int | None:
     """First code of a tile whose prefix takes a time off the law."""
     _, cycles = _prefixes(probe, [], layer, channel, 0)
-    law = np.cumsum([probe.program.spec.value_cycles[probe.table[code]] for code in layer.codes[channel]])
+    law = np.cumsum(np.array(probe.program.spec.decoding(probe.table, layer.binary).cycles)[layer.codes[channel]])
     wrong = np.flatnonzero(cycles != law + timing.TILE_OVERHEAD)
     return int(wrong[0]) if len(wrong) else None
 
@@ -181,7 +191,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     operands = _emulated(probe, before, base + layer.offsets)  # (K, L)
     sums, _ = _prefixes(probe, before, layer, channel, base)
     steps = [
-        list(unit.steps([int(c) for c in layer.codes[channel]], [int(x) for x in operands[:, i]], int(layer.bias[channel])))
+        list(unit.steps(layer.codes[channel].tolist(), operands[:, i].tolist(), int(layer.bias[channel]), layer.binary))
         for i in range(spec.lanes)
     ]
     # A code's last digit comes last, so it is the one that stays.
@@ -200,10 +210,11 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
         lane = int(np.flatnonzero(sums[k] != after[k])[0])
     mine = [step for step in steps[lane] if step.k == k]
     start = np.array([next(step.before for step in lane_steps if step.k == k) for lane_steps in steps])
-    law = sum(spec.value_cycles[unit.table[code]] for code in layer.codes[channel][: k + 1]) + timing.TILE_OVERHEAD
+    decoding = unit.decoding(layer.binary)
+    law = timing.tile_cycles(decoding.cycles, layer.codes[channel][: k + 1].tolist(), 1)
     read = int(_read_back(probe, before, np.array([base + layer.offsets[k]]))[0, lane])
     # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
-    weight = spec.values[unit.table[mine[0].code]]
+    weight = decoding.values[mine[0].code]
     explained = wrap(int(start[lane]) + weight * read, spec.acc_bits) == sums[k, lane]
     stage = _blame(spec, sums[k], start, after[k], operands[k], read != operands[k, lane] and explained, k)
     digits = (
@@ -251,6 +262,7 @@ def _prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int
             in_base=np.array([base], np.int32),
             out_base=np.zeros(1, np.int32),
             linear=True,
+            binary=layer.binary,
         )
         for k in range(layer.tile_codes)
     ]

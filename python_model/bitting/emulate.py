@@ -101,8 +101,8 @@ class Emulator:
     def __init__(self, program: Program, table: Sequence[int], device: str | torch.device = "cpu"):
         self.program = program
         self.spec = program.spec
-        values = np.asarray(self.spec.values, np.int64)[np.asarray(table)]
-        self._layers = [_EmulatedLayer(self.spec, layer, values[layer.codes], device) for layer in program.layers]
+        values = [np.asarray(self.spec.decoding(table, binary).values, np.int64) for binary in (False, True)]
+        self._layers = [_EmulatedLayer(self.spec, layer, values[layer.binary][layer.codes], device) for layer in program.layers]
         self._device = device
 
     def __call__(self, activations: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,14 @@ class ProgramError(BittingError):
     """A layer program that the specification can not hold."""
 
 
+class LockError(BittingError):
+    """A lock that does not exist, or that a specification can not hold."""
+
+
+class SignatureError(BittingError):
+    """An artefact that is unsigned, signed by someone else, or changed after it was signed."""
+
+
 class DatasetError(BittingError):
     """A data set that is unknown, missing, or fails its checksum."""
 

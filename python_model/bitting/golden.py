@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from bitting import timing
-from bitting.digits import Digit
+from bitting.digits import Decoding, Digit
 from bitting.spec import UnitSpec
 
 
@@ -75,6 +75,8 @@ class GatherLayer(Protocol):
     def shift(self) -> int: ...
     @property
     def linear(self) -> bool: ...
+    @property
+    def binary(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -84,28 +86,33 @@ class Unit:
     spec: UnitSpec
     table: Sequence[int]
 
-    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int) -> Iterator[Step]:
+    def decoding(self, binary: bool = False) -> Decoding:
+        """What the codes of a layer mean."""
+        return self.spec.decoding(self.table, binary)
+
+    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> Iterator[Step]:
         """Every MAC cycle of one position: acc <- acc + s (x << e) mod 2^W, starting at the bias."""
         accumulator = wrap(bias, self.spec.acc_bits)
+        digits = self.decoding(binary).digits
         for k, (code, x) in enumerate(zip(codes, activations, strict=True)):
-            for digit in self.spec.value_digits[self.table[code]] or (None,):
+            for digit in digits[code] or (None,):
                 before = accumulator
                 if digit is not None:
                     term = x << digit.exponent
                     accumulator = wrap(before - term if digit.negative else before + term, self.spec.acc_bits)
                 yield Step(k, code, digit, x, before, accumulator)
 
-    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int) -> int:
+    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> int:
         """The accumulator after one position; signed, W bits."""
         accumulator = wrap(bias, self.spec.acc_bits)
-        for step in self.steps(codes, activations, bias):
+        for step in self.steps(codes, activations, bias, binary):
             accumulator = step.after
         return accumulator
 
     def tile_cycles(self, layer: GatherLayer, channel: int) -> int:
         """Clock cycles of one tile."""
         positions = layer.positions[0] * layer.positions[1]
-        return timing.tile_cycles(self.spec.value_cycles, self.table, map(int, layer.codes[channel]), positions)
+        return timing.tile_cycles(self.decoding(layer.binary).cycles, map(int, layer.codes[channel]), positions)
 
     def run_layer(self, layer: GatherLayer, scratch: list[int]) -> list[int]:
         """Run one layer for one sample.
@@ -121,7 +128,7 @@ class Unit:
             plain = [int(code) for code in codes]
             for index, base in enumerate(position_bases(layer, channel)):
                 gathered = [scratch[base + int(offset)] for offset in layer.offsets]
-                accumulator = self.accumulate(plain, gathered, int(layer.bias[channel]))
+                accumulator = self.accumulate(plain, gathered, int(layer.bias[channel]), layer.binary)
                 accumulators.append(accumulator)
                 if not layer.linear:
                     scratch[int(layer.out_base[channel]) + index] = fold(self.spec, accumulator, layer.shift)

@@ -19,10 +19,14 @@ class WeightQuantiser:
 
     Latent weights are normalised to the Gaussian whose quantiles the values fit, so that all codes are used about equally
     often: `value = nearest(latent sigma / rms(latent))`, ties towards the larger value.
+
+    Args:
+        normalise: divide by rms(latent); without, latents are in units of sigma already (`bitting.balance`).
     """
 
-    def __init__(self, spec: UnitSpec):
+    def __init__(self, spec: UnitSpec, normalise: bool = True):
         values = spec.values
+        self._normalise = normalise
         self.sigma = spec.value_set.sigma
         # Midpoints of integers are multiples of 1/2, so floor(2 w) decides which value is nearest.
         self._low, self._high = 2 * values[0], 2 * values[-1]
@@ -36,6 +40,8 @@ class WeightQuantiser:
 
     def scale(self, latent: torch.Tensor) -> float:
         """Weight units per unit of the latent."""
+        if not self._normalise:
+            return self.sigma
         return self.sigma * math.sqrt(latent.numel()) / float(torch.linalg.vector_norm(latent))
 
     def _bucket(self, latent: torch.Tensor, scale: float) -> torch.Tensor:
@@ -95,6 +101,7 @@ class UnitLinear(nn.Module):
     Args:
         spec: family.
         inputs, outputs: sizes.
+        normalise: see `WeightQuantiser`.
         linear: give accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W, for the
             reduction has no useful gradient; `UnitMLP` reduces them.
 
@@ -102,11 +109,11 @@ class UnitLinear(nn.Module):
         (samples, inputs) integer activations as float32 -> (samples, outputs), the same.
     """
 
-    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False):
+    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
         super().__init__()
         self.spec = spec
         self.linear = linear
-        self.quantiser = WeightQuantiser(spec)
+        self.quantiser = WeightQuantiser(spec, normalise)
         self.weight = nn.Parameter(torch.randn(outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.shift = 0
@@ -148,6 +155,7 @@ class UnitMLP(nn.Module):
     Args:
         sizes: inputs, hidden sizes, outputs.
         dropout: probability that a hidden activation is 0 while training (integers stay integers: nothing is rescaled).
+        normalise: see `WeightQuantiser`.
     """
 
     #: Cross entropy sees accumulators in units of 2^(W-2) / LOGIT_GAIN.
@@ -156,13 +164,14 @@ class UnitMLP(nn.Module):
     RANGE = 1.7
     RANGE_WEIGHT = 30.0
 
-    def __init__(self, spec: UnitSpec, sizes: Sequence[int], dropout: float = 0.0):
+    def __init__(self, spec: UnitSpec, sizes: Sequence[int], dropout: float = 0.0, normalise: bool = True):
         super().__init__()
         self.spec = spec
         self.dropout = dropout
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.layers = nn.ModuleList(
-            UnitLinear(spec, inputs, outputs, linear=index == len(pairs) - 1) for index, (inputs, outputs) in enumerate(pairs)
+            UnitLinear(spec, inputs, outputs, index == len(pairs) - 1, normalise)
+            for index, (inputs, outputs) in enumerate(pairs)
         )
 
     def _accumulators(self, x: torch.Tensor) -> torch.Tensor:

@@ -48,7 +48,7 @@ def _packed(values: np.ndarray, per_word: int) -> np.ndarray:
 
 def layer_packet(layer: Layer, report: bool) -> np.ndarray:
     """The LAYER packet of a layer; `report` asks for every tile's cycles."""
-    flags = (LayerFlag.LINEAR if layer.linear else 0) | (LayerFlag.REPORT if report else 0)
+    flags = layer.flags | (LayerFlag.REPORT if report else 0)
     (rows, columns), (row_stride, column_stride) = layer.positions, layer.strides
     fixed = np.array(
         [layer.tile_codes | flags << 16 | layer.shift << 24, columns | rows << 16, column_stride | row_stride << 16],
@@ -76,6 +76,10 @@ def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) ->
 
 def status_packet() -> np.ndarray:
     return frame(Packet.STATUS, np.empty(0, WORDS))
+
+
+def unlock_packet() -> np.ndarray:
+    return frame(Packet.UNLOCK, np.empty(0, WORDS))
 
 
 def program_packets(program: Program, report: bool = True) -> np.ndarray:
@@ -114,10 +118,10 @@ class ExpectedResults:
     packet_bounds: np.ndarray
 
     @classmethod
-    def of(cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True) -> ExpectedResults:
-        """`cycles`: of every tile of every layer."""
+    def of(cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0) -> ExpectedResults:
+        """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before."""
         parts, positions, counts, bounds = [], [], [], []
-        start = index = 0
+        start, index = 0, first_tile
         for layer, tile_cycles in zip(program.layers, cycles, strict=True):
             for count in tile_cycles:
                 if layer.linear or report:

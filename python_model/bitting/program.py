@@ -13,6 +13,7 @@ import numpy as np
 
 from bitting import timing
 from bitting.errors import ProgramError
+from bitting.protocol import LayerFlag
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 
 
@@ -29,6 +30,7 @@ class Layer:
         strides: (row, column) steps of the base address between positions.
         shift: left shift before the fold.
         linear: emit raw accumulators instead of writing activations; needs positions (1, 1).
+        binary: codes are weights in two's complement, a byte each, and need no bitting table.
     """
 
     codes: np.ndarray
@@ -40,6 +42,7 @@ class Layer:
     strides: tuple[int, int] = (0, 0)
     shift: int = 0
     linear: bool = False
+    binary: bool = False
 
     @property
     def tiles(self) -> int:
@@ -52,6 +55,11 @@ class Layer:
     @property
     def position_count(self) -> int:
         return self.positions[0] * self.positions[1]
+
+    @property
+    def flags(self) -> int:
+        """The packet flags that change what the layer computes."""
+        return (LayerFlag.LINEAR if self.linear else 0) | (LayerFlag.BINARY if self.binary else 0)
 
     def position_offsets(self) -> np.ndarray:
         """(positions,) base address of each position, relative to `in_base`."""
@@ -85,9 +93,10 @@ class Program:
 
     def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
         """Clock cycles of every tile of every layer, on a device with this bitting table."""
-        of_code = np.asarray(self.spec.value_cycles)[np.asarray(table)]
+        of_code = [np.asarray(self.spec.decoding(table, binary).cycles) for binary in (False, True)]
         return [
-            (of_code[layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist() for layer in self.layers
+            (of_code[layer.binary][layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist()
+            for layer in self.layers
         ]
 
     def map_codes(self, permutation: Sequence[int]) -> Program:
@@ -110,9 +119,7 @@ class Program:
             _validate_layer(spec, index, layer)
 
 
-def dense(
-    spec: UnitSpec, codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, linear: bool = False
-) -> Layer:
+def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, linear: bool = False) -> Layer:
     """A dense layer: one position and consecutive offsets. `codes` (M, K), `bias` (M,)."""
     tiles, count = codes.shape
     return Layer(
@@ -134,7 +141,7 @@ def multilayer_perceptron(
     in_base, out_base = 0, int(weights[0].shape[1])
     for index, (codes, bias, shift) in enumerate(zip(weights, biases, shifts, strict=True)):
         last = index == len(weights) - 1
-        layers.append(dense(spec, codes, bias, in_base, 0 if last else out_base, shift, linear=last))
+        layers.append(dense(codes, bias, in_base, 0 if last else out_base, shift, linear=last))
         in_base, out_base = out_base, out_base + codes.shape[0]
     program = Program(spec, tuple(layers), input_base=0, input_words=int(weights[0].shape[1]))
     program.validate()
@@ -162,7 +169,9 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     for name, get, size in shapes:
         if get(layer).shape != (size,):
             raise ProgramError(f"{where} has {name} of shape {get(layer).shape}; allowed ({size},)")
-    _within(int(layer.codes.max()), 0, spec.codes - 1, where, "a code")
+    if layer.binary and not spec.plain_bits:
+        raise ProgramError(f"{where} has plain weights, but those of this spec reach {max(spec.values)}: a byte holds 127")
+    _within(int(layer.codes.max()), 0, 255 if layer.binary else spec.codes - 1, where, "a code")
     _within(layer.shift, 0, spec.max_shift, where, "shift")
     half = 1 << (spec.acc_bits - 1)
     _within(int(layer.bias.min()), -half, half - 1, where, "a bias")

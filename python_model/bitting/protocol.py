@@ -12,10 +12,17 @@ Command packets
                  then `count` vectors of L activations, four a word, lane 0 in the low byte
     STATUS       no payload
 
+    CHALLENGE    w0: fingerprint [7:0], transform [15:8]              w1..w4: nonce
+                 forgets the lock key; until UNLOCK every tile's cycles, or accumulators, are absorbed and nothing is sent
+    UNLOCK       no payload; ends a challenge and derives the lock key. The next tile is number 0 of the locked program. With a
+                 key in place it only begins the program again, for the next batch.
+    LOCK_NOW     no payload; taken at once: wipes every key and stops with error LOCKED
+
 Result packets
     TILE_DONE    w0: index of the tile since reset                   w1: its cycles
                  then, for a linear layer, L accumulators, sign-extended, lane 0 first
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
+                 w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3]
     FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
 """
 
@@ -33,7 +40,8 @@ LAYER_FIXED_WORDS = 3
 TILE_FIXED_WORDS = 2
 ACTIVATIONS_FIXED_WORDS = 1
 TILE_DONE_FIXED_WORDS = 2
-STATUS_WORDS = 4
+STATUS_WORDS = 5
+CHALLENGE_WORDS = 5
 FAULT_WORDS = 1
 
 #: A packet is its payload plus a header word and a CRC word.
@@ -47,6 +55,29 @@ class Packet(IntEnum):
     TILE = 0x02
     ACTIVATIONS = 0x03
     STATUS = 0x04
+    CHALLENGE = 0x05
+    UNLOCK = 0x06
+    LOCK_NOW = 0x07
+
+
+class Fingerprint(IntEnum):
+    """What of a challenge is absorbed."""
+
+    #: Cycle counts of all tiles.
+    CLOCK = 1
+    #: Accumulators of linear tiles, all lanes.
+    NUMERIC = 2
+
+
+class Transform(IntEnum):
+    """What the lock key does to the codes of a tile."""
+
+    #: Permutes them.
+    SHUFFLE = 1
+    #: Adds an AES-128 counter-mode keystream.
+    AES = 2
+    #: The same, with the cycles of earlier tiles in the counter.
+    AES_CLOCKED = 3
 
 
 class Result(IntEnum):
@@ -64,6 +95,8 @@ class LayerFlag(IntFlag):
     LINEAR = 0x01
     #: Emit TILE_DONE for every tile, with its cycles.
     REPORT = 0x02
+    #: Codes are weights in two's complement (`UnitSpec.plain_bits`), not codes of the bitting table.
+    BINARY = 0x04
 
 
 class ErrorCode(IntEnum):
@@ -76,3 +109,16 @@ class ErrorCode(IntEnum):
     BAD_ADDRESS = 4
     BAD_CRC = 5
     BAD_ORDER = 6
+    LOCKED = 7
+
+
+# Key derivation: what chip and owner must agree on. One iteration of counter mode in SP 800-108, a CMAC of a one-block label.
+
+#: The key the bitting table is expanded from.
+LABEL_TABLE = b"\x01bitting/tabl\x00\x00\x80"
+#: The seed that fingerprints are absorbed under.
+LABEL_SEED = b"\x01bitting/seed\x00\x00\x80"
+#: Bits of keystream for a draw: r of them give `r * bound >> DRAW_BITS`, in 0..bound-1.
+DRAW_BITS = 16
+#: Width of the cycle count in a counter block.
+CYCLE_COUNT_BITS = 48

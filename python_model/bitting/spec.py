@@ -9,14 +9,17 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bitting import digits
 from bitting.errors import SpecError
 
 #: Raised whenever the timing law, the packet format or the arithmetic changes for unchanged parameters.
-ARCHITECTURE = 1
+ARCHITECTURE = 2
+
+#: A code or weight travels in a byte.
+SLOT_BITS = 8
 
 #: Packet fields that hold scratch addresses and counts are this wide.
 ADDRESS_FIELD_BITS = 16
@@ -107,6 +110,37 @@ class UnitSpec:
     def value_cycles(self) -> tuple[int, ...]:
         """MAC cycles of each value index: max(1, number of digits)."""
         return tuple(max(1, len(d)) for d in self.value_digits)
+
+    @functools.cached_property
+    def plain_bits(self) -> int:
+        """Bits of a weight in two's complement, as the `aes` transform ships it; 0 if a byte can not hold all values."""
+        bits = max(max(self.values).bit_length(), (-min(self.values) - 1).bit_length()) + 1
+        return bits if bits <= SLOT_BITS else 0
+
+    @functools.cached_property
+    def plain_digits(self) -> tuple[tuple[digits.Digit, ...], ...]:
+        """Signed digits of every two's-complement weight, by its bits: 2^plain_bits entries, or none.
+
+        A right key gives values of the family only; a wrong one gives any. Theirs may need 2^(E+1), written as twice 2^E.
+        """
+        half = 1 << self.plain_bits >> 1
+        return tuple(digits.limited_naf((byte + half) % (2 * half) - half, self.max_exponent) for byte in range(2 * half))
+
+    def decoding(self, table: Sequence[int], binary: bool = False) -> digits.Decoding:
+        """The meaning of each code, given a bitting table (code -> value index); or, `binary`, of each plain byte."""
+        if binary:
+            return digits.Decoding.of(self.plain_digits * (1 << (SLOT_BITS - self.plain_bits)))
+        return digits.Decoding.of([self.value_digits[index] for index in table])
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits of a code or a plain weight, whichever is wider."""
+        return max(self.code_bits, self.plain_bits)
+
+    @functools.cached_property
+    def slot_digits(self) -> int:
+        """Most digits of any code or plain weight."""
+        return max([self.max_digits, *map(len, self.plain_digits)])
 
     @property
     def act_min(self) -> int:

@@ -16,18 +16,12 @@ TILE_OVERHEAD = 5
 TILE_GAP = 3
 
 
-def code_cycles(value_cycles: Sequence[int], table: Sequence[int], code: int) -> int:
-    """MAC cycles of one code on a device with this bitting table (code -> value index)."""
-    return value_cycles[table[code]]
-
-
-def tile_cycles(value_cycles: Sequence[int], table: Sequence[int], codes: Iterable[int], positions: int) -> int:
+def tile_cycles(cycles: Sequence[int], codes: Iterable[int], positions: int) -> int:
     """Clock cycles of one tile from its first code to its last write.
 
     Args:
-        value_cycles: cycles of each value index (`UnitSpec.value_cycles`).
-        table: bitting table, code -> value index.
+        cycles: MAC cycles of each code on the device (`Decoding.cycles`).
         codes: the tile's codes.
         positions: how often the codes are run.
     """
-    return positions * sum(code_cycles(value_cycles, table, code) for code in codes) + TILE_OVERHEAD
+    return positions * sum(cycles[code] for code in codes) + TILE_OVERHEAD

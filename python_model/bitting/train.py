@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitting import files
+from bitting import balance, files
 from bitting.artefact import Artefact
 from bitting.datasets import Dataset, activations
 from bitting.errors import BittingError
@@ -39,6 +39,8 @@ class TrainConfig:
         spread: see `UnitMLP.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
             right, which is what a wrong device must not escape; too wide and training suffers.
         seed: of initial weights and of the order of samples.
+        balance: which histogram of codes training keeps: "none", "equal" or "drawn", see `bitting.balance`.
+        flatten: keep the singular values of every matrix but the last at those of a random one.
     """
 
     hidden: tuple[int, ...] = (128, 64)
@@ -50,10 +52,20 @@ class TrainConfig:
     smoothing: float = 0.1
     spread: tuple[float, ...] = (0.6,)
     seed: int = 0
+    balance: str = "none"
+    flatten: bool = False
 
 
 _IMAGES = TrainConfig(
-    hidden=(256, 128), epochs=36, batch=64, rate=0.01, twin_rate=0.002, dropout=0.05, smoothing=0.15, spread=(0.6, 2.0)
+    hidden=(256, 128),
+    epochs=36,
+    batch=64,
+    rate=0.01,
+    twin_rate=0.002,
+    dropout=0.05,
+    smoothing=0.15,
+    spread=(0.6, 1.0),
+    balance="drawn",
 )
 
 #: Recipes that come close to the twin's accuracy within minutes on two cores.
@@ -79,14 +91,16 @@ def train(
     """
     torch.manual_seed(config.seed)
     sizes = (data.pixels, *config.hidden, data.classes)
-    network = UnitMLP(spec, sizes, config.dropout)
+    network = UnitMLP(spec, sizes, config.dropout, normalise=config.balance == "none")
     reference = TwinMLP(sizes, 1.0 / (spec.act_max + 1), config.dropout)
     train_x, test_x = (torch.from_numpy(activations(spec, images)).float() for images in (data.train_images, data.test_images))
     train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
+    project = _projection(network, config)
+    project()
     network.calibrate(train_x[:1024], config.spread)
 
-    unit_run = _Run("unit", network, config.rate, config)
-    twin_run = _Run("twin", reference, config.twin_rate, config)
+    unit_run = _Run("unit", network, config.rate, config, project)
+    twin_run = _Run("twin", reference, config.twin_rate, config, lambda: None)
     saved = _Checkpoint(checkpoint, spec, data.name, config)
     found = {}
     for run in (unit_run, twin_run):
@@ -111,13 +125,32 @@ def train(
     return Artefact("model", network.to_program(), claims=claims)
 
 
-class _Run:
-    """One network, its optimiser and its place in the schedule."""
+def _projection(network: UnitMLP, config: TrainConfig) -> Callable[[], None]:
+    """What brings the latent weights back to the histogram (and spectrum) they are to have."""
+    if config.balance == "none":
+        if config.flatten:
+            raise BittingError("flatten needs a balance of equal or drawn: without, nothing is projected")
+        return lambda: None
+    weights: list[torch.Tensor] = [layer.weight for layer in network.layers]  # type: ignore[misc]
+    wanted = [balance.counts(config.balance, network.spec, weight.shape[0], weight.shape[1], config.seed) for weight in weights]
 
-    def __init__(self, name: str, module: UnitMLP | TwinMLP, rate: float, config: TrainConfig):
+    @torch.no_grad()
+    def project() -> None:
+        for weight, histogram in zip(weights, wanted, strict=True):
+            flat = balance.flatten(weight, config.seed) if config.flatten and weight is not weights[-1] else weight
+            weight.copy_(balance.project(network.spec, flat, histogram))
+
+    return project
+
+
+class _Run:
+    """One network, its optimiser and its place in the schedule; `project` is called after each epoch."""
+
+    def __init__(self, name: str, module: UnitMLP | TwinMLP, rate: float, config: TrainConfig, project: Callable[[], None]):
         self.name = name
         self.module = module
         self.config = config
+        self.project = project
         self.epoch = 0
         self.peak_rate = rate
         self.optimiser = torch.optim.Adam(module.parameters(), lr=rate, fused=True)
@@ -138,6 +171,7 @@ class _Run:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
+        self.project()
         self.epoch = epoch + 1
 
     @torch.no_grad()

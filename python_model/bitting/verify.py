@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from bitting import divergence, packets
+from bitting.device import Device
 from bitting.emulate import Emulator
+from bitting.lock import Lock, Silicon, unlock
 from bitting.program import Program
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 
@@ -72,7 +74,8 @@ class _Batch:
 
 def verify(
     program: Program,
-    table: Sequence[int],
+    lock: Lock,
+    device: Device,
     activations: np.ndarray,
     labels: np.ndarray,
     *,
@@ -85,11 +88,12 @@ def verify(
     """Run a locked program on a device's emulator and RTL and compare everything.
 
     Args:
-        program: codes in the number format of the device.
-        table: the device's bitting table.
+        program: what the artefact holds.
+        lock: how it is locked.
+        device: right or wrong; both sides are to make the same of it.
         activations: (samples, input_words) int8.
         labels: (samples,).
-        library: a built engine; by default the device's own, built if need be.
+        library: a built engine; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
         threads: simulations run at once; by default one a core.
         replay: command that repeats the run, for the report of a divergence.
@@ -97,15 +101,17 @@ def verify(
     Raises:
         ToolError: if the simulation can not be built.
     """
-    library = library or engine_library(program.spec, table)
-    job = _Job.of(program, table, activations)
+    library = library or engine_library(program.spec)
+    job = _Job.of(program, lock, device, activations)
     started = time.perf_counter()
     batches = _run_all(job, library, stalls, threads, progress)
     seconds = time.perf_counter() - started
     found = None
     if not (last := batches[-1]).equal:
-        with NativeEngine(library) as engine:
-            found = divergence.locate(engine, program, table, job.inputs[last.index], stalls_of(stalls, last.index))
+        with NativeEngine(library, device.root) as engine:
+            found = divergence.locate(
+                engine, job.clear, device.table(), job.inputs[last.index], stalls_of(stalls, last.index), lock.keyed
+            )
         first = last.index * program.spec.lanes
         found |= {"batch": last.index, "first_sample": first, "seed": stalls.seed, "replay": replay}
     logits = np.concatenate([batch.logits for batch in batches])[: job.samples]
@@ -128,43 +134,51 @@ class _Job:
     """What goes in and what must come out.
 
     Attributes:
+        clear: the program as the device's tile buffer sees it.
+        root: the device's secret.
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
         inputs: (batches, L, input_words) int8.
-        body: command words after the activations, the same for every batch.
+        head, body: command words before and after the activations, the same for every batch.
         logits: (batches * L, outputs) int32, emulated.
         expected: all other result words.
     """
 
-    program: Program
+    clear: Program
+    root: bytes = field(repr=False)
     samples: int
     inputs: np.ndarray
+    head: np.ndarray
     body: np.ndarray
     logits: np.ndarray
     expected: packets.ExpectedResults
 
     @classmethod
-    def of(cls, program: Program, table: Sequence[int], activations: np.ndarray) -> _Job:
-        lanes = program.spec.lanes
+    def of(cls, program: Program, lock: Lock, device: Device, activations: np.ndarray) -> _Job:
+        lanes, table = program.spec.lanes, device.table()
+        clear = unlock(program, lock, Silicon.of(device))
+        earlier = lock.challenge.tiles if lock.challenge else 0
         count = -(-len(activations) // lanes)
         flat = np.zeros((count * lanes, program.input_words), np.int8)
         flat[: len(activations)] = activations
         return cls(
-            program=program,
+            clear=clear,
+            root=device.root,
             samples=len(activations),
             inputs=flat.reshape(count, lanes, -1),
+            head=lock.packets(),
             body=packets.program_packets(program),
-            logits=Emulator(program, table)(torch.from_numpy(flat)).numpy(),
-            expected=packets.ExpectedResults.of(program, program.tile_cycles(table)),
+            logits=Emulator(clear, table)(torch.from_numpy(flat)).numpy(),
+            expected=packets.ExpectedResults.of(clear, clear.tile_cycles(table), first_tile=earlier),
         )
 
     def run(self, engine: NativeEngine, index: int, stalls: Stalls) -> _Batch:
         """One batch on the RTL, every result word compared."""
-        lanes = self.program.spec.lanes
+        lanes = self.clear.spec.lanes
         logits = self.logits[index * lanes : (index + 1) * lanes]
         words = self.expected.words(logits)
-        first = packets.activations_packet(self.program.spec, self.program.input_base, self.inputs[index])
+        inputs = packets.activations_packet(self.clear.spec, self.clear.input_base, self.inputs[index])
         engine.reset()
-        run = engine.run(np.concatenate([first, self.body]), len(words), stalls_of(stalls, index))
+        run = engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index))
         if len(run.words) != len(words):
             return _Batch(index, False, np.empty((0, logits.shape[1]), np.int32), 0, 0, run.cycles)
         found = self.expected.logits(run.words)
@@ -180,7 +194,7 @@ def _run_all(job: _Job, library: Path, stalls: Stalls, threads: int | None, prog
 
     def work(index: int) -> _Batch:
         if not hasattr(engines, "engine"):
-            engines.engine = NativeEngine(library)
+            engines.engine = NativeEngine(library, job.root)
             opened.append(engines.engine)
         return job.run(engines.engine, index, stalls)
 
@@ -190,7 +204,7 @@ def _run_all(job: _Job, library: Path, stalls: Stalls, threads: int | None, prog
             for batch in _in_order(pool, work, len(job.inputs)):
                 batches.append(batch)
                 if progress:
-                    progress(min(job.samples, len(batches) * job.program.spec.lanes))
+                    progress(min(job.samples, len(batches) * job.clear.spec.lanes))
                 if not batch.equal:
                     break
     finally:

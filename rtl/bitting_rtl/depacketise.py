@@ -1,40 +1,48 @@
 """The command stream: packets in, layer descriptors, codes, offsets and activations out, every mistake named."""
 
+from enum import IntEnum
+
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
-from amaranth.hdl import Shape, ValueLike
+from amaranth.hdl import Shape, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from bitting.protocol import (
     ACTIVATIONS_PER_WORD,
+    CHALLENGE_WORDS,
     CODES_PER_WORD,
     OFFSETS_PER_WORD,
     WORD_BITS,
     ErrorCode,
+    Fingerprint,
     LayerFlag,
     Packet,
+    Transform,
 )
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 from bitting_rtl.layouts import layer_layout, tile_layout
 
 _HEADER = data.StructLayout({"type": 8, "reserved": 8, "length": 16})
 _LAYER_WORD = data.StructLayout({"codes": 16, "flags": 8, "shift": 8})
+_CHALLENGE_WORD = data.StructLayout({"fingerprint": 8, "transform": 8, "reserved": 16})
 _PAIR = data.StructLayout({"low": ADDRESS_FIELD_BITS, "high": ADDRESS_FIELD_BITS})
 
 
 class Depacketise(wiring.Component):
     """Parse the packets of `bitting.protocol`, one word a clock where the receiver allows it.
 
-    Codes leave one a clock (`code_write`), offsets likewise, activation vectors as their last word arrives. A tile is handed
-    over (`tile_commit`) and a layer becomes current only after its CRC matched. LAYER, ACTIVATIONS and STATUS wait for
-    `idle`, TILE waits for `tile_free`; everything else is accepted at once.
+    Codes leave one a clock if `code_ready` (`code_valid`), offsets likewise, activation vectors as their last word arrives. A
+    tile is handed over (`tile_commit`), a layer becomes current and `unlock` comes only after the CRC matched. TILE waits
+    for `tile_free` (its codes follow `tile_start`), LOCK_NOW for nothing, everything else for `idle`.
 
     The first mistake shows on `error` for one clock. While `halt` is high every word is accepted and dropped.
     """
 
-    def __init__(self, spec: UnitSpec):
+    def __init__(self, spec: UnitSpec, locks: bool = True):
+        """`locks`: know the packets of the locks; without, they are unknown types."""
         self.spec = spec
+        self.locks = locks
         index = Shape.cast(range(spec.tile_codes))
         super().__init__(
             {
@@ -45,16 +53,24 @@ class Depacketise(wiring.Component):
                 "layer": Out(layer_layout(spec)),
                 "offset_write": Out(1),
                 "offset_data": Out(unsigned(ADDRESS_FIELD_BITS)),
-                "code_write": Out(1),
-                "code_data": Out(unsigned(spec.code_bits)),
+                "code_valid": Out(1),
+                "code_ready": In(1),
+                "code_data": Out(unsigned(spec.slot_bits)),
                 "item_index": Out(index),
                 "tile": Out(tile_layout(spec)),
                 "tile_free": In(1),
+                "tile_start": Out(1),
                 "tile_commit": Out(1),
                 "act_write": Out(1),
                 "act_addr": Out(Shape.cast(range(spec.scratch_words))),
                 "act_data": Out(unsigned(spec.lanes * spec.act_bits)),
                 "status_request": Out(1),
+                "can_unlock": In(1),
+                "challenge": Out(1),
+                "fingerprint": Out(Fingerprint),
+                "transform": Out(Transform),
+                "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
+                "unlock": Out(1),
                 "busy": Out(1),
             }
         )
@@ -71,6 +87,7 @@ class Depacketise(wiring.Component):
             parser.layer()
             parser.tile()
             parser.activations()
+            parser.challenge()
             parser.crc()
         return m
 
@@ -99,7 +116,8 @@ class _Parser:
             self.checksum.data.eq(self.word),
             self.last_item.eq(io.item_index == io.layer.last_code),
             io.offset_data.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
-            io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.code_bits]),
+            io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
+            io.absorb.payload.eq(self.word),
             io.error.eq(Mux(io.halt, ErrorCode.NONE, Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))),
         ]
 
@@ -114,11 +132,11 @@ class _Parser:
             ]
             m.d.sync += self.remaining.eq(self.remaining - 1)
 
-    def _take_items(self, per_word: int, write: Signal) -> None:
+    def _take_items(self, per_word: int, valid: Signal, ready: ValueLike) -> None:
         """Hand on the items of the packet one a clock; each word leaves with its last item. Ends in state CRC."""
         m, io = self.m, self.io
-        with m.If(io.cmd.valid):
-            m.d.comb += write.eq(1)
+        m.d.comb += valid.eq(io.cmd.valid)
+        with m.If(io.cmd.valid & ready):
             m.d.sync += [io.item_index.eq(io.item_index + 1), self.part.eq(self.part + 1)]
             with m.If(self.last_item | (self.part == per_word - 1)):
                 self._take_payload_word(last=self.last_item)
@@ -130,6 +148,9 @@ class _Parser:
         """Type and length; TILE waits for a free buffer, everything else for an idle engine."""
         m, io = self.m, self.io
         header = data.View(_HEADER, self.word)
+        waiting = [Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS]
+        if io.locks:
+            waiting += [Packet.CHALLENGE, Packet.UNLOCK]
         with m.State("HEADER"):
             m.d.comb += io.cmd.ready.eq(1)
             with m.If(self.accepted):
@@ -141,8 +162,11 @@ class _Parser:
                     self.part.eq(0),
                 ]
                 with m.Switch(header.type):
-                    with m.Case(Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS):
+                    with m.Case(*waiting):
                         m.next = "BARRIER"
+                    with m.Case(*[Packet.LOCK_NOW] * io.locks):
+                        m.d.comb += self.bad_length.eq(header.length != 0)
+                        m.next = "CRC"
                     with m.Case(Packet.TILE):
                         m.next = "TILE_FREE"
                         with m.If(~self.layer_valid):
@@ -161,7 +185,13 @@ class _Parser:
                 m.next = "LAYER_SHAPE"
             with m.Case(Packet.ACTIVATIONS):
                 m.next = "ACTIVATIONS_RANGE"
+            with m.Case(Packet.CHALLENGE):
+                m.d.comb += self.io.challenge.eq(1)
+                m.d.sync += self.layer_valid.eq(0)
+                m.next = "CHALLENGE_WORDS"
             with m.Default():
+                with m.If((self.kind == Packet.UNLOCK) & ~self.io.can_unlock):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
                 m.d.comb += self.bad_length.eq(self.remaining != 0)
                 m.next = "CRC"
 
@@ -169,7 +199,7 @@ class _Parser:
         """Three fixed words, then the gather offsets."""
         m, spec, layer, pair = self.m, self.spec, self.io.layer, self.pair
         shape = data.View(_LAYER_WORD, self.word)
-        known_flags = (LayerFlag.LINEAR | LayerFlag.REPORT).value
+        known_flags = LayerFlag.LINEAR | LayerFlag.REPORT | (LayerFlag.BINARY if spec.plain_bits else LayerFlag(0))
         with m.State("LAYER_SHAPE"):
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
@@ -177,6 +207,7 @@ class _Parser:
                     layer.last_code.eq(shape.codes - 1),
                     layer.linear.eq((shape.flags & LayerFlag.LINEAR).any()),
                     layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
+                    layer.binary.eq((shape.flags & LayerFlag.BINARY).any()),
                     layer.shift.eq(shape.shift),
                 ]
                 m.next = "LAYER_POSITIONS"
@@ -184,7 +215,7 @@ class _Parser:
                     (shape.codes == 0)
                     | (shape.codes > spec.tile_codes)
                     | (shape.shift > spec.max_shift)
-                    | (shape.flags & ~known_flags & 0xFF).any()
+                    | (shape.flags & ~known_flags.value & 0xFF).any()
                 ):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_POSITIONS"):
@@ -201,12 +232,13 @@ class _Parser:
                 m.d.sync += [layer.stride_x.eq(pair.low), layer.stride_y.eq(pair.high)]
                 m.next = "LAYER_OFFSETS"
         with m.State("LAYER_OFFSETS"):
-            self._take_items(OFFSETS_PER_WORD, self.io.offset_write)
+            self._take_items(OFFSETS_PER_WORD, self.io.offset_write, C(1))
 
     def tile(self) -> None:
         """Addresses, bias, then the codes."""
         m, tile = self.m, self.io.tile
         with m.State("TILE_FREE"), m.If(self.io.tile_free):
+            m.d.comb += self.io.tile_start.eq(1)
             m.next = "TILE_BASES"
         with m.State("TILE_BASES"):
             self._take_payload_word(last=C(0))
@@ -219,7 +251,7 @@ class _Parser:
                 m.d.sync += tile.bias.eq(self.word)
                 m.next = "TILE_CODES"
         with m.State("TILE_CODES"):
-            self._take_items(CODES_PER_WORD, self.io.code_write)
+            self._take_items(CODES_PER_WORD, self.io.code_valid, self.io.code_ready)
 
     def activations(self) -> None:
         """Address and count, then L / 4 words for each vector; it is written as its last word arrives."""
@@ -253,6 +285,29 @@ class _Parser:
                     with m.If(vectors_left == 1):
                         m.next = "CRC"
 
+    def challenge(self) -> None:
+        """What is locked and how, then the nonce; every word is absorbed, and so must wait until the vault takes it."""
+        m, io = self.m, self.io
+        fields = data.View(_CHALLENGE_WORD, self.word)
+        count = Signal(range(CHALLENGE_WORDS))
+        last = count == CHALLENGE_WORDS - 1
+        with m.State("CHALLENGE_WORDS"):
+            m.d.comb += io.absorb.valid.eq(io.cmd.valid)
+            with m.If(io.absorb.ready):
+                self._take_payload_word(last=last)
+            with m.If(self.accepted):
+                m.d.sync += count.eq(Mux(last, 0, count + 1))
+                with m.If(count == 0):
+                    m.d.sync += [io.fingerprint.eq(fields.fingerprint), io.transform.eq(fields.transform)]
+                    with m.If(
+                        ~_one_of(fields.fingerprint, Fingerprint)
+                        | ~_one_of(fields.transform, Transform)
+                        | fields.reserved.any()
+                    ):
+                        m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+                with m.If(last):
+                    m.next = "CRC"
+
     def crc(self) -> None:
         """Only a packet with the right CRC takes effect."""
         m, io = self.m, self.io
@@ -269,3 +324,12 @@ class _Parser:
                         m.d.comb += io.tile_commit.eq(1)
                     with m.Case(Packet.STATUS):
                         m.d.comb += io.status_request.eq(1)
+                    with m.Case(Packet.UNLOCK):
+                        m.d.comb += io.unlock.eq(1)
+                        m.d.sync += self.layer_valid.eq(0)
+                    with m.Case(Packet.LOCK_NOW):
+                        m.d.comb += self.fault.eq(ErrorCode.LOCKED)
+
+
+def _one_of(field: Value, kind: type[IntEnum]) -> Value:
+    return Cat(field == item.value for item in kind).any()

@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 
-from amaranth import Cat, Module, Signal, Value, unsigned
+from amaranth import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from bitting.protocol import WORD_BITS, ErrorCode
+from bitting.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, Transform
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 from bitting_rtl.decode import Decode
 from bitting_rtl.depacketise import Depacketise
 from bitting_rtl.fold import Fold
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.mac import Lane
-from bitting_rtl.results import TILE_COUNT_BITS, TOTAL_CYCLE_BITS, Results
+from bitting_rtl.results import TILE_COUNT_BITS, Results
 from bitting_rtl.sequencer import Sequencer
 from bitting_rtl.tile_buffer import TileBuffer
+from bitting_rtl.unlock.aes import BLOCK_BITS
+from bitting_rtl.unlock.unlocker import Unlocker
+from bitting_rtl.unlock.vault import Vault
 
 
 class Engine(wiring.Component):
@@ -25,16 +28,20 @@ class Engine(wiring.Component):
     L lanes hold L samples and step together; one unlocked code feeds them all. While a tile runs the next one is filled. A
     tile's cycles follow `bitting.timing`; the engine waits between tiles only, for codes or for the result stream.
 
-    After the first error (`error` is not NONE) the engine stops, sends one FAULT packet after the packet in progress, swallows
-    all further commands and sends nothing more until reset.
+    After the first error (`error` is not NONE) the engine stops, wipes its keys, sends one FAULT packet after the packet in
+    progress, swallows all further commands and sends nothing more until reset. `lock_now` is an error like any other.
+
+    Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int]):
-        """`table`: the device's bitting table, code -> value index."""
+    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None):
+        """`table`: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin)."""
         self.spec = spec
         self._table = table
         super().__init__(
             {
+                "fuse": In(BLOCK_BITS),
+                "lock_now": In(1),
                 "cmd": In(stream.Signature(unsigned(WORD_BITS))),
                 "result": Out(stream.Signature(result_word_layout())),
                 "error": Out(ErrorCode),
@@ -45,7 +52,7 @@ class Engine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.depacketise = packets = Depacketise(spec)
+        m.submodules.depacketise = packets = Depacketise(spec, locks=self._table is None)
         m.submodules.tile_buffer = buffer = TileBuffer(spec)
         m.submodules.sequencer = sequencer = Sequencer(spec)
         m.submodules.decode = decode = Decode(spec, self._table)
@@ -58,12 +65,10 @@ class Engine(wiring.Component):
         connect(m, flipped(self.cmd), packets.cmd)
         connect(m, results.result, flipped(self.result))
 
-        # Loading: codes pass from the packet to the buffer (an unlocker will sit between), offsets to their memory.
+        # Loading: codes pass from the packet through the unlocker to the buffer, offsets to their memory.
         offset_write = offsets.write_port()
         m.d.comb += [
-            buffer.write.eq(packets.code_write),
             buffer.write_index.eq(packets.item_index),
-            buffer.write_code.eq(packets.code_data),
             buffer.write_tile.eq(packets.tile),
             buffer.commit.eq(packets.tile_commit),
             packets.tile_free.eq(buffer.free),
@@ -84,6 +89,7 @@ class Engine(wiring.Component):
             offset_read.en.eq(sequencer.step),
             sequencer.offset.eq(offset_read.data),
             decode.code.eq(buffer.read_code),
+            decode.binary.eq(packets.layer.binary),
             decode.step.eq(sequencer.step),
             sequencer.digits.eq(decode.digits),
             scratch_read.addr.eq(sequencer.read_addr),
@@ -103,8 +109,45 @@ class Engine(wiring.Component):
                 scratch_write.data.eq(packets.act_data),
                 scratch_write.en.eq(1),
             ]
-        self._control(m, packets, buffer, sequencer, results)
+        vault = self._unlocking(m, packets, buffer, decode) if self._table is None else None
+        if vault is None:
+            m.d.comb += [
+                buffer.write.eq(packets.code_valid),
+                buffer.write_place.eq(packets.item_index),
+                buffer.write_code.eq(packets.code_data),
+                packets.code_ready.eq(1),
+            ]
+        self._control(m, packets, buffer, sequencer, results, vault)
         return m
+
+    def _unlocking(self, m: Module, packets: Depacketise, buffer: TileBuffer, decode: Decode) -> Vault:
+        """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
+        m.submodules.vault = vault = Vault(self.spec)
+        m.submodules.unlocker = unlocker = Unlocker(self.spec)
+        m.d.comb += [
+            unlocker.keyed.eq(vault.keyed),
+            unlocker.transform.eq(packets.transform),
+            unlocker.valid.eq(packets.code_valid),
+            unlocker.code.eq(packets.code_data),
+            unlocker.index.eq(packets.item_index),
+            packets.code_ready.eq(unlocker.ready),
+            unlocker.available.eq(vault.available),
+            unlocker.byte.eq(vault.byte),
+            unlocker.draw.eq(vault.draw),
+            vault.bound.eq(packets.item_index + 1),
+            vault.take_byte.eq(unlocker.take_byte),
+            vault.take_draw.eq(unlocker.take_draw),
+            buffer.write.eq(unlocker.write),
+            buffer.write_code.eq(unlocker.write_code),
+            buffer.write_place.eq(unlocker.place),
+            decode.owned.eq(vault.table_owned),
+            decode.addr.eq(vault.table_addr),
+            vault.table_read.eq(decode.index),
+            decode.write.eq(vault.table_write),
+            decode.write_addr.eq(vault.table_write_addr),
+            decode.write_data.eq(vault.table_data),
+        ]
+        return vault
 
     def _lanes(
         self,
@@ -135,12 +178,28 @@ class Engine(wiring.Component):
             folded.append(fold.act)
         return Cat(*folded)
 
-    def _control(self, m: Module, packets: Depacketise, buffer: TileBuffer, sequencer: Sequencer, results: Results) -> None:
+    def _control(
+        self,
+        m: Module,
+        packets: Depacketise,
+        buffer: TileBuffer,
+        sequencer: Sequencer,
+        results: Results,
+        vault: Vault | None,
+    ) -> None:
         """Start tiles, send results, count, and stop at the first error."""
         tiles = Signal(TILE_COUNT_BITS)
-        total_cycles = Signal(TOTAL_CYCLE_BITS)
+        total_cycles = Signal(CYCLE_COUNT_BITS)
         halt = Signal()
         idle = Signal()
+        counted = Signal()  # the tile that has just run is counted in this clock
+        if vault is None:
+            m.d.comb += results.lock_state.eq(0b1000)
+        else:
+            self._fingerprint(m, packets, buffer, sequencer, results, vault, counted)
+            m.d.comb += vault.wipe.eq(halt)
+        vault_ready = 1 if vault is None else vault.ready
+        diverted = 0 if vault is None else vault.absorbing
         m.d.comb += [
             halt.eq(self.error != ErrorCode.NONE),
             packets.halt.eq(halt),
@@ -154,7 +213,7 @@ class Engine(wiring.Component):
         ]
         with m.FSM(name="control") as fsm:
             m.d.comb += [
-                idle.eq(fsm.ongoing("WAIT") & ~buffer.full & ~results.busy & ~packets.status_request),
+                idle.eq(fsm.ongoing("WAIT") & ~buffer.full & ~results.busy & ~packets.status_request & vault_ready),
                 self.busy.eq(~idle | packets.busy),
             ]
             with m.State("WAIT"):
@@ -174,7 +233,8 @@ class Engine(wiring.Component):
                 m.d.sync += total_cycles.eq(total_cycles + sequencer.cycles)
                 m.d.comb += [
                     buffer.release.eq(1),
-                    results.send_tile.eq(packets.layer.linear | packets.layer.report),
+                    results.send_tile.eq(packets.layer.linear | packets.layer.report | diverted),
+                    counted.eq(1),
                 ]
                 m.next = "COUNT"
             with m.State("COUNT"), m.If(~results.busy):
@@ -191,3 +251,48 @@ class Engine(wiring.Component):
                 m.d.sync += self.error.eq(packets.error)
             with m.Elif(sequencer.bad_address):
                 m.d.sync += self.error.eq(ErrorCode.BAD_ADDRESS)
+            with m.Elif(self.lock_now):
+                m.d.sync += self.error.eq(ErrorCode.LOCKED)
+
+    def _fingerprint(
+        self,
+        m: Module,
+        packets: Depacketise,
+        buffer: TileBuffer,
+        sequencer: Sequencer,
+        results: Results,
+        vault: Vault,
+        counted: Signal,
+    ) -> None:
+        """What the vault is told of the tiles: their results while it absorbs, their numbers and cycles while it unlocks."""
+        number = Signal(32)  # of the tile to come, since UNLOCK
+        cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
+        earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
+        layer = packets.layer
+        flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
+        m.d.comb += [
+            results.divert.eq(vault.absorbing),
+            results.fingerprint.eq(packets.fingerprint),
+            results.lock_state.eq(Cat(vault.booted, vault.absorbing, vault.keyed)),
+            # Never at the same time: a CHALLENGE packet waits for an idle engine.
+            vault.absorb.valid.eq(packets.absorb.valid | results.absorb.valid),
+            vault.absorb.payload.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
+            packets.absorb.ready.eq(vault.absorb.ready),
+            results.absorb.ready.eq(vault.absorb.ready),
+            vault.fuse.eq(self.fuse),
+            vault.challenge.eq(packets.challenge),
+            vault.unlock.eq(packets.unlock),
+            packets.can_unlock.eq(vault.absorbing | vault.keyed),
+            vault.tile_start.eq(packets.tile_start & vault.keyed),
+            vault.counter.tile.eq(number),
+            vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
+        ]
+        with m.If(packets.transform == Transform.AES_CLOCKED):
+            # Through the tile before the one before: the one before may have ended already, if the host was late.
+            m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
+        with m.If(counted):
+            m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
+        with m.If(packets.tile_start):
+            m.d.sync += number.eq(number + 1)
+        with m.If(packets.unlock):
+            m.d.sync += [number.eq(0), cycles.eq(0), earlier.eq(0)]

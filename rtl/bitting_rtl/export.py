@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import ClockDomain, Module, unsigned
+from amaranth import ClockDomain, Module, Signal, unsigned
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
@@ -18,6 +18,7 @@ from bitting.spec import ARCHITECTURE, UnitSpec
 from bitting_rtl.engine import Engine
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.register_slice import RegisterSlice
+from bitting_rtl.unlock.aes import BLOCK_BITS
 
 #: Memories that start at zero need no initial contents, and simulators compile thousands of such lines slowly.
 _ZERO_MEMORY = re.compile(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
@@ -27,6 +28,8 @@ TOP = "bitting_engine"
 PORTS = {
     "clk": "clock; everything happens on its rising edge",
     "rst": "synchronous reset, active high; the only way out of an error",
+    "fuse": "root secret, byte 0 uppermost; read once, in the first clock after reset; then it may change",
+    "lock_now": "wipe all keys and stop with error LOCKED (a tamper switch)",
     "cmd_data": "command word (AXI4-Stream TDATA)",
     "cmd_valid": "command word is there (TVALID)",
     "cmd_ready": "command word is taken (TREADY)",
@@ -41,6 +44,8 @@ PORTS = {
 _MEMBERS = {
     "clk": In(1),
     "rst": In(1),
+    "fuse": In(BLOCK_BITS),
+    "lock_now": In(1),
     "cmd_data": In(protocol.WORD_BITS),
     "cmd_valid": In(1),
     "cmd_ready": Out(1),
@@ -53,6 +58,11 @@ _MEMBERS = {
 }
 
 
+def members(fused: bool) -> dict[str, wiring.Member]:
+    """Ports of the top; `fused`: with the port for the root secret."""
+    return {name: member for name, member in _MEMBERS.items() if fused or name != "fuse"}
+
+
 class Top(wiring.Component):
     """The engine with flat, single-underscore port names; every input is registered before anything else sees it.
 
@@ -60,9 +70,11 @@ class Top(wiring.Component):
     clock after `rst` rises and ends one clock after it falls; hold it for at least two clocks.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int]):
+    def __init__(self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None):
+        """At most one of them: `root` is a secret to bake in instead of the port `fuse`; `table` makes an unlocked twin."""
         self._engine = Engine(spec, table)
-        super().__init__(_MEMBERS)
+        self._root = root
+        super().__init__(members(fused=root is None and table is None))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,6 +89,13 @@ class Top(wiring.Component):
         m.submodules.result_slice = result = RegisterSlice(result_word_layout())
         connect(m, cmd.o, engine.cmd)
         connect(m, engine.result, result.i)
+        if self._root is not None:
+            m.d.comb += engine.fuse.eq(int.from_bytes(self._root))
+        elif "fuse" in self.signature.members:
+            m.d.comb += engine.fuse.eq(self.fuse)
+        lock_now = Signal()
+        m.d.pins += lock_now.eq(self.lock_now)
+        m.d.comb += engine.lock_now.eq(lock_now)
         m.d.comb += [
             cmd.i.payload.eq(self.cmd_data),
             cmd.i.valid.eq(self.cmd_valid),
@@ -99,29 +118,29 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     return _ZERO_MEMORY.sub("", text)
 
 
-def engine_verilog(spec: UnitSpec, table: Sequence[int]) -> str:
-    """The engine as one Verilog file.
+def engine_verilog(spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None) -> str:
+    """The engine as one Verilog file: the same for all devices of a spec, with a port `fuse` for the root secret.
 
     Args:
-        table: bitting table of the device (code -> value index). It can be read from the file: such a build is as secret as
-            the device it is for.
+        root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
+        table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
     """
     header = (
         f"// {TOP}: bitting engine, spec {spec.name} ({spec.id}), {spec.lanes} lanes.\n"
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
-    return header + to_verilog(Top(spec, table), TOP)
+    return header + to_verilog(Top(spec, root=root, table=table), TOP)
 
 
-def sidecar(spec: UnitSpec, keyed: bool) -> dict[str, Any]:
+def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:
     """What a program needs to know to drive the Verilog: ports, packet format, spec, tool versions. Holds no secret."""
-    ports = {name: Shape.cast(member.shape).width for name, member in _MEMBERS.items()}
+    ports = {name: Shape.cast(member.shape).width for name, member in members(fused=not baked).items()}
     return {
         "top": TOP,
         "spec": spec.to_dict(),
         "spec_id": spec.id,
         "architecture": ARCHITECTURE,
-        "bitting_table": "device" if keyed else "family (identity, no secret)",
+        "root_secret": "baked in" if baked else "port fuse",
         "ports": [{"name": name, "width": width, "purpose": PORTS[name]} for name, width in ports.items()],
         "packets": {
             "description": (protocol.__doc__ or "").strip().splitlines(),

@@ -17,8 +17,8 @@ def digits_layout(spec: UnitSpec) -> data.StructLayout:
     """All digits of one weight: `last` is the index of the final MAC cycle, `zero` marks the weight 0 (no digit)."""
     return data.StructLayout(
         {
-            "digits": data.ArrayLayout(digit_layout(spec), spec.max_digits),
-            "last": Shape.cast(range(spec.max_digits)),
+            "digits": data.ArrayLayout(digit_layout(spec), spec.slot_digits),
+            "last": Shape.cast(range(spec.slot_digits)),
             "zero": 1,
         }
     )
@@ -35,6 +35,7 @@ def layer_layout(spec: UnitSpec) -> data.StructLayout:
             "stride_y": unsigned(ADDRESS_FIELD_BITS),
             "shift": Shape.cast(range(spec.max_shift + 1)),
             "linear": 1,
+            "binary": 1,
             "report": 1,
         }
     )

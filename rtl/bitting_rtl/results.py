@@ -7,20 +7,21 @@ from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from bitting.protocol import (
+    CYCLE_COUNT_BITS,
     FAULT_WORDS,
     STATUS_WORDS,
     TILE_DONE_FIXED_WORDS,
     WORD_BITS,
     ErrorCode,
+    Fingerprint,
     Result,
 )
 from bitting.spec import UnitSpec
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.sequencer import CYCLE_BITS
 
-#: Width of the counters a STATUS packet reports.
+#: Width of the count of tiles.
 TILE_COUNT_BITS = 32
-TOTAL_CYCLE_BITS = 48
 
 
 class Results(wiring.Component):
@@ -28,6 +29,8 @@ class Results(wiring.Component):
 
     `send_tile`, `send_status` and `send_fault` (one clock) are taken only while `busy` is low; a packet once begun is finished.
     The sources (`accs`, `cycles`, counters) must not change while `busy`.
+
+    While `divert` is high a tile's words do not leave the engine: those that are the `fingerprint` go to `absorb` instead.
     """
 
     def __init__(self, spec: UnitSpec):
@@ -39,11 +42,15 @@ class Results(wiring.Component):
                 "send_status": In(1),
                 "send_fault": In(1),
                 "busy": Out(1),
+                "divert": In(1),
+                "fingerprint": In(Fingerprint),
+                "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
+                "lock_state": In(4),
                 "linear": In(1),
                 "accs": In(data.ArrayLayout(signed(spec.acc_bits), spec.lanes)),
                 "tile_index": In(unsigned(TILE_COUNT_BITS)),
                 "cycles": In(unsigned(CYCLE_BITS)),
-                "total_cycles": In(unsigned(TOTAL_CYCLE_BITS)),
+                "total_cycles": In(unsigned(CYCLE_COUNT_BITS)),
                 "error": In(ErrorCode),
             }
         )
@@ -62,6 +69,7 @@ class Results(wiring.Component):
             sent.eq(self.result.valid & self.result.ready),
             crc.data.eq(word),
             self.result.payload.data.eq(word),
+            self.absorb.payload.eq(word),
         ]
         with m.FSM(name="sender") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
@@ -73,6 +81,8 @@ class Results(wiring.Component):
                         length.eq(TILE_DONE_FIXED_WORDS + Mux(self.linear, spec.lanes, 0)),
                     ]
                     m.next = "HEADER"
+                    with m.If(self.divert):
+                        m.next = "DIVERT"
                 with m.Elif(self.send_status):
                     m.d.sync += [kind.eq(Result.STATUS_REPLY), length.eq(STATUS_WORDS)]
                     m.next = "HEADER"
@@ -95,6 +105,17 @@ class Results(wiring.Component):
                     m.d.sync += index.eq(index + 1)
                     with m.If(index == length - 1):
                         m.next = "CRC"
+            with m.State("DIVERT"):
+                wanted = Signal()
+                m.d.comb += [
+                    wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, index == 1, index >= TILE_DONE_FIXED_WORDS)),
+                    self.absorb.valid.eq(wanted),
+                ]
+                self._payload(m, kind, index, word)
+                with m.If(self.absorb.ready | ~wanted):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == length - 1):
+                        m.next = "IDLE"
             with m.State("CRC"):
                 m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
                 m.d.comb += self.result.payload.data.eq(crc.crc)
@@ -112,6 +133,7 @@ class Results(wiring.Component):
                 self.tile_index,
                 self.total_cycles[:WORD_BITS],
                 self.total_cycles[WORD_BITS:],
+                self.lock_state,
             ],
             Result.FAULT: [self.error | (self.tile_index << 8)],
         }

@@ -5,7 +5,7 @@ A fault is found only if it changes something, so each is small and rare: one la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -98,6 +98,7 @@ FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
     "an activation byte is stuck": (
         "Depacketise", "act_data", lambda c, m: Value.cast(c.act_data) | 4, None, "activation read",
     ),
+    "a byte of the keystream has a stuck bit": ("Vault", "byte", lambda c, m: Value.cast(c.byte) | 8, None, "unlock"),
     "a tile's count is one short": ("Sequencer", "cycles", lambda c, m: Value.cast(c.cycles) - 1, None, "timing"),
 }  # fmt: skip
 
@@ -110,7 +111,7 @@ def planted(name: str) -> Iterator[str]:
         yield stage
 
 
-def faulty_verilog(name: str, spec: UnitSpec, table: Sequence[int]) -> tuple[str, str]:
+def faulty_verilog(name: str, spec: UnitSpec) -> tuple[str, str]:
     """Verilog of an engine with a planted fault, and the stage that must be named."""
     with planted(name) as stage:
-        return engine_verilog(spec, table), stage
+        return engine_verilog(spec), stage

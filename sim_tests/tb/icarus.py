@@ -12,11 +12,12 @@ from bitting.sim import toolchain
 BENCH = Path(__file__).parent / "icarus.v"
 
 
-def simulate(folder: Path, verilog: str, commands: np.ndarray, expected: int) -> tuple[np.ndarray, str]:
+def simulate(folder: Path, verilog: str, commands: np.ndarray, expected: int, root: bytes) -> tuple[np.ndarray, str]:
     """Result words, and the bench's last line."""
     compiler, runtime = toolchain.require("iverilog"), toolchain.require("vvp")
     (folder / "engine.v").write_text(verilog)
     (folder / "commands.hex").write_text("\n".join(f"{int(word):08x}" for word in commands))
+    (folder / "fuse.hex").write_text(root.hex())
     # An unpacked Icarus does not know where its parts are.
     parts = next(iter(sorted(compiler.parent.parent.glob("lib*/**/ivl/ivl"))), None)
     base = ["-B", str(parts.parent)] if parts else []

@@ -6,6 +6,7 @@ module icarus;
   reg clk = 0;
   reg rst = 1;
   reg [31:0] commands[0:COMMANDS-1];
+  reg [127:0] fuse[0:0];
   reg [31:0] cmd_data = 0;
   reg cmd_valid = 0;
   reg result_ready = 0;
@@ -15,7 +16,7 @@ module icarus;
   integer sent = 0, received = 0, quiet = 0, lasts = 0, file;
 
   bitting_engine engine (
-      .clk(clk), .rst(rst), .cmd_data(cmd_data), .cmd_valid(cmd_valid), .cmd_ready(cmd_ready),
+      .clk(clk), .rst(rst), .fuse(fuse[0]), .lock_now(1'b0), .cmd_data(cmd_data), .cmd_valid(cmd_valid), .cmd_ready(cmd_ready),
       .result_data(result_data), .result_valid(result_valid), .result_ready(result_ready), .result_last(result_last),
       .error(error), .busy(busy)
   );
@@ -24,6 +25,7 @@ module icarus;
 
   initial begin
     $readmemh("commands.hex", commands);
+    $readmemh("fuse.hex", fuse);
     file = $fopen("results.hex", "w");
     repeat (4) @(negedge clk);
     rst = 0;

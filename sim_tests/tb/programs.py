@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bitting.golden import Unit
@@ -38,7 +40,7 @@ def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> La
     slack = span - reach - int(offsets.max())
     positions = rows * columns
     return Layer(
-        codes=rng.integers(0, spec.codes, (tiles, count)).astype(np.uint8),
+        **_codes(spec, rng, tiles, count),
         bias=_biases(spec, rng, tiles),
         offsets=offsets.astype(np.int32),
         in_base=(low + rng.integers(0, slack, tiles)).astype(np.int32),
@@ -52,13 +54,19 @@ def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> La
 def _linear(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
     tiles, count = int(rng.integers(1, 5)), int(rng.integers(1, 20))
     return Layer(
-        codes=rng.integers(0, spec.codes, (tiles, count)).astype(np.uint8),
+        **_codes(spec, rng, tiles, count),
         bias=_biases(spec, rng, tiles),
         offsets=rng.integers(0, high - low, count).astype(np.int32),
         in_base=np.full(tiles, low, np.int32),
         out_base=np.zeros(tiles, np.int32),
         linear=True,
     )
+
+
+def _codes(spec: UnitSpec, rng: np.random.Generator, tiles: int, count: int) -> dict[str, Any]:
+    """Codes of the table, or now and then plain weights of any value."""
+    binary = bool(spec.plain_bits) and rng.random() < 0.25
+    return {"codes": rng.integers(0, 256 if binary else spec.codes, (tiles, count)).astype(np.uint8), "binary": binary}
 
 
 def _biases(spec: UnitSpec, rng: np.random.Generator, tiles: int) -> np.ndarray:

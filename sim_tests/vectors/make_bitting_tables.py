@@ -68,19 +68,14 @@ def cmac_of_block(key: bytes, block: bytes) -> bytes:
 
 
 def table(root: bytes, size: int) -> list[int]:
-    """The shuffle: masked bytes of the counter stream, too large ones rejected."""
+    """The shuffle: each draw is the top of a product with two bytes of the counter stream."""
     key = cmac_of_block(root, b"\x01" + b"bitting/tabl" + b"\x00" + b"\x00\x80")
     stream = (byte for counter in range(1 << 16) for byte in aes(key, counter.to_bytes(16)))
     order = list(range(size))
-    i = size - 1
-    while i > 0:
-        mask = 1
-        while mask < i:
-            mask = 2 * mask + 1
-        j = next(stream) & mask
-        if j <= i:
-            order[i], order[j] = order[j], order[i]
-            i -= 1
+    for i in reversed(range(1, size)):
+        high, low = next(stream), next(stream)
+        j = (256 * high + low) * (i + 1) // 65536
+        order[i], order[j] = order[j], order[i]
     return order
 
 

@@ -11,6 +11,7 @@ import torch
 
 from bitting.device import ROOT_BYTES, Device
 from bitting.emulate import Emulator
+from bitting.lock import Lock, Silicon, unlock
 from bitting.program import Program
 from bitting.train import accuracy
 
@@ -60,6 +61,7 @@ def wrong_devices(device: Device, random_keys: int, neighbours: bool, seed: int)
 
 def survey(
     locked: Program,
+    lock: Lock,
     device: Device,
     activations: np.ndarray,
     labels: np.ndarray,
@@ -73,16 +75,21 @@ def survey(
 
     Args:
         locked: program locked to `device`.
+        lock: how.
         activations: (samples, input_words).
         labels: (samples,).
         progress: called with (done, total).
     """
     x, y = torch.from_numpy(activations), torch.from_numpy(labels)
-    right = accuracy(Emulator(locked, device.table())(x), y)
+
+    def accuracy_on(chip: Device) -> float:
+        return accuracy(Emulator(unlock(locked, lock, Silicon.of(chip)), chip.table())(x), y)
+
+    right = accuracy_on(device)
     total = random_keys + 8 * ROOT_BYTES * neighbours
     scores: list[tuple[float, str]] = []
     for name, wrong in wrong_devices(device, random_keys, neighbours, seed):
-        scores.append((accuracy(Emulator(locked, wrong.table())(x), y), name))
+        scores.append((accuracy_on(wrong), name))
         if progress:
             progress(len(scores), total)
     best, best_name = max(scores)

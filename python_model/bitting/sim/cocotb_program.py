@@ -15,9 +15,9 @@ from bitting.sim.cocotb_stream import PERIOD_NS, CommandDriver, ResultMonitor, s
 
 @cocotb.test()
 async def run_commands(dut: Any) -> None:
-    """Feed BITTING_COMMANDS, wait for BITTING_EXPECTED words, write them and the clocks taken to BITTING_RESULTS."""
+    """Burn BITTING_FUSE, feed BITTING_COMMANDS, wait for BITTING_EXPECTED words; write words and clocks to BITTING_RESULTS."""
     commands = np.load(Path(os.environ["BITTING_COMMANDS"]))
-    await start(dut)
+    await start(dut, Path(os.environ["BITTING_FUSE"]).read_bytes())
     began = get_sim_time("ns")
     monitor = ResultMonitor(dut)
     await CommandDriver(dut).send(commands.tolist())

@@ -17,6 +17,7 @@ import numpy as np
 from cocotb_tools import runner
 
 from bitting import files
+from bitting.device import ROOT_BYTES
 from bitting.errors import SimulationError, ToolError
 from bitting.packets import WORDS
 from bitting.sim import toolchain
@@ -110,8 +111,8 @@ def run(folder: Path, top: str, module: str, env: Mapping[str, str], seed: int =
         return text
 
 
-def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int) -> Run:
-    """The same as `NativeEngine.run` after a reset, through cocotb.
+def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int, root: bytes = bytes(ROOT_BYTES)) -> Run:
+    """The same as `NativeEngine.run` after a reset, through cocotb. `root`: 16 bytes for the fuses.
 
     Raises:
         SimulationError: if the engine stops early.
@@ -119,8 +120,11 @@ def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int) ->
     with tempfile.TemporaryDirectory() as work:
         source, target = Path(work) / "commands.npy", Path(work) / "results.npz"
         np.save(source, commands.astype(WORDS))
+        fuse = Path(work) / "fuse"  # a file of this private folder: the environment of a process is easier to read
+        fuse.write_bytes(root)
         env: dict[str, Any] = {
             "BITTING_COMMANDS": str(source), "BITTING_RESULTS": str(target), "BITTING_EXPECTED": str(expected),
+            "BITTING_FUSE": str(fuse),
         }  # fmt: skip
         run(folder, top, "bitting.sim.cocotb_program", env)
         with np.load(target) as found:

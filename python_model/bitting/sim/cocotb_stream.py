@@ -83,9 +83,11 @@ class ResultMonitor:
                 raise TimeoutError(f"{seen} of {count} result words came, then nothing for {quiet_limit} clocks")
 
 
-async def start(dut: Any) -> None:
-    """Run the clock and reset the engine; returns at a falling edge, ready for words."""
+async def start(dut: Any, root: bytes = bytes(16)) -> None:
+    """Burn the fuses, run the clock and reset the engine; returns at a falling edge, ready for words."""
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
+    dut.fuse.value = int.from_bytes(root)
+    dut.lock_now.value = 0
     dut.cmd_valid.value = 0
     dut.result_ready.value = 0
     await reset(dut)

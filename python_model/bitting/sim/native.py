@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from bitting.device import ROOT_BYTES
 from bitting.errors import SimulationError
 from bitting.packets import WORDS
 from bitting.sim import build
 from bitting.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
-#: tile: at most 4096 codes of 4 cycles a position.
+#: tile: at most 4096 codes of 5 cycles a position.
 QUIET_LIMIT = 1 << 16
 
 
@@ -40,13 +40,19 @@ class Stalls:
 
 
 class NativeEngine:
-    """One simulated engine. Not shared between threads: each takes its own from the same library."""
+    """One simulated engine. Not shared between threads: each takes its own from the same library.
 
-    def __init__(self, library: Path):
+    Args:
+        root: 16 bytes, burnt into its fuses; by default unblown ones.
+    """
+
+    def __init__(self, library: Path, root: bytes = bytes(ROOT_BYTES)):
         self._library = ctypes.CDLL(str(library))
         self._library.engine_new.restype = ctypes.c_void_p
         self._library.engine_run.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.engine_new())
+        words = np.frombuffer(root, ">u4")[::-1].astype(WORDS)
+        self._library.engine_fuse(self._handle, ctypes.c_void_p(words.ctypes.data))
         self.reset()
 
     def __enter__(self) -> NativeEngine:
@@ -90,15 +96,15 @@ class NativeEngine:
         return Run(results[: received.value].copy(), cycles, error.value, taken.value)
 
 
-def engine_library(spec: UnitSpec, table: Sequence[int], waves: str | None = None) -> Path:
-    """The shared library of a device's engine, built or from the cache.
+def engine_library(spec: UnitSpec, waves: str | None = None) -> Path:
+    """The shared library of a family's engine, the same for all its devices, built or from the cache.
 
     Raises:
         ToolError: if a tool is missing or fails.
     """
     from bitting_rtl.export import TOP, engine_verilog  # slow to import
 
-    return library_of(engine_verilog(spec, table), TOP, waves)
+    return library_of(engine_verilog(spec), TOP, waves)
 
 
 def library_of(verilog: str, top: str, waves: str | None = None) -> Path:

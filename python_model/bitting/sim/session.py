@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bitting import files, packets
+from bitting.device import Device
 from bitting.errors import BittingError, SimulationError
+from bitting.lock import Lock
 from bitting.program import Program
 from bitting.protocol import ErrorCode
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
@@ -28,7 +30,8 @@ class Outcome:
 
 def simulate(
     program: Program,
-    table: Sequence[int],
+    lock: Lock,
+    device: Device,
     activations: np.ndarray,
     *,
     simulator: str = "native",
@@ -40,6 +43,8 @@ def simulate(
     """Run samples, L at a time.
 
     Args:
+        program: what the artefact holds.
+        lock: how it is locked.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
         waves: path of a .vcd or .fst to write (native).
@@ -57,15 +62,15 @@ def simulate(
     if waves and kind not in ("vcd", "fst"):
         raise BittingError(f"{waves}: a waveform ends in .vcd or .fst")
     if simulator == "cocotb":
-        return _batches(program, activations, _cocotb(program, table), progress)
-    with NativeEngine(engine_library(program.spec, table, kind)) as engine:
+        return _batches(program, lock, activations, _cocotb(device), progress)
+    with NativeEngine(engine_library(program.spec, kind), device.root) as engine:
         if waves:
             with files.replacing(waves) as temporary:
                 engine.trace(temporary)
-                outcome = _batches(program, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+                outcome = _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()
             return outcome
-        return _batches(program, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+        return _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
 
 
 def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, int], Run]:
@@ -76,27 +81,28 @@ def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, 
     return run
 
 
-def _cocotb(program: Program, table: Sequence[int]) -> Callable[[int, np.ndarray, int], Run]:
+def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
     from bitting.sim import cocotb_runner
     from bitting_rtl.export import TOP, engine_verilog
 
-    folder = cocotb_runner.build(engine_verilog(program.spec, table), TOP)
-    return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected)
+    folder = cocotb_runner.build(engine_verilog(device.spec), TOP)
+    return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, device.root)
 
 
 def _batches(
     program: Program,
+    lock: Lock,
     activations: np.ndarray,
     run: Callable[[int, np.ndarray, int], Run],
     progress: Callable[[int], None] | None,
 ) -> Outcome:
     lanes = program.spec.lanes
-    body, expected = packets.program_packets(program), packets.result_words(program)
+    head, body, expected = lock.packets(), packets.program_packets(program), packets.result_words(program)
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), lanes)):
         batch = activations[first : first + lanes]
         input_packet = packets.activations_packet(program.spec, program.input_base, batch)
-        found = run(index, np.concatenate([input_packet, body]), expected)
+        found = run(index, np.concatenate([head, input_packet, body]), expected)
         tiles = packets.parse_results(found.words)
         if len(found.words) != expected:
             raise SimulationError(

@@ -45,6 +45,7 @@ struct Engine {
         top->rst = 0;
         top->cmd_valid = 0;
         top->result_ready = 0;
+        top->lock_now = 0;
         top->eval();
     }
 
@@ -72,9 +73,20 @@ struct Engine {
     }
 };
 
+// An engine with its secret baked in, or without any, has no fuses.
+template <class Top>
+auto set_fuse(Top& top, const uint32_t* words, int) -> decltype(top.fuse, void()) {
+    for (int i = 0; i < 4; ++i) top.fuse[i] = words[i];
+}
+template <class Top>
+void set_fuse(Top&, const uint32_t*, long) {}
+
 }  // namespace
 
 extern "C" {
+
+// Burn a root secret: four words, lowest first. It is read at the next reset.
+void engine_fuse(void* handle, const uint32_t* words) { set_fuse(*static_cast<Engine*>(handle)->top, words, 0); }
 
 void* engine_new() { return new Engine; }
 

@@ -1,0 +1,182 @@
+"""Telling a right key from wrong ones by the weights alone, without running the network (the paper's *indistinguishability*).
+
+Level of claim: key. The attacker holds the artefact, the spec, and in his favour the bitting table; he guesses lock keys, opens
+the codes, and looks at them. A statistic helps him if its values under the right key lie elsewhere than under wrong ones: the
+area under the ROC curve of |statistic - its mean over wrong keys|, so that too even is as suspicious as too uneven. 0.5 is
+blindness, 1 is certainty; several right samples (tiles, or redrawn histograms) stand against those of all wrong keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitting.device import ROOT_BYTES, Device
+from bitting.lock import Lock, Silicon
+from bitting.lock.transform import unlock_with_key
+from bitting.program import Program
+
+Progress = Callable[[int, int], None]
+
+#: Statistics of a histogram of codes (or plain weights), by which every tile and the whole model can be judged.
+HISTOGRAM = ("chi-square", "mean", "variance", "kurtosis")
+#: Statistics of a matrix.
+MATRIX = ("row correlation", "column correlation", "spectrum")
+
+
+def auc(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Chance that a right sample looks stranger than a wrong one (ties count half)."""
+    centre = wrong.mean()
+    strange, usual = np.abs(right - centre), np.sort(np.abs(wrong - centre))
+    below = np.searchsorted(usual, strange, "left") + np.searchsorted(usual, strange, "right")
+    return float((below / 2 / len(usual)).mean())
+
+
+def histogram_statistics(counts: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
+    """(samples, codes) counts and the weight of each code to (samples,) of each statistic."""
+    total = counts.sum(axis=1, keepdims=True)
+    share = counts / total
+    expected = total / counts.shape[1]
+    mean = share @ values
+    centred = values[None, :] - mean[:, None]
+    variance = (share * centred**2).sum(axis=1)
+    return {
+        "chi-square": ((counts - expected) ** 2 / expected).sum(axis=1),
+        "mean": mean,
+        "variance": variance,
+        "kurtosis": (share * centred**4).sum(axis=1) / variance**2,
+    }
+
+
+def matrix_statistics(weights: np.ndarray) -> dict[str, float]:
+    """Of a (tiles, inputs) matrix of weights.
+
+    * row correlation: mean square of the correlations between tiles, times the inputs (1 for random codes);
+    * column correlation: mean correlation of neighbouring inputs (0 for random codes);
+    * spectrum: largest singular value in units of the Marchenko-Pastur edge, sqrt(tiles) + sqrt(inputs) (about 1).
+    """
+    tiles, inputs = weights.shape
+    rows = weights - weights.mean(axis=1, keepdims=True)
+    rows = rows / rows.std(axis=1, keepdims=True)
+    gram = rows @ rows.T
+    off_diagonal = (gram**2).sum() - (np.diag(gram) ** 2).sum()
+    columns = weights - weights.mean(axis=0, keepdims=True)
+    columns = columns / np.maximum(columns.std(axis=0, keepdims=True), 1e-12)
+    whole = (weights - weights.mean()) / weights.std()
+    # The largest eigenvalue of the smaller Gram matrix is the square of the largest singular value.
+    square = whole @ whole.T if tiles <= inputs else whole.T @ whole
+    top = np.sqrt(np.linalg.eigvalsh(square)[-1])
+    return {
+        "row correlation": float(off_diagonal / (tiles * (tiles - 1) * inputs)),
+        "column correlation": float((columns[:, 1:] * columns[:, :-1]).mean()),
+        "spectrum": float(top / (np.sqrt(tiles) + np.sqrt(inputs))),
+    }
+
+
+def counts_of(codes: np.ndarray, size: int) -> np.ndarray:
+    """(tiles, K) codes to (tiles, size) counts."""
+    rows = np.arange(len(codes))[:, None] * size
+    return np.bincount((rows + codes).reshape(-1), minlength=len(codes) * size).reshape(len(codes), size)
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Areas under the curve, by statistic.
+
+    Attributes:
+        tile: of single tiles of the first layer, each right one against those of all wrong keys.
+        model: of the whole model; its one right sample (or redrawn ones) against all wrong keys.
+        right, wrong: statistic of the whole model under the right key, and its mean under wrong ones.
+        wrong_keys: how many.
+        guess: operations of one guess.
+    """
+
+    tile: dict[str, float]
+    model: dict[str, float]
+    right: dict[str, float]
+    wrong: dict[str, float]
+    wrong_keys: int
+    guess: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def screen(
+    locked: Program,
+    lock: Lock,
+    device: Device,
+    *,
+    wrong_keys: int = 1000,
+    tiles_a_key: int = 8,
+    redrawn: np.ndarray | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Screening:
+    """Judge every statistic.
+
+    Args:
+        tiles_a_key: tiles of the first layer that are looked at under each wrong key.
+        redrawn: (samples, codes) histograms of the whole model that training could as well have been given (`balance.drawn`):
+            more right samples of the histogram statistics than the one that the model is.
+    """
+    silicon = Silicon.of(device)
+    binary = locked.layers[0].binary
+    values = silicon.values[binary].astype(np.float64)
+    rng = np.random.default_rng(seed)
+
+    def look(key: bytes | None) -> tuple[np.ndarray, np.ndarray]:
+        opened = unlock_with_key(locked, lock, silicon, key)
+        counts = np.concatenate([counts_of(layer.codes, len(values)) for layer in opened.layers])
+        return counts, values[opened.layers[0].codes]
+
+    right_counts, right_matrix = look(None)
+    whole: dict[str, list[float]] = {name: [] for name in (*HISTOGRAM, *MATRIX)}
+    single: dict[str, list[np.ndarray]] = {name: [] for name in HISTOGRAM}
+    for index in range(wrong_keys):
+        counts, matrix = look(rng.bytes(ROOT_BYTES))
+        _extend(whole, histogram_statistics(counts.sum(axis=0)[None, :], values))
+        _extend(whole, matrix_statistics(matrix))
+        chosen = rng.integers(0, locked.layers[0].tiles, tiles_a_key)
+        for name, found in histogram_statistics(counts[chosen], values).items():
+            single[name].append(found)
+        if progress:
+            progress(index + 1, wrong_keys)
+    right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
+    samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
+    right_tiles = histogram_statistics(right_counts[: locked.layers[0].tiles], values)
+    return Screening(
+        tile={name: auc(right_tiles[name], np.concatenate(single[name])) for name in HISTOGRAM},
+        model={name: auc(np.atleast_1d(samples[name]), np.array(found)) for name, found in whole.items()},
+        right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
+        wrong={name: float(np.mean(found)) for name, found in whole.items()},
+        wrong_keys=wrong_keys,
+        guess=guess_operations(locked, lock),
+    )
+
+
+def _extend(collected: dict[str, list[float]], found: Mapping[str, Any]) -> None:
+    for name, value in found.items():
+        collected[name].append(float(np.atleast_1d(value)[0]))
+
+
+def guess_operations(locked: Program, lock: Lock) -> dict[str, int]:
+    """What one key guess costs: AES blocks to open the codes, and additions to judge them.
+
+    `aes-clocked` must open all earlier tiles first, whichever one is looked at; its first two tiles need none.
+    """
+    layer = locked.layers[0]
+    tiles, inputs = layer.codes.shape
+    draws = 2 if lock.transform == "shuffle" else 1
+    blocks = -(-inputs * draws // 16)
+    return {
+        "AES blocks, one tile": blocks,
+        "additions, histogram of one tile": inputs,
+        "AES blocks, first layer": tiles * blocks,
+        "multiply-adds, column correlation": tiles * inputs,
+        "multiply-adds, row correlation or spectrum": tiles * tiles * inputs,
+        "multiply-adds, one inference": locked.macs,
+    }

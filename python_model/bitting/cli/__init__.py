@@ -1,0 +1,54 @@
+"""The command `bitting`. Each command reads files, calls one part of the library, and prints; nothing is computed here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from bitting import __version__, console
+from bitting.cli import locks, models, runs
+from bitting.errors import BittingError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+for _command in (
+    models.spec, models.train, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate, models.verilog, models.doctor,
+    models.demo,
+):  # fmt: skip
+    app.command()(_command)
+app.command("lock-table")(locks.lock_table)
+app.add_typer(locks.device_app, name="device")
+app.add_typer(locks.owner_app, name="owner")
+app.add_typer(runs.attack_app, name="attack")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Lock neural networks into hardware: train on a MAC unit of its own, lock to a device, simulate, verify, export."""
+    if version:
+        console.out.print(f"bitting {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: mistakes end in one line and an exit status, never in a traceback."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)  # the status of a typer.Exit, or None
+    except (typer.Abort, KeyboardInterrupt):
+        console.err.print("interrupted; nothing half-written was left")
+        sys.exit(console.EXIT_INTERRUPTED)
+    except BittingError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except Exception as error:
+        if os.environ.get("BITTING_DEBUG") or not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message())  # a usage error of click
+
+
+def _fail(message: str) -> None:
+    console.err.print(f"bitting: {' '.join(message.split())}", markup=False)
+    sys.exit(console.EXIT_ERROR)

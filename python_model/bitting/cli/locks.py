@@ -1,0 +1,200 @@
+"""Commands about devices, owners and locks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitting import console, files
+from bitting.cli.options import (
+    ArtefactArgument,
+    DataOption,
+    DeviceOption,
+    FingerprintOption,
+    JsonOption,
+    ModelArgument,
+    SamplesOption,
+    SpecOption,
+    TransformOption,
+    test_set,
+)
+from bitting.spec import parse_spec
+
+device_app = typer.Typer(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
+owner_app = typer.Typer(no_args_is_help=True, help="The owner's signing key.")
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@device_app.command("new")
+def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mode 0600).")], spec: SpecOption = "base") -> None:
+    """Make a device with a random root secret. An existing key is never overwritten."""
+    from bitting.device import Device
+
+    device = Device.new(parse_spec(spec))
+    device.save(path)
+    console.out.print(f"{path}: new {device.spec.name} device ({device.spec.id}); keep the file secret")
+
+
+@device_app.command("show")
+def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: JsonOption = False) -> None:
+    """Print what is public about a device: its family, and the entropy of its fingerprints. The secret is not shown."""
+    from bitting.device import Device
+    from bitting.lock import FINGERPRINTS, min_entropy
+
+    device = Device.load(path)
+    entropies = {name: min_entropy(device.spec, name, device.level) for name in FINGERPRINTS}
+    if json:
+        console.emit_json(
+            {
+                "spec": device.spec.to_dict(), "spec_id": device.spec.id, "level": device.level, "min_entropy": entropies,
+                "enrolled": device.enrolment is not None,
+            }
+        )  # fmt: skip
+        return
+    enrolled = "enrolled" if device.enrolment else "not enrolled: made by calculation"
+    console.out.print(f"{path}: a {device.spec.name} device ({device.spec.id}), {enrolled}, level of claim {device.level}")
+    for name, bits in entropies.items():
+        console.out.print(f"min-entropy of the {name} fingerprint, for who knows the family: {bits:.1f} bits")
+
+
+def enroll(
+    path: Annotated[Path, typer.Argument(help="Key file to write (mode 0600).")],
+    spec: SpecOption = "base",
+    json: JsonOption = False,
+) -> None:
+    """Enrol a fresh simulated chip as a factory would: burn a secret, boot, measure through the ports, write the key file.
+
+    Nothing is written if the chip differs from its family in anything.
+    """
+    from bitting.device import Device
+    from bitting.errors import DeviceError
+    from bitting.sim.enrolment import enrol
+    from bitting.sim.native import NativeEngine, engine_library
+
+    if path.exists():
+        raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
+    device = Device.new(parse_spec(spec))
+    console.err.print("building the chip's simulation ...", style="dim")
+    with NativeEngine(engine_library(device.spec), device.root) as chip, console.progress("self-tests", 8) as done:
+        record = enrol(device, chip, done)
+    replace(device, enrolment=record.to_dict()).save(path)
+    if json:
+        console.emit_json({"spec_id": device.spec.id, **record.to_dict()})
+        return
+    console.out.print(f"{path}: enrolled a {device.spec.name} chip ({device.spec.id}); keep the file secret")
+    console.out.print(f"boot {record.boot_clocks} clocks; every code's weight and time, and both fingerprints, as predicted")
+    console.out.print(f"known answers passed: {', '.join(record.known_answers)}")
+
+
+@owner_app.command("new")
+def owner_new(path: Annotated[Path, typer.Argument(help="Private key to write (mode 0600); .pub is put beside it.")]) -> None:
+    """Make an owner's Ed25519 key."""
+    from bitting import signature
+
+    public = signature.new_owner(path)
+    console.out.print(f"{path}: private, signs artefacts; {public}: public, checks them (--owner, or BITTING_OWNER)")
+
+
+def lock(
+    model: ModelArgument,
+    device: DeviceOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Artefact to write.")],
+    fingerprint: FingerprintOption = "clock",
+    transform: TransformOption = "aes-clocked",
+    sign_with: Annotated[Path | None, typer.Option("--sign", help="Owner's private key: sign at once.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Personalise a trained model to a device, without training."""
+    from bitting import signature
+    from bitting.artefact import Artefact
+    from bitting.device import Device
+    from bitting.lock import TABLE, Lock
+    from bitting.lock import lock as lock_program
+
+    unlocked = Artefact.load(model, "model")
+    owner = signature.load_private(sign_with) if sign_with else None
+    chip = Device.load(device)
+    how = Lock.new(chip.spec, "none" if transform == TABLE else fingerprint, transform, chip.level)
+    started = time.perf_counter()
+    program = lock_program(unlocked.program, chip, how)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    Artefact("artefact", program, how, unlocked.claims).save(output, owner)
+    if json:
+        facts = {"milliseconds": milliseconds, "lock": how.to_dict(), "parameters": program.parameters}
+        console.emit_json({**facts, "signed": owner is not None})
+        return
+    name = f"{how.fingerprint} x {how.transform}" if how.keyed else how.transform
+    console.out.print(f"{output}: {program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
+    console.out.print(f"level of claim: {how.level}; caution: {how.caution}")
+    if not owner:
+        console.out.print("not signed: `bitting sign` it, or readers will need --allow-unsigned")
+
+
+def sign(
+    artefact: ArtefactArgument,
+    key: Annotated[Path, typer.Option("--key", help="Owner's private key, from `bitting owner new`.")],
+) -> None:
+    """Sign an artefact with the owner's Ed25519 key, in place; an earlier signature is replaced."""
+    from bitting import signature
+    from bitting.artefact import Artefact
+
+    owner = signature.load_private(key)
+    Artefact.load(artefact, "artefact").save(artefact, owner)
+    console.out.print(f"{artefact}: signed by {signature.public_bytes(owner.public_key()).hex()[:16]}")
+
+
+def lock_table(
+    model: ModelArgument,
+    device: DeviceOption,
+    data: DataOption = "",
+    samples: SamplesOption = "",
+    wrong_keys: Annotated[int, typer.Option(min=0, help="Random wrong devices a row, beside 128 one-bit neighbours.")] = 1000,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write there instead of printing (json, markdown).")
+    ] = None,
+) -> None:
+    """What each fingerprint x transform gives and costs, measured on the emulator and the RTL."""
+    import json
+
+    from bitting import lock_table as tables
+    from bitting.artefact import Artefact
+    from bitting.device import Device
+
+    unlocked, chip = Artefact.load(model, "model"), Device.load(device)
+    chip.require_spec(unlocked.program.spec, str(model))
+    x, y, _ = test_set(unlocked, data, samples)
+    rows = 9
+    with console.progress("wrong devices", rows * (wrong_keys + 128)) as done:
+        count = 0
+
+        def progress(_done: int, _total: int) -> None:
+            nonlocal count
+            count += 1
+            done(count)
+
+        table = tables.measure(unlocked, chip, x, y, wrong_keys, progress)
+    if form is Format.TEXT and not output:
+        console.table(
+            f"{model} on {chip.spec.name} ({chip.spec.id})", tables.COLUMNS, [tables.cells(row) for row in table.rows]
+        )
+        console.out.print(tables.caption(table))
+        return
+    text = json.dumps(table.to_dict(), indent=2) if form is Format.JSON else tables.markdown(table)
+    if output:
+        files.write_text(output, text + "\n")
+        console.out.print(f"{output}: {len(table.rows)} locks")
+    else:
+        print(text)

@@ -1,0 +1,127 @@
+"""Commands about families, models and this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitting import console, files
+from bitting.cli.options import JsonOption, SpecOption
+from bitting.spec import parse_spec
+
+
+def spec(spec: Annotated[str, typer.Argument(help="Family.")] = "base", json: JsonOption = False) -> None:
+    """Print the format page of a family: widths, extremes, code table, cycles, sizes."""
+    from bitting import formatpage
+
+    family = parse_spec(spec)
+    if json:
+        console.emit_json(formatpage.facts(family))
+    else:
+        console.out.print(formatpage.text(family))
+
+
+def train(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (unlocked: keep it secret).")],
+    data: Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist.")] = "digits",
+    spec: SpecOption = "base",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set; default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and sample order.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
+
+    Interrupt it and run the same command again: it resumes after the last whole epoch.
+    """
+    from bitting import datasets
+    from bitting import train as training
+
+    family = parse_spec(spec)
+    dataset = datasets.load(data)
+    config = replace(training.RECIPES[data], seed=seed)
+    config = replace(config, epochs=epochs) if epochs else config
+    checkpoint = output.with_name(f".{output.name}.checkpoint")
+    started = time.perf_counter()
+    with console.progress(f"training on {data}", 2 * config.epochs) as done:
+        progress = _training_progress(done, config.epochs)
+        model = training.train(family, dataset, config, checkpoint, progress)
+    model.save(output)
+    if json:
+        console.emit_json({**model.claims, "seconds": round(time.perf_counter() - started, 1)})
+        return
+    usage = training.code_usage(model) * family.codes
+    rows = [
+        ("unit accuracy", console.percent(model.claims["accuracy"])),
+        ("twin accuracy (fp32, ReLU)", console.percent(model.claims["twin_accuracy"])),
+        ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
+        ("seed", seed),
+        ("seconds", f"{time.perf_counter() - started:.1f}"),
+    ]
+    console.table(f"{output}: {data} on {family.name} ({family.id})", ("", ""), rows)
+
+
+def _training_progress(done: Callable[[int], None], epochs: int) -> Callable[[str, int, int, float], None]:
+    return lambda name, epoch, _total, _score: done(epoch + epochs * (name == "twin"))
+
+
+def verilog(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
+    spec: SpecOption = "base",
+    device: Annotated[
+        Path | None, typer.Option("--device", help="Bake this device's secret in: the file is then as secret as its key.")
+    ] = None,
+) -> None:
+    """Write the engine as Verilog, with a JSON sidecar: ports, packet format, spec id, tool versions.
+
+    One file serves all devices of a family; the root secret enters through the port `fuse`.
+    """
+    import json
+
+    from bitting.device import Device
+    from bitting_rtl.export import TOP, engine_verilog, sidecar
+
+    family = parse_spec(spec)
+    root = None
+    if device:
+        owner = Device.load(device)
+        owner.require_spec(family, "--spec")
+        root = owner.root
+    mode = 0o600 if device else 0o644
+    files.write_text(output / f"{TOP}.v", engine_verilog(family, root=root), mode)
+    description = json.dumps(sidecar(family, baked=device is not None), indent=2) + "\n"
+    files.write_text(output / f"{TOP}.json", description)
+    console.out.print(f"{output / TOP}.v and .json: {family.name} ({family.id}), {family.lanes} lanes")
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Name each tool found or missing, with the remedy. Exit status 2 if something needed is missing."""
+    from bitting import doctor as examination
+
+    checks = examination.examine()
+    if json:
+        console.emit_json([check.to_dict() for check in checks])
+    else:
+        rows = [
+            (c.name, "ok" if c.good else ("MISSING" if c.needed else "optional"), c.found, "" if c.good else c.remedy)
+            for c in checks
+        ]
+        console.table("bitting doctor", ("", "", "found", "remedy"), rows)
+    if any(check.needed and not check.good for check in checks):
+        raise typer.Exit(console.EXIT_ERROR)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where models, keys and artefacts go.")] = Path("out/demo"),
+    data: Annotated[str, typer.Option("--data", help="digits (embedded), mnist or fashion-mnist.")] = "digits",
+    spec: SpecOption = "base",
+    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+) -> None:
+    """The whole idea on real data: train, lock, verify on the RTL, and watch it fail elsewhere."""
+    from bitting import demo as demonstration
+
+    demonstration.run(folder, data, parse_spec(spec), seed)

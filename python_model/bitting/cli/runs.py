@@ -1,0 +1,164 @@
+"""Commands that run artefacts: on the RTL, on the emulator, and under attack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bitting import console
+from bitting.cli.options import (
+    ArtefactArgument,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OwnerOption,
+    SamplesOption,
+    UnsignedOption,
+    load_locked,
+    test_set,
+)
+
+attack_app = typer.Typer(no_args_is_help=True, help="Attack your own locks.")
+
+
+def verify(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    wrong_device: Annotated[Path | None, typer.Option(help="Also run the artefact on this device, expecting noise.")] = None,
+    data: DataOption = "",
+    samples: SamplesOption = "",
+    stalls: Annotated[int, typer.Option(min=0, max=255, help="Random back-pressure on both streams, of 256.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the back-pressure.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Simulations at once; 0: one a core.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a whole test set on emulator and RTL; compare every logit bit and every tile's cycles.
+
+    Exit status 1 if anything differs; the first divergence is then described step by step.
+    """
+    from bitting import verify as verification
+    from bitting.sim.native import Stalls, engine_library
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    x, y, part = test_set(loaded, data, samples)
+    rows, reports = [], {}
+    devices = [("right device", device, chip)]
+    if wrong_device:
+        devices.append(("wrong device", wrong_device, load_locked(artefact, wrong_device, owner, allow_unsigned)[1]))
+    assert loaded.lock
+    console.err.print("building the simulation ...", style="dim")
+    library = engine_library(chip.spec)
+    for name, path, unit in devices:
+        command = (
+            f"bitting simulate {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
+        )
+        with console.progress(f"{name}: emulator = RTL", len(y)) as done:
+            report = verification.verify(
+                loaded.program, loaded.lock, unit, x, y, library=library, stalls=Stalls(seed, stalls, stalls),
+                threads=threads or None, progress=done, replay=command,
+            )  # fmt: skip
+        reports[name] = report
+        rows.append(_report_row(name, report))
+    if json:
+        console.emit_json({name: report.to_dict() for name, report in reports.items()})
+    else:
+        columns = ("", "samples", "RTL accuracy", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds")
+        console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
+        for name, report in reports.items():
+            if report.divergence:
+                console.out.print(f"{name} diverges ({report.divergence['stage']}): {report.divergence['summary']}")
+                console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
+    if not all(report.equal for report in reports.values()):
+        raise typer.Exit(console.EXIT_MISMATCH)
+
+
+def _report_row(name: str, report: Any) -> tuple[object, ...]:
+    return (
+        name, report.samples, console.percent(report.accuracy), console.percent(report.emulator_accuracy), report.wrong_logits,
+        report.wrong_cycles, report.tiles, report.cycles, f"{report.seconds:.1f}",
+    )  # fmt: skip
+
+
+def simulate(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    data: DataOption = "",
+    samples: SamplesOption = "1",
+    simulator: Annotated[str, typer.Option(help="native (fast) or cocotb.")] = "native",
+    waves: Annotated[Path | None, typer.Option(help="Write a waveform, .vcd or .fst (native only).")] = None,
+    stalls: Annotated[int, typer.Option(min=0, max=255, help="Random back-pressure, of 256 (native only).")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the back-pressure.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run test samples through the simulated RTL of a device and print what it answers."""
+    from bitting.sim import session
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    x, y, part = test_set(loaded, data, samples)
+    assert loaded.lock
+    with console.progress(f"simulating ({simulator})", len(y)) as done:
+        outcome = session.simulate(
+            loaded.program, loaded.lock, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done
+        )
+    answers = outcome.logits.argmax(1)
+    if json:
+        console.emit_json(
+            {
+                "logits": outcome.logits.tolist(),
+                "labels": y.tolist(),
+                "cycles": outcome.cycles,
+                "tile_cycles": outcome.tile_cycles,
+            }
+        )
+        return
+    shown = [(part.start + i, answers[i], y[i], " ".join(map(str, outcome.logits[i]))) for i in range(min(len(y), 16))]
+    console.table(f"{artefact}: {len(y)} samples, {outcome.cycles} clocks", ("sample", "answer", "label", "logits"), shown)
+    console.out.print(f"accuracy {console.percent(float((answers == y).mean()))} of {len(y)} samples")
+    if waves:
+        console.out.print(f"waveform: {waves}")
+
+
+@attack_app.command("keys")
+def attack_keys(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    random_keys: Annotated[int, typer.Option(min=0, help="Random wrong keys.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random keys.")] = 0,
+    data: DataOption = "",
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Accuracy of wrong devices: random keys, and the 128 one-bit neighbours of the right one (emulator)."""
+    from bitting.attack import wrong_keys
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    x, y, _ = test_set(loaded, data, "")
+    assert loaded.lock
+    with console.progress("wrong keys", random_keys + 128) as done:
+        found = wrong_keys.survey(
+            loaded.program,
+            loaded.lock,
+            chip,
+            x,
+            y,
+            random_keys=random_keys,
+            seed=seed,
+            progress=lambda count, _total: done(count),
+        )
+    if json:
+        console.emit_json(found.to_dict())
+        return
+    rows = [
+        ("right key", console.percent(found.right)),
+        (f"best of {found.random_keys + found.neighbours} wrong keys ({found.best_name})", console.percent(found.best)),
+        ("best of the one-bit neighbours", console.percent(found.best_neighbour)),
+        ("mean of the wrong keys", console.percent(found.mean)),
+    ]
+    console.table(f"{artefact}: {found.samples} test samples, level of claim: {loaded.lock.level}", ("", "accuracy"), rows)

@@ -1,0 +1,143 @@
+"""Enrolment: what a factory does with a fresh chip, through its ports only. Here the chip is a simulated one.
+
+The factory burns a root secret, boots the chip, and then sees for itself that the chip is what the owner will lock models
+to: its family, the weight and the cycles of every code, its fingerprints, and a known answer for every lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting import packets, timing
+from bitting.device import Device
+from bitting.emulate import Emulator
+from bitting.errors import DeviceError, LockError, SimulationError
+from bitting.lock import FINGERPRINTS, TRANSFORMS, Challenge, Lock, Silicon, lock, unlock
+from bitting.program import Program, dense
+from bitting.protocol import FRAME_WORDS, STATUS_WORDS
+from bitting.sim.native import NativeEngine
+from bitting.spec import UnitSpec
+
+#: Nonces of the known answers: fixed, for nothing of value is locked under them.
+_TEST_NONCE = bytes(range(16))
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What a factory saw.
+
+    Attributes:
+        boot_clocks: from reset to the answer to a STATUS packet.
+        challenge_cycles: of the public challenge's tiles.
+        known_answers: locks whose self-test the chip passed.
+    """
+
+    boot_clocks: int
+    challenge_cycles: list[int]
+    known_answers: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def enrol(device: Device, engine: NativeEngine, progress: Callable[[int], None] | None = None) -> Enrolment:
+    """Examine a chip with the device's secret in its fuses.
+
+    Raises:
+        DeviceError: if it differs from the family in anything; the message says in what.
+    """
+    spec = device.spec
+    try:
+        boot = _status(engine, spec)
+        _measure_codes(engine, device)
+        cycles = _measure_challenge(engine, device)
+        passed = []
+        for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
+            try:
+                how = Lock.new(spec, fingerprint, transform, device.level, _TEST_NONCE)
+            except LockError:
+                continue  # a transform this family does not have
+            _known_answer(engine, device, how)
+            passed.append(f"{fingerprint} x {transform}")
+            if progress:
+                progress(len(passed))
+    except SimulationError as error:
+        raise DeviceError(f"the chip was not enrolled: {error}") from None
+    return Enrolment(boot, cycles, passed)
+
+
+def _refuse(what: str, found: object, wanted: object) -> DeviceError:
+    return DeviceError(f"the chip was not enrolled: {what} is {found}, its family and secret say {wanted}")
+
+
+def _status(engine: NativeEngine, spec: UnitSpec) -> int:
+    engine.reset()
+    run = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)
+    ((_, payload),) = packets.split(run.words)
+    wanted = int(spec.id, 16) & 0xFFFFFFFF
+    if int(payload[0]) != wanted:
+        raise _refuse("the spec id", f"{int(payload[0]):#010x}", f"{wanted:#010x}")
+    return run.cycles
+
+
+def _measure_codes(engine: NativeEngine, device: Device) -> None:
+    """A linear tile of each code with activation 1 shows its weight, and its cycles."""
+    spec = device.spec
+    codes = np.arange(spec.codes)[:, None]
+    layer = dense(codes, np.zeros(spec.codes), 0, 0, 0, linear=True)
+    tiles = _run_clear(engine, Program(spec, (layer,), 0, 1), np.ones((spec.lanes, 1), np.int8))
+    meaning = spec.decoding(device.table())
+    for code, tile in enumerate(tiles):
+        assert tile.accumulators is not None
+        if set(tile.accumulators.tolist()) != {meaning.values[code]}:
+            raise _refuse(f"the weight of code {code}", tile.accumulators.tolist(), meaning.values[code])
+        if tile.cycles != meaning.cycles[code] + timing.TILE_OVERHEAD:
+            raise _refuse(f"the time of code {code}", tile.cycles, meaning.cycles[code] + timing.TILE_OVERHEAD)
+
+
+def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
+    challenge = Challenge.of(device.spec)
+    tiles = _run_clear(engine, challenge.program, challenge.activations)
+    cycles, accumulators = Silicon.of(device).run(challenge.program, challenge.activations)
+    found = [tile.cycles for tile in tiles]
+    if found != cycles.tolist():
+        raise _refuse("the clock fingerprint", found, cycles.tolist())
+    emitted = np.array([tile.accumulators for tile in tiles if tile.accumulators is not None])
+    if not np.array_equal(emitted, accumulators):
+        raise DeviceError("the chip was not enrolled: its accumulators on the challenge are not those of its family and secret")
+    return found
+
+
+def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) -> list[packets.TileResult]:
+    engine.reset()
+    first = packets.activations_packet(program.spec, program.input_base, activations)
+    run = engine.run(np.concatenate([first, packets.program_packets(program)]), packets.result_words(program))
+    return packets.parse_results(run.words)
+
+
+def _known_answer(engine: NativeEngine, device: Device, how: Lock) -> None:
+    """A small random network, locked; every word of the answer."""
+    spec = device.spec
+    rng = np.random.default_rng(0)
+    inputs, hidden = 24, 12
+    layers = (
+        dense(rng.integers(0, spec.codes, (hidden, inputs)), np.zeros(hidden), 0, inputs, 0),
+        dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, linear=True),
+    )
+    locked = lock(Program(spec, layers, 0, inputs), device, how)
+    x = rng.integers(spec.act_min, spec.act_max + 1, (spec.lanes, inputs)).astype(np.int8)
+    clear = unlock(locked, how, Silicon.of(device))
+    logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
+    tiles = Challenge.of(spec).tiles
+    expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), first_tile=tiles).words(logits)
+    commands = [how.packets(), packets.activations_packet(spec, 0, x), packets.program_packets(locked)]
+    engine.reset()
+    run = engine.run(np.concatenate(commands), len(expected))
+    if not np.array_equal(run.words, expected):
+        raise DeviceError(f"the chip was not enrolled: it fails the self-test of {how.fingerprint} x {how.transform}")

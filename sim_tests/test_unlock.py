@@ -1,0 +1,299 @@
+"""The AES core and the vault against published vectors and `cryptography`, and the unlocker's place in the netlist."""
+
+import numpy as np
+import pytest
+from amaranth import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.cmac import CMAC
+
+from bitting.device import Device
+from bitting.protocol import LABEL_TABLE
+from bitting.spec import PRESETS
+from bitting_rtl.export import Top
+from bitting_rtl.unlock.aes import Aes128, sbox_contents
+from bitting_rtl.unlock.vault import Vault
+from tb.netlist import Netlist
+from tb.vector import VectorModel
+
+SPEC = PRESETS["tiny"]
+ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
+
+
+class Halves(wiring.Component):
+    """The core with its wide ports in two halves, for a harness of 64-bit ports."""
+
+    def __init__(self) -> None:
+        ports = {f"{name}{half}": In(64) for name in ("key", "block") for half in range(2)}
+        super().__init__(
+            ports | {"start": In(1), "take": In(1), "wipe": In(1), "done": Out(1), "result0": Out(64), "result1": Out(64)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.core = core = Aes128()
+        m.d.comb += [
+            core.key.eq(Cat(self.key0, self.key1)),
+            core.block.eq(Cat(self.block0, self.block1)),
+            core.start.eq(self.start),
+            core.take.eq(self.take),
+            core.wipe.eq(self.wipe),
+            self.done.eq(core.done),
+            Cat(self.result0, self.result1).eq(core.result),
+        ]
+        return m
+
+
+def halves(blocks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    words = np.array([np.frombuffer(block, ">u8") for block in blocks]).astype(np.uint64)
+    return words[:, 1].view(np.int64), words[:, 0].view(np.int64)
+
+
+@pytest.fixture(scope="module")
+def core():
+    return VectorModel(Halves(), clocked=True)
+
+
+def encrypted(core: VectorModel, keys: list[bytes], blocks: list[bytes]) -> list[bytes]:
+    """Through the core back to back: a new block starts in the clock that takes the one before."""
+    period, rows = 10, 10 * (len(keys) + 1) + 1
+    columns = {name: np.zeros(rows, np.int64) for name in ("key0", "key1", "block0", "block1", "start", "take", "wipe")}
+    at = period * np.arange(len(keys))
+    columns["start"][at] = 1
+    columns["take"][at[-1] + period] = 1
+    for name, values in (("key", keys), ("block", blocks)):
+        columns[f"{name}0"][at], columns[f"{name}1"][at] = halves(values)
+    found = core.run(**columns)
+    assert found["done"][at + period].all() and found["done"].sum() == len(keys), "ten clocks after start, for a clock"
+    return [result(found, row) for row in at + period]
+
+
+def result(found, row: int) -> bytes:
+    """The block on the two halves of the result port."""
+    return b"".join((int(found[f"result{half}"][row]) & (1 << 64) - 1).to_bytes(8) for half in (1, 0))
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "block", "expected"),
+    [
+        ("FIPS 197, B", ROOT.hex(), "3243f6a8885a308d313198a2e0370734", "3925841d02dc09fbdc118597196a0b32"),
+        ("FIPS 197, C.1", bytes(range(16)).hex(), "00112233445566778899aabbccddeeff", "69c4e0d86a7b0430d8cdb78070b4c55a"),
+        ("SP 800-38A, F.1.1", ROOT.hex(), "6bc1bee22e409f96e93d7e117393172a", "3ad77bb40d7a3660a89ecaf32466ef97"),
+        ("SP 800-38A, F.5.1, 1", ROOT.hex(), "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff", "ec8cdf7398607cb0f2d21675ea9ea1e4"),
+        ("SP 800-38A, F.5.1, 2", ROOT.hex(), "f0f1f2f3f4f5f6f7f8f9fafbfcfdff00", "362b7c3c6773516318a077d7fc5073ae"),
+        ("RFC 4493, L", ROOT.hex(), "00" * 16, "7df76b0c1ab899b33e42f047b91b546f"),
+    ],
+)
+def test_published_vectors(core, source, key, block, expected):
+    assert encrypted(core, [bytes.fromhex(key)], [bytes.fromhex(block)])[0].hex() == expected, source
+
+
+def test_thousands_of_random_blocks_back_to_back(core):
+    rng = np.random.default_rng(1)
+    keys, blocks = ([rng.bytes(16) for _ in range(5000)] for _ in range(2))
+    wanted = [Cipher(algorithms.AES128(k), modes.ECB()).encryptor().update(b) for k, b in zip(keys, blocks, strict=True)]
+    assert encrypted(core, keys, blocks) == wanted
+
+
+def test_a_start_abandons_what_was_under_way_and_a_wipe_clears_it(core):
+    """After 0..9 clocks of one block another begins, and comes out right; a wipe at any time leaves no result behind."""
+    key, one, two = ROOT, bytes(range(16)), bytes(16)
+    wanted = Cipher(algorithms.AES128(key), modes.ECB()).encryptor().update(two)
+    for clocks in range(1, 10):
+        columns = {name: np.zeros(40, np.int64) for name in ("key0", "key1", "block0", "block1", "start", "take", "wipe")}
+        columns["start"][[0, clocks]] = 1
+        columns["key0"][:], columns["key1"][:] = (half[0] for half in halves([key]))
+        columns["block0"][0], columns["block1"][0] = (half[0] for half in halves([one]))
+        columns["block0"][clocks], columns["block1"][clocks] = (half[0] for half in halves([two]))
+        found = core.run(**columns)
+        assert found["done"].argmax() == clocks + 10
+        assert found["done"][clocks + 10 :].all(), "a result stays until it is taken"
+        assert result(found, clocks + 10) == wanted
+        columns["start"][clocks] = 0
+        columns["wipe"][clocks] = 1
+        found = core.run(**columns)
+        assert not found["done"].any()
+        # The ROMs show S(0) and the round key is zero, whatever was there before.
+        assert len(set(found["result0"][clocks + 1 :])) == 1 and found["result0"][-1] == core.run(**columns)["result0"][-1]
+
+
+def test_the_sbox_is_a_permutation_without_fixed_points():
+    box = sbox_contents()
+    assert sorted(box) == list(range(256)) and all(box[x] not in (x, x ^ 0xFF) for x in range(256))
+
+
+class Chip:
+    """The vault in Amaranth's own simulator, with a table memory in Python: every register can be seen."""
+
+    def __init__(self, root: bytes):
+        self.vault = Vault(SPEC)
+        self.table = [0] * SPEC.codes
+        self.root = root
+        self.wiped = Signal()
+
+    def run(self, scenario) -> None:
+        simulator = Simulator(self.vault)
+        simulator.add_clock(1e-6)
+
+        async def memory(ctx):
+            """One read and one write port, old data on a collision."""
+            vault = self.vault
+            ctx.set(vault.fuse, int.from_bytes(self.root))
+            async for _, reset, owned, write, address, target, value in ctx.tick().sample(
+                vault.table_owned, vault.table_write, vault.table_addr, vault.table_write_addr, vault.table_data
+            ):
+                if owned and not reset:
+                    ctx.set(vault.table_read, self.table[address])
+                    if write:
+                        self.table[target] = value
+
+        simulator.add_process(memory)
+
+        async def bench(ctx):
+            await scenario(self, ctx)
+
+        simulator.add_testbench(bench)
+        simulator.run()
+
+    async def ready(self, ctx) -> int:
+        clocks = 0
+        while not ctx.get(self.vault.ready):
+            await ctx.tick()
+            clocks += 1
+        return clocks
+
+    async def pulse(self, ctx, signal) -> None:
+        ctx.set(signal, 1)
+        await ctx.tick()
+        ctx.set(signal, 0)
+
+    async def absorb(self, ctx, words) -> None:
+        for word in words:
+            ctx.set(self.vault.absorb.payload, int(word))
+            ctx.set(self.vault.absorb.valid, 1)
+            while not ctx.get(self.vault.absorb.ready):
+                await ctx.tick()
+            await ctx.tick()
+            ctx.set(self.vault.absorb.valid, 0)
+
+
+def hexadecimal(ctx, register) -> str:
+    return ctx.get(register).to_bytes(16).hex()
+
+
+@pytest.mark.parametrize("root", [ROOT, bytes(16), bytes(range(100, 116))], ids=["example", "unblown", "other"])
+def test_boot_leaves_the_table_and_the_seed_and_forgets_the_root(root):
+    clocks = []
+
+    async def scenario(chip, ctx):
+        clocks.append(await chip.ready(ctx))
+        assert chip.table == list(Device(SPEC, root).table())
+        assert hexadecimal(ctx, chip.vault._secret) == Device(SPEC, root).seed().hex()
+        assert ctx.get(chip.vault._key) == ctx.get(chip.vault._block) == 0
+        ctx.set(chip.vault.fuse, 12345)  # read once only
+        await ctx.tick().repeat(50)
+        assert hexadecimal(ctx, chip.vault._secret) == Device(SPEC, root).seed().hex()
+
+    Chip(root).run(scenario)
+    assert clocks == [116], "the same on every device"
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_absorbed_words_give_the_cmac(count):
+    words = np.random.default_rng(count).integers(0, 1 << 32, count, dtype=np.uint32)
+
+    async def scenario(chip, ctx):
+        await chip.ready(ctx)
+        for _ in range(2):  # a second challenge forgets the first
+            await chip.pulse(ctx, chip.vault.challenge)
+            await chip.absorb(ctx, words)
+            await chip.ready(ctx)
+            await chip.pulse(ctx, chip.vault.unlock)
+            await chip.ready(ctx)
+            zeros = [0] * (-(count + 1) % 4)
+            cmac = CMAC(algorithms.AES128(Device(SPEC, ROOT).seed()))
+            cmac.update(np.array([*words, *zeros, count], ">u4").tobytes())
+            assert hexadecimal(ctx, chip.vault._key) == cmac.finalize().hex()
+            assert ctx.get(chip.vault.keyed) and not ctx.get(chip.vault.absorbing)
+
+    Chip(ROOT).run(scenario)
+
+
+def test_the_keystream_of_a_tile_is_counter_mode():
+    async def scenario(chip, ctx):
+        vault = chip.vault
+        await chip.ready(ctx)
+        await chip.pulse(ctx, vault.challenge)
+        await chip.ready(ctx)
+        await chip.pulse(ctx, vault.unlock)
+        await chip.ready(ctx)
+        key = ctx.get(vault._key).to_bytes(16)
+        rng = np.random.default_rng(3)
+        for _ in range(3):
+            cycles, layer, tile = int(rng.integers(1 << 48)), int(rng.integers(1 << 32)), int(rng.integers(1 << 32))
+            ctx.set(vault.counter, {"cycles": cycles, "layer": layer, "tile": tile})
+            await chip.pulse(ctx, vault.tile_start)
+            first = (cycles << 80 | layer << 48 | tile << 16).to_bytes(16)
+            wanted = Cipher(algorithms.AES128(key), modes.CTR(first)).encryptor().update(bytes(70))
+            found = bytearray()
+            while len(found) < 70:
+                if ctx.get(vault.available):
+                    found.append(ctx.get(vault.byte))
+                    await chip.pulse(ctx, vault.take_byte)
+                else:
+                    await ctx.tick()
+            assert bytes(found) == wanted
+
+    Chip(ROOT).run(scenario)
+
+
+@pytest.mark.parametrize("clocks", [3, 15, 40, 90, 119, 125, 140])
+def test_a_wipe_at_any_time_clears_every_key_and_the_table(clocks):
+    async def scenario(chip, ctx):
+        vault = chip.vault
+        ctx.set(vault.challenge, 1)
+        await ctx.tick().repeat(clocks)
+        ctx.set(vault.wipe, 1)
+        await ctx.tick().repeat(2)
+        keys = [vault._secret, vault._key, vault._block, vault._aes._round_key]
+        assert [ctx.get(register) for register in keys] == [0, 0, 0, 0]
+        await ctx.tick().repeat(SPEC.codes)
+        assert chip.table == [0] * SPEC.codes
+        assert not any(ctx.get(flag) for flag in (vault.ready, vault.booted, vault.keyed, vault.absorbing, vault.available))
+        ctx.set(vault.wipe, 0)
+        await ctx.tick().repeat(300)
+        assert ctx.get(vault._secret) == 0 and not ctx.get(vault.ready), "only reset leads out"
+
+    Chip(ROOT).run(scenario)
+
+
+KEYS = [f"engine.vault.{name}" for name in ("_secret", "_key", "_block", "aes.round_key", "aes.address", "aes.result")]
+#: The ways a key may act: on codes and their places in the tile buffer, and on the bitting table.
+WAYS = ["engine.unlocker.write_code", "engine.unlocker.place", "engine.vault.table_addr", "engine.vault.table_write_addr"]
+
+
+@pytest.fixture(scope="module")
+def netlist(tmp_path_factory):
+    return Netlist.of(Top(SPEC), tmp_path_factory.mktemp("netlist"))
+
+
+def test_no_key_reaches_a_port_but_through_unlocked_codes_and_the_table(netlist):
+    """Neither a value nor the timing of any output depends on a key in another way."""
+    assert netlist.reached(KEYS, cuts=WAYS) == set()
+    assert netlist.reached(["fuse"], cuts=WAYS) == set()
+    for way in WAYS:
+        assert "result_data" in netlist.reached(KEYS, cuts=[w for w in WAYS if w != way]), f"{way} is a way, and is seen"
+
+
+def test_no_unlocked_code_reaches_a_port_but_through_the_mac(netlist):
+    """Codes leave the tile buffer as digits for the lanes (and as the time these take), nowhere else."""
+    assert netlist.reached(["engine.tile_buffer.read_code"], cuts=["engine.decode.digits"]) == set()
+    assert "result_data" in netlist.reached(["engine.tile_buffer.read_code"])
+
+
+def test_labels_are_single_blocks_and_differ():
+    from bitting.protocol import LABEL_SEED
+
+    assert len(LABEL_TABLE) == len(LABEL_SEED) == 16 and LABEL_TABLE != LABEL_SEED
