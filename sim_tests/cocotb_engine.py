@@ -193,3 +193,26 @@ async def valid_and_data_hold_until_taken(dut: Any) -> None:
         dut.result_ready.value = int(ready)
         held = now if not ready else None
         await FallingEdge(dut.clk)
+
+
+@cocotb.test()
+async def the_tamper_pin_stops_everything_at_once(dut: Any) -> None:
+    """`lock_now` in mid-job: one FAULT packet with LOCKED, then silence; after reset the job runs."""
+    await start(dut, ROOT)
+    commands, _ = job(6)
+    monitor = ResultMonitor(dut)
+    sender = cocotb.start_soon(CommandDriver(dut).send(commands.tolist()))
+    for _ in range(400):
+        await FallingEdge(dut.clk)
+    dut.lock_now.value = 1
+    await FallingEdge(dut.clk)
+    dut.lock_now.value = 0
+    await sender
+    for _ in range(200):
+        await FallingEdge(dut.clk)
+    assert int(dut.error.value) == ErrorCode.LOCKED
+    kinds = [kind for kind, _ in packets.split(np.array(monitor.words, np.uint32))]
+    assert kinds.count(Result.FAULT) == 1 and kinds[-1] == Result.FAULT
+    monitor.stop()
+    await reset(dut)
+    await run_job(dut, 6, 0, 0)

@@ -53,7 +53,7 @@ def wrapped(component: type[wiring.Component], port: str, lie: Lie, only: int | 
     return Wrapper
 
 
-def _slow_zero(inner: wiring.Component, m: Module) -> Value:
+def slow_zero(inner: wiring.Component, m: Module) -> Value:
     """The weight 0 takes two cycles; no sum changes."""
     faulty = Signal.like(inner.digits)
     m.d.comb += faulty.eq(inner.digits)
@@ -62,7 +62,7 @@ def _slow_zero(inner: wiring.Component, m: Module) -> Value:
     return Value.cast(faulty)
 
 
-def _wrong_digit(inner: wiring.Component, m: Module) -> Value:
+def wrong_digit(inner: wiring.Component, m: Module) -> Value:
     """A first digit -2^1 reads +2^1."""
     digits = inner.digits
     faulty = Signal.like(digits)
@@ -84,8 +84,8 @@ FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
     "lane 1 sees activations one too small": (
         "Lane", "acc", lambda c, m: Mux(Value.cast(c.acc)[3:6] == 5, Value.cast(c.acc) ^ 1, Value.cast(c.acc)), 1, "mac lane",
     ),
-    "a digit's sign is lost": ("Decode", "digits", _wrong_digit, None, "decode"),
-    "the weight 0 takes two cycles": ("Decode", "digits", _slow_zero, None, "timing"),
+    "a digit's sign is lost": ("Decode", "digits", wrong_digit, None, "decode"),
+    "the weight 0 takes two cycles": ("Decode", "digits", slow_zero, None, "timing"),
     "fold 3 flips a bit of one value": ("Fold", "act", lambda c, m: Value.cast(c.act) ^ (Value.cast(c.act) == 2), 3, "fold"),
     "a write goes one address too far": ("Sequencer", "write_addr", _late_write, None, "fold"),
     "a gather address loses a bit": (

@@ -2,12 +2,12 @@
 
 Three layers, n = 2^b codes, everything pseudo-random drawn from the spec's id:
 
-* *timing*: a tile for every four codes, the k-th repeated T^k times (T: most cycles of a code), at 2 x 2 positions, folded.
-  The cycles of a tile are a number in base T whose digits are the cycles of its four codes, so all counts together tell the
-  cycles of every code, and nothing else.
+* *timing*: a tile for every four codes, the k-th repeated T^k times (T: most cycles of a code), folded at enough positions
+  for 1024 activations over all lanes. The cycles of a tile are a number in base T whose digits are the cycles of its four
+  codes, so all counts together tell the cycles of every code, and nothing else.
 * *values*: every code once a tile, each tile rotated, over the input. All lanes and tiles together are a linear system for
   the weights of the codes that has one solution modulo 2^W (its matrix has full rank over GF(2)).
-* *fold*: every code once a tile, twice, over what the first layer wrote: no folded activation may be wrong unnoticed.
+* *fold*: codes in turn, twice, over what the first layer wrote: no folded activation may be wrong unnoticed.
 
 Min-entropy, with n_c codes of c cycles each, for a table drawn as `bitting.device` says:
 
@@ -34,10 +34,12 @@ from bitting.program import Layer, Program
 from bitting.protocol import DRAW_BITS
 from bitting.spec import UnitSpec
 
-#: Codes of a timing tile, and its positions.
+#: Codes of a timing tile.
 _GROUP = 4
-_POSITIONS = (2, 2)
-_STRIDES = (2, 1)
+#: Activations the fold is tried on, at least.
+_FOLDED = 1024
+#: Linear equations for the weights beyond the number of codes, in tiles: a random system of just enough is often singular.
+_SPARE_TILES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +61,20 @@ class Challenge:
         Raises:
             LockError: if the spec's memories are too small for it.
         """
-        codes = spec.codes
-        needed = max(codes, _timing_codes(spec))
-        if spec.tile_codes < needed or spec.scratch_words < 2 * codes:
+        inputs, folded = spec.codes + _side(spec) ** 2, _timing_tiles(spec) * _side(spec) ** 2
+        needed, words = max(folded, _timing_codes(spec)), inputs + folded
+        if spec.tile_codes < needed or spec.scratch_words < words:
             raise LockError(
                 f"spec {spec.name!r} can not run a challenge: it needs tile_codes of at least {needed} and scratch_words of at "
-                f"least {2 * codes}, found {spec.tile_codes} and {spec.scratch_words}; enlarge them"
+                f"least {words}, found {spec.tile_codes} and {spec.scratch_words}; enlarge them"
             )
         draws = _draws(spec)
         activations = np.array(
-            [[next(draws) % (1 << spec.act_bits) + spec.act_min for _ in range(codes)] for _ in range(spec.lanes)], np.int8
+            [[next(draws) % (1 << spec.act_bits) + spec.act_min for _ in range(inputs)] for _ in range(spec.lanes)], np.int8
         )
-        layers = (_timing(spec, draws), _values(spec, draws), _fold(spec, draws))
-        program = Program(spec, layers, input_base=0, input_words=codes)
+        values = _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + _SPARE_TILES, base=0, count=spec.codes)
+        layers = (_timing(spec, draws, inputs), values, _rotations(spec, draws, tiles=2, base=inputs, count=folded))
+        program = Program(spec, layers, input_base=0, input_words=inputs)
         program.validate()
         return cls(program, activations)
 
@@ -87,40 +90,41 @@ def _timing_codes(spec: UnitSpec) -> int:
     return sum(base**k for k in range(_GROUP))
 
 
-def _timing(spec: UnitSpec, draws: Iterator[int]) -> Layer:
+def _timing_tiles(spec: UnitSpec) -> int:
+    return spec.codes // _GROUP
+
+
+def _side(spec: UnitSpec) -> int:
+    """Positions of a timing tile, in each direction."""
+    return math.isqrt(-(-_FOLDED // (spec.lanes * _timing_tiles(spec))) - 1) + 1
+
+
+def _timing(spec: UnitSpec, draws: Iterator[int], inputs: int) -> Layer:
     base, count = max(spec.value_cycles), _timing_codes(spec)
     rows = [[first + k for k in range(_GROUP) for _ in range(base**k)] for first in range(0, spec.codes, _GROUP)]
-    reach = sum((size - 1) * stride for size, stride in zip(_POSITIONS, _STRIDES, strict=True))
+    side = _side(spec)
     # The shift that brings the sums nearest to the fold's first crest.
     typical = spec.value_set.sigma * 2 ** (spec.act_bits - 2) * math.sqrt(sum(base ** (2 * k) for k in range(_GROUP)))
     return Layer(
         codes=np.array(rows, np.uint8),
         bias=_biases(spec, draws, len(rows)),
-        offsets=np.array([next(draws) % (spec.codes - reach) for _ in range(count)], np.int32),
+        offsets=np.array([next(draws) % (inputs - side**2 + 1) for _ in range(count)], np.int32),
         in_base=np.zeros(len(rows), np.int32),
-        out_base=(spec.codes + math.prod(_POSITIONS) * np.arange(len(rows))).astype(np.int32),
-        positions=_POSITIONS,
-        strides=_STRIDES,
+        out_base=(inputs + side**2 * np.arange(len(rows))).astype(np.int32),
+        positions=(side, side),
+        strides=(side, 1),
         shift=min(spec.max_shift, max(0, spec.acc_bits - 2 - int(typical).bit_length())),
     )
 
 
-def _values(spec: UnitSpec, draws: Iterator[int]) -> Layer:
-    return _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + 1, base=0)
-
-
-def _fold(spec: UnitSpec, draws: Iterator[int]) -> Layer:
-    return _rotations(spec, draws, tiles=2, base=spec.codes)
-
-
-def _rotations(spec: UnitSpec, draws: Iterator[int], tiles: int, base: int) -> Layer:
-    """Linear tiles of every code once, the t-th rotated by another amount."""
+def _rotations(spec: UnitSpec, draws: Iterator[int], tiles: int, base: int, count: int) -> Layer:
+    """Linear tiles of all codes in turn over `count` words, the t-th rotated by another amount."""
     step = max(1, spec.codes // tiles)
-    codes = (np.arange(spec.codes)[None, :] + step * np.arange(tiles)[:, None]) % spec.codes
+    codes = (np.arange(count)[None, :] + step * np.arange(tiles)[:, None]) % spec.codes
     return Layer(
         codes=codes.astype(np.uint8),
         bias=_biases(spec, draws, tiles),
-        offsets=np.arange(spec.codes, dtype=np.int32),
+        offsets=np.arange(count, dtype=np.int32),
         in_base=np.full(tiles, base, np.int32),
         out_base=np.zeros(tiles, np.int32),
         linear=True,

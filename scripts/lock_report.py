@@ -1,0 +1,122 @@
+"""Everything the locks are judged by, on one model: run it, read docs/locks.md beside it.
+
+    python scripts/lock_report.py MODEL [--samples N] [--random-keys N] [-o out/locks.json]
+
+1. every pairing: the test set through the RTL of the right device (every bit and cycle) and of a wrong one;
+2. chips a cycle or a bit off: all mutants of timing and arithmetic on the emulator;
+3. where `aes-clocked` derails;
+4. screening: area under the curve of each statistic, per transform.
+
+The file is written after every step, and a second run goes on where the first was interrupted.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting import balance, console, datasets
+from bitting.artefact import Artefact
+from bitting.attack import mutants, screening
+from bitting.device import Device
+from bitting.files import write_text
+from bitting.lock import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock
+from bitting.verify import verify
+
+#: Public, so that every figure can be repeated; a real device's secret is random.
+ROOT = bytes.fromhex("8f3a51c7e2640bd99a1725f0c86e3bd4")
+NONCE = bytes.fromhex("00112233445566778899aabbccddeeff")
+PAIRINGS = list(itertools.product(FINGERPRINTS, TRANSFORMS))
+
+
+class Report:
+    """The model, the device, the data, and what is known so far."""
+
+    def __init__(self, arguments: argparse.Namespace):
+        self.model = Artefact.load(arguments.model, "model")
+        self.spec = self.model.program.spec
+        self.device = Device(self.spec, ROOT)
+        data = datasets.load(self.model.claims["dataset"])
+        self.x = datasets.activations(self.spec, data.test_images)[: arguments.samples]
+        self.y = data.test_labels[: arguments.samples]
+        self.random_keys = arguments.random_keys
+        self.path = arguments.output
+        self.found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.found["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
+
+    def locked(self, fingerprint: str, transform: str) -> tuple[Any, Lock]:
+        how = Lock.new(self.spec, fingerprint, transform, nonce=NONCE)
+        return lock(self.model.program, self.device, how), how
+
+    def step(self, name: str, work: Callable[[], Any]) -> None:
+        """Do it unless it is done."""
+        if name not in self.found:
+            self.found[name] = work()
+            write_text(self.path, json.dumps(self.found, indent=1) + "\n")
+        console.out.print(f"{name}: {json.dumps(self.found[name])[:400]}", markup=False)
+
+    def verified(self, fingerprint: str, transform: str) -> dict[str, Any]:
+        """Right and wrong device on the RTL; the wrong one is a key bit away."""
+        locked, how = self.locked(fingerprint, transform)
+        result = {}
+        for name, chip in (("right", self.device), ("wrong", self.device.with_flipped_bit(77))):
+            report = verify(locked, how, chip, self.x, self.y)
+            result[name] = {"equal": report.equal, "accuracy": report.accuracy, "seconds": round(report.seconds, 1)}
+            result[name] |= {"wrong_logits": report.wrong_logits, "wrong_cycles": report.wrong_cycles, "tiles": report.tiles}
+        return result
+
+    def mutated(self, fingerprint: str, transform: str, kind: str) -> dict[str, Any]:
+        """All mutants of a kind against a pairing."""
+        locked, how = self.locked(fingerprint, transform)
+        honest = Silicon.of(self.device)
+        table = self.device.table()
+        chips = mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, table)
+        return mutants.survey(locked, how, self.device, list(chips), self.x, self.y).to_dict()
+
+    def derailed(self) -> list[tuple[int, int | None]]:
+        locked, how = self.locked("numeric", "aes-clocked")
+        tiles = sum(layer.tiles for layer in locked.layers)
+        return mutants.derailments(locked, how, self.device, [0, 1, 10, 100, tiles - 4, tiles - 3, tiles - 2, tiles - 1])
+
+    def screened(self, transform: str) -> dict[str, Any]:
+        locked, how = self.locked("clock", transform)
+        kind = self.model.claims["config"].get("balance", "none")
+        redrawn = None
+        if kind == "drawn" and transform in ("aes-pre", "aes-clocked"):
+            shapes = [layer.codes.shape for layer in self.model.program.layers]
+            redrawn = np.array(
+                [sum(balance.counts(kind, self.spec, *shape, seed).sum(axis=0) for shape in shapes) for seed in range(1000)]
+            )
+        return screening.screen(locked, how, self.device, wrong_keys=self.random_keys, redrawn=redrawn).to_dict()
+
+    def run(self) -> None:
+        for pair in PAIRINGS:
+            self.step(f"RTL, {pair[0]} x {pair[1]}", lambda pair=pair: self.verified(*pair))
+        timed = [("clock", transform) for transform in TRANSFORMS] + [("numeric", "aes-clocked")]
+        for pair in timed:
+            self.step(f"timing mutants, {pair[0]} x {pair[1]}", lambda pair=pair: self.mutated(*pair, "timing"))
+        for transform in TRANSFORMS:
+            name = f"arithmetic mutants, numeric x {transform}"
+            self.step(name, lambda transform=transform: self.mutated("numeric", transform, "arithmetic"))
+        self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
+        for transform in TRANSFORMS:
+            self.step(f"screening, {transform}", lambda transform=transform: self.screened(transform))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="from `bitting train`")
+    parser.add_argument("--samples", type=int, help="test samples; default all")
+    parser.add_argument("--random-keys", type=int, default=1000, help="wrong keys for screening")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out/locks.json"))
+    with torch.no_grad():
+        Report(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()

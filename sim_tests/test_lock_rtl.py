@@ -1,0 +1,196 @@
+"""Locks in the silicon: every pairing equal to Python to the bit and the cycle, and nothing that tells a secret."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bitting import packets, protocol, timing
+from bitting.device import Device, derive_key
+from bitting.emulate import Emulator
+from bitting.lock import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.lock.keys import lock_key
+from bitting.packets import ExpectedResults
+from bitting.program import Program, dense, multilayer_perceptron
+from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
+from bitting.sim.enrolment import enrol
+from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.spec import PRESETS
+from tb.programs import random_activations, random_program
+
+ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
+NONCE = bytes(range(16))
+PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transform in TRANSFORMS]
+
+
+@pytest.fixture(scope="module", params=["tiny", "base"])
+def chip(request):
+    spec = PRESETS[request.param]
+    with NativeEngine(engine_library(spec), ROOT) as engine:
+        yield Device(spec, ROOT), engine
+
+
+def table_program(spec, rng) -> Program:
+    """A random program of table codes: what training gives."""
+    program = random_program(spec, rng)
+    layers = tuple(replace(layer, codes=layer.codes % spec.codes, binary=False) for layer in program.layers)
+    return replace(program, layers=layers)
+
+
+def expected_of(clear: Program, device: Device, x: np.ndarray, first_tile: int) -> np.ndarray:
+    """Result words of a program in clear."""
+    table = device.table()
+    expected = ExpectedResults.of(clear, clear.tile_cycles(table), first_tile=first_tile)
+    return expected.words(Emulator(clear, table)(torch.from_numpy(x)).numpy())
+
+
+def batch(program: Program, x: np.ndarray) -> np.ndarray:
+    inputs = packets.activations_packet(program.spec, program.input_base, x)
+    return np.concatenate([inputs, packets.program_packets(program)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("fingerprint", "transform"), PAIRINGS)
+def test_every_pairing_on_random_programs_for_two_batches(chip, fingerprint, transform, seed):
+    """The right device and a wrong key; the second batch begins with UNLOCK; stalls make the host late or the sink slow."""
+    device, engine = chip
+    spec, rng = device.spec, np.random.default_rng(seed)
+    owner = device if seed % 3 else device.with_flipped_bit(seed)
+    how = Lock.new(spec, fingerprint, transform, nonce=rng.bytes(16))
+    locked = lock(table_program(spec, rng), owner, how)
+    clear = unlock(locked, how, Silicon.of(device))
+    tiles = sum(layer.tiles for layer in locked.layers)
+    inputs = [random_activations(spec, rng, spec.lanes, locked.input_words) for _ in range(2)]
+    commands = [how.packets(), batch(locked, inputs[0]), packets.unlock_packet(), batch(locked, inputs[1])]
+    first = how.challenge.tiles
+    wanted = [expected_of(clear, device, x, first + i * tiles) for i, x in enumerate(inputs)]
+    stalls = Stalls(seed, *((0, 0), (200, 0), (0, 230), (120, 120), (250, 0), (30, 30))[seed])
+    engine.reset()
+    run = engine.run(np.concatenate(commands), sum(map(len, wanted)), stalls)
+    assert np.array_equal(run.words, np.concatenate(wanted)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_the_unlocker_keeps_up_with_the_mac(chip, transform):
+    """With tiles of 64 codes no clock is lost: a tile costs its law and the documented gap, locked as in clear."""
+    device, engine = chip
+    spec = device.spec
+    codes = np.random.default_rng(1).integers(0, spec.codes, (40, 64))
+    program = Program(spec, (dense(codes, np.zeros(40), 0, 64, 0), dense(codes[:1], np.zeros(1), 0, 0, 0, linear=True)), 0, 64)
+    how = Lock.new(spec, "clock", transform, nonce=NONCE)
+    locked = lock(program, device, how)
+    clear = unlock(locked, how, Silicon.of(device))
+    law = clear.tile_cycles(device.table())[0]
+    for head, shown in ((how.packets(), locked), (np.empty(0, np.uint32), clear)):
+        layer = shown.layers[0]
+        cycles = {}
+        for tiles in (10, 40):
+            parts = [packets.layer_packet(layer, report=False), *packets.tile_packets(layer)[:tiles], packets.status_packet()]
+            engine.reset()
+            answer = protocol.STATUS_WORDS + protocol.FRAME_WORDS
+            cycles[tiles] = engine.run(np.concatenate([head, *parts]), answer).cycles
+        assert cycles[40] - cycles[10] == sum(law[10:]) + 30 * timing.TILE_GAP
+
+
+def test_a_fresh_chip_is_enrolled_and_another_one_is_refused(chip):
+    from bitting.errors import DeviceError
+
+    device, engine = chip
+    record = enrol(device, engine)
+    assert len(record.known_answers) == len(PAIRINGS) and record.boot_clocks < 20 * device.spec.codes
+    with pytest.raises(DeviceError, match="the weight of code"):
+        enrol(device.with_flipped_bit(3), engine)
+
+
+def secrets_of(device: Device, how: Lock) -> list[bytes]:
+    keys = [device.root, device.seed(), derive_key(device.root, protocol.LABEL_TABLE), lock_key(how, Silicon.of(device))]
+    return keys + [key[::-1] for key in keys]
+
+
+def test_no_packet_in_any_state_makes_the_chip_tell_a_secret(chip):
+    """Every command, in every state of the lock, well-formed and malformed: no word of a key is among the result words."""
+    device, engine = chip
+    spec, rng = device.spec, np.random.default_rng(5)
+    how = Lock.new(spec, "numeric", "aes-clocked", nonce=NONCE)
+    locked = lock(table_program(spec, rng), device, how)
+    x = random_activations(spec, rng, spec.lanes, locked.input_words)
+    started = how.packets()[: protocol.CHALLENGE_WORDS + protocol.FRAME_WORDS]
+    states = {
+        "booted": np.empty(0, np.uint32),
+        "in a challenge": started,
+        "keyed": how.packets(),
+        "running": np.concatenate([how.packets(), batch(locked, x)]),
+    }
+    commands = [
+        packets.frame(kind, rng.integers(0, 1 << 32, count, dtype=np.uint32)) for kind in range(256) for count in (0, 5)
+    ]
+    commands += [packets.status_packet(), packets.unlock_packet(), batch(locked, x), started, how.packets()]
+    told = b""
+    for head in states.values():
+        for command in commands:
+            engine.reset()
+            run = engine.run(np.concatenate([head, command, packets.status_packet()]), 4096, quiet_limit=4000)
+            told += run.words.tobytes()
+    pieces = {key[i : i + 4] for key in secrets_of(device, how) for i in range(13)}
+    assert len(told) > 10_000
+    assert {piece for piece in pieces if piece in told} == set()
+
+
+def test_a_hidden_layer_replayed_as_a_linear_one_gives_noise(chip):
+    """Linear layers show sums of weights; the flags are in the counter, so only layers locked as linear open as such."""
+    device, engine = chip
+    spec, rng = device.spec, np.random.default_rng(6)
+    sizes = (16, 12, 4)
+    weights = [rng.integers(0, spec.codes, (o, i)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    model = multilayer_perceptron(spec, weights, [np.zeros(12), np.zeros(4)], [0, 0])
+    how = Lock.new(spec, "clock", "aes-pre", nonce=NONCE)
+    locked = lock(model, device, how)
+    hidden = replace(locked.layers[0], linear=True, out_base=np.zeros(12, np.int32))
+    replayed = Program(spec, (hidden,), 0, 16)
+    x = np.zeros((spec.lanes, 16), np.int8)
+    x[:, 3] = 1  # shows the fourth weight of each tile
+    engine.reset()
+    run = engine.run(np.concatenate([how.packets(), batch(replayed, x)]), packets.result_words(replayed))
+    shown = np.array([tile.accumulators[0] for tile in packets.parse_results(run.words)])
+    true = np.array(spec.values)[weights[0][:, 3]]
+    assert (shown == true).mean() < 0.5
+    assert np.array_equal(run.words, expected_of(unlock(replayed, how, Silicon.of(device)), device, x, how.challenge.tiles))
+
+
+@pytest.mark.parametrize("end", ["error", "lock now"])
+def test_after_an_error_or_lock_now_only_reset_brings_the_keys_back(chip, end):
+    device, engine = chip
+    spec, rng = device.spec, np.random.default_rng(7)
+    how = Lock.new(spec, "clock", "aes-pre", nonce=NONCE)
+    locked = lock(table_program(spec, rng), device, how)
+    x = random_activations(spec, rng, spec.lanes, locked.input_words)
+    stop = packets.frame(Packet.LOCK_NOW if end == "lock now" else 0x77, np.empty(0, np.uint32))
+    good = np.concatenate([how.packets(), batch(locked, x)])
+    engine.reset()
+    run = engine.run(np.concatenate([how.packets(), stop, good]), 100, quiet_limit=20_000)
+    assert run.error == (ErrorCode.LOCKED if end == "lock now" else ErrorCode.BAD_TYPE)
+    assert [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
+    engine.reset()
+    wanted = expected_of(unlock(locked, how, Silicon.of(device)), device, x, how.challenge.tiles)
+    assert np.array_equal(engine.run(good, len(wanted)).words, wanted)
+
+
+def test_nothing_is_sent_in_a_challenge_and_state_is_told(chip):
+    device, engine = chip
+    spec = device.spec
+    how = Lock.new(spec, "numeric", "aes", nonce=NONCE)
+    status = packets.status_packet()
+    unlock_words = len(packets.unlock_packet())
+    head = how.packets()
+    reply = protocol.STATUS_WORDS + protocol.FRAME_WORDS
+    engine.reset()
+    run = engine.run(np.concatenate([status, head[:-unlock_words], status, head[-unlock_words:], status]), 3 * reply)
+    states = [int(payload[4]) for _, payload in packets.split(run.words)]
+    assert states == [0b001, 0b011, 0b101], "booted, in the challenge, keyed; and no other packet"
+    assert [int(payload[1]) for _, payload in packets.split(run.words)] == [0, how.challenge.tiles, how.challenge.tiles]
+
+
+def test_flags_of_the_counter_are_those_of_the_packet():
+    layer = dense(np.zeros((1, 4)), np.zeros(1), 0, 0, 0, linear=True)
+    assert layer.flags == LayerFlag.LINEAR and replace(layer, binary=True, linear=False).flags == LayerFlag.BINARY
