@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bitting import balance, datasets, train
+from bitting.artefact import Artefact
 from bitting.attack import mutants, screening, wrong_keys
 from bitting.demo import break_table
 from bitting.device import Device
@@ -145,10 +146,7 @@ def balanced_program(kind: str, seed: int):
 def screened(kind: str, transform: str) -> screening.Screening:
     how = a_lock("clock", transform)
     locked = lock(balanced_program(kind, 3), OWNER, how)
-    redrawn = None
-    if kind == "drawn" and transform != "aes":
-        shapes = ((128, 784), (10, 128))
-        redrawn = np.array([sum(balance.counts(kind, SPEC, *s, seed).sum(0) for s in shapes) for seed in range(1000)])
+    redrawn = screening.redrawn_of(Artefact("artefact", locked, how, {"config": {"balance": kind}}))
     return screening.screen(locked, how, OWNER, wrong_keys=400, redrawn=redrawn)
 
 

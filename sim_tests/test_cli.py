@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bitting import lock_table
 from bitting.artefact import Artefact
 from bitting.device import Device
 from bitting.spec import PRESETS
@@ -104,7 +105,20 @@ def test_pages_and_examination():
     assert PRESETS["base"].id in bitting("spec").stdout
     checks = json.loads(bitting("doctor", "--json").stdout)
     assert {"verilator", "g++", "make", "perl", "torch"} <= {check["name"] for check in checks}
-    for command in ("demo", "spec", "device", "train", "lock", "verify", "simulate", "verilog", "doctor"):
+    for command in (
+        "demo",
+        "spec",
+        "device",
+        "owner",
+        "train",
+        "lock",
+        "sign",
+        "enroll",
+        "lock-table",
+        "verify",
+        "simulate",
+        "doctor",
+    ):
         assert "Usage" in bitting(command, "--help").stdout
 
 
@@ -194,3 +208,77 @@ def test_dependencies_point_one_way():
     for modules, forbidden in checks.items():
         code = f"import sys, {modules}; assert not set({forbidden!r}) & set(sys.modules), sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_signatures_are_asked_for_and_checked(job, tmp_path):
+    artefact, key = job / "artefact.safetensors", job / "A.key"
+    run = ("verify", artefact, "--device", key, "--samples", 4)
+    unsigned, other = tmp_path / "unsigned.safetensors", tmp_path / "other.key"
+    bitting(
+        "lock", job / "model.safetensors", "--device", key, "-o", unsigned, "--transform", "shuffle", "--fingerprint", "numeric"
+    )
+    bitting("owner", "new", other)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600
+    assert "is not signed" in error_of("verify", unsigned, "--device", key)
+    bitting("verify", unsigned, "--device", key, "--samples", 4, "--allow-unsigned")
+    assert "not by the owner" in error_of(*run, BITTING_OWNER=f"{other}.pub")
+    assert "not by the owner" in error_of(*run, "--owner", f"{other}.pub", "--allow-unsigned")
+    assert "nobody vouches" in error_of(*run, BITTING_OWNER="")
+    bitting("sign", unsigned, "--key", job / "owner.key")
+    for command in (("verify",), ("simulate",), ("attack", "keys"), ("attack", "mutants"), ("attack", "screen")):
+        assert "nobody vouches" in error_of(*command, unsigned, "--device", key, BITTING_OWNER="")
+    bitting("verify", unsigned, "--device", key, "--samples", 4)
+    assert "exists" in error_of("owner", "new", other)
+    assert "no public key" in error_of(*run, "--owner", key)
+    assert "no private key" in error_of("sign", unsigned, "--key", key)
+    other.chmod(0o644)
+    assert "chmod 600" in error_of("sign", unsigned, "--key", other)
+
+
+def test_every_lock_by_name(job, tmp_path):
+    out = tmp_path / "locked.safetensors"
+    run = ("lock", job / "model.safetensors", "--device", job / "A.key", "-o", out)
+    facts = json.loads(bitting(*run, "--transform", "aes", "--json").stdout)
+    assert facts["lock"]["transform"] == "aes" and facts["lock"]["fingerprint"] == "clock" and not facts["signed"]
+    assert "there is no lock" in error_of(*run, "--transform", "x")
+    answer = bitting("verify", out, "--device", job / "A.key", "--samples", 8, "--allow-unsigned", "--json").stdout
+    assert json.loads(answer)["right device"]["equal"]
+
+
+def test_enrolment_of_a_simulated_chip(job, tmp_path):
+    key = tmp_path / "chip.key"
+    record = json.loads(bitting("enroll", key, "--spec", "tiny", "--json").stdout)
+    assert len(record["known_answers"]) == 8 and record["boot_clocks"] > 0
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    shown = json.loads(bitting("device", "show", key, "--json").stdout)
+    assert shown["enrolled"] and 13 < shown["min_entropy"]["clock"] < 14
+    assert "exists" in error_of("enroll", key, "--spec", "tiny")
+    out = tmp_path / "locked.safetensors"
+    bitting("lock", job / "model.safetensors", "--device", key, "-o", out)
+    bitting("verify", out, "--device", key, "--samples", 4, "--allow-unsigned")
+
+
+def test_the_lock_table(job, tmp_path):
+    out = tmp_path / "table.json"
+    run = ("lock-table", job / "model.safetensors", "--device", job / "A.key", "--samples", 50, "--wrong-keys", 2)
+    bitting(*run, "--format", "json", "-o", out)
+    table = json.loads(out.read_text())
+    assert len(table["rows"]) == 9 and table["boot_clocks"] > 0
+    accuracies = {row["accuracy"] for row in table["rows"]}
+    assert len(accuracies) == 1, "locking costs no accuracy: the same integers"
+    assert all(row["wrong_devices"] == 130 and row["worst"] < 0.5 for row in table["rows"])
+    assert all(row["fingerprint_clocks"] > 0 for row in table["rows"][1:]) and table["rows"][0]["fingerprint_clocks"] == 0
+    text = lock_table.markdown(lock_table.LockTable(**{**table, "rows": [lock_table.Row(**row) for row in table["rows"]]}))
+    assert text.count("\n|") == 10 and "aes-clocked" in text
+
+
+def test_attacks_on_a_locked_model(job):
+    artefact = ("--device", job / "A.key", "--json")
+    mutants = ("attack", "mutants", job / "artefact.safetensors")
+    found = json.loads(bitting(*mutants, *artefact, "--samples", 40).stdout)
+    assert found["same_key"] == 0 and found["mutants"] > 20
+    found = json.loads(bitting("attack", "screen", job / "artefact.safetensors", *artefact, "--wrong-keys", 20).stdout)
+    assert set(found["model"]) > set(found["tile"])
+    assert "unknown kind" in error_of(
+        "attack", "mutants", job / "artefact.safetensors", "--device", job / "A.key", "--kind", "x"
+    )

@@ -206,7 +206,7 @@ def test_locks_that_do_not_exist_are_refused(model):
         Lock("aes", "clock", b"short", challenge=Challenge.of(spec))
     with pytest.raises(LockError, match="allowed up to 127"):
         Lock.new(PRESETS["wide"], "clock", "aes")
-    with pytest.raises(LockError, match="tile_codes of at least 64"):
+    with pytest.raises(LockError, match="tile_codes of at least 65"):
         Lock.new(parse_spec("base:tile_codes=32"), "clock", "aes-pre")
     with pytest.raises(DeviceError, match="they differ in"):
         lock(model, Device(PRESETS["tiny"], ROOT), Lock())

@@ -74,6 +74,11 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
         (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
         (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen"),
+        (
+            f"{STOLEN_SAMPLES} labels and no stolen file",
+            percent(train.from_scratch(dataset, STOLEN_SAMPLES)),
+            "logistic regression",
+        ),
         (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
     ]
     title = f"{data}, {right.samples} test samples, {how.fingerprint} x {how.transform}, level of claim: {how.level}"

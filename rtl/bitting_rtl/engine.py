@@ -21,6 +21,9 @@ from bitting_rtl.unlock.aes import BLOCK_BITS
 from bitting_rtl.unlock.unlocker import Unlocker
 from bitting_rtl.unlock.vault import Vault
 
+#: What STATUS tells of the unlocked twin.
+LOCKLESS = 0b1000
+
 
 class Engine(wiring.Component):
     """Stream processor for layer programs, packets as in `bitting.protocol`.
@@ -52,21 +55,34 @@ class Engine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.depacketise = packets = Depacketise(spec, locks=self._table is None)
-        m.submodules.tile_buffer = buffer = TileBuffer(spec)
-        m.submodules.sequencer = sequencer = Sequencer(spec)
-        m.submodules.decode = decode = Decode(spec, self._table)
-        m.submodules.results = results = Results(spec)
-        m.submodules.offsets = offsets = Memory(shape=unsigned(ADDRESS_FIELD_BITS), depth=spec.tile_codes, init=[])
-        m.submodules.scratch = scratch = Memory(
-            shape=data.ArrayLayout(unsigned(spec.act_bits), spec.lanes), depth=spec.scratch_words, init=[]
-        )
+        locks = self._table is None
+        m.submodules.depacketise = self._packets = Depacketise(spec, locks)
+        m.submodules.tile_buffer = self._buffer = TileBuffer(spec)
+        m.submodules.sequencer = self._sequencer = Sequencer(spec)
+        m.submodules.decode = self._decode = Decode(spec, self._table)
+        m.submodules.results = self._results = Results(spec)
+        connect(m, flipped(self.cmd), self._packets.cmd)
+        connect(m, self._results.result, flipped(self.result))
 
-        connect(m, flipped(self.cmd), packets.cmd)
-        connect(m, results.result, flipped(self.result))
+        self._halt = Signal()
+        self._counted = Signal()  # the tile that has just run is counted in this clock
+        m.d.comb += self._halt.eq(self.error != ErrorCode.NONE)
+        self._loading(m)
+        self._running(m)
+        self._vault = self._unlocking(m) if locks else None
+        if self._vault:
+            self._fingerprint(m, self._vault)
+        else:
+            self._unlocked(m)
+        self._control(m)
+        self._first_error(m)
+        return m
 
-        # Loading: codes pass from the packet through the unlocker to the buffer, offsets to their memory.
-        offset_write = offsets.write_port()
+    def _loading(self, m: Module) -> None:
+        """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
+        packets, buffer = self._packets, self._buffer
+        m.submodules.offsets = self._offsets = Memory(shape=unsigned(ADDRESS_FIELD_BITS), depth=self.spec.tile_codes, init=[])
+        offset_write = self._offsets.write_port()
         m.d.comb += [
             buffer.write_index.eq(packets.item_index),
             buffer.write_tile.eq(packets.tile),
@@ -77,9 +93,14 @@ class Engine(wiring.Component):
             offset_write.en.eq(packets.offset_write),
         ]
 
-        # Running: every stage is addressed by the sequencer and moves with its `step`.
-        offset_read = offsets.read_port()
-        scratch_read = scratch.read_port()
+    def _running(self, m: Module) -> None:
+        """Every stage is addressed by the sequencer and moves with its `step`; folded activations go back to the scratch."""
+        packets, buffer, sequencer, decode = self._packets, self._buffer, self._sequencer, self._decode
+        m.submodules.scratch = scratch = Memory(
+            shape=data.ArrayLayout(unsigned(self.spec.act_bits), self.spec.lanes), depth=self.spec.scratch_words, init=[]
+        )
+        offset_read = self._offsets.read_port()
+        scratch_read, scratch_write = scratch.read_port(), scratch.write_port()
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),
@@ -94,13 +115,8 @@ class Engine(wiring.Component):
             sequencer.digits.eq(decode.digits),
             scratch_read.addr.eq(sequencer.read_addr),
             scratch_read.en.eq(sequencer.step),
-        ]
-        folded = self._lanes(m, packets, buffer, sequencer, results, scratch_read.data)
-
-        scratch_write = scratch.write_port()
-        m.d.comb += [
             scratch_write.addr.eq(sequencer.write_addr),
-            scratch_write.data.eq(folded),
+            scratch_write.data.eq(self._lanes(m, scratch_read.data)),
             scratch_write.en.eq(sequencer.write & ~packets.layer.linear),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
@@ -109,19 +125,42 @@ class Engine(wiring.Component):
                 scratch_write.data.eq(packets.act_data),
                 scratch_write.en.eq(1),
             ]
-        vault = self._unlocking(m, packets, buffer, decode) if self._table is None else None
-        if vault is None:
-            m.d.comb += [
-                buffer.write.eq(packets.code_valid),
-                buffer.write_place.eq(packets.item_index),
-                buffer.write_code.eq(packets.code_data),
-                packets.code_ready.eq(1),
-            ]
-        self._control(m, packets, buffer, sequencer, results, vault)
-        return m
 
-    def _unlocking(self, m: Module, packets: Depacketise, buffer: TileBuffer, decode: Decode) -> Vault:
+    def _lanes(self, m: Module, activations: data.View) -> Value:
+        """L lanes, each with its fold; gives the folded activations of all lanes."""
+        packets, sequencer = self._packets, self._sequencer
+        folded = []
+        for index in range(self.spec.lanes):
+            m.submodules[f"lane{index}"] = lane = Lane(self.spec)
+            m.submodules[f"fold{index}"] = fold = Fold(self.spec)
+            m.d.comb += [
+                lane.x.eq(activations[index]),
+                lane.exponent.eq(sequencer.exponent),
+                lane.negative.eq(sequencer.negative),
+                lane.zero.eq(sequencer.zero),
+                lane.load.eq(sequencer.load),
+                lane.accumulate.eq(sequencer.accumulate),
+                lane.bias.eq(self._buffer.tile.bias),
+                fold.acc.eq(lane.acc),
+                fold.shift.eq(packets.layer.shift),
+                self._results.accs[index].eq(lane.acc),
+            ]
+            folded.append(fold.act)
+        return Cat(*folded)
+
+    def _unlocked(self, m: Module) -> None:
+        """The unlocked twin: codes pass straight to the buffer."""
+        m.d.comb += [
+            self._buffer.write.eq(self._packets.code_valid),
+            self._buffer.write_place.eq(self._packets.item_index),
+            self._buffer.write_code.eq(self._packets.code_data),
+            self._packets.code_ready.eq(1),
+            self._results.lock_state.eq(LOCKLESS),
+        ]
+
+    def _unlocking(self, m: Module) -> Vault:
         """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
+        packets, buffer, decode = self._packets, self._buffer, self._decode
         m.submodules.vault = vault = Vault(self.spec)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         m.d.comb += [
@@ -149,59 +188,52 @@ class Engine(wiring.Component):
         ]
         return vault
 
-    def _lanes(
-        self,
-        m: Module,
-        packets: Depacketise,
-        buffer: TileBuffer,
-        sequencer: Sequencer,
-        results: Results,
-        activations: data.View,
-    ) -> Value:
-        """L lanes, each with its fold; gives the folded activations of all lanes."""
-        folded = []
-        for index in range(self.spec.lanes):
-            m.submodules[f"lane{index}"] = lane = Lane(self.spec)
-            m.submodules[f"fold{index}"] = fold = Fold(self.spec)
-            m.d.comb += [
-                lane.x.eq(activations[index]),
-                lane.exponent.eq(sequencer.exponent),
-                lane.negative.eq(sequencer.negative),
-                lane.zero.eq(sequencer.zero),
-                lane.load.eq(sequencer.load),
-                lane.accumulate.eq(sequencer.accumulate),
-                lane.bias.eq(buffer.tile.bias),
-                fold.acc.eq(lane.acc),
-                fold.shift.eq(packets.layer.shift),
-                results.accs[index].eq(lane.acc),
-            ]
-            folded.append(fold.act)
-        return Cat(*folded)
+    def _fingerprint(self, m: Module, vault: Vault) -> None:
+        """What the vault is told of the tiles: their results while it absorbs, their numbers and cycles while it unlocks."""
+        packets, buffer, sequencer, results = self._packets, self._buffer, self._sequencer, self._results
+        number = Signal(32)  # of the tile to come, since UNLOCK
+        cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
+        earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
+        layer = packets.layer
+        flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
+        m.d.comb += [
+            results.divert.eq(vault.absorbing),
+            results.fingerprint.eq(packets.fingerprint),
+            results.lock_state.eq(Cat(vault.booted, vault.absorbing, vault.keyed)),
+            # Never at the same time: a CHALLENGE packet waits for an idle engine.
+            vault.absorb.valid.eq(packets.absorb.valid | results.absorb.valid),
+            vault.absorb.payload.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
+            packets.absorb.ready.eq(vault.absorb.ready),
+            results.absorb.ready.eq(vault.absorb.ready),
+            vault.fuse.eq(self.fuse),
+            vault.wipe.eq(self._halt),
+            vault.challenge.eq(packets.challenge),
+            vault.unlock.eq(packets.unlock),
+            packets.can_unlock.eq(vault.absorbing | vault.keyed),
+            vault.tile_start.eq(packets.tile_start & vault.keyed),
+            vault.counter.tile.eq(number),
+            vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
+        ]
+        with m.If(packets.transform == Transform.AES_CLOCKED):
+            # Through the tile before the one before: the one before may have ended already, if the host was late.
+            m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
+        with m.If(self._counted):
+            m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
+        with m.If(packets.tile_start):
+            m.d.sync += number.eq(number + 1)
+        with m.If(packets.unlock):
+            m.d.sync += [number.eq(0), cycles.eq(0), earlier.eq(0)]
 
-    def _control(
-        self,
-        m: Module,
-        packets: Depacketise,
-        buffer: TileBuffer,
-        sequencer: Sequencer,
-        results: Results,
-        vault: Vault | None,
-    ) -> None:
-        """Start tiles, send results, count, and stop at the first error."""
+    def _control(self, m: Module) -> None:
+        """Start tiles, send results, and count."""
+        packets, buffer, sequencer, results = self._packets, self._buffer, self._sequencer, self._results
         tiles = Signal(TILE_COUNT_BITS)
         total_cycles = Signal(CYCLE_COUNT_BITS)
-        halt = Signal()
         idle = Signal()
-        counted = Signal()  # the tile that has just run is counted in this clock
-        if vault is None:
-            m.d.comb += results.lock_state.eq(0b1000)
-        else:
-            self._fingerprint(m, packets, buffer, sequencer, results, vault, counted)
-            m.d.comb += vault.wipe.eq(halt)
-        vault_ready = 1 if vault is None else vault.ready
-        diverted = 0 if vault is None else vault.absorbing
+        halt = self._halt
+        vault_ready = self._vault.ready if self._vault else 1
+        diverted = self._vault.absorbing if self._vault else 0
         m.d.comb += [
-            halt.eq(self.error != ErrorCode.NONE),
             packets.halt.eq(halt),
             sequencer.halt.eq(halt),
             packets.idle.eq(idle),
@@ -234,7 +266,7 @@ class Engine(wiring.Component):
                 m.d.comb += [
                     buffer.release.eq(1),
                     results.send_tile.eq(packets.layer.linear | packets.layer.report | diverted),
-                    counted.eq(1),
+                    self._counted.eq(1),
                 ]
                 m.next = "COUNT"
             with m.State("COUNT"), m.If(~results.busy):
@@ -246,53 +278,13 @@ class Engine(wiring.Component):
                     m.next = "SILENT"
             with m.State("SILENT"):
                 pass
-        with m.If(~halt):
-            with m.If(packets.error != ErrorCode.NONE):
-                m.d.sync += self.error.eq(packets.error)
-            with m.Elif(sequencer.bad_address):
+
+    def _first_error(self, m: Module) -> None:
+        """The first error stays."""
+        with m.If(~self._halt):
+            with m.If(self._packets.error != ErrorCode.NONE):
+                m.d.sync += self.error.eq(self._packets.error)
+            with m.Elif(self._sequencer.bad_address):
                 m.d.sync += self.error.eq(ErrorCode.BAD_ADDRESS)
             with m.Elif(self.lock_now):
                 m.d.sync += self.error.eq(ErrorCode.LOCKED)
-
-    def _fingerprint(
-        self,
-        m: Module,
-        packets: Depacketise,
-        buffer: TileBuffer,
-        sequencer: Sequencer,
-        results: Results,
-        vault: Vault,
-        counted: Signal,
-    ) -> None:
-        """What the vault is told of the tiles: their results while it absorbs, their numbers and cycles while it unlocks."""
-        number = Signal(32)  # of the tile to come, since UNLOCK
-        cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
-        earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
-        layer = packets.layer
-        flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
-        m.d.comb += [
-            results.divert.eq(vault.absorbing),
-            results.fingerprint.eq(packets.fingerprint),
-            results.lock_state.eq(Cat(vault.booted, vault.absorbing, vault.keyed)),
-            # Never at the same time: a CHALLENGE packet waits for an idle engine.
-            vault.absorb.valid.eq(packets.absorb.valid | results.absorb.valid),
-            vault.absorb.payload.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
-            packets.absorb.ready.eq(vault.absorb.ready),
-            results.absorb.ready.eq(vault.absorb.ready),
-            vault.fuse.eq(self.fuse),
-            vault.challenge.eq(packets.challenge),
-            vault.unlock.eq(packets.unlock),
-            packets.can_unlock.eq(vault.absorbing | vault.keyed),
-            vault.tile_start.eq(packets.tile_start & vault.keyed),
-            vault.counter.tile.eq(number),
-            vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
-        ]
-        with m.If(packets.transform == Transform.AES_CLOCKED):
-            # Through the tile before the one before: the one before may have ended already, if the host was late.
-            m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
-        with m.If(counted):
-            m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
-        with m.If(packets.tile_start):
-            m.d.sync += number.eq(number + 1)
-        with m.If(packets.unlock):
-            m.d.sync += [number.eq(0), cycles.eq(0), earlier.eq(0)]

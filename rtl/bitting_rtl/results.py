@@ -105,23 +105,27 @@ class Results(wiring.Component):
                     m.d.sync += index.eq(index + 1)
                     with m.If(index == length - 1):
                         m.next = "CRC"
-            with m.State("DIVERT"):
-                wanted = Signal()
-                m.d.comb += [
-                    wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, index == 1, index >= TILE_DONE_FIXED_WORDS)),
-                    self.absorb.valid.eq(wanted),
-                ]
-                self._payload(m, kind, index, word)
-                with m.If(self.absorb.ready | ~wanted):
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(index == length - 1):
-                        m.next = "IDLE"
+            self._divert(m, kind, index, length, word)
             with m.State("CRC"):
                 m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
                 m.d.comb += self.result.payload.data.eq(crc.crc)
                 with m.If(sent):
                     m.next = "IDLE"
         return m
+
+    def _divert(self, m: Module, kind: Signal, index: Signal, length: Signal, word: Signal) -> None:
+        """A tile's cycles, or its accumulators, to the vault; the other words to nobody."""
+        with m.State("DIVERT"):
+            wanted = Signal()
+            m.d.comb += [
+                wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, index == 1, index >= TILE_DONE_FIXED_WORDS)),
+                self.absorb.valid.eq(wanted),
+            ]
+            self._payload(m, kind, index, word)
+            with m.If(self.absorb.ready | ~wanted):
+                m.d.sync += index.eq(index + 1)
+                with m.If(index == length - 1):
+                    m.next = "IDLE"
 
     def _payload(self, m: Module, kind: Signal, index: Signal, word: Signal) -> None:
         """Put payload word number `index` of the packet on `word`."""

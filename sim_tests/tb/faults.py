@@ -27,9 +27,9 @@ def wrapped(component: type[wiring.Component], port: str, lie: Lie, only: int | 
     made = 0
 
     class Wrapper(wiring.Component):
-        def __init__(self, *arguments: object):
+        def __init__(self, *arguments: object, **options: object):
             nonlocal made
-            self._inner = component(*arguments)
+            self._inner = component(*arguments, **options)
             self._faulty = only is None or made == only
             made += 1
             super().__init__(dict(self._inner.signature.members.items()))

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from bitting import balance
+from bitting.artefact import Artefact
 from bitting.device import ROOT_BYTES, Device
 from bitting.lock import Lock, Silicon
 from bitting.lock.transform import unlock_with_key
@@ -155,6 +157,24 @@ def screen(
         wrong={name: float(np.mean(found)) for name, found in whole.items()},
         wrong_keys=wrong_keys,
         guess=guess_operations(locked, lock),
+    )
+
+
+def redrawn_of(artefact: Artefact, count: int = 1000) -> np.ndarray | None:
+    """Histograms that training could as well have kept, for a model whose counts were drawn; None for any other.
+
+    The histogram of such a model *is* what was drawn before training, so drawing again gives as many right samples as needed.
+    """
+    config = artefact.claims.get("config", {})
+    assert artefact.lock
+    if config.get("balance") != "drawn" or artefact.lock.transform not in ("aes-pre", "aes-clocked"):
+        return None
+    program = artefact.program
+    return np.array(
+        [
+            sum(balance.counts("drawn", program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.layers)
+            for seed in range(count)
+        ]
     )
 
 

@@ -19,6 +19,7 @@ from bitting.cli.options import (
     load_locked,
     test_set,
 )
+from bitting.errors import BittingError
 
 attack_app = typer.Typer(no_args_is_help=True, help="Attack your own locks.")
 
@@ -162,3 +163,77 @@ def attack_keys(
         ("mean of the wrong keys", console.percent(found.mean)),
     ]
     console.table(f"{artefact}: {found.samples} test samples, level of claim: {loaded.lock.level}", ("", "accuracy"), rows)
+
+
+@attack_app.command("mutants")
+def attack_mutants(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    kind: Annotated[str, typer.Option(help="timing (a cycle off) or arithmetic (a bit off).")] = "timing",
+    data: DataOption = "",
+    samples: SamplesOption = "1000",
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Chips that know the secret but are a cycle, or a bit, off: what they make of an artefact (emulator)."""
+    from bitting.attack import mutants
+    from bitting.lock import Silicon
+
+    if kind not in ("timing", "arithmetic"):
+        raise BittingError(f"unknown kind of mutants {kind!r}; allowed: timing, arithmetic")
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    assert loaded.lock
+    x, y, _ = test_set(loaded, data, samples)
+    honest = Silicon.of(chip)
+    chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
+    with console.progress(f"{kind} mutants", len(chips)) as done:
+        found = mutants.survey(loaded.program, loaded.lock, chip, chips, x, y, progress=lambda count, _total: done(count))
+    if json:
+        console.emit_json(found.to_dict())
+        return
+    rows = [
+        ("honest chip", console.percent(found.right)),
+        (f"best of {found.mutants} mutants ({found.worst_name})", console.percent(found.worst)),
+        ("mean of the mutants", console.percent(found.mean)),
+        ("mutants that open the model as the honest chip does", found.same_key),
+    ]
+    name = f"{loaded.lock.fingerprint} x {loaded.lock.transform}"
+    console.table(f"{artefact}: {name}, {len(y)} test samples, level of claim: {loaded.lock.level}", ("", ""), rows)
+
+
+@attack_app.command("screen")
+def attack_screen(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    wrong_keys: Annotated[int, typer.Option(min=1, help="Wrong lock keys.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the wrong keys.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Can the right key be told from wrong ones by the weights alone? Area under the ROC curve: 0.5 no, 1 always."""
+    from bitting.attack import screening
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    assert loaded.lock
+    if not loaded.lock.keyed:
+        raise BittingError(
+            f"{artefact} has no lock key to guess (transform {loaded.lock.transform}); lock it with a fingerprint"
+        )
+    with console.progress("wrong keys", wrong_keys) as done:
+        found = screening.screen(
+            loaded.program, loaded.lock, chip, wrong_keys=wrong_keys, seed=seed,
+            redrawn=screening.redrawn_of(loaded), progress=lambda count, _total: done(count),
+        )  # fmt: skip
+    if json:
+        console.emit_json(found.to_dict())
+        return
+    rows = [
+        (name, f"{found.tile[name]:.3f}" if name in found.tile else "", f"{found.model[name]:.3f}", f"{found.right[name]:.4g}",
+         f"{found.wrong[name]:.4g}")
+        for name in found.model
+    ]  # fmt: skip
+    title = f"{artefact}: {loaded.lock.transform}, {found.wrong_keys} wrong keys, level of claim: {loaded.lock.level}"
+    console.table(title, ("statistic", "AUC, one tile", "AUC, model", "right key", "wrong keys, mean"), rows)
+    console.out.print("a guess costs " + ", ".join(f"{count} ({name})" for name, count in found.guess.items()))

@@ -5,7 +5,7 @@ Three layers, n = 2^b codes, everything pseudo-random drawn from the spec's id:
 * *timing*: a tile for every four codes, the k-th repeated T^k times (T: most cycles of a code), folded at enough positions
   for 1024 activations over all lanes. The cycles of a tile are a number in base T whose digits are the cycles of its four
   codes, so all counts together tell the cycles of every code, and nothing else.
-* *values*: every code once a tile, each tile rotated, over the input. All lanes and tiles together are a linear system for
+* *values*: all codes in turn, each tile rotated, over the input. All lanes and tiles together are a linear system for
   the weights of the codes that has one solution modulo 2^W (its matrix has full rank over GF(2)).
 * *fold*: codes in turn, twice, over what the first layer wrote: no folded activation may be wrong unnoticed.
 
@@ -62,7 +62,7 @@ class Challenge:
             LockError: if the spec's memories are too small for it.
         """
         inputs, folded = spec.codes + _side(spec) ** 2, _timing_tiles(spec) * _side(spec) ** 2
-        needed, words = max(folded, _timing_codes(spec)), inputs + folded
+        needed, words = max(folded, spec.codes + 1, _timing_codes(spec)), inputs + folded
         if spec.tile_codes < needed or spec.scratch_words < words:
             raise LockError(
                 f"spec {spec.name!r} can not run a challenge: it needs tile_codes of at least {needed} and scratch_words of at "
@@ -72,7 +72,8 @@ class Challenge:
         activations = np.array(
             [[next(draws) % (1 << spec.act_bits) + spec.act_min for _ in range(inputs)] for _ in range(spec.lanes)], np.int8
         )
-        values = _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + _SPARE_TILES, base=0, count=spec.codes)
+        # One code twice, another in each tile: equal sums of cycles would hide a fault that shows at some counts only.
+        values = _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + _SPARE_TILES, base=0, count=spec.codes + 1)
         layers = (_timing(spec, draws, inputs), values, _rotations(spec, draws, tiles=2, base=inputs, count=folded))
         program = Program(spec, layers, input_base=0, input_words=inputs)
         program.validate()

@@ -21,6 +21,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bitting.device import Device, draw
+from bitting.errors import LockError
 from bitting.lock.description import Lock
 from bitting.lock.keys import lock_key
 from bitting.lock.silicon import Silicon
@@ -54,8 +55,11 @@ def lock(model: Program, device: Device, how: Lock) -> Program:
 
     Raises:
         DeviceError: if the device is of another family.
+        LockError: if the model is not an unlocked one.
     """
     device.require_spec(model.spec, "the model")
+    if any(layer.binary for layer in model.layers):
+        raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
     clear = _written_for(model, device, how)
     if not how.keyed:
         return clear
