@@ -100,23 +100,12 @@ def broken_packets(spec, program):
     nowhere = good_tile[1:-1].copy()
     nowhere[0] = int(nowhere[0]) & 0xFFFF | spec.scratch_words - 1 << 16 if layer.position_count > 1 else 0xFFFF0000
     linear = LayerFlag.LINEAR << 16
-    challenge = np.array([1 | 2 << 8, 5, 6, 7, 8], np.uint32)
     return [
         ("unknown type", packets.frame(0x77, np.zeros(1, np.uint32)), ErrorCode.BAD_TYPE),
         ("result type as command", packets.frame(Result.TILE_DONE, np.zeros(2, np.uint32)), ErrorCode.BAD_TYPE),
         ("reserved header bits", np.concatenate([[good_layer[0] | 0x100], good_layer[1:]]), ErrorCode.BAD_FIELD),
         ("tile before layer", good_tile, ErrorCode.BAD_ORDER),
         ("status with payload", packets.frame(Packet.STATUS, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
-        ("unlock without challenge", packets.unlock_packet(), ErrorCode.BAD_ORDER),
-        ("unlock with payload", packets.frame(Packet.UNLOCK, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
-        ("challenge too short", packets.frame(Packet.CHALLENGE, challenge[:4]), ErrorCode.BAD_LENGTH),
-        ("challenge too long", packets.frame(Packet.CHALLENGE, np.append(challenge, 0)), ErrorCode.BAD_LENGTH),
-        ("unknown fingerprint", packets.frame(Packet.CHALLENGE, challenge ^ [4, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
-        ("unknown transform", packets.frame(Packet.CHALLENGE, challenge ^ [3 << 9, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
-        ("reserved challenge bits", packets.frame(Packet.CHALLENGE, challenge ^ [1 << 16, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
-        ("challenge CRC", np.append(packets.frame(Packet.CHALLENGE, challenge)[:-1], 0), ErrorCode.BAD_CRC),
-        ("lock now", packets.frame(Packet.LOCK_NOW, challenge[:0]), ErrorCode.LOCKED),
-        ("lock now with payload", packets.frame(Packet.LOCK_NOW, challenge[:1]), ErrorCode.BAD_LENGTH),
         ("layer too short", reframed(good_layer, good_layer[1:3]), ErrorCode.BAD_LENGTH),
         ("layer too long", reframed(good_layer, np.append(good_layer[1:-1], 0)), ErrorCode.BAD_LENGTH),
         ("empty layer", packets.frame(Packet.LAYER, np.zeros(0, np.uint32)), ErrorCode.BAD_LENGTH),
@@ -140,6 +129,24 @@ def broken_packets(spec, program):
         ("vectors missing", packets.frame(Packet.ACTIVATIONS, np.array([3 << 16, 0], np.uint32)), ErrorCode.BAD_LENGTH),
         ("gather outside", np.concatenate([good_layer, reframed(good_tile, outside)]), ErrorCode.BAD_ADDRESS),
         ("write outside", np.concatenate([good_layer, reframed(good_tile, nowhere)]), ErrorCode.BAD_ADDRESS),
+        *broken_locks(),
+    ]
+
+
+def broken_locks():
+    """The same for the packets of the locks."""
+    challenge = np.array([1 | 2 << 8, 5, 6, 7, 8], np.uint32)
+    return [
+        ("unlock without challenge", packets.unlock_packet(), ErrorCode.BAD_ORDER),
+        ("unlock with payload", packets.frame(Packet.UNLOCK, np.zeros(1, np.uint32)), ErrorCode.BAD_LENGTH),
+        ("challenge too short", packets.frame(Packet.CHALLENGE, challenge[:4]), ErrorCode.BAD_LENGTH),
+        ("challenge too long", packets.frame(Packet.CHALLENGE, np.append(challenge, 0)), ErrorCode.BAD_LENGTH),
+        ("unknown fingerprint", packets.frame(Packet.CHALLENGE, challenge ^ [4, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("unknown transform", packets.frame(Packet.CHALLENGE, challenge ^ [3 << 9, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("reserved challenge bits", packets.frame(Packet.CHALLENGE, challenge ^ [1 << 16, 0, 0, 0, 0]), ErrorCode.BAD_FIELD),
+        ("challenge CRC", np.append(packets.frame(Packet.CHALLENGE, challenge)[:-1], 0), ErrorCode.BAD_CRC),
+        ("lock now", packets.frame(Packet.LOCK_NOW, challenge[:0]), ErrorCode.LOCKED),
+        ("lock now with payload", packets.frame(Packet.LOCK_NOW, challenge[:1]), ErrorCode.BAD_LENGTH),
     ]
 
 

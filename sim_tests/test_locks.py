@@ -208,6 +208,8 @@ def test_locks_that_do_not_exist_are_refused(model):
         Lock.new(PRESETS["wide"], "clock", "aes")
     with pytest.raises(LockError, match="tile_codes of at least 65"):
         Lock.new(parse_spec("base:tile_codes=32"), "clock", "aes-pre")
+    with pytest.raises(LockError, match="locked before"):
+        lock(lock(model, Device(spec, ROOT), Lock.new(spec, "clock", "aes")), Device(spec, ROOT), Lock())
     with pytest.raises(DeviceError, match="they differ in"):
         lock(model, Device(PRESETS["tiny"], ROOT), Lock())
 

@@ -15,6 +15,7 @@ from bitting.attack import free_table, mutants, wrong_keys
 from bitting.console import percent
 from bitting.device import Device
 from bitting.lock import TABLE, Lock, Silicon, lock
+from bitting.program import Program
 from bitting.sim.native import engine_library
 from bitting.spec import UnitSpec
 
@@ -54,16 +55,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
             reports[name] = verify.verify(program, how, unit, x, labels, library=library, progress=done)
 
     say("[bold]4. Attack[/]: wrong keys; chips with the right secret but a cycle off; gradient descent on the bitting table")
-    with console.progress("wrong keys", 1128) as done:
-        survey = wrong_keys.survey(program, how, device, x, labels, progress=lambda count, _total: done(count))
-    honest = Silicon.of(device)
-    slow = list(mutants.timing_mutants(honest))
-    with console.progress("chips a cycle off", len(slow)) as done:
-        mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
-    with console.progress("learning the table", 12) as done:
-        alone = lock(model.program, device, Lock.new(spec, "none", TABLE))
-        broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
-        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(6 + count))
+    attacked = _attacks(model, program, how, device, dataset)
 
     right, wrong = reports["A"], reports["B"]
     rows = [
@@ -71,15 +63,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
         ("device A, emulator", percent(right.emulator_accuracy), f"locked in {milliseconds:.1f} ms, no training"),
         ("device A, RTL", percent(right.accuracy), _evidence(right)),
         ("device B (one key bit away), RTL", percent(wrong.accuracy), _evidence(wrong)),
-        (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
-        (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
-        (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen"),
-        (
-            f"{STOLEN_SAMPLES} labels and no stolen file",
-            percent(train.from_scratch(dataset, STOLEN_SAMPLES)),
-            "logistic regression",
-        ),
-        (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
+        *attacked,
     ]
     title = f"{data}, {right.samples} test samples, {how.fingerprint} x {how.transform}, level of claim: {how.level}"
     console.table(title, ("", "accuracy", ""), rows)
@@ -90,6 +74,30 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     say(f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub")
     if not (right.equal and wrong.equal):
         raise SystemExit(console.EXIT_MISMATCH)
+
+
+def _attacks(
+    model: Artefact, program: Program, how: Lock, device: Device, dataset: datasets.Dataset
+) -> list[tuple[str, str, str]]:
+    """Rows of the final table: what attackers reach."""
+    x, labels = datasets.activations(device.spec, dataset.test_images), dataset.test_labels
+    with console.progress("wrong keys", 1128) as done:
+        survey = wrong_keys.survey(program, how, device, x, labels, progress=lambda count, _total: done(count))
+    slow = list(mutants.timing_mutants(Silicon.of(device)))
+    with console.progress("chips a cycle off", len(slow)) as done:
+        mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
+    with console.progress("learning the table", 12) as done:
+        alone = lock(model.program, device, Lock.new(device.spec, "none", TABLE))
+        broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
+        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(6 + count))
+    scratch = train.from_scratch(dataset, STOLEN_SAMPLES)
+    return [
+        (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
+        (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
+        (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen"),
+        (f"{STOLEN_SAMPLES} labels and no stolen file", percent(scratch), "logistic regression"),
+        (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
+    ]
 
 
 def break_table(program, dataset, count, progress=None) -> float:  # type: ignore[no-untyped-def]

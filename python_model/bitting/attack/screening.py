@@ -25,6 +25,8 @@ Progress = Callable[[int, int], None]
 
 #: Statistics of a histogram of codes (or plain weights), by which every tile and the whole model can be judged.
 HISTOGRAM = ("chi-square", "mean", "variance", "kurtosis")
+#: The one statistic of a single tile that looks at the order of its codes.
+NEIGHBOURS = "neighbour correlation"
 #: Statistics of a matrix.
 MATRIX = ("row correlation", "column correlation", "spectrum")
 
@@ -51,6 +53,13 @@ def histogram_statistics(counts: np.ndarray, values: np.ndarray) -> dict[str, np
         "variance": variance,
         "kurtosis": (share * centred**4).sum(axis=1) / variance**2,
     }
+
+
+def neighbour_correlation(weights: np.ndarray) -> np.ndarray:
+    """(tiles, inputs) weights to (tiles,) correlation of each weight with the next (0 on average for random codes)."""
+    centred = weights - weights.mean(axis=1, keepdims=True)
+    product: np.ndarray = (centred[:, 1:] * centred[:, :-1]).mean(axis=1) / (centred**2).mean(axis=1)
+    return product
 
 
 def matrix_statistics(weights: np.ndarray) -> dict[str, float]:
@@ -137,21 +146,25 @@ def screen(
 
     right_counts, right_matrix = look(None)
     whole: dict[str, list[float]] = {name: [] for name in (*HISTOGRAM, *MATRIX)}
-    single: dict[str, list[np.ndarray]] = {name: [] for name in HISTOGRAM}
+    single: dict[str, list[np.ndarray]] = {name: [] for name in (*HISTOGRAM, NEIGHBOURS)}
+
+    def look_at_tiles(counts: np.ndarray, matrix: np.ndarray) -> dict[str, np.ndarray]:
+        return histogram_statistics(counts, values) | {NEIGHBOURS: neighbour_correlation(matrix)}
+
     for index in range(wrong_keys):
         counts, matrix = look(rng.bytes(ROOT_BYTES))
         _extend(whole, histogram_statistics(counts.sum(axis=0)[None, :], values))
         _extend(whole, matrix_statistics(matrix))
         chosen = rng.integers(0, locked.layers[0].tiles, tiles_a_key)
-        for name, found in histogram_statistics(counts[chosen], values).items():
+        for name, found in look_at_tiles(counts[chosen], matrix[chosen]).items():
             single[name].append(found)
         if progress:
             progress(index + 1, wrong_keys)
     right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
     samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
-    right_tiles = histogram_statistics(right_counts[: locked.layers[0].tiles], values)
+    right_tiles = look_at_tiles(right_counts[: locked.layers[0].tiles], right_matrix)
     return Screening(
-        tile={name: auc(right_tiles[name], np.concatenate(single[name])) for name in HISTOGRAM},
+        tile={name: auc(right_tiles[name], np.concatenate(found)) for name, found in single.items()},
         model={name: auc(np.atleast_1d(samples[name]), np.array(found)) for name, found in whole.items()},
         right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
         wrong={name: float(np.mean(found)) for name, found in whole.items()},
@@ -195,6 +208,7 @@ def guess_operations(locked: Program, lock: Lock) -> dict[str, int]:
     return {
         "AES blocks, one tile": blocks,
         "additions, histogram of one tile": inputs,
+        "multiply-adds, neighbours in one tile": inputs,
         "AES blocks, first layer": tiles * blocks,
         "multiply-adds, column correlation": tiles * inputs,
         "multiply-adds, row correlation or spectrum": tiles * tiles * inputs,

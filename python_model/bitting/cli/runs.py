@@ -229,11 +229,11 @@ def attack_screen(
     if json:
         console.emit_json(found.to_dict())
         return
+    columns = (found.tile, found.model, found.right, found.wrong)
     rows = [
-        (name, f"{found.tile[name]:.3f}" if name in found.tile else "", f"{found.model[name]:.3f}", f"{found.right[name]:.4g}",
-         f"{found.wrong[name]:.4g}")
-        for name in found.model
-    ]  # fmt: skip
+        (name, *(f"{column[name]:.3f}" if name in column else "" for column in columns))
+        for name in dict.fromkeys((*found.tile, *found.model))
+    ]
     title = f"{artefact}: {loaded.lock.transform}, {found.wrong_keys} wrong keys, level of claim: {loaded.lock.level}"
     console.table(title, ("statistic", "AUC, one tile", "AUC, model", "right key", "wrong keys, mean"), rows)
     console.out.print("a guess costs " + ", ".join(f"{count} ({name})" for name, count in found.guess.items()))
