@@ -17,7 +17,7 @@ from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
 from bitting.sim.enrolment import enrol
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.spec import PRESETS
-from tb.programs import random_activations, random_program
+from tb.programs import random_activations, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 NONCE = bytes(range(16))
@@ -29,13 +29,6 @@ def chip(request):
     spec = PRESETS[request.param]
     with NativeEngine(engine_library(spec), ROOT) as engine:
         yield Device(spec, ROOT), engine
-
-
-def table_program(spec, rng) -> Program:
-    """A random program of table codes: what training gives."""
-    program = random_program(spec, rng)
-    layers = tuple(replace(layer, codes=layer.codes % spec.codes, binary=False) for layer in program.layers)
-    return replace(program, layers=layers)
 
 
 def expected_of(clear: Program, device: Device, x: np.ndarray, first_tile: int) -> np.ndarray:
@@ -52,7 +45,7 @@ def batch(program: Program, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("fingerprint", "transform"), PAIRINGS)
-def test_every_pairing_on_random_programs_for_two_batches(chip, fingerprint, transform, seed):
+def test_every_pairing_on_table_programs_for_two_batches(chip, fingerprint, transform, seed):
     """The right device and a wrong key; the second batch begins with UNLOCK; stalls make the host late or the sink slow."""
     device, engine = chip
     spec, rng = device.spec, np.random.default_rng(seed)

@@ -14,7 +14,7 @@ from bitting.lock import FINGERPRINTS, TABLE, TRANSFORMS, Challenge, Lock, Silic
 from bitting.lock.keys import absorbed, lock_key
 from bitting.program import Program
 from bitting.spec import PRESETS, parse_spec
-from tb.programs import golden_cycles, random_program
+from tb.programs import golden_cycles, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 NONCE = bytes(range(16))
@@ -29,13 +29,6 @@ def family(request):
 @pytest.fixture
 def model(rng):
     return table_program(PRESETS["base"], rng)
-
-
-def table_program(spec, rng) -> Program:
-    """A random program of table codes: what training gives."""
-    program = random_program(spec, rng)
-    layers = tuple(replace(layer, codes=layer.codes % spec.codes, binary=False) for layer in program.layers)
-    return replace(program, layers=layers)
 
 
 def plain_tiles(program: Program) -> list[tuple[object, int, list[int]]]:

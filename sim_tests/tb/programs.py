@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,13 @@ def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
     program = Program(spec, tuple(layers), base, words)
     program.validate()
     return program
+
+
+def table_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
+    """A random program of table codes only: what training gives."""
+    program = random_program(spec, rng)
+    layers = tuple(replace(layer, codes=layer.codes % spec.codes, binary=False) for layer in program.layers)
+    return replace(program, layers=layers)
 
 
 def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
