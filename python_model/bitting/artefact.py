@@ -22,12 +22,12 @@ from bitting.lock import Challenge, Lock
 from bitting.program import Layer, Program
 from bitting.spec import UnitSpec
 
-_FORMAT = "bitting 2"
+_FORMAT = "bitting 3"
 KINDS = ("model", "artefact")
 #: Larger files are refused before they are read: the largest program of the largest spec stays far below.
 MAX_BYTES = 1 << 30
 _LAYER_TENSORS = {"codes": np.uint8, "bias": np.int32, "offsets": np.int32, "in_base": np.int32, "out_base": np.int32}
-_LAYER_FIELDS = {"positions", "strides", "shift", "linear", "binary"}
+_LAYER_FIELDS = {"positions", "strides", "out_strides", "shift", "linear", "binary", "public", "parts"}
 _LOCK_FIELDS = {"transform", "fingerprint", "nonce", "level", "caution"}
 _CHALLENGE = "challenge."
 _ACTIVATIONS = "challenge.activations"
@@ -224,12 +224,10 @@ def _layer(path: Path, prefix: str, fields: dict[str, Any], tensors: dict[str, n
         if array.dtype != dtype or array.ndim != (2 if name == "codes" else 1) or array.size == 0:
             raise ArtefactError(f"{path}: {prefix}.{name} is {array.dtype} of shape {array.shape}; not what a layer holds")
         arrays[name] = array
-    (rows, columns), (row_stride, column_stride) = fields["positions"], fields["strides"]
-    return Layer(
-        **arrays,
-        positions=(int(rows), int(columns)),
-        strides=(int(row_stride), int(column_stride)),
-        shift=int(fields["shift"]),
-        linear=bool(fields["linear"]),
-        binary=bool(fields["binary"]),
-    )
+    pairs = {}
+    for name in ("positions", "strides", "out_strides"):
+        row, column = fields[name]
+        pairs[name] = (int(row), int(column))
+    flags = {name: bool(fields[name]) for name in ("linear", "binary", "public")}
+    plain: dict[str, Any] = {**arrays, **pairs, **flags}
+    return Layer(**plain, shift=int(fields["shift"]), parts=int(fields["parts"]))

@@ -23,12 +23,16 @@ KINDS = ("none", "equal", "drawn")
 
 
 def counts(kind: str, spec: UnitSpec, tiles: int, inputs: int, seed: int) -> np.ndarray:
-    """How often each value index is to be used: (tiles, 2^b) for each tile ("drawn"), or (1, 2^b) for the matrix ("equal").
+    """How often each value index is to be used: (tiles, 2^b) for each tile, or (1, 2^b) for the whole matrix.
+
+    "drawn" is for each tile, unless tiles have fewer weights than there are codes: so few weights could only be put in order.
 
     Raises:
         BittingError: for an unknown kind.
     """
     rng = np.random.default_rng([seed, tiles, inputs])
+    if kind == "drawn" and inputs < spec.codes:
+        return rng.multinomial(tiles * inputs, np.full(spec.codes, 1 / spec.codes), size=1)
     if kind == "drawn":
         return rng.multinomial(inputs, np.full(spec.codes, 1 / spec.codes), size=tiles)
     if kind == "equal":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import struct
 import urllib.error
@@ -56,6 +57,12 @@ class Dataset:
     @property
     def pixels(self) -> int:
         return int(self.train_images.shape[1])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(1, side, side): all images are square and grey."""
+        side = math.isqrt(self.pixels)
+        return (1, side, side)
 
     @property
     def classes(self) -> int:

@@ -47,14 +47,14 @@ class _Probe:
         self.engine.reset()
         run = self.engine.run(np.concatenate(parts), expected, self.stalls)
         results = [tile for tile in packets.parse_results(run.words) if tile.accumulators is not None]
-        results = results[-sum(layer.tiles for layer in probes) :]
+        results = results[-sum(layer.channels for layer in probes) :]
         if len(run.words) != expected:
             raise SimulationError(f"the engine stopped after {len(run.words)} of {expected} result words")
         return np.array([tile.accumulators for tile in results]), np.array([tile.cycles for tile in results])
 
 
 def linear_probe(layer: Layer) -> Layer:
-    """The same sums, one tile a position, emitted instead of folded; tiles ordered by channel, then position."""
+    """The same sums, one tile (or chain) a position, emitted instead of folded; ordered by channel, then position."""
     positions = layer.position_offsets()
     count = len(positions)
     return Layer(
@@ -65,6 +65,7 @@ def linear_probe(layer: Layer) -> Layer:
         out_base=np.zeros(layer.tiles * count, np.int32),
         linear=True,
         binary=layer.binary,
+        parts=layer.parts,
     )
 
 
@@ -119,7 +120,7 @@ def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
 
 
 def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | None:
-    """Compare the cycles of a layer's tiles as they really run."""
+    """Compare the cycles of a layer's tiles, as they really run."""
     layer = probe.program.layers[index]
     spec = probe.program.spec
     parts = [packets.activations_packet(spec, probe.program.input_base, probe.activations)]
@@ -147,7 +148,7 @@ def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | No
 
 def _first_slow_code(probe: _Probe, layer: Layer, channel: int) -> int | None:
     """First code of a tile whose prefix takes a time off the law."""
-    _, cycles = _prefixes(probe, [], layer, channel, 0)
+    _, cycles = probe.ask([], _prefixes(layer, channel, 0))
     law = np.cumsum(np.array(probe.program.spec.decoding(probe.table, layer.binary).cycles)[layer.codes[channel]])
     wrong = np.flatnonzero(cycles != law + timing.TILE_OVERHEAD)
     return int(wrong[0]) if len(wrong) else None
@@ -157,7 +158,7 @@ def _locate_output(probe: _Probe, index: int, accumulators: np.ndarray) -> dict[
     """Read a layer's activations back: accumulators are right, so a difference is the fold's or the write's."""
     program = probe.program
     layer = program.layers[index]
-    addresses = (layer.out_base[:, None] + np.arange(layer.position_count)).reshape(-1)
+    addresses = (layer.out_base[layer.parts - 1 :: layer.parts, None] + layer.out_position_offsets()).reshape(-1)
     found = _read_back(probe, program.layers[: index + 1], addresses)
     wanted = _emulated(probe, program.layers[: index + 1], addresses)
     wrong = np.argwhere(found != wanted)
@@ -187,16 +188,15 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     program, spec = probe.program, probe.program.spec
     layer = program.layers[index]
     before = program.layers[:index]
-    base = int(layer.in_base[channel] + layer.position_offsets()[position])
-    operands = _emulated(probe, before, base + layer.offsets)  # (K, L)
-    sums, _ = _prefixes(probe, before, layer, channel, base)
-    steps = [
-        list(unit.steps(layer.codes[channel].tolist(), operands[:, i].tolist(), int(layer.bias[channel]), layer.binary))
-        for i in range(spec.lanes)
-    ]
+    chain = slice(channel * layer.parts, (channel + 1) * layer.parts)
+    codes, bias = layer.codes[chain].reshape(-1), int(layer.bias[chain][0])
+    addresses = (layer.in_base[chain, None] + layer.position_offsets()[position] + layer.offsets).reshape(-1)
+    operands = _emulated(probe, before, addresses)  # (K, L)
+    sums = _sums_of_prefixes(probe, before, layer, channel, position)
+    steps = [list(unit.steps(codes.tolist(), operands[:, i].tolist(), bias, layer.binary)) for i in range(spec.lanes)]
     # A code's last digit comes last, so it is the one that stays.
     after_code = [{step.k: step.after for step in lane_steps} for lane_steps in steps]
-    after = np.array([[of_lane[k] for of_lane in after_code] for k in range(layer.tile_codes)])
+    after = np.array([[of_lane[k] for of_lane in after_code] for k in range(len(codes))])
     wrong = np.flatnonzero((sums != after).any(axis=1))
     place = f"layer {index}, channel {channel}, position {position}"
     if not len(wrong):
@@ -211,8 +211,8 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     mine = [step for step in steps[lane] if step.k == k]
     start = np.array([next(step.before for step in lane_steps if step.k == k) for lane_steps in steps])
     decoding = unit.decoding(layer.binary)
-    law = timing.tile_cycles(decoding.cycles, layer.codes[channel][: k + 1].tolist(), 1)
-    read = int(_read_back(probe, before, np.array([base + layer.offsets[k]]))[0, lane])
+    law = timing.tile_cycles(decoding.cycles, codes[k // layer.tile_codes * layer.tile_codes : k + 1].tolist(), 1)
+    read = int(_read_back(probe, before, addresses[k : k + 1])[0, lane])
     # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
     weight = decoding.values[mine[0].code]
     explained = wrap(int(start[lane]) + weight * read, spec.acc_bits) == sums[k, lane]
@@ -252,12 +252,33 @@ def _blame(
     return "activation read" if misread else "mac lane"
 
 
-def _prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int, base: int) -> tuple[np.ndarray, np.ndarray]:
-    """Accumulators (K, L) and cycles (K,) of the first 1, 2, ..., K codes of a tile."""
-    prefixes = [
+def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int, position: int) -> np.ndarray:
+    """(K, L) accumulators after the first 1, 2, ..., K codes of a sum; of a chain, with zeros for the codes that follow."""
+    if layer.parts == 1:
+        base = int(layer.in_base[channel] + layer.position_offsets()[position])
+        return probe.ask(before, _prefixes(layer, channel, base))[0]
+    chain = slice(channel * layer.parts, (channel + 1) * layer.parts)
+    zero = 0 if layer.binary else list(probe.table).index(probe.program.spec.values.index(0))
+    codes = layer.codes[chain].reshape(-1)
+    kept = np.tri(len(codes), dtype=bool)
+    return probe.ask(
+        before,
+        [
+            replace(
+                layer, linear=True, codes=np.where(row, codes, np.uint8(zero)).reshape(layer.parts, -1),
+                **{name: getattr(layer, name)[chain] for name in ("bias", "in_base", "out_base")},
+            )
+            for row in kept
+        ],
+    )[0]  # fmt: skip
+
+
+def _prefixes(layer: Layer, tile: int, base: int) -> list[Layer]:
+    """The first 1, 2, ..., K codes of a tile as linear layers."""
+    return [
         Layer(
-            codes=layer.codes[channel : channel + 1, : k + 1],
-            bias=layer.bias[channel : channel + 1],
+            codes=layer.codes[tile : tile + 1, : k + 1],
+            bias=layer.bias[tile : tile + 1],
             offsets=layer.offsets[: k + 1],
             in_base=np.array([base], np.int32),
             out_base=np.zeros(1, np.int32),
@@ -266,7 +287,6 @@ def _prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int
         )
         for k in range(layer.tile_codes)
     ]
-    return probe.ask(before, prefixes)
 
 
 def _reader(probe: _Probe, addresses: np.ndarray) -> Layer:

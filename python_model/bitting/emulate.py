@@ -11,9 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from bitting import kernel
 from bitting.errors import ProgramError
+from bitting.kernel.layers import NativeProgram, grouped_sums
 from bitting.program import Layer, Program
 from bitting.spec import UnitSpec
+
+#: Samples emulated together: more only cost memory.
+_SAMPLES_AT_ONCE = 4096
 
 #: Integers up to 2^bits are exact in these types, narrowest first.
 _EXACT_BITS = ((torch.float32, 24), (torch.float64, 53))
@@ -92,6 +97,8 @@ def fold(spec: UnitSpec, accumulators: torch.Tensor, shift: int) -> torch.Tensor
 class Emulator:
     """A program on a device's arithmetic, for batches of any size. Equal to golden to the bit.
 
+    On the CPU the native kernel does the work where it can (`bitting.kernel`), torch does it elsewhere: the same bits.
+
     Args:
         program: its codes are looked up in `table`.
         table: bitting table, code -> value index.
@@ -101,9 +108,16 @@ class Emulator:
     def __init__(self, program: Program, table: Sequence[int], device: str | torch.device = "cpu"):
         self.program = program
         self.spec = program.spec
+        self._device = torch.device(device)
         values = [np.asarray(self.spec.decoding(table, binary).values, np.int64) for binary in (False, True)]
-        self._layers = [_EmulatedLayer(self.spec, layer, values[layer.binary][layer.codes], device) for layer in program.layers]
-        self._device = device
+        weights = [values[layer.binary][layer.codes] for layer in program.layers]
+        native = kernel.load() if self._device.type == "cpu" else None
+        self._native = NativeProgram.of(native, program, weights)
+        self._layers = (
+            []
+            if self._native
+            else [_TorchLayer(self.spec, layer, of, self._device) for layer, of in zip(program.layers, weights, strict=True)]
+        )
 
     def __call__(self, activations: torch.Tensor) -> torch.Tensor:
         """Logits (samples, outputs), int32: the raw accumulators of the linear layers.
@@ -111,111 +125,61 @@ class Emulator:
         Args:
             activations: (samples, input_words) integers of `act_bits` bits, any type.
         """
-        return torch.cat(
-            [wrap(acc, self.spec.acc_bits).to(torch.int32) for layer, acc in self._run(activations, False) if layer.linear],
-            dim=1,
-        )
+        parts = []
+        for part in activations.split(_SAMPLES_AT_ONCE):
+            sums = self._run(part, False)
+            parts.append(
+                _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.linear and s is not None], 1)
+            )
+        return _joined(parts, 0)
 
     def accumulators(self, activations: torch.Tensor) -> list[torch.Tensor]:
-        """Every layer's accumulators (samples, tiles * positions), int32."""
-        return [wrap(acc, self.spec.acc_bits).to(torch.int32) for _, acc in self._run(activations, True)]
+        """Every layer's accumulators (samples, sums * positions), int32."""
+        return [sums for sums in self._run(activations, True) if sums is not None]
 
     @torch.no_grad()
-    def _run(self, activations: torch.Tensor, keep: bool) -> list[tuple[Layer, torch.Tensor]]:
-        """Each layer with its exact accumulators; those of folded layers only if they are to be kept."""
-        program = self.program
-        size = max([program.input_base + program.input_words, *(layer.reach for layer in self._layers)])
-        scratch = _Scratch(size)
-        scratch.write(program.input_base, activations.to(self._device, torch.float32))
-        return [(layer.layer, layer(scratch, keep)) for layer in self._layers]
+    def _run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:
+        """Each layer's accumulators; those of folded layers only if they are to be kept."""
+        if self._native:
+            return self._native.run(activations, keep)
+        x = activations.to(self._device, torch.float32)
+        scratch = x.new_zeros(len(x), self.program.reach)
+        scratch[:, self.program.input_base : self.program.input_base + self.program.input_words] = x
+        return [layer(scratch, keep) for layer in self._layers]
 
 
-class _Scratch:
-    """The scratch memory of a batch. Blocks are kept as they were written, and joined only if someone reads across them."""
-
-    def __init__(self, size: int):
-        self._size = size
-        self._blocks: dict[tuple[int, int], torch.Tensor] = {}
-
-    def write(self, start: int, block: torch.Tensor) -> None:
-        """`block`: (samples, words)."""
-        stop = start + block.shape[1]
-        if any(start < other_stop and other_start < stop for other_start, other_stop in self._blocks):
-            self._join()[:, start:stop] = block
-        else:
-            self._blocks[start, stop] = block
-
-    def read(self, where: slice | torch.Tensor) -> torch.Tensor:
-        """(samples, ...) words at consecutive or gathered addresses."""
-        if isinstance(where, slice) and (block := self._blocks.get((where.start, where.stop))) is not None:
-            return block
-        return self._join()[:, where]
-
-    def _join(self) -> torch.Tensor:
-        whole = self._blocks.get((0, self._size))
-        if whole is None or len(self._blocks) > 1:
-            any_block = next(iter(self._blocks.values()))
-            whole = any_block.new_zeros(any_block.shape[0], self._size)
-            for (start, stop), block in self._blocks.items():
-                whole[:, start:stop] = block
-            self._blocks = {(0, self._size): whole}
-        return whole
+def _joined(parts: list[torch.Tensor], dimension: int) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dimension)
 
 
-class _EmulatedLayer:
-    """One gather layer: tiles with the same input base share a GEMM."""
+class _TorchLayer:
+    """One gather layer in torch: sums that read the same addresses share a product."""
 
-    def __init__(self, spec: UnitSpec, layer: Layer, weights: np.ndarray, device: str | torch.device):
+    def __init__(self, spec: UnitSpec, layer: Layer, weights: np.ndarray, device: torch.device):
         self.layer = layer
         self.spec = spec
-        self.dtype = exact_dtype(accumulation_bound(spec, weights, layer.bias))
-        # A power of two in front of weights and bias costs nothing and is exact; the product then suits the fold.
-        self._scale = 1.0 if layer.linear else fold_slope(spec, layer.shift)
-        positions = layer.position_offsets()
-        self._groups = []
-        for base in np.unique(layer.in_base):
-            tiles = np.flatnonzero(layer.in_base == base)
-            gather = base + positions[:, None] + layer.offsets[None, :]
-            start = int(gather[0, 0])
-            consecutive = positions.size == 1 and np.array_equal(gather[0], start + np.arange(gather.size))
-            columns = (tiles[:, None] * positions.size + np.arange(positions.size)).reshape(-1)
-            self._groups.append(
-                (
-                    slice(start, start + gather.size) if consecutive else torch.from_numpy(gather).to(device),
-                    torch.from_numpy(weights[tiles].T * self._scale).to(device, self.dtype),
-                    torch.from_numpy(layer.bias[tiles] * self._scale).to(device, self.dtype),
-                    torch.from_numpy(columns).to(device),
-                )
+        bias = layer.bias[:: layer.parts]
+        self._dtype = exact_dtype(accumulation_bound(spec, weights.reshape(layer.channels, -1), bias))
+        self._groups = [
+            (
+                torch.from_numpy(group.channels).to(device),
+                torch.from_numpy(group.addresses).to(device),
+                torch.from_numpy(group.weights.T).to(device, self._dtype),
+                torch.from_numpy(bias[group.channels]).to(device, self._dtype),
             )
-        out = (layer.out_base[:, None] + np.arange(positions.size)).reshape(-1)
-        self._outputs = len(out)
-        self._out_start = int(out.min())
-        self._out_order = None if np.array_equal(out, self._out_start + np.arange(len(out))) else torch.from_numpy(out)
-        furthest_in = int(layer.in_base.max() + positions.max() + layer.offsets.max())
-        self.reach = 1 + max(furthest_in, 0 if layer.linear else int(out.max()))
+            for group in grouped_sums(layer, weights)
+        ]
+        out_base = layer.out_base[layer.parts - 1 :: layer.parts]
+        self._targets = torch.from_numpy((out_base[:, None] + layer.out_position_offsets()).reshape(-1)).to(device)
 
-    def __call__(self, scratch: _Scratch, keep: bool) -> torch.Tensor:
-        """Exact accumulators (samples, tiles * positions), not yet wrapped; writes the activations into `scratch`."""
-        parts = []
-        for where, weights, bias, _ in self._groups:
-            x = scratch.read(where).to(self.dtype)
-            samples = x.shape[0]
-            product = torch.addmm(bias, x.reshape(-1, weights.shape[0]), weights)
-            if x.ndim == 3:  # positions come before tiles in the product, after them in the program
-                product = product.reshape(samples, -1, weights.shape[1]).transpose(1, 2).reshape(samples, -1)
-            parts.append(product)
-        scaled = parts[0]
-        if len(parts) > 1:
-            scaled = scaled.new_empty(scaled.shape[0], self._outputs)
-            for part, group in zip(parts, self._groups, strict=True):
-                scaled[:, group[3]] = part
-        if self.layer.linear:
-            return scaled
-        accumulators = scaled / self._scale if keep else scaled
-        activations = fold_of_phase(self.spec, fold_phase(self.spec, scaled)).to(torch.float32)
-        if self._out_order is None:
-            scratch.write(self._out_start, activations)
-        else:
-            for column, address in enumerate(self._out_order.tolist()):
-                scratch.write(address, activations[:, column : column + 1])
-        return accumulators
+    def __call__(self, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
+        """Accumulators (samples, sums * positions) if they are wanted; writes activations into `scratch`."""
+        samples, positions = len(scratch), self.layer.position_count
+        found = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
+        for channels, addresses, weights, bias in self._groups:
+            x = scratch[:, addresses].to(self._dtype)
+            found[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
+        sums = wrap(found.reshape(samples, -1), self.spec.acc_bits)
+        if not self.layer.linear:
+            scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
+        return sums.to(torch.int32) if keep or self.layer.linear else None

@@ -23,6 +23,10 @@ class ProgramError(BittingError):
     """A layer program that the specification can not hold."""
 
 
+class ConversionError(BittingError):
+    """A model that has no place on the unit: what can not be mapped, each with its place in the user's code."""
+
+
 class LockError(BittingError):
     """A lock that does not exist, or that a specification can not hold."""
 

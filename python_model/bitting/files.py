@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ToolError
 
 
 def cache_folder() -> Path:
@@ -50,3 +53,44 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a whole text file or leave the old one."""
     write_bytes(path, text.encode(), mode)
+
+
+def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None]) -> Path:
+    """The cached folder of what `make` builds from `parts`; two processes may build the same.
+
+    Args:
+        kind: folder of the cache.
+        parts: everything the result depends on; their hash is its name.
+        make: called with (a work folder, the folder to leave results in) unless it was built before.
+
+    Raises:
+        ToolError: if a folder can not be written, and whatever `make` raises. Nothing is left behind then.
+    """
+    folder = cache_folder() / kind / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    work = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    try:
+        finished = work / "finished"
+        finished.mkdir()
+        make(work, finished)
+        try:
+            finished.rename(folder)
+        except OSError:  # another process was faster with the same build
+            if not folder.exists():
+                raise
+    except OSError as error:
+        raise ToolError(f"can not build in {folder.parent}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def processor() -> str:
+    """What `-march=native` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

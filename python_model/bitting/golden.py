@@ -72,6 +72,10 @@ class GatherLayer(Protocol):
     @property
     def strides(self) -> tuple[int, int]: ...
     @property
+    def out_strides(self) -> tuple[int, int]: ...
+    @property
+    def parts(self) -> int: ...
+    @property
     def shift(self) -> int: ...
     @property
     def linear(self) -> bool: ...
@@ -121,23 +125,28 @@ class Unit:
             scratch: activations, changed in place unless the layer is linear.
 
         Returns:
-            The accumulators of all tiles, in order (one per tile and position).
+            The accumulators of all sums, in order (one per chain of tiles and position).
         """
         accumulators = []
-        for channel, codes in enumerate(layer.codes):
+        accumulator = 0
+        for tile, codes in enumerate(layer.codes):
             plain = [int(code) for code in codes]
-            for index, base in enumerate(position_bases(layer, channel)):
+            begins, ends = tile % layer.parts == 0, tile % layer.parts == layer.parts - 1
+            bases = position_addresses(int(layer.in_base[tile]), layer.positions, layer.strides)
+            targets = position_addresses(int(layer.out_base[tile]), layer.positions, layer.out_strides)
+            for base, target in zip(bases, targets, strict=True):
                 gathered = [scratch[base + int(offset)] for offset in layer.offsets]
-                accumulator = self.accumulate(plain, gathered, int(layer.bias[channel]), layer.binary)
-                accumulators.append(accumulator)
-                if not layer.linear:
-                    scratch[int(layer.out_base[channel]) + index] = fold(self.spec, accumulator, layer.shift)
+                start = int(layer.bias[tile]) if begins else accumulator
+                accumulator = self.accumulate(plain, gathered, start, layer.binary)
+                if ends:
+                    accumulators.append(accumulator)
+                    if not layer.linear:
+                        scratch[target] = fold(self.spec, accumulator, layer.shift)
         return accumulators
 
 
-def position_bases(layer: GatherLayer, channel: int) -> Iterator[int]:
-    """Scratch address that the gather offsets are added to, for each position of a tile, in order."""
-    (rows, columns), (row_stride, column_stride) = layer.positions, layer.strides
-    for row in range(rows):
-        for column in range(columns):
-            yield int(layer.in_base[channel]) + row * row_stride + column * column_stride
+def position_addresses(base: int, positions: tuple[int, int], strides: tuple[int, int]) -> Iterator[int]:
+    """Scratch address of each position, row after row."""
+    for row in range(positions[0]):
+        for column in range(positions[1]):
+            yield base + row * strides[0] + column * strides[1]

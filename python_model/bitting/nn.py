@@ -1,122 +1,95 @@
-"""Layers to train on the unit's arithmetic: an exact forward pass and an explicit straight-through gradient."""
+"""Layers to train on the unit's arithmetic: integers in float32, an exact forward pass, straight-through gradients.
+
+Every layer ends in the fold, but for the logits; that is what the unit writes to its memory.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bitting import emulate
-from bitting.program import Program, multilayer_perceptron
+from bitting.errors import ProgramError
+from bitting.lowering import identity_scale
 from bitting.spec import UnitSpec
+from bitting.straight_through import WeightQuantiser, fold, quantise, round_bias
 
 
-class WeightQuantiser:
-    """Nearest value of a family, as integers in floating point.
+class UnitLayer(nn.Module):
+    """What all layers share: a spec, the left shift before the fold, and how it is found.
 
-    Latent weights are normalised to the Gaussian whose quantiles the values fit, so that all codes are used about equally
-    often: `value = nearest(latent sigma / rms(latent))`, ties towards the larger value.
-
-    Args:
-        normalise: divide by rms(latent); without, latents are in units of sigma already (`bitting.balance`).
+    Attributes:
+        shift: 0..max_shift.
+        linear: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
+            for the reduction has no useful gradient; `UnitNetwork` reduces them.
     """
 
-    def __init__(self, spec: UnitSpec, normalise: bool = True):
-        values = spec.values
-        self._normalise = normalise
-        self.sigma = spec.value_set.sigma
-        # Midpoints of integers are multiples of 1/2, so floor(2 w) decides which value is nearest.
-        self._low, self._high = 2 * values[0], 2 * values[-1]
-        index, lookup = 0, []
-        for twice in range(self._low, self._high + 1):
-            while index + 1 < len(values) and twice >= values[index] + values[index + 1]:
-                index += 1
-            lookup.append(index)
-        self._index = torch.tensor(lookup, dtype=torch.uint8)
-        self._value = torch.tensor([values[i] for i in lookup], dtype=torch.float32)
+    #: `calibrate` chooses the shift.
+    calibrated = True
 
-    def scale(self, latent: torch.Tensor) -> float:
-        """Weight units per unit of the latent."""
-        if not self._normalise:
-            return self.sigma
-        return self.sigma * math.sqrt(latent.numel()) / float(torch.linalg.vector_norm(latent))
-
-    def _bucket(self, latent: torch.Tensor, scale: float) -> torch.Tensor:
-        offset = torch.tensor(float(-self._low), device=latent.device)
-        # Never negative after the clamp, so the conversion's truncation is the floor.
-        return torch.add(offset, latent, alpha=2 * scale).clamp_(0, self._high - self._low).to(torch.int32)
-
-    def values(self, latent: torch.Tensor, scale: float | None = None, factor: float = 1.0) -> torch.Tensor:
-        """Integer weights times a power of two, as float32, of the shape of `latent`; `scale` if it is known already."""
-        bucket = self._bucket(latent, self.scale(latent) if scale is None else scale)
-        table = self._value.to(latent.device) * factor
-        return table.index_select(0, bucket.view(-1)).view(latent.shape)
-
-    def indices(self, latent: torch.Tensor) -> torch.Tensor:
-        """Value indices, uint8, of the shape of `latent`."""
-        return self._index.to(latent.device)[self._bucket(latent, self.scale(latent)).long()]
-
-
-class _UnitLinearFunction(torch.autograd.Function):
-    """acc = x W^T + b, then the fold (not for logits), exactly; gradients straight through every rounding.
-
-    Backward: the fold's slope is exact (plus or minus 2^(shift - (W-1-bx)), minus where the accumulator's low bits were
-    inverted); the floor and the rounding of weights and bias count as the identity.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: torch.Tensor, latent: torch.Tensor, bias: torch.Tensor, layer: UnitLinear
-    ) -> torch.Tensor:
-        spec = layer.spec
-        scale = layer.quantiser.scale(latent)
-        # The product of weights times a power of two is exact, and what the fold wants.
-        slope = 1.0 if layer.linear else emulate.fold_slope(spec, layer.shift)
-        weights = layer.quantiser.values(latent, scale, slope)
-        product = torch.addmm(layer.integer_bias(bias).mul_(slope), x, weights.t())
-        ctx.layer, ctx.weight_scale, ctx.slope = layer, scale, slope
-        if layer.linear:
-            ctx.save_for_backward(x, weights, None)
-            return product
-        phase = emulate.fold_phase(spec, product)
-        ctx.save_for_backward(x, weights, torch.sign(phase))
-        return emulate.fold_of_phase(spec, phase)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
-        x, scaled_weights, side = ctx.saved_tensors
-        if side is not None:
-            grad = -grad * side  # the wave rises before a crest and falls behind it
-        grad_x = grad @ scaled_weights if ctx.needs_input_grad[0] else None
-        grad_latent = (grad * (ctx.weight_scale * ctx.slope)).t() @ x
-        return grad_x, grad_latent, grad.sum(0).mul_(ctx.layer.bias_unit * ctx.slope), None
-
-
-class UnitLinear(nn.Module):
-    """A dense layer on the unit.
-
-    Args:
-        spec: family.
-        inputs, outputs: sizes.
-        normalise: see `WeightQuantiser`.
-        linear: give accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W, for the
-            reduction has no useful gradient; `UnitMLP` reduces them.
-
-    Shape:
-        (samples, inputs) integer activations as float32 -> (samples, outputs), the same.
-    """
-
-    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
+    def __init__(self, spec: UnitSpec):
         super().__init__()
         self.spec = spec
+        self.shift = 0
+        self.linear = False
+
+    @property
+    def slope(self) -> float:
+        """Activations per unit of accumulator; 1 for logits."""
+        return 1.0 if self.linear else emulate.fold_slope(self.spec, self.shift)
+
+    @property
+    def factor(self) -> float:
+        """What the sums have to be multiplied by to be accumulators times `slope`."""
+        return 1.0
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Accumulators times `slope`, but for `factor`."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Integer activations, as float32; accumulators if `linear`."""
+        sums = self.sums(*inputs)
+        return sums if self.linear else fold(sums, self.spec, self.factor)
+
+    @torch.no_grad()
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
+        """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods."""
+        if not self.linear and self.calibrated:
+            self.shift = 0
+            deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
+            wanted = spread * (1 << (self.spec.acc_bits - 2))
+            ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
+            self.shift = ratios.index(min(ratios))
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"shift": self.shift}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.shift = int(state["shift"])
+
+
+class UnitProduct(UnitLayer):
+    """A layer with weights of the family and a bias.
+
+    Args:
+        shape: of the weights, outputs first.
+        normalise: see `WeightQuantiser`.
+
+    Raises:
+        ProgramError: if an output has so many inputs that float32 would not be exact.
+    """
+
+    def __init__(self, spec: UnitSpec, shape: tuple[int, ...], linear: bool = False, normalise: bool = True):
+        super().__init__(spec)
         self.linear = linear
         self.quantiser = WeightQuantiser(spec, normalise)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.shift = 0
+        self.weight = nn.Parameter(torch.randn(*shape))
+        self.bias = nn.Parameter(torch.zeros(shape[0]))
+        inputs = math.prod(shape[1:])
         worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
         if emulate.exact_dtype(worst) is not torch.float32:
             raise emulate.inexact_training(inputs, worst)
@@ -126,129 +99,155 @@ class UnitLinear(nn.Module):
         """Accumulator units per unit of the latent bias: a quarter of the fold's period."""
         return float(1 << (self.spec.acc_bits - 2 - self.shift))
 
-    def integer_bias(self, bias: torch.Tensor) -> torch.Tensor:
-        """The accumulator's start, integers as float32: rounded, and wrapped as the accumulator is."""
-        return emulate.wrap((bias * self.bias_unit).round_(), self.spec.acc_bits)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _UnitLinearFunction.apply(x, self.weight, self.bias, self)
+    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        """The accumulator's start, integers as float32: rounded, wrapped as the accumulator is, times `factor`."""
+        return round_bias(self.bias, self.bias_unit, self.spec.acc_bits, factor)
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, spread: float) -> torch.Tensor:
-        """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods.
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
+        kept = self.bias.clone()
+        self.bias.zero_()  # where on the wave a sum starts says nothing of how far it reaches
+        super().calibrate(inputs, spread)
+        self.bias.copy_(kept)
 
-        Returns:
-            The layer's output for `x`.
-        """
-        if not self.linear:
-            deviation = float((x @ self.quantiser.values(self.weight).t()).std())
-            wanted = spread * (1 << (self.spec.acc_bits - 2))
-            ratios = [abs(torch.tensor(deviation * 2**s / wanted).log().item()) for s in range(self.spec.max_shift + 1)]
-            self.shift = ratios.index(min(ratios))
-        output: torch.Tensor = self(x)
-        return output
+    def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""
+        return quantise(self.weight, self.quantiser, self.slope), self.integer_bias(self.slope)
 
 
-class UnitMLP(nn.Module):
-    """Dense layers on the unit; the last gives logits.
+class UnitLinear(UnitProduct):
+    """A dense layer.
 
-    Args:
-        sizes: inputs, hidden sizes, outputs.
-        dropout: probability that a hidden activation is 0 while training (integers stay integers: nothing is rescaled).
-        normalise: see `WeightQuantiser`.
+    Shape:
+        (samples, inputs) -> (samples, outputs)
     """
 
-    #: Cross entropy sees accumulators in units of 2^(W-2) / LOGIT_GAIN.
-    LOGIT_GAIN = 5.0
-    #: Logits beyond this many quarter periods (2 is where they wrap) are pulled back, with this weight.
-    RANGE = 1.7
-    RANGE_WEIGHT = 30.0
+    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
+        super().__init__(spec, (outputs, inputs), linear, normalise)
 
-    def __init__(self, spec: UnitSpec, sizes: Sequence[int], dropout: float = 0.0, normalise: bool = True):
-        super().__init__()
-        self.spec = spec
-        self.dropout = dropout
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        self.layers = nn.ModuleList(
-            UnitLinear(spec, inputs, outputs, index == len(pairs) - 1, normalise)
-            for index, (inputs, outputs) in enumerate(pairs)
-        )
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return F.linear(inputs[0], *self.parts())
 
-    def _accumulators(self, x: torch.Tensor) -> torch.Tensor:
-        """Accumulators of the last layer before the reduction modulo 2^W."""
-        for layer in self.layers:
-            x = layer(x)
-            if self.training and self.dropout and not layer.linear:
-                x = x * (torch.rand_like(x) >= self.dropout)
-        return x
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits as the unit emits them: wrapped accumulators, float32, (samples, outputs)."""
-        return emulate.wrap(self._accumulators(x), self.spec.acc_bits)
+class UnitConv2d(UnitProduct):
+    """A convolution; arguments as for `torch.nn.Conv2d`, padding with zeros.
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-        """Cross entropy before the reduction, and a pull towards the range in which the reduction changes nothing.
+    Shape:
+        (samples, inputs, H, W) -> (samples, outputs, H', W')
+    """
 
-        Straight through the reduction the gradient would point the wrong way as soon as one logit wraps, and training
-        collapses (measured on MNIST: 31-74% instead of 98%).
-        """
-        quarters = self._accumulators(x) * (1.0 / (1 << (self.spec.acc_bits - 2)))
-        excess = torch.relu(quarters.abs() - self.RANGE).square().mean()
-        return torch.nn.functional.cross_entropy(quarters * self.LOGIT_GAIN, labels, label_smoothing=smoothing) + (
-            self.RANGE_WEIGHT * excess
-        )
+    def __init__(
+        self,
+        spec: UnitSpec,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        linear: bool = False,
+        normalise: bool = True,
+    ):
+        super().__init__(spec, (outputs, inputs // groups, *kernel), linear, normalise)
+        self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
 
-    def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:
-        """Choose every layer's shift on a batch of activations.
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(inputs[0], *self.parts(), self.stride, self.padding, self.dilation, self.groups)
 
-        Args:
-            spread: for each hidden layer in turn (the last holds for the rest), standard deviation of the accumulators in
-                quarter periods of the fold.
-        """
-        for index, layer in enumerate(self.layers):
-            x = layer.calibrate(x, spread[min(index, len(spread) - 1)])  # type: ignore[operator]
+
+class UnitAveragePool2d(UnitLayer):
+    """Average pooling, zeros of the padding counted: the sum of a window times a constant weight, then the fold.
+
+    The constant is the largest `weight 2^shift` that does not exceed one over the window's size, so a mean never wraps: exact
+    for windows whose size is a power of two, else a little less.
+
+    Shape:
+        (samples, channels, H, W) -> (samples, channels, H', W')
+    """
+
+    calibrated = False
+
+    def __init__(self, spec: UnitSpec, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)):
+        super().__init__(spec)
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        one = 1 << (spec.acc_bits - 1 - spec.act_bits)
+        options = [
+            (weight << s, -s)
+            for s in range(spec.max_shift + 1)
+            if (weight := min(spec.plain_max, (one // math.prod(kernel)) >> s)) >= 1
+        ]
+        if not options:
+            raise ProgramError(
+                f"spec {spec.name!r} can not average a window of {kernel[0]} x {kernel[1]}: its fold drops the low "
+                f"{spec.acc_bits - 1 - spec.act_bits} bits; use smaller windows, or more acc_bits"
+            )
+        total, negative = max(options)
+        self.shift = -negative
+        self.weight = total >> self.shift
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(inputs[0], self.kernel, self.stride, self.padding, divisor_override=1)
 
     @property
-    def shifts(self) -> list[int]:
-        return [layer.shift for layer in self.layers]  # type: ignore[misc]
-
-    @shifts.setter
-    def shifts(self, values: Sequence[int]) -> None:
-        for layer, shift in zip(self.layers, values, strict=True):
-            layer.shift = int(shift)  # type: ignore[assignment]
-
-    @torch.no_grad()
-    def to_program(self) -> Program:
-        """The unlocked program: codes are value indices."""
-        layers: list[UnitLinear] = list(self.layers)  # type: ignore[arg-type]
-        return multilayer_perceptron(
-            self.spec,
-            [layer.quantiser.indices(layer.weight).cpu().numpy() for layer in layers],
-            [layer.integer_bias(layer.bias).to(torch.int32).cpu().numpy() for layer in layers],
-            self.shifts,
-        )
+    def factor(self) -> float:
+        return self.weight * self.slope
 
 
-class TwinMLP(nn.Module):
-    """The unlocked twin: the same shape in fp32 with ReLU, the same regularisation.
+class UnitAdd(UnitLayer):
+    """A residual addition: two activations times constant weights, then the fold.
 
     Args:
-        sizes: inputs, hidden sizes, outputs.
-        input_scale: what activations are multiplied by.
+        weights: of the two inputs, 1..`plain_max`.
+
+    Shape:
+        two of the same -> the same
     """
 
-    def __init__(self, sizes: Sequence[int], input_scale: float, dropout: float = 0.0):
-        super().__init__()
-        self.input_scale = input_scale
-        modules: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-            modules += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*modules[:-2])
+    def __init__(self, spec: UnitSpec, weights: tuple[int, int] | None = None):
+        super().__init__(spec)
+        weight = identity_scale(spec)[0]
+        self.weights = weights or (weight, weight)
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        (first, second), (left, right) = inputs, self.weights
+        return first + second if left == right else torch.add(first * left, second, alpha=right)
+
+    @property
+    def factor(self) -> float:
+        left, right = self.weights
+        return self.slope * (left if left == right else 1)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {**super().get_extra_state(), "left": self.weights[0], "right": self.weights[1]}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        super().set_extra_state(state)
+        self.weights = (int(state["left"]), int(state["right"]))
+
+
+class Concatenate(nn.Module):
+    """Channels one after another; moves activations and changes none."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat(inputs, dim=1)
+
+
+class Flatten(nn.Module):
+    """(samples, channels, H, W) -> (samples, channels H W)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (samples, outputs)."""
-        logits: torch.Tensor = self.layers(x * self.input_scale)
-        return logits
+        return x.flatten(1)
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(self(x), labels, label_smoothing=smoothing)
+
+class IntegerDropout(nn.Module):
+    """Activations that are 0 with a probability while training; the others stay the integers they are, unlike `nn.Dropout`."""
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.probability:
+            return x
+        return x * (torch.rand_like(x) >= self.probability)

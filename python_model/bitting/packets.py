@@ -11,6 +11,7 @@ import numpy as np
 from bitting.errors import SimulationError
 from bitting.program import Layer, Program
 from bitting.protocol import (
+    BIAS_FIELD_BITS,
     FRAME_WORDS,
     TILE_DONE_FIXED_WORDS,
     ErrorCode,
@@ -49,10 +50,9 @@ def _packed(values: np.ndarray, per_word: int) -> np.ndarray:
 def layer_packet(layer: Layer, report: bool) -> np.ndarray:
     """The LAYER packet of a layer; `report` asks for every tile's cycles."""
     flags = layer.flags | (LayerFlag.REPORT if report else 0)
-    (rows, columns), (row_stride, column_stride) = layer.positions, layer.strides
+    pairs = (layer.positions, layer.strides, layer.out_strides)
     fixed = np.array(
-        [layer.tile_codes | flags << 16 | layer.shift << 24, columns | rows << 16, column_stride | row_stride << 16],
-        WORDS,
+        [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs)], WORDS
     )
     return frame(Packet.LAYER, np.concatenate([fixed, _packed(layer.offsets, 2)]))
 
@@ -61,7 +61,7 @@ def tile_packets(layer: Layer) -> list[np.ndarray]:
     """One TILE packet for each tile of a layer."""
     codes = _packed(layer.codes, 4)
     bases = _packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
-    biases = layer.bias.astype(np.int64).astype(WORDS)
+    biases = (layer.bias.astype(np.int64) & ((1 << BIAS_FIELD_BITS) - 1) | layer.tile_flags() << BIAS_FIELD_BITS).astype(WORDS)
     return [frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)]
 
 
@@ -95,9 +95,11 @@ def result_words(program: Program, report: bool = True) -> int:
     """How many result words `program_packets` makes the engine send."""
     total = 0
     for layer in program.layers:
-        if layer.linear or report:
-            payload = TILE_DONE_FIXED_WORDS + (program.spec.lanes if layer.linear else 0)
-            total += layer.tiles * (payload + FRAME_WORDS)
+        if report:
+            total += layer.tiles * (TILE_DONE_FIXED_WORDS + FRAME_WORDS)
+        if layer.linear:
+            fixed = 0 if report else TILE_DONE_FIXED_WORDS + FRAME_WORDS
+            total += layer.channels * (program.spec.lanes + fixed)
     return total
 
 
@@ -123,9 +125,10 @@ class ExpectedResults:
         parts, positions, counts, bounds = [], [], [], []
         start, index = 0, first_tile
         for layer, tile_cycles in zip(program.layers, cycles, strict=True):
-            for count in tile_cycles:
-                if layer.linear or report:
-                    lanes = program.spec.lanes if layer.linear else 0
+            for tile, count in enumerate(tile_cycles):
+                emits = layer.linear and (tile + 1) % layer.parts == 0
+                if emits or report:
+                    lanes = program.spec.lanes if emits else 0
                     fixed = np.array([index & 0xFFFFFFFF, count], WORDS)
                     packet = frame(Result.TILE_DONE, np.concatenate([fixed, np.zeros(lanes, WORDS)]))
                     if lanes:

@@ -13,8 +13,11 @@ import numpy as np
 
 from bitting import timing
 from bitting.errors import ProgramError
-from bitting.protocol import LayerFlag
+from bitting.protocol import LayerFlag, TileFlag
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+
+#: Most tiles of one layer; far beyond what a scratch memory can ask for.
+MAX_TILES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +31,13 @@ class Layer:
         in_base, out_base: (M,) int32, scratch addresses of a tile's first position: read and written.
         positions: (rows, columns); a tile's codes run once per position.
         strides: (row, column) steps of the base address between positions.
+        out_strides: (row, column) steps of the address that is written.
         shift: left shift before the fold.
         linear: emit raw accumulators instead of writing activations; needs positions (1, 1).
         binary: codes are weights in two's complement, a byte each, and need no bitting table.
+        public: codes are constants that no key touches; such a layer is binary.
+        parts: every so many tiles in turn make one sum: the first starts at its bias, the last folds or emits. More than one
+            needs positions (1, 1).
     """
 
     codes: np.ndarray
@@ -40,9 +47,12 @@ class Layer:
     out_base: np.ndarray
     positions: tuple[int, int] = (1, 1)
     strides: tuple[int, int] = (0, 0)
+    out_strides: tuple[int, int] = (0, 1)
     shift: int = 0
     linear: bool = False
     binary: bool = False
+    public: bool = False
+    parts: int = 1
 
     @property
     def tiles(self) -> int:
@@ -59,18 +69,39 @@ class Layer:
     @property
     def flags(self) -> int:
         """The packet flags that change what the layer computes."""
-        return (LayerFlag.LINEAR if self.linear else 0) | (LayerFlag.BINARY if self.binary else 0)
+        named = ((self.linear, LayerFlag.LINEAR), (self.binary, LayerFlag.BINARY), (self.public, LayerFlag.PUBLIC))
+        return sum(flag.value for is_set, flag in named if is_set)
+
+    @property
+    def channels(self) -> int:
+        """Number of sums: tiles, or chains of tiles."""
+        return self.tiles // self.parts
+
+    def tile_flags(self) -> np.ndarray:
+        """(tiles,) flags of the TILE packets."""
+        part = np.arange(self.tiles) % self.parts
+        return np.where(part > 0, TileFlag.RESUME.value, 0) | np.where(part < self.parts - 1, TileFlag.HOLD.value, 0)
 
     def position_offsets(self) -> np.ndarray:
         """(positions,) base address of each position, relative to `in_base`."""
-        rows = np.arange(self.positions[0]) * self.strides[0]
-        columns = np.arange(self.positions[1]) * self.strides[1]
-        return (rows[:, None] + columns[None, :]).reshape(-1)
+        return _steps(self.positions, self.strides)
+
+    def out_position_offsets(self) -> np.ndarray:
+        """(positions,) address each position is written to, relative to `out_base`."""
+        return _steps(self.positions, self.out_strides)
+
+
+def _steps(positions: tuple[int, int], strides: tuple[int, int]) -> np.ndarray:
+    rows, columns = (np.arange(count) * stride for count, stride in zip(positions, strides, strict=True))
+    return (rows[:, None] + columns[None, :]).reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Layers in order, the scratch addresses of the input, and the number of logits (tiles of linear layers)."""
+    """Layers in order, the scratch addresses of the input, and the number of logits (sums of linear layers).
+
+    No layer writes a word that it reads, but for a position that writes where the same position read.
+    """
 
     spec: UnitSpec
     layers: tuple[Layer, ...]
@@ -78,18 +109,32 @@ class Program:
     input_words: int
 
     @property
+    def secret(self) -> tuple[Layer, ...]:
+        """The layers that are not constants."""
+        return tuple(layer for layer in self.layers if not layer.public)
+
+    @property
     def outputs(self) -> int:
-        return sum(layer.tiles for layer in self.layers if layer.linear)
+        return sum(layer.channels for layer in self.layers if layer.linear)
 
     @property
     def parameters(self) -> int:
-        """Number of codes."""
-        return sum(layer.codes.size for layer in self.layers)
+        """Number of codes that are not constants."""
+        return sum(layer.codes.size for layer in self.layers if not layer.public)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
         return sum(layer.codes.size * layer.position_count for layer in self.layers)
+
+    @property
+    def reach(self) -> int:
+        """Scratch words up to the last one that is read or written."""
+        ends = [self.input_base + self.input_words]
+        for layer in self.layers:
+            ends.append(1 + int(layer.in_base.max() + layer.position_offsets().max() + layer.offsets.max()))
+            ends.append(0 if layer.linear else 1 + int(layer.out_base.max() + layer.out_position_offsets().max()))
+        return max(ends)
 
     def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
         """Clock cycles of every tile of every layer, on a device with this bitting table."""
@@ -100,9 +145,13 @@ class Program:
         ]
 
     def map_codes(self, permutation: Sequence[int]) -> Program:
-        """The same program with every code c replaced by permutation[c]."""
+        """The same program with every code c replaced by permutation[c], but for constants."""
         lookup = np.asarray(permutation, dtype=np.uint8)
-        return replace(self, layers=tuple(replace(layer, codes=lookup[layer.codes]) for layer in self.layers))
+        return self.map_secret(lambda layer: replace(layer, codes=lookup[layer.codes]))
+
+    def map_secret(self, change: Callable[[Layer], Layer]) -> Program:
+        """The same program with every layer changed, but for constants."""
+        return replace(self, layers=tuple(layer if layer.public else change(layer) for layer in self.layers))
 
     def validate(self) -> None:
         """Check every field against the spec.
@@ -158,7 +207,7 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     if layer.codes.ndim != 2:
         raise ProgramError(f"{where} has codes of shape {layer.codes.shape}; allowed (tiles, codes)")
     tiles, count = layer.codes.shape
-    _within(tiles, 1, spec.scratch_words, where, "tiles")
+    _within(tiles, 1, MAX_TILES, where, "tiles")
     _within(count, 1, spec.tile_codes, where, "codes a tile")
     shapes: tuple[tuple[str, Callable[[Layer], np.ndarray], int], ...] = (
         ("bias", lambda item: item.bias, tiles),
@@ -169,24 +218,29 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     for name, get, size in shapes:
         if get(layer).shape != (size,):
             raise ProgramError(f"{where} has {name} of shape {get(layer).shape}; allowed ({size},)")
-    if layer.binary and not spec.plain_bits:
-        raise ProgramError(f"{where} has plain weights, but those of this spec reach {max(spec.values)}: a byte holds 127")
+    if layer.public and not layer.binary:
+        raise ProgramError(f"{where} is public but not binary: constants are plain weights")
+    if layer.parts < 1 or tiles % layer.parts or (layer.parts > 1 and layer.positions != (1, 1)):
+        raise ProgramError(
+            f"{where} has {tiles} tiles in chains of {layer.parts} at positions {layer.positions}; chains must come out even, "
+            "at positions (1, 1)"
+        )
     _within(int(layer.codes.max()), 0, 255 if layer.binary else spec.codes - 1, where, "a code")
     _within(layer.shift, 0, spec.max_shift, where, "shift")
     half = 1 << (spec.acc_bits - 1)
     _within(int(layer.bias.min()), -half, half - 1, where, "a bias")
     _within(int(layer.bias.max()), -half, half - 1, where, "a bias")
     field = (1 << ADDRESS_FIELD_BITS) - 1
-    for positions, stride in zip(layer.positions, layer.strides, strict=True):
+    for positions, *strides in zip(layer.positions, layer.strides, layer.out_strides, strict=True):
         _within(positions, 1, field, where, "positions")
-        _within(stride, 0, field, where, "a stride")
+        for stride in strides:
+            _within(stride, 0, field, where, "a stride")
     if layer.linear and layer.positions != (1, 1):
         raise ProgramError(f"{where} is linear with positions {layer.positions}; allowed (1, 1)")
     _within(int(layer.offsets.min()), 0, field, where, "an offset")
     _within(int(layer.in_base.min()), 0, field, where, "an input address")
-    span = sum((count - 1) * stride for count, stride in zip(layer.positions, layer.strides, strict=True))
-    furthest = int(layer.in_base.max()) + span + int(layer.offsets.max())
+    furthest = int(layer.in_base.max() + layer.position_offsets().max() + layer.offsets.max())
     _within(furthest, 0, spec.scratch_words - 1, where, "a furthest input address")
     _within(int(layer.out_base.min()), 0, field, where, "an output address")
-    last_out = int(layer.out_base.max()) + (layer.position_count - 1)
+    last_out = int(layer.out_base.max() + layer.out_position_offsets().max())
     _within(last_out, 0, spec.scratch_words - 1, where, "a last output address")

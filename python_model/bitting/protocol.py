@@ -5,8 +5,9 @@ bytes). Words are 32 bits. The header holds the type in bits 7..0, zero in bits 
 
 Command packets
     LAYER        w0: codes K [15:0], flags [23:16], shift [31:24]    w1: positions x [15:0], y [31:16]
-                 w2: strides x [15:0], y [31:16]                     then K gather offsets, two a word, low half first
-    TILE         w0: in_base [15:0], out_base [31:16]                w1: bias, sign-extended
+                 w2: strides x [15:0], y [31:16]                     w3: strides of what is written, the same
+                 then K gather offsets, two a word, low half first
+    TILE         w0: in_base [15:0], out_base [31:16]                w1: bias, signed [23:0], flags [31:24]
                  then K codes, four a word, low byte first
     ACTIVATIONS  w0: address [15:0], count [31:16]
                  then `count` vectors of L activations, four a word, lane 0 in the low byte
@@ -34,9 +35,10 @@ WORD_BITS = 32
 CODES_PER_WORD = 4
 ACTIVATIONS_PER_WORD = 4
 OFFSETS_PER_WORD = 2
+BIAS_FIELD_BITS = 24
 MAX_PAYLOAD_WORDS = (1 << 16) - 1
 
-LAYER_FIXED_WORDS = 3
+LAYER_FIXED_WORDS = 4
 TILE_FIXED_WORDS = 2
 ACTIVATIONS_FIXED_WORDS = 1
 TILE_DONE_FIXED_WORDS = 2
@@ -97,6 +99,17 @@ class LayerFlag(IntFlag):
     REPORT = 0x02
     #: Codes are weights in two's complement (`UnitSpec.plain_bits`), not codes of the bitting table.
     BINARY = 0x04
+    #: Codes are constants that no key touches; such a layer is BINARY.
+    PUBLIC = 0x08
+
+
+class TileFlag(IntFlag):
+    """Flags of a TILE packet, for sums longer than the tile buffer. A tile with a flag runs at one position."""
+
+    #: Neither fold nor emit: the next tile goes on with the accumulators.
+    HOLD = 0x01
+    #: Go on with the accumulators of the tile before, whatever the bias.
+    RESUME = 0x02
 
 
 class ErrorCode(IntEnum):

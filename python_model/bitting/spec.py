@@ -16,7 +16,7 @@ from bitting import digits
 from bitting.errors import SpecError
 
 #: Raised whenever the timing law, the packet format or the arithmetic changes for unchanged parameters.
-ARCHITECTURE = 2
+ARCHITECTURE = 3
 
 #: A code or weight travels in a byte.
 SLOT_BITS = 8
@@ -112,16 +112,31 @@ class UnitSpec:
         return tuple(max(1, len(d)) for d in self.value_digits)
 
     @functools.cached_property
+    def _value_bits(self) -> int:
+        """Bits of a weight in two's complement."""
+        return max(max(self.values).bit_length(), (-min(self.values) - 1).bit_length()) + 1
+
+    @property
     def plain_bits(self) -> int:
-        """Bits of a weight in two's complement, as the `aes` transform ships it; 0 if a byte can not hold all values."""
-        bits = max(max(self.values).bit_length(), (-min(self.values) - 1).bit_length()) + 1
-        return bits if bits <= SLOT_BITS else 0
+        """Bits of a plain weight: two's complement without a table, for constants, and as the `aes` transform ships weights."""
+        return min(self._value_bits, SLOT_BITS)
+
+    @property
+    def plain_max(self) -> int:
+        """Largest plain weight."""
+        return (1 << (self.plain_bits - 1)) - 1
+
+    @property
+    def plain_values(self) -> bool:
+        """Plain weights hold every value of the family."""
+        return self._value_bits <= SLOT_BITS
 
     @functools.cached_property
     def plain_digits(self) -> tuple[tuple[digits.Digit, ...], ...]:
-        """Signed digits of every two's-complement weight, by its bits: 2^plain_bits entries, or none.
+        """Signed digits of every plain weight, by its bits: 2^plain_bits entries.
 
-        A right key gives values of the family only; a wrong one gives any. Theirs may need 2^(E+1), written as twice 2^E.
+        Under `aes` a right key gives values of the family only; a wrong one gives any. Theirs may need 2^(E+1), which is
+        written as twice 2^E.
         """
         half = 1 << self.plain_bits >> 1
         return tuple(digits.limited_naf((byte + half) % (2 * half) - half, self.max_exponent) for byte in range(2 * half))

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from bitting import balance, files
+from bitting import balance, distributed, files, networks
 from bitting.artefact import Artefact
+from bitting.conversion import convert
 from bitting.datasets import Dataset, activations
 from bitting.errors import BittingError
-from bitting.nn import TwinMLP, UnitMLP
+from bitting.exporting import export
+from bitting.network import UnitNetwork
 from bitting.spec import UnitSpec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
@@ -29,20 +32,24 @@ class TrainConfig:
     """What decides a training run, besides the data and the spec.
 
     Attributes:
-        hidden: sizes of the hidden layers.
+        network: "mlp", or one of `networks.CONVOLUTIONAL`.
+        hidden: sizes of the hidden layers of an MLP.
         epochs: passes over the training set; the twin gets the same.
         batch: samples a step.
         rate: peak learning rate of Adam on latent weights of unit variance (cosine decay to zero).
         twin_rate: the same for the twin's fp32 weights.
         dropout: of hidden activations; the twin gets the same.
         smoothing: of labels; the twin gets the same.
-        spread: see `UnitMLP.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
+        spread: see `UnitNetwork.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
             right, which is what a wrong device must not escape; too wide and training suffers.
+        bias: initial biases are drawn from plus or minus this many quarter periods of the fold.
+        distillation: share of the twin's answers in what the unit's network learns; the rest are the labels.
         seed: of initial weights and of the order of samples.
         balance: which histogram of codes training keeps: "none", "equal" or "drawn", see `bitting.balance`.
         flatten: keep the singular values of every matrix but the last at those of a random one.
     """
 
+    network: str = "mlp"
     hidden: tuple[int, ...] = (128, 64)
     epochs: int = 60
     batch: int = 32
@@ -51,6 +58,8 @@ class TrainConfig:
     dropout: float = 0.1
     smoothing: float = 0.1
     spread: tuple[float, ...] = (0.6,)
+    bias: float = 0.0
+    distillation: float = 0.0
     seed: int = 0
     balance: str = "none"
     flatten: bool = False
@@ -78,86 +87,176 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def train(
-    spec: UnitSpec, data: Dataset, config: TrainConfig, checkpoint: Path | None = None, progress: Progress | None = None
+    spec: UnitSpec,
+    data: Dataset,
+    config: TrainConfig,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    model: nn.Module | None = None,
 ) -> Artefact:
-    """Train the unit's network and its twin.
+    """Train the twin, then the unit's network.
+
+    In a process group (`torchrun`, see `bitting.distributed`) every process takes its share of each batch.
 
     Args:
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
+        model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
+            takes flat inputs ("mlp") or images. It sees pixels from 0 to 1.
 
     Returns:
         A model (unlocked) whose claims name both accuracies and how they were measured.
+
+    Raises:
+        ProgramError: if the spec can not hold the network; before any training.
+        ConversionError: if a given model has parts with no place on the unit.
     """
+    material = _Material.of(spec, data, config)
     torch.manual_seed(config.seed)
-    sizes = (data.pixels, *config.hidden, data.classes)
-    network = UnitMLP(spec, sizes, config.dropout, normalise=config.balance == "none")
-    reference = TwinMLP(sizes, 1.0 / (spec.act_max + 1), config.dropout)
-    train_x, test_x = (torch.from_numpy(activations(spec, images)).float() for images in (data.train_images, data.test_images))
-    train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
+    reference = model or build(data, config)
+    torch.manual_seed(config.seed)
+    twin_scale = 1.0 / (spec.act_max + 1)
+    network = convert(
+        reference, spec, material.train_x[:1024] * twin_scale, input_scale=1.0 / twin_scale, spread=config.spread,
+        normalise=config.balance == "none", fresh=model is None,
+    )  # fmt: skip
+    for layer in network.products:
+        if model is None and not layer.linear:
+            nn.init.uniform_(layer.bias, -config.bias, config.bias)
     project = _projection(network, config)
     project()
-    network.calibrate(train_x[:1024], config.spread)
+    network.calibrate(material.train_x[:1024] * twin_scale, config.spread)
+    network.to_program()
 
-    unit_run = _Run("unit", network, config.rate, config, project)
-    twin_run = _Run("twin", reference, config.twin_rate, config, lambda: None)
+    runs = [
+        _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
+        _Run("unit", network, twin_scale, config.rate, config, project),
+    ]
     saved = _Checkpoint(checkpoint, spec, data.name, config)
-    found = {}
-    for run in (unit_run, twin_run):
-        run.restore(saved.state.get(run.name), network)
-        for epoch in range(run.epoch, config.epochs):
-            run.train_epoch(epoch, train_x, train_y)
-            score = run.evaluate(test_x, test_y)
-            saved.write(run.name, run.state(network))
+    found: dict[str, float] = {}
+    for run in runs:
+        run.restore(saved.state.get(run.name))
+        targets = material.targets(runs[0] if run is runs[1] else None)
+        epochs = 0 if model is not None and run is runs[0] else config.epochs
+        for epoch in range(run.epoch, epochs):
+            run.train_epoch(epoch, material.train_x, targets)
+            score = run.evaluate(material.test_x, material.test_y)
+            saved.write(run.name, run.state())
             if progress:
                 progress(run.name, epoch + 1, config.epochs, score)
-        found[run.name] = run.evaluate(test_x, test_y)
+        found[run.name] = run.evaluate(material.test_x, material.test_y)
     saved.remove()
     claims = {
         "dataset": data.name,
-        "test_samples": len(test_y),
+        "test_samples": len(material.test_y),
         "accuracy": found["unit"],
         "twin_accuracy": found["twin"],
-        "twin": "fp32, ReLU; same shape, samples, epochs and regularisation",
-        "sizes": list(sizes),
+        "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "config": asdict(config),
     }
-    return Artefact("model", network.to_program(), claims=claims)
+    return export(network, material.test_x[:64] * twin_scale, claims=claims)
 
 
-def _projection(network: UnitMLP, config: TrainConfig) -> Callable[[], None]:
+def build(data: Dataset, config: TrainConfig) -> nn.Module:
+    """The network a configuration names, in plain PyTorch.
+
+    Raises:
+        BittingError: if there is none of this name, or it wants other images.
+    """
+    if config.network == "mlp":
+        return networks.multilayer_perceptron((data.pixels, *config.hidden, data.classes), config.dropout)
+    if config.network not in networks.NAMES:
+        raise BittingError(f"unknown network {config.network!r}; allowed: {', '.join(networks.NAMES)}")
+    if data.image_shape[1] != 28:
+        raise BittingError(f"network {config.network} takes images of 28 x 28, {data.name} has {data.image_shape[1:]}; use mlp")
+    return networks.CONVOLUTIONAL[config.network](data.classes, config.dropout)
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What both networks see: activations as float32, labels, and probabilities to be learnt."""
+
+    train_x: torch.Tensor
+    test_x: torch.Tensor
+    test_y: torch.Tensor
+    smoothed: torch.Tensor
+    distillation: float
+
+    @classmethod
+    def of(cls, spec: UnitSpec, data: Dataset, config: TrainConfig) -> _Material:
+        shape = (data.pixels,) if config.network == "mlp" else data.image_shape
+        train_x, test_x = (
+            torch.from_numpy(activations(spec, images)).float().reshape(len(images), *shape)
+            for images in (data.train_images, data.test_images)
+        )
+        labels = nn.functional.one_hot(torch.from_numpy(data.train_labels), data.classes).float()
+        smoothed = labels * (1 - config.smoothing) + config.smoothing / data.classes
+        return cls(train_x, test_x, torch.from_numpy(data.test_labels), smoothed, config.distillation)
+
+    @torch.no_grad()
+    def targets(self, teacher: _Run | None) -> torch.Tensor:
+        """(samples, classes) probabilities: of the labels, or of the labels and the teacher."""
+        if teacher is None or not self.distillation:
+            return self.smoothed
+        taught = torch.cat([teacher.logits(part).softmax(1) for part in self.train_x.split(2000)])
+        return self.smoothed.lerp(taught, self.distillation)
+
+
+def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]:
     """What brings the latent weights back to the histogram (and spectrum) they are to have."""
     if config.balance == "none":
         if config.flatten:
             raise BittingError("flatten needs a balance of equal or drawn: without, nothing is projected")
         return lambda: None
-    weights: list[torch.Tensor] = [layer.weight for layer in network.layers]  # type: ignore[misc]
-    wanted = [balance.counts(config.balance, network.spec, weight.shape[0], weight.shape[1], config.seed) for weight in weights]
+    weights = [layer.weight for layer in network.products]
+    wanted = [balance.counts(config.balance, network.spec, len(weight), weight[0].numel(), config.seed) for weight in weights]
 
     @torch.no_grad()
     def project() -> None:
         for weight, histogram in zip(weights, wanted, strict=True):
-            flat = balance.flatten(weight, config.seed) if config.flatten and weight is not weights[-1] else weight
-            weight.copy_(balance.project(network.spec, flat, histogram))
+            matrix = weight.flatten(1)
+            flat = balance.flatten(matrix, config.seed) if config.flatten and weight is not weights[-1] else matrix
+            weight.copy_(balance.project(network.spec, flat, histogram).reshape(weight.shape))
 
     return project
+
+
+class _Objective(nn.Module):
+    """A network and its loss, in one module: what a process group wraps. `scale`: what activations are multiplied by."""
+
+    def __init__(self, network: nn.Module, scale: float):
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.network, UnitNetwork):
+            return self.network.loss(x * self.scale, targets)
+        return nn.functional.cross_entropy(self.logits(x), targets)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network(x * self.scale)
+        return found
 
 
 class _Run:
     """One network, its optimiser and its place in the schedule; `project` is called after each epoch."""
 
-    def __init__(self, name: str, module: UnitMLP | TwinMLP, rate: float, config: TrainConfig, project: Callable[[], None]):
+    def __init__(
+        self, name: str, network: nn.Module, scale: float, rate: float, config: TrainConfig, project: Callable[[], None]
+    ):
         self.name = name
-        self.module = module
+        self.objective = _Objective(network, scale)
         self.config = config
         self.project = project
         self.epoch = 0
         self.peak_rate = rate
-        self.optimiser = torch.optim.Adam(module.parameters(), lr=rate, fused=True)
+        self.optimiser = torch.optim.Adam(self.objective.parameters(), lr=rate, fused=True)
+        self.shared = distributed.wrap(self.objective)
 
-    def train_epoch(self, epoch: int, x: torch.Tensor, y: torch.Tensor) -> None:
+    def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
         """One pass in an order that depends on the seed and the epoch only."""
-        self.module.train()
+        self.objective.train()
         torch.manual_seed(self.config.seed * 100_003 + epoch)  # dropout, so that a resumed run repeats it
         batch = self.config.batch
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
@@ -166,33 +265,30 @@ class _Run:
             done = (epoch + step / steps) / self.config.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
-            chosen = order[step * batch : (step + 1) * batch]
-            loss = self.module.loss(x[chosen], y[chosen], self.config.smoothing)
+            chosen = distributed.share(order[step * batch : (step + 1) * batch])
+            loss = self.shared(x[chosen], targets[chosen])
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimiser.step()
         self.project()
         self.epoch = epoch + 1
 
     @torch.no_grad()
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        self.objective.eval()
+        return self.objective.logits(x)
+
     def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        self.module.eval()
-        return accuracy(torch.cat([self.module(part) for part in x.split(2000)]), y)
+        return accuracy(torch.cat([self.logits(part) for part in x.split(1000)]), y)
 
-    def state(self, network: UnitMLP) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "shifts": network.shifts,
-        }
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "module": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
 
-    def restore(self, state: dict[str, Any] | None, network: UnitMLP) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
         if state:
             self.epoch = state["epoch"]
-            self.module.load_state_dict(state["module"])
+            self.objective.load_state_dict(state["module"])
             self.optimiser.load_state_dict(state["optimiser"])
-            network.shifts = state["shifts"]
 
 
 class _Checkpoint:
@@ -225,7 +321,7 @@ class _Checkpoint:
 
 def code_usage(model: Artefact) -> np.ndarray:
     """Share of each value index among all codes of a model; sums to 1."""
-    codes = np.concatenate([layer.codes.reshape(-1) for layer in model.program.layers])
+    codes = np.concatenate([layer.codes.reshape(-1) for layer in model.program.secret])
     return np.bincount(codes, minlength=model.program.spec.codes) / codes.size
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import threading
 import time
@@ -9,17 +12,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 
-from bitting import divergence, packets
+from bitting import divergence, files, packets
 from bitting.device import Device
 from bitting.emulate import Emulator
 from bitting.lock import Lock, Silicon, unlock
-from bitting.program import Program
+from bitting.program import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, engine_library
+
+#: Codes run on trial to see how fast the simulation is here.
+_TRIAL_CODES = 1 << 16
 
 #: Called with the number of samples done so far.
 Progress = Callable[[int], None]
@@ -60,16 +67,26 @@ class Report:
         return {"equal": self.equal, **asdict(self)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Batch:
-    """Outcome of one batch: (L, outputs) logits as the RTL gave them (none if it broke off) and what was wrong."""
+    """Outcome of one batch: how many samples were answered rightly, and what was wrong."""
 
     index: int
     equal: bool
-    logits: np.ndarray
+    right: int
     wrong_logits: int
     wrong_cycles: int
     cycles: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a verification will take: batches still to run of all, clocks of those, and seconds by a short trial."""
+
+    batches: int
+    of_batches: int
+    clocks: int
+    seconds: float
 
 
 def verify(
@@ -83,9 +100,12 @@ def verify(
     stalls: Stalls = Stalls(),
     threads: int | None = None,
     progress: Progress | None = None,
+    forecast: Callable[[Forecast], None] | None = None,
     replay: str = "",
 ) -> Report:
     """Run a locked program on a device's emulator and RTL and compare everything.
+
+    An interrupted run is resumed when the same one is asked for again: batches that were equal are noted in the cache.
 
     Args:
         program: what the artefact holds.
@@ -96,16 +116,21 @@ def verify(
         library: a built engine; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
         threads: simulations run at once; by default one a core.
+        forecast: called once before the first batch.
         replay: command that repeats the run, for the report of a divergence.
 
     Raises:
         ToolError: if the simulation can not be built.
     """
     library = library or engine_library(program.spec)
-    job = _Job.of(program, lock, device, activations)
-    started = time.perf_counter()
-    batches = _run_all(job, library, stalls, threads, progress)
-    seconds = time.perf_counter() - started
+    threads = threads or os.cpu_count() or 1
+    job = _Job.of(program, lock, device, activations, labels)
+    with _Journal(job, stalls) as journal:
+        if forecast:
+            forecast(_forecast(job, library, threads, len(journal.done)))
+        started = time.perf_counter()
+        batches = _run_all(job, library, stalls, threads, progress, journal)
+        seconds = time.perf_counter() - started
     found = None
     if not (last := batches[-1]).equal:
         with NativeEngine(library, device.root) as engine:
@@ -114,17 +139,17 @@ def verify(
             )
         first = last.index * program.spec.lanes
         found |= {"batch": last.index, "first_sample": first, "seed": stalls.seed, "replay": replay}
-    logits = np.concatenate([batch.logits for batch in batches])[: job.samples]
+    samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
-        samples=len(logits),
-        accuracy=float((logits.argmax(1) == labels[: len(logits)]).mean()) if len(logits) else 0.0,
+        samples=samples,
+        accuracy=sum(batch.right for batch in batches) / samples,
         emulator_accuracy=float((job.logits[: job.samples].argmax(1) == labels).mean()),
         wrong_logits=sum(batch.wrong_logits for batch in batches),
         wrong_cycles=sum(batch.wrong_cycles for batch in batches),
         tiles=len(batches) * sum(layer.tiles for layer in program.layers),
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
-        macs=len(logits) * program.macs,
+        macs=samples * program.macs,
         divergence=found,
     )
 
@@ -137,6 +162,7 @@ class _Job:
         clear: the program as the device's tile buffer sees it.
         root: the device's secret.
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
+        labels: (samples,).
         inputs: (batches, L, input_words) int8.
         head, body: command words before and after the activations, the same for every batch.
         logits: (batches * L, outputs) int32, emulated.
@@ -146,6 +172,7 @@ class _Job:
     clear: Program
     root: bytes = field(repr=False)
     samples: int
+    labels: np.ndarray
     inputs: np.ndarray
     head: np.ndarray
     body: np.ndarray
@@ -153,7 +180,7 @@ class _Job:
     expected: packets.ExpectedResults
 
     @classmethod
-    def of(cls, program: Program, lock: Lock, device: Device, activations: np.ndarray) -> _Job:
+    def of(cls, program: Program, lock: Lock, device: Device, activations: np.ndarray, labels: np.ndarray) -> _Job:
         lanes, table = program.spec.lanes, device.table()
         clear = unlock(program, lock, Silicon.of(device))
         earlier = lock.challenge.tiles if lock.challenge else 0
@@ -164,6 +191,7 @@ class _Job:
             clear=clear,
             root=device.root,
             samples=len(activations),
+            labels=np.asarray(labels),
             inputs=flat.reshape(count, lanes, -1),
             head=lock.packets(),
             body=packets.program_packets(program),
@@ -180,19 +208,78 @@ class _Job:
         engine.reset()
         run = engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index))
         if len(run.words) != len(words):
-            return _Batch(index, False, np.empty((0, logits.shape[1]), np.int32), 0, 0, run.cycles)
+            return _Batch(index, False, 0, 0, 0, run.cycles)
         found = self.expected.logits(run.words)
         equal = np.array_equal(run.words, words) and not run.error
         wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
-        return _Batch(index, equal, found, int((found != logits).sum()), wrong_cycles, run.cycles)
+        labels = self.labels[index * lanes : (index + 1) * lanes]
+        right = int((found[: len(labels)].argmax(1) == labels).sum())
+        return _Batch(index, equal, right, int((found != logits).sum()), wrong_cycles, run.cycles)
+
+    def digest(self, stalls: Stalls) -> str:
+        """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""
+        state = hashlib.sha256(repr(stalls).encode())
+        for array in (self.head, self.body, self.inputs, self.logits, self.labels, self.expected.template):
+            state.update(np.ascontiguousarray(array).tobytes())
+        return state.hexdigest()
 
 
-def _run_all(job: _Job, library: Path, stalls: Stalls, threads: int | None, progress: Progress | None) -> list[_Batch]:
+class _Journal:
+    """The batches of a job that were equal, one a line, in the cache; gone when the job is done."""
+
+    def __init__(self, job: _Job, stalls: Stalls):
+        self._path = files.cache_folder() / "verify" / f"{job.digest(stalls)[:32]}.jsonl"
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.done: dict[int, _Batch] = {}
+        if self._path.exists():
+            for line in self._path.read_text().splitlines():
+                with contextlib.suppress(ValueError, TypeError):  # a line cut short by the interruption: run it again
+                    batch = _Batch(**json.loads(line))
+                    self.done[batch.index] = batch
+
+    def __enter__(self) -> _Journal:
+        self._file = self._path.open("a")
+        return self
+
+    def add(self, batch: _Batch) -> None:
+        if batch.equal and batch.index not in self.done:
+            self._file.write(json.dumps(asdict(batch)) + "\n")
+            self._file.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if kind is None:
+            self._path.unlink(missing_ok=True)
+
+
+def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
+    """Clocks by the timing law; seconds by a trial of dense tiles on this machine, one thread, without locks."""
+    spec = job.clear.spec
+    words = len(job.head) + len(job.body) + job.inputs[0].size // 4
+    law = sum(map(sum, job.clear.tile_cycles(range(spec.codes))))
+    count = len(job.inputs) - done
+    width = min(256, spec.tile_codes, spec.scratch_words // 2)
+    tiles = -(-_TRIAL_CODES // width)
+    trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, linear=True)
+    commands = packets.program_packets(Program(spec, (trial,), 0, width), report=False)
+    with NativeEngine(library) as engine:
+        started = time.perf_counter()
+        clocks = engine.run(commands, tiles * (spec.lanes + 4)).cycles
+        rate = clocks / (time.perf_counter() - started)
+    total = count * (law + words // 8)
+    return Forecast(count, len(job.inputs), total, total / (rate * min(threads, os.cpu_count() or 1)))
+
+
+def _run_all(
+    job: _Job, library: Path, stalls: Stalls, threads: int, progress: Progress | None, journal: _Journal
+) -> list[_Batch]:
     """All batches in order, up to the first that differs; each thread has an engine of its own."""
     engines = threading.local()
     opened: list[NativeEngine] = []
 
     def work(index: int) -> _Batch:
+        if index in journal.done:
+            return journal.done[index]
         if not hasattr(engines, "engine"):
             engines.engine = NativeEngine(library, job.root)
             opened.append(engines.engine)
@@ -200,9 +287,10 @@ def _run_all(job: _Job, library: Path, stalls: Stalls, threads: int | None, prog
 
     batches = []
     try:
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for batch in _in_order(pool, work, len(job.inputs)):
                 batches.append(batch)
+                journal.add(batch)
                 if progress:
                     progress(min(job.samples, len(batches) * job.clear.spec.lanes))
                 if not batch.equal:

@@ -34,7 +34,7 @@ def digits_rom(spec: UnitSpec) -> list[data.Const]:
 
 def _binary_base(spec: UnitSpec) -> int:
     """Where the plain weights begin in the ROM."""
-    return 1 << spec.slot_bits if spec.plain_bits else spec.codes
+    return 1 << spec.slot_bits
 
 
 class Decode(wiring.Component):
@@ -74,12 +74,10 @@ class Decode(wiring.Component):
         table_read = table.read_port()
         table_write = table.write_port()
         rom_read = rom.read_port()
-        index = table_read.data
-        if self.spec.plain_bits:
-            weight = Signal(self.spec.plain_bits)
-            with m.If(self.step):
-                m.d.sync += weight.eq(self.code)
-            index = Mux(self.binary, weight | _binary_base(self.spec), table_read.data)
+        weight = Signal(self.spec.plain_bits)
+        with m.If(self.step):
+            m.d.sync += weight.eq(self.code)
+        index = Mux(self.binary, weight | _binary_base(self.spec), table_read.data)
         m.d.comb += [
             table_read.addr.eq(Mux(self.owned, self.addr, self.code)),
             table_read.en.eq(self.step | self.owned),

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.protocol import (
     ACTIVATIONS_PER_WORD,
+    BIAS_FIELD_BITS,
     CHALLENGE_WORDS,
     CODES_PER_WORD,
     OFFSETS_PER_WORD,
@@ -26,6 +27,7 @@ from bitting_rtl.layouts import layer_layout, tile_layout
 _HEADER = data.StructLayout({"type": 8, "reserved": 8, "length": 16})
 _LAYER_WORD = data.StructLayout({"codes": 16, "flags": 8, "shift": 8})
 _CHALLENGE_WORD = data.StructLayout({"fingerprint": 8, "transform": 8, "reserved": 16})
+_BIAS_WORD = data.StructLayout({"bias": BIAS_FIELD_BITS, "hold": 1, "resume": 1, "reserved": 6})
 _PAIR = data.StructLayout({"low": ADDRESS_FIELD_BITS, "high": ADDRESS_FIELD_BITS})
 
 
@@ -196,10 +198,10 @@ class _Parser:
                 m.next = "CRC"
 
     def layer(self) -> None:
-        """Three fixed words, then the gather offsets."""
+        """Four fixed words, then the gather offsets."""
         m, spec, layer, pair = self.m, self.spec, self.io.layer, self.pair
         shape = data.View(_LAYER_WORD, self.word)
-        known_flags = LayerFlag.LINEAR | LayerFlag.REPORT | (LayerFlag.BINARY if spec.plain_bits else LayerFlag(0))
+        unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag)
         with m.State("LAYER_SHAPE"):
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
@@ -208,6 +210,7 @@ class _Parser:
                     layer.linear.eq((shape.flags & LayerFlag.LINEAR).any()),
                     layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
                     layer.binary.eq((shape.flags & LayerFlag.BINARY).any()),
+                    layer.public.eq((shape.flags & LayerFlag.PUBLIC).any()),
                     layer.shift.eq(shape.shift),
                 ]
                 m.next = "LAYER_POSITIONS"
@@ -215,7 +218,8 @@ class _Parser:
                     (shape.codes == 0)
                     | (shape.codes > spec.tile_codes)
                     | (shape.shift > spec.max_shift)
-                    | (shape.flags & ~known_flags.value & 0xFF).any()
+                    | (shape.flags & unknown_flags).any()
+                    | ((shape.flags & (LayerFlag.PUBLIC | LayerFlag.BINARY)) == LayerFlag.PUBLIC)
                 ):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_POSITIONS"):
@@ -230,13 +234,19 @@ class _Parser:
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
                 m.d.sync += [layer.stride_x.eq(pair.low), layer.stride_y.eq(pair.high)]
+                m.next = "LAYER_OUT_STRIDES"
+        with m.State("LAYER_OUT_STRIDES"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.accepted):
+                m.d.sync += [layer.out_stride_x.eq(pair.low), layer.out_stride_y.eq(pair.high)]
                 m.next = "LAYER_OFFSETS"
         with m.State("LAYER_OFFSETS"):
             self._take_items(OFFSETS_PER_WORD, self.io.offset_write, C(1))
 
     def tile(self) -> None:
         """Addresses, bias, then the codes."""
-        m, tile = self.m, self.io.tile
+        m, tile, layer = self.m, self.io.tile, self.io.layer
+        fields = data.View(_BIAS_WORD, self.word)
         with m.State("TILE_FREE"), m.If(self.io.tile_free):
             m.d.comb += self.io.tile_start.eq(1)
             m.next = "TILE_BASES"
@@ -248,8 +258,10 @@ class _Parser:
         with m.State("TILE_BIAS"):
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
-                m.d.sync += tile.bias.eq(self.word)
+                m.d.sync += [tile.bias.eq(fields.bias), tile.hold.eq(fields.hold), tile.resume.eq(fields.resume)]
                 m.next = "TILE_CODES"
+                with m.If(fields.reserved.any() | ((fields.hold | fields.resume) & (layer.last_x | layer.last_y).any())):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("TILE_CODES"):
             self._take_items(CODES_PER_WORD, self.io.code_valid, self.io.code_ready)
 

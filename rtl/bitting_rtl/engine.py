@@ -117,7 +117,7 @@ class Engine(wiring.Component):
             scratch_read.en.eq(sequencer.step),
             scratch_write.addr.eq(sequencer.write_addr),
             scratch_write.data.eq(self._lanes(m, scratch_read.data)),
-            scratch_write.en.eq(sequencer.write & ~packets.layer.linear),
+            scratch_write.en.eq(sequencer.store),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
             m.d.comb += [
@@ -164,7 +164,7 @@ class Engine(wiring.Component):
         m.submodules.vault = vault = Vault(self.spec)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         m.d.comb += [
-            unlocker.keyed.eq(vault.keyed),
+            unlocker.keyed.eq(vault.keyed & ~packets.layer.public),
             unlocker.transform.eq(packets.transform),
             unlocker.valid.eq(packets.code_valid),
             unlocker.code.eq(packets.code_data),
@@ -195,6 +195,7 @@ class Engine(wiring.Component):
         cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
         earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
         layer = packets.layer
+        unlocker_keyed = vault.keyed & ~layer.public
         flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
         m.d.comb += [
             results.divert.eq(vault.absorbing),
@@ -210,7 +211,7 @@ class Engine(wiring.Component):
             vault.challenge.eq(packets.challenge),
             vault.unlock.eq(packets.unlock),
             packets.can_unlock.eq(vault.absorbing | vault.keyed),
-            vault.tile_start.eq(packets.tile_start & vault.keyed),
+            vault.tile_start.eq(packets.tile_start & unlocker_keyed),
             vault.counter.tile.eq(number),
             vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
         ]
@@ -231,13 +232,14 @@ class Engine(wiring.Component):
         total_cycles = Signal(CYCLE_COUNT_BITS)
         idle = Signal()
         halt = self._halt
+        emits = packets.layer.linear & ~buffer.tile.hold
         vault_ready = self._vault.ready if self._vault else 1
         diverted = self._vault.absorbing if self._vault else 0
         m.d.comb += [
             packets.halt.eq(halt),
             sequencer.halt.eq(halt),
             packets.idle.eq(idle),
-            results.linear.eq(packets.layer.linear),
+            results.linear.eq(emits),
             results.tile_index.eq(tiles),
             results.cycles.eq(sequencer.cycles),
             results.total_cycles.eq(total_cycles),
@@ -265,7 +267,7 @@ class Engine(wiring.Component):
                 m.d.sync += total_cycles.eq(total_cycles + sequencer.cycles)
                 m.d.comb += [
                     buffer.release.eq(1),
-                    results.send_tile.eq(packets.layer.linear | packets.layer.report | diverted),
+                    results.send_tile.eq(emits | packets.layer.report | diverted),
                     self._counted.eq(1),
                 ]
                 m.next = "COUNT"

@@ -33,9 +33,12 @@ def layer_layout(spec: UnitSpec) -> data.StructLayout:
             "last_y": unsigned(ADDRESS_FIELD_BITS),
             "stride_x": unsigned(ADDRESS_FIELD_BITS),
             "stride_y": unsigned(ADDRESS_FIELD_BITS),
+            "out_stride_x": unsigned(ADDRESS_FIELD_BITS),
+            "out_stride_y": unsigned(ADDRESS_FIELD_BITS),
             "shift": Shape.cast(range(spec.max_shift + 1)),
             "linear": 1,
             "binary": 1,
+            "public": 1,
             "report": 1,
         }
     )
@@ -48,6 +51,8 @@ def tile_layout(spec: UnitSpec) -> data.StructLayout:
             "in_base": unsigned(ADDRESS_FIELD_BITS),
             "out_base": unsigned(ADDRESS_FIELD_BITS),
             "bias": unsigned(spec.acc_bits),
+            "hold": 1,
+            "resume": 1,
         }
     )
 

@@ -28,7 +28,8 @@ class Sequencer(wiring.Component):
     2 decode      value index and activation address; they address digit ROM and scratch
     3 digit       digits and activations; one digit a clock enters the lanes
     4 accumulate  the lanes' term register is added
-    5 fold        the accumulators of a position are final; they are folded and written
+    5 fold        the accumulators of a position are final (`write`); they are folded and written (`store`), unless the layer
+                  is linear or the next tile goes on with them
     ============  ==========================================================================
 
     `step` moves stages 0 to 3 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
@@ -66,6 +67,7 @@ class Sequencer(wiring.Component):
                 "load": Out(1),
                 # fold
                 "write": Out(1),
+                "store": Out(1),
                 "write_addr": Out(address),
             }
         )
@@ -156,9 +158,12 @@ class Sequencer(wiring.Component):
         final4 = Signal()
         final5 = Signal()
         write_address = Signal(ADDRESS_FIELD_BITS + 1)
+        row_address = Signal(ADDRESS_FIELD_BITS + 1)
+        x = Signal(ADDRESS_FIELD_BITS)
+        held = Signal()  # the last tile left its sums in the lanes
         m.d.sync += [
             self.accumulate.eq(stage.valid),
-            self.load.eq(stage.first & first_digit),
+            self.load.eq(stage.first & first_digit & ~(self.tile.resume & held)),
             last4.eq(stage.valid & stage.last & last_digit),
             final4.eq(stage.final),
             self.write.eq(last4),
@@ -166,10 +171,16 @@ class Sequencer(wiring.Component):
         ]
         m.d.comb += [self.write_addr.eq(write_address), self.done.eq(self.write & final5)]
         with m.If(self.write):
-            m.d.sync += write_address.eq(write_address + 1)
+            m.d.sync += [write_address.eq(write_address + self.layer.out_stride_x), x.eq(x + 1)]
+            with m.If(x == self.layer.last_x):
+                row = row_address + self.layer.out_stride_y
+                m.d.sync += [x.eq(0), write_address.eq(row), row_address.eq(row)]
         with m.If(self.start):
-            m.d.sync += write_address.eq(self.tile.out_base)
-        with m.If(self.write & ~self.layer.linear & write_address[len(self.write_addr) :].any()):
+            m.d.sync += [x.eq(0), write_address.eq(self.tile.out_base), row_address.eq(self.tile.out_base)]
+        with m.If(self.done):
+            m.d.sync += held.eq(self.tile.hold)
+        m.d.comb += self.store.eq(self.write & ~self.layer.linear & ~self.tile.hold)
+        with m.If(self.store & write_address[len(self.write_addr) :].any()):
             m.d.comb += self.bad_address.eq(1)
 
     def _count(self, m: Module) -> None:

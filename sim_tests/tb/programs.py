@@ -20,8 +20,8 @@ def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
     low, high = base, base + words  # activations that have been written
     for _ in range(int(rng.integers(1, 4))):
         layer = _gather(spec, rng, low, high)
-        layers.append(layer)
-        start, high = high, int(layer.out_base.max()) + layer.position_count
+        start, high = high, int(layer.out_base.max() + layer.out_position_offsets().max()) + 1
+        layers += [_zeros(start, high), layer]
         low = start if rng.random() < 0.5 else low
     layers.append(_linear(spec, rng, low, high))
     program = Program(spec, tuple(layers), base, words)
@@ -32,8 +32,7 @@ def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
 def table_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
     """A random program of table codes only: what training gives."""
     program = random_program(spec, rng)
-    layers = tuple(replace(layer, codes=layer.codes % spec.codes, binary=False) for layer in program.layers)
-    return replace(program, layers=layers)
+    return program.map_secret(lambda layer: replace(layer, codes=layer.codes % spec.codes, binary=False))
 
 
 def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
@@ -46,21 +45,38 @@ def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> La
         rows, columns, reach = 1, 1, 0
     offsets = rng.integers(0, span - reach, count)
     slack = span - reach - int(offsets.max())
-    positions = rows * columns
+    pitch, gap = columns + int(rng.integers(0, 3)), int(rng.integers(1, 3))
+    plane = rows * pitch * gap
     return Layer(
         **_codes(spec, rng, tiles, count),
         bias=_biases(spec, rng, tiles),
         offsets=offsets.astype(np.int32),
         in_base=(low + rng.integers(0, slack, tiles)).astype(np.int32),
-        out_base=(high + positions * np.arange(tiles)).astype(np.int32),
+        out_base=(high + plane * np.arange(tiles)).astype(np.int32),
         positions=(rows, columns),
         strides=(row_stride, column_stride),
+        out_strides=(pitch * gap, gap),
         shift=int(rng.integers(0, spec.max_shift + 1)),
     )
 
 
+def _zeros(start: int, stop: int) -> Layer:
+    """A constant layer that clears what the next one leaves out."""
+    return Layer(
+        codes=np.zeros((1, 1), np.uint8),
+        bias=np.zeros(1, np.int32),
+        offsets=np.zeros(1, np.int32),
+        in_base=np.zeros(1, np.int32),
+        out_base=np.array([start], np.int32),
+        positions=(1, stop - start),
+        binary=True,
+        public=True,
+    )
+
+
 def _linear(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
-    tiles, count = int(rng.integers(1, 5)), int(rng.integers(1, 20))
+    parts, count = int(rng.integers(1, 4)), int(rng.integers(1, 20))
+    tiles = parts * int(rng.integers(1, 5))
     return Layer(
         **_codes(spec, rng, tiles, count),
         bias=_biases(spec, rng, tiles),
@@ -68,6 +84,7 @@ def _linear(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> La
         in_base=np.full(tiles, low, np.int32),
         out_base=np.zeros(tiles, np.int32),
         linear=True,
+        parts=parts,
     )
 
 

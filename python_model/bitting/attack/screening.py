@@ -135,14 +135,14 @@ def screen(
             more right samples of the histogram statistics than the one that the model is.
     """
     silicon = Silicon.of(device)
-    binary = locked.layers[0].binary
+    binary = locked.secret[0].binary
     values = silicon.values[binary].astype(np.float64)
     rng = np.random.default_rng(seed)
 
     def look(key: bytes | None) -> tuple[np.ndarray, np.ndarray]:
         opened = unlock_with_key(locked, lock, silicon, key)
-        counts = np.concatenate([counts_of(layer.codes, len(values)) for layer in opened.layers])
-        return counts, values[opened.layers[0].codes]
+        counts = np.concatenate([counts_of(layer.codes, len(values)) for layer in opened.secret])
+        return counts, values[opened.secret[0].codes]
 
     right_counts, right_matrix = look(None)
     whole: dict[str, list[float]] = {name: [] for name in (*HISTOGRAM, *MATRIX)}
@@ -155,14 +155,14 @@ def screen(
         counts, matrix = look(rng.bytes(ROOT_BYTES))
         _extend(whole, histogram_statistics(counts.sum(axis=0)[None, :], values))
         _extend(whole, matrix_statistics(matrix))
-        chosen = rng.integers(0, locked.layers[0].tiles, tiles_a_key)
+        chosen = rng.integers(0, locked.secret[0].tiles, tiles_a_key)
         for name, found in look_at_tiles(counts[chosen], matrix[chosen]).items():
             single[name].append(found)
         if progress:
             progress(index + 1, wrong_keys)
     right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
     samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
-    right_tiles = look_at_tiles(right_counts[: locked.layers[0].tiles], right_matrix)
+    right_tiles = look_at_tiles(right_counts[: locked.secret[0].tiles], right_matrix)
     return Screening(
         tile={name: auc(right_tiles[name], np.concatenate(found)) for name, found in single.items()},
         model={name: auc(np.atleast_1d(samples[name]), np.array(found)) for name, found in whole.items()},
@@ -185,7 +185,7 @@ def redrawn_of(artefact: Artefact, count: int = 1000) -> np.ndarray | None:
     program = artefact.program
     return np.array(
         [
-            sum(balance.counts("drawn", program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.layers)
+            sum(balance.counts("drawn", program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.secret)
             for seed in range(count)
         ]
     )
@@ -201,7 +201,7 @@ def guess_operations(locked: Program, lock: Lock) -> dict[str, int]:
 
     `aes-clocked` must open all earlier tiles first, whichever one is looked at; its first two tiles need none.
     """
-    layer = locked.layers[0]
+    layer = locked.secret[0]
     tiles, inputs = layer.codes.shape
     draws = 2 if lock.transform == "shuffle" else 1
     blocks = -(-inputs * draws // 16)

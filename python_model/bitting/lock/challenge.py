@@ -114,6 +114,7 @@ def _timing(spec: UnitSpec, draws: Iterator[int], inputs: int) -> Layer:
         out_base=(inputs + side**2 * np.arange(len(rows))).astype(np.int32),
         positions=(side, side),
         strides=(side, 1),
+        out_strides=(side, 1),
         shift=min(spec.max_shift, max(0, spec.acc_bits - 2 - int(typical).bit_length())),
     )
 

@@ -72,7 +72,7 @@ class Lock:
         """
         if transform == TABLE:
             return cls(transform, fingerprint, level=level)
-        if transform == "aes" and not spec.plain_bits:
+        if transform == "aes" and not spec.plain_values:
             raise LockError(
                 f"transform 'aes' ships weights as bytes, but those of spec {spec.name!r} reach {max(spec.values)}; "
                 "allowed up to 127: use aes-pre or aes-clocked"

@@ -98,14 +98,18 @@ class Silicon:
             cycles.append(self.tile_cycles(layer, layer.codes))
             weights = self.values[layer.binary][layer.codes]
             addresses = layer.position_offsets()[:, None] + layer.offsets[None, :]
+            sums = np.zeros((len(activations), layer.position_count), np.int64)
             for tile in range(layer.tiles):
                 x = scratch[:, layer.in_base[tile] + addresses]  # (L, positions, K)
-                sums = wrap(x @ weights[tile] + layer.bias[tile], self.acc_bits)
+                start = sums if tile % layer.parts else layer.bias[tile]
+                sums = wrap(x @ weights[tile] + start, self.acc_bits)
+                if (tile + 1) % layer.parts:
+                    continue  # the next tile goes on with the sums
                 if layer.linear:
                     emitted.append(sums[:, 0])
                 else:
-                    out = int(layer.out_base[tile])
-                    scratch[:, out : out + layer.position_count] = self.fold(self.spec, sums, layer.shift)
+                    out = layer.out_base[tile] + layer.out_position_offsets()
+                    scratch[:, out] = self.fold(self.spec, sums, layer.shift)
         return np.concatenate(cycles), np.array(emitted)
 
     def fingerprint(self, challenge: Challenge, kind: str) -> np.ndarray:

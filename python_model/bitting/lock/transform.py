@@ -58,7 +58,7 @@ def lock(model: Program, device: Device, how: Lock) -> Program:
         LockError: if the model is not an unlocked one.
     """
     device.require_spec(model.spec, "the model")
-    if any(layer.binary for layer in model.layers):
+    if any(layer.binary and not layer.public for layer in model.layers):
         raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
     clear = _written_for(model, device, how)
     if not how.keyed:
@@ -111,7 +111,7 @@ def restore(locked: Program, how: Lock, device: Device) -> Program:
     index_of = np.zeros(256, np.uint8)
     for index, value in enumerate(locked.spec.values):
         index_of[value & 0xFF] = index
-    return replace(clear, layers=tuple(replace(x, codes=index_of[x.codes], binary=False) for x in clear.layers))
+    return clear.map_secret(lambda layer: replace(layer, codes=index_of[layer.codes], binary=False))
 
 
 def inverse(table: tuple[int, ...]) -> list[int]:
@@ -127,7 +127,7 @@ def _written_for(model: Program, device: Device, how: Lock) -> Program:
     if how.transform != "aes":
         return model.map_codes(inverse(device.table()))
     plain = np.array(model.spec.values, np.int64).astype(np.uint8)
-    return replace(model, layers=tuple(replace(x, codes=plain[x.codes], binary=True) for x in model.layers))
+    return model.map_secret(lambda layer: replace(layer, codes=plain[layer.codes], binary=True))
 
 
 def _cycles_before(counted: np.ndarray) -> np.ndarray:
@@ -138,8 +138,10 @@ def _cycles_before(counted: np.ndarray) -> np.ndarray:
 def _apply(
     stream: _Keystream, how: Lock, program: Program, layer: Layer, first: int, cycles: np.ndarray, sealing: bool
 ) -> np.ndarray:
-    """(tiles, K) codes of a layer's tiles, number `first` and on, sealed or opened."""
+    """(tiles, K) codes of a layer's tiles, number `first` and on, sealed or opened; constants are left as they are."""
     codes = layer.codes
+    if layer.public:
+        return codes
     if how.transform != "shuffle":
         mask = 0xFF if layer.binary else program.spec.codes - 1
         return (codes ^ stream.tiles(layer, first, cycles, codes.shape[1])) & np.uint8(mask)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,15 +29,6 @@ _TRACE = {
 _FST_HEADERS = ("zlib.h", "lz4.h")
 
 
-def processor() -> str:
-    """What `-march=native` depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
-
-
 def _require_fst_headers() -> None:
     """Raises ToolError if the FST writer can not be compiled here."""
     for header in _FST_HEADERS:
@@ -61,7 +49,7 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
     """
-    verilator, make = toolchain.require("verilator"), toolchain.require("make")
+    verilator, make_tool = toolchain.require("verilator"), toolchain.require("make")
     for tool in ("g++", "perl"):
         toolchain.require(tool)
     flags, compiler = list(_VERILATOR_FLAGS), _COMPILER_FLAGS
@@ -79,34 +67,34 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
         compiler += " -DBITTING_TRACE=0"
     flags += ["-CFLAGS", compiler, "--top-module", top]
 
-    parts: Sequence[str] = (verilog, harness, *flags, *toolchain.MAKE_VARIABLES, toolchain.verilator_version(), processor())
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    folder = files.cache_folder() / "native" / key
-    library = folder / _LIBRARY
-    if library.exists():
-        return library
+    parts: Sequence[str] = (
+        verilog,
+        harness,
+        *flags,
+        *toolchain.MAKE_VARIABLES,
+        toolchain.verilator_version(),
+        files.processor(),
+    )
 
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    work = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
-    try:
+    def make(work: Path, finished: Path) -> None:
         (work / "top.v").write_text(verilog)
         (work / "harness.cpp").write_text(harness)
         toolchain.run([str(verilator), *flags, "top.v", "harness.cpp"], work, "verilator")
         toolchain.run(
-            [str(make), "-s", f"-j{os.cpu_count()}", "-C", "obj", "-f", "Vtop.mk", "OPT_FAST=-O3", *toolchain.MAKE_VARIABLES],
+            [
+                str(make_tool),
+                "-s",
+                f"-j{os.cpu_count()}",
+                "-C",
+                "obj",
+                "-f",
+                "Vtop.mk",
+                "OPT_FAST=-O3",
+                *toolchain.MAKE_VARIABLES,
+            ],
             work,
             "compiling the simulation",
         )
-        finished = work / "finished"
-        finished.mkdir()
         shutil.move(work / "obj" / _LIBRARY, finished / _LIBRARY)
-        try:
-            finished.rename(folder)
-        except OSError:  # another process was faster with the same build
-            if not library.exists():
-                raise
-    except OSError as error:
-        raise ToolError(f"can not build the simulation in {folder.parent}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return library
+
+    return files.built("native", parts, make) / _LIBRARY

@@ -1,0 +1,86 @@
+"""Reference networks as a user would write them, in plain PyTorch; `convert` takes them to the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+
+def multilayer_perceptron(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
+    """Dense layers with ReLU between them. `sizes`: inputs, hidden sizes, outputs."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        modules += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*modules[:-2])
+
+
+class LeNet(nn.Module):
+    """Two convolutions with average pooling, three dense layers (LeCun et al. 1998, with ReLU).
+
+    Shape:
+        (samples, 1, 28, 28) -> (samples, classes)
+    """
+
+    def __init__(self, classes: int = 10, dropout: float = 0.0):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2),
+            nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2),
+        )  # fmt: skip
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(120, 84), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(84, classes),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.features(x))
+        return logits
+
+
+class _Block(nn.Module):
+    """Two convolutions and a way around them."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity() if stride == 1 and inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(inner + self.shortcut(x))
+
+
+class ResidualNetwork(nn.Module):
+    """A strided convolution, two residual blocks, average pooling, one dense layer (He et al. 2016, small).
+
+    Shape:
+        (samples, 1, 28, 28) -> (samples, classes)
+    """
+
+    def __init__(self, classes: int = 10, dropout: float = 0.0, width: int = 12):
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.block1 = _Block(width, width, 1)
+        self.block2 = _Block(width, 2 * width, 2)
+        self.pool = nn.AvgPool2d(2)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * width * 9, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = self.pool(self.block2(self.block1(x)))
+        logits: torch.Tensor = self.head(self.dropout(x.flatten(1)))
+        return logits
+
+
+#: Networks for images of 28 x 28, by name; called with (classes, dropout).
+CONVOLUTIONAL: dict[str, Callable[[int, float], nn.Module]] = {"lenet": LeNet, "residual": ResidualNetwork}
+NAMES = ("mlp", *CONVOLUTIONAL)

@@ -1,0 +1,167 @@
+"""What training on the unit needs beside products: rounding and the fold, exact forwards, straight through backwards.
+
+Each is one pass over memory with the native kernel, and the same bits in torch without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import torch
+
+from bitting import emulate, kernel
+from bitting.spec import UnitSpec
+
+
+def _native(*tensors: torch.Tensor) -> kernel.Kernel | None:
+    """The kernel, if it can work on these."""
+    if all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors):
+        return kernel.load()
+    return None
+
+
+class WeightQuantiser:
+    """Nearest value of a family, as integers in floating point.
+
+    Latent weights are normalised to the Gaussian whose quantiles the values fit, so that all codes are used about equally
+    often: `value = nearest(latent sigma / rms(latent))`, ties towards the larger value.
+
+    Args:
+        normalise: divide by rms(latent); without, latents are in units of sigma already (`bitting.balance`).
+    """
+
+    def __init__(self, spec: UnitSpec, normalise: bool = True):
+        values = spec.values
+        self._normalise = normalise
+        self.sigma = spec.value_set.sigma
+        # Midpoints of integers are multiples of 1/2, so floor(2 w) decides which value is nearest.
+        self._low, self._high = 2 * values[0], 2 * values[-1]
+        index, lookup = 0, []
+        for twice in range(self._low, self._high + 1):
+            while index + 1 < len(values) and twice >= values[index] + values[index + 1]:
+                index += 1
+            lookup.append(index)
+        self._index = torch.tensor(lookup, dtype=torch.uint8)
+        self._value = torch.tensor([values[i] for i in lookup], dtype=torch.float32)
+        self._tables: dict[float, torch.Tensor] = {}  # by factor
+
+    def scale(self, latent: torch.Tensor) -> float:
+        """Weight units per unit of the latent."""
+        if not self._normalise:
+            return self.sigma
+        return self.sigma * math.sqrt(latent.numel()) / float(torch.linalg.vector_norm(latent))
+
+    def _bucket(self, latent: torch.Tensor, scale: float) -> torch.Tensor:
+        # Rounded after the product and after the sum, as the kernel does. Never negative after the clamp, so the
+        # conversion's truncation is the floor.
+        return (latent * (2 * scale)).sub_(float(self._low)).clamp_(0, self._high - self._low).to(torch.int32)
+
+    def values(self, latent: torch.Tensor, scale: float | None = None, factor: float = 1.0) -> torch.Tensor:
+        """Integer weights times a power of two, as float32, of the shape of `latent`; `scale` if it is known already."""
+        scale = self.scale(latent) if scale is None else scale
+        if (table := self._tables.get(factor)) is None:
+            table = self._tables[factor] = self._value * factor
+        if native := _native(latent):
+            found = torch.empty_like(latent)
+            native.library.bitting_quantise(
+                kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(2 * scale), ctypes.c_float(self._low),
+                ctypes.c_int32(self._high - self._low), kernel.address(table), kernel.address(found),
+            )  # fmt: skip
+            return found
+        bucket = self._bucket(latent, scale)
+        return table.to(latent.device).index_select(0, bucket.view(-1)).view(latent.shape)
+
+    def indices(self, latent: torch.Tensor) -> torch.Tensor:
+        """Value indices, uint8, of the shape of `latent`."""
+        return self._index.to(latent.device)[self._bucket(latent, self.scale(latent)).long()]
+
+
+class _Quantise(torch.autograd.Function):
+    """Latent weights to the family's, times a power of two; the rounding counts as the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: torch.Tensor, quantiser: WeightQuantiser, factor: float) -> torch.Tensor:  # type: ignore[override]
+        scale = quantiser.scale(latent)
+        ctx.slope = scale * factor
+        return quantiser.values(latent, scale, factor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        return grad * ctx.slope, None, None
+
+
+class _Round(torch.autograd.Function):
+    """Integers in the range of the accumulator, times a power of two; rounding and reduction count as the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: torch.Tensor, unit: float, bits: int, factor: float) -> torch.Tensor:  # type: ignore[override]
+        ctx.slope = unit * factor
+        if native := _native(latent):
+            found = torch.empty_like(latent)
+            native.library.bitting_round(
+                kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(unit), ctypes.c_int32(bits),
+                ctypes.c_float(factor), kernel.address(found),
+            )  # fmt: skip
+            return found
+        return emulate.wrap((latent * unit).round_(), bits).mul_(factor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        return grad * ctx.slope, None, None, None
+
+
+class _Fold(torch.autograd.Function):
+    """Accumulators to activations, in place; the slope is exact (plus or minus `factor`), the floor counts as the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, accumulators: torch.Tensor, spec: UnitSpec, factor: float) -> torch.Tensor:  # type: ignore[override]
+        ctx.factor = factor
+        if native := _native(accumulators):
+            side = torch.empty_like(accumulators, dtype=torch.int8)
+            native.library.bitting_fold(
+                kernel.address(accumulators), ctypes.c_int64(accumulators.numel()), ctypes.c_float(factor),
+                ctypes.c_int32(spec.act_bits), kernel.address(accumulators), kernel.address(side),
+            )  # fmt: skip
+        else:
+            phase = emulate.fold_phase(spec, accumulators * factor)
+            side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a crest and falls behind it
+            accumulators.copy_(emulate.fold_of_phase(spec, phase))
+        ctx.mark_dirty(accumulators)
+        ctx.save_for_backward(side)
+        return accumulators
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        (side,) = ctx.saved_tensors
+        if side.is_contiguous() and (native := _native(grad)):
+            found = torch.empty_like(grad)
+            native.library.bitting_fold_backward(
+                kernel.address(grad), kernel.address(side), ctypes.c_int64(grad.numel()), ctypes.c_float(ctx.factor),
+                kernel.address(found),
+            )  # fmt: skip
+            return found, None, None
+        return grad * (side * ctx.factor), None, None
+
+
+def quantise(latent: torch.Tensor, quantiser: WeightQuantiser, factor: float = 1.0) -> torch.Tensor:
+    """Weights of the family times `factor`, a power of two, with a gradient for the latent ones."""
+    found: torch.Tensor = _Quantise.apply(latent, quantiser, factor)
+    return found
+
+
+def round_bias(latent: torch.Tensor, unit: float, bits: int, factor: float = 1.0) -> torch.Tensor:
+    """`latent` times `unit`, rounded and reduced modulo 2^bits, times `factor`; with a gradient for `latent`."""
+    found: torch.Tensor = _Round.apply(latent, unit, bits, factor)
+    return found
+
+
+def fold(accumulators: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tensor:
+    """Activations of accumulators times `factor`, of any shape, with a gradient; they take the accumulators' place.
+
+    Args:
+        factor: what is still missing of `emulate.fold_slope`.
+    """
+    found: torch.Tensor = _Fold.apply(accumulators, spec, factor)
+    return found

@@ -1,0 +1,288 @@
+"""A user's own PyTorch model: what becomes of it, what is refused and where, and that it still learns."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import bitting
+from bitting import datasets, networks
+from bitting.emulate import Emulator
+from bitting.errors import ConversionError
+from bitting.network import UnitNetwork
+from bitting.nn import UnitAveragePool2d, UnitConv2d, UnitLinear
+from bitting.spec import PRESETS
+
+SPEC = PRESETS["base"]
+
+
+class Modules(nn.Module):
+    """Everything as modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding="same")
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU()
+        self.pool = nn.AvgPool2d(2)
+        self.flat = nn.Flatten()
+        self.drop = nn.Dropout(0.2)
+        self.fc = nn.Linear(4 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.flat(self.pool(self.act(self.norm(self.conv(x)))))))
+
+
+class Functions(Modules):
+    """The same, written with functions and methods."""
+
+    def forward(self, x):
+        x = F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+        x = F.dropout(x.reshape(x.size(0), -1), 0.2, self.training)
+        return F.log_softmax(self.fc(x), dim=1)
+
+
+@pytest.fixture
+def inputs():
+    return torch.rand(32, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def with_statistics(model, seed=0):
+    """Batch normalisation that is not the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.3)
+    return model.eval()
+
+
+def same_programs(first, second):
+    for a, b in zip(first.layers, second.layers, strict=True):
+        for name in ("codes", "bias", "offsets", "in_base", "out_base"):
+            assert np.array_equal(getattr(a, name), getattr(b, name)), name
+        assert (a.shift, a.positions, a.strides, a.out_strides) == (b.shift, b.positions, b.strides, b.out_strides)
+
+
+def test_modules_and_functions_become_the_same_program(inputs):
+    one = with_statistics(Modules())
+    two = Functions()
+    two.load_state_dict(one.state_dict())
+    first, second = (bitting.convert(model.eval(), SPEC, inputs) for model in (one, two))
+    same_programs(first.to_program(), second.to_program())
+    assert any("log_softmax" in note and "left out" in note for note in second.notes)
+    assert [type(module) for module in first.products] == [UnitConv2d, UnitLinear]
+
+
+def test_batch_normalisation_is_folded(inputs):
+    """Converted with it, or with its gain in the weights before: the same codes and nearly the same biases."""
+    model = with_statistics(Modules())
+    folded = Modules().eval()
+    folded.load_state_dict(model.state_dict())
+    gain = model.norm.weight / torch.sqrt(model.norm.running_var + model.norm.eps)
+    folded.conv.weight.data = model.conv.weight * gain.reshape(-1, 1, 1, 1)
+    folded.conv.bias.data = (model.conv.bias - model.norm.running_mean) * gain + model.norm.bias
+    folded.norm = nn.Identity()
+    assert torch.equal(folded(inputs).argmax(1), model(inputs).argmax(1))
+    first, second = (bitting.convert(m, SPEC, inputs).to_program().secret for m in (model, folded))
+    for a, b in zip(first, second, strict=True):
+        assert np.mean(a.codes != b.codes) < 0.02, "a gain rounds differently before and after; ties may fall either way"
+        assert np.abs(a.bias - b.bias).max() <= 1 + np.abs(a.bias).max() // 1000
+
+
+def test_weights_keep_their_order_and_biases_their_proportion(inputs):
+    model = Modules().eval()
+    network = bitting.convert(model, SPEC, inputs)
+    conv = network.products[0]
+    values = conv.quantiser.values(conv.weight.detach()).reshape(-1)
+    order = model.conv.weight.detach().reshape(-1).argsort()
+    assert bool((values[order].diff() >= 0).all())
+    # The product of the unit's integers is the model's, in units of the input and the weight.
+    scale = network.input_scale * conv.quantiser.scale(conv.weight.detach())
+    expected = model.conv.bias.detach() * scale
+    assert float((conv.integer_bias().detach() - expected).abs().max()) <= 0.5
+
+
+def test_the_model_itself_is_left_as_it_was(inputs):
+    model = Modules().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    bitting.convert(model, SPEC, inputs)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_pooling_averages(inputs):
+    """Exactly for windows of a power of two; never more than the mean otherwise."""
+    x = torch.randint(SPEC.act_min, SPEC.act_max + 1, (5, 3, 6, 6)).float()
+    for kernel in ((2, 2), (1, 2), (3, 3), (6, 6)):
+        layer = UnitAveragePool2d(SPEC, kernel, kernel)
+        mean = F.avg_pool2d(x, kernel)
+        if kernel in ((2, 2), (1, 2)):
+            assert torch.equal(layer(x), mean.floor())
+        else:
+            assert float((layer(x) - mean).abs().max()) <= 1 + 0.1 * -SPEC.act_min
+
+
+def test_state_dict_round_trip(inputs, tmp_path):
+    network = bitting.convert(with_statistics(Modules()), SPEC, inputs)
+    other = bitting.convert(with_statistics(Modules(), seed=5), SPEC, inputs * 3, fresh=True)
+    torch.save(network.state_dict(), tmp_path / "state.pt")
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    same_programs(network.to_program(), other.to_program())
+
+
+def test_export_and_load(inputs, tmp_path):
+    network = bitting.convert(Modules(), SPEC, inputs)
+    written = bitting.export(network, inputs, tmp_path / "model.safetensors", claims={"accuracy": 0.5})
+    loaded = bitting.load(tmp_path / "model.safetensors")
+    assert loaded.kind == "model" and loaded.claims == {"accuracy": 0.5, "input_scale": network.input_scale} == written.claims
+    same_programs(loaded.program, network.to_program())
+    network.eval()
+    answers = network(inputs).argmax(1)
+    emulated = Emulator(loaded.program, range(SPEC.codes))(network.integers(inputs).flatten(1))
+    assert torch.equal(emulated.argmax(1), answers)
+
+
+def test_a_users_own_training_loop(tmp_path):
+    """Digits, a small CNN of the user's, converted and fine-tuned: near what it was before."""
+    torch.manual_seed(0)
+    data = datasets.load("digits")
+    x, test_x = (
+        torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 255 for images in (data.train_images, data.test_images)
+    )
+    y, test_y = torch.from_numpy(data.train_labels), data.test_labels
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(12, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+    def learn(network, rate, epochs):
+        optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
+        network.train()
+        for _ in range(epochs):
+            for part in torch.randperm(len(x)).split(32):
+                loss = F.cross_entropy(network(x[part]), y[part])
+                if isinstance(network, UnitNetwork):
+                    loss = loss + network.penalty
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            schedule.step()
+        network.eval()
+        with torch.no_grad():
+            return float((network(test_x).argmax(1).numpy() == test_y).mean())
+
+    before = learn(model, 0.003, 12)
+    network = bitting.convert(model, SPEC, x[:512])
+    after = learn(network, 0.005, 12)
+    assert before > 0.95 and after > before - 0.02, (before, after)
+    exported = bitting.export(network, test_x)
+    emulated = Emulator(exported.program, range(SPEC.codes))(network.integers(test_x).flatten(1))
+    assert float((emulated.argmax(1).numpy() == test_y).mean()) == after
+
+
+class Odd(nn.Module):
+    """Much that has no place on the unit."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding_mode="circular", padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.norm = nn.LayerNorm(4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.pool(self.conv(x))
+        x = x * 2  # the line below is named, too
+        x = x.transpose(1, 3)
+        return self.fc(self.norm(x).mean((1, 2)))
+
+
+def test_everything_that_can_not_be_mapped_is_listed_with_its_place(inputs):
+    with pytest.raises(ConversionError) as caught:
+        bitting.convert(Odd(), SPEC, inputs)
+    message = str(caught.value)
+    for what in ("padding_mode 'circular'", "MaxPool2d is not supported: the unit has no comparison", "mul()", "transpose()",
+                 "LayerNorm", "mean()"):  # fmt: skip
+        assert what in message, message
+    first = Odd.forward.__code__.co_firstlineno
+    for line in (1, 2, 3, 4):
+        assert f"test_conversion.py:{first + line}" in message, message
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(128, 2)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.fc(x) if x.sum() > 0 else self.fc(-x)
+
+
+class Untrained(Modules):
+    def __init__(self):
+        super().__init__()
+        self.fc.weight.data[1, 2] = float("nan")
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (Branching, "can not be traced.*neither its course nor its shapes may depend"),
+        (Untrained, "fc.weight: not a number"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 3), nn.ReLU(), nn.Dropout()), "must end in a Linear"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 3)), "can not be traced"),
+        (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 3)), "only into a Linear or Conv2d right before"),
+        (lambda: nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(18, 3)), "windows of unequal size"),
+        (lambda: nn.Sequential(nn.AvgPool2d(3, ceil_mode=True), nn.Flatten(), nn.Linear(18, 3)), "ceil_mode"),
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 2, padding="same"), nn.Flatten(), nn.Linear(128, 3)), "not symmetric"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_converted_is_said_in_one_line(inputs, model, message):
+    with pytest.raises(ConversionError, match=message) as caught:
+        bitting.convert(model(), SPEC, inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_calibration_inputs_are_checked(inputs):
+    with pytest.raises(ConversionError, match="calibration input: not a number"):
+        bitting.convert(Modules(), SPEC, inputs * float("inf"))
+    with pytest.raises(ConversionError, match="allowed are"):
+        bitting.convert(Modules(), SPEC, inputs[0])
+
+
+def test_onnx_gives_the_program_of_the_model_it_was_written_from(tmp_path):
+    x = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    for plain in (networks.LeNet(), with_statistics(networks.ResidualNetwork())):
+        plain.eval()
+        path = tmp_path / "model.onnx"
+        torch.onnx.export(plain, (x[:1],), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}},
+                          do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)  # fmt: skip
+        read = bitting.from_onnx(path)
+        assert torch.equal(read(x).argmax(1), plain(x).argmax(1))
+        spec = SPEC.replace(scratch_words=8192)
+        same_programs(*(bitting.convert(model, spec, x).to_program() for model in (read, plain)))
+
+
+def test_onnx_names_what_it_does_not_know(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * 13 * 13, 2)).eval()
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(model, (torch.rand(1, 1, 28, 28),), path, dynamo=False)
+    with pytest.raises(ConversionError, match=r"MaxPool \(.*is not supported"):
+        bitting.from_onnx(path)
+    path.write_bytes(b"garbage")
+    with pytest.raises(ConversionError, match="no ONNX model"):
+        bitting.from_onnx(path)
+
+
+def test_import_is_light():
+    done = subprocess.run(
+        [sys.executable, "-c", "import bitting, sys; bitting.__version__; sys.exit('torch' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0

@@ -1,0 +1,138 @@
+"""Networks of every operator: golden = emulator = training = RTL, locked and not, and clear words for what does not fit."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bitting
+from bitting import networks, packets
+from bitting.device import Device
+from bitting.emulate import Emulator
+from bitting.errors import ProgramError
+from bitting.lock import TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.packets import ExpectedResults
+from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.spec import PRESETS, parse_spec
+from bitting.verify import verify
+from tb.networks import RandomNetwork
+from tb.programs import golden_cycles, golden_run, random_activations
+
+SEEDS = 220
+ROOT = bytes(range(7, 23))
+
+
+@pytest.fixture(scope="module", params=["tiny:scratch_words=1024", "base"])
+def chip(request):
+    spec = parse_spec(request.param)
+    with NativeEngine(engine_library(spec), ROOT) as engine:
+        yield spec, Device(spec, ROOT), engine
+
+
+def random_model(spec, seed):
+    """A random network on the unit, its unlocked program, and samples."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    plain = RandomNetwork(rng, largest=60 if spec.scratch_words > 1024 else 24)
+    x = random_activations(spec, rng, spec.lanes, int(np.prod(plain.shape)))
+    inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
+    network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=bool(rng.integers(2)))
+    model = bitting.export(network, inputs)  # insists on training's arithmetic and the emulator's being equal
+    return model.program, x
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
+    spec, device, engine = chip
+    program, x = random_model(spec, seed)
+    locked = lock(program, device, Lock())
+    table = device.table()
+    logits = Emulator(locked, table)(torch.from_numpy(x)).numpy()
+    assert np.array_equal(logits[:2], golden_run(locked, table, x[:2])), f"seed {seed}"
+    expected = ExpectedResults.of(locked, locked.tile_cycles(table))
+    stalls = Stalls(seed, 90, 90) if seed % 4 == 1 else Stalls()
+    engine.reset()
+    inputs = packets.activations_packet(spec, locked.input_base, x)
+    run = engine.run(np.concatenate([inputs, packets.program_packets(locked)]), len(expected), stalls)
+    assert np.array_equal(run.words, expected.words(logits)), f"seed {seed}"
+    assert [tile.cycles for tile in packets.parse_results(run.words)] == golden_cycles(locked, table)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("seed", range(6))
+def test_locked_random_networks_run_on_the_right_device_and_are_noise_elsewhere(chip, seed, transform):
+    spec, device, _ = chip
+    program, x = random_model(spec, 1000 + seed)
+    how = Lock.new(spec, ("clock", "numeric")[seed % 2], transform)
+    locked = lock(program, device, how)
+    for before, after in zip(program.layers, locked.layers, strict=True):
+        assert before.public == np.array_equal(before.codes, after.codes), "constants, and only they, stay as they are"
+    labels = np.zeros(len(x), np.int64)
+    assert verify(locked, how, device, x, labels).equal
+    other = Device(spec, bytes(15) + b"\x01")
+    assert verify(locked, how, other, x, labels).equal, "noise, but the noise that was foretold"
+    right, wrong = (Emulator(unlock(locked, how, Silicon.of(d)), d.table())(torch.from_numpy(x)) for d in (device, other))
+    assert not torch.equal(right, wrong)
+
+
+class Wide(nn.Module):
+    """Sums longer than the tile buffer of `tiny`: a window over 30 channels, and a dense layer after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(30, 5, 3, padding=1)
+        self.fc = nn.Linear(5 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.conv(x)).flatten(1))
+
+
+class Long(nn.Module):
+    """A dense layer over 401 words: prime, so the last part is filled up."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(401, 20), nn.Linear(20, 4)
+
+    def forward(self, x):
+        return self.fc2(torch.relu(self.fc1(x)))
+
+
+@pytest.mark.parametrize("plain, shape", [(Wide, (30, 4, 4)), (Long, (401,))])
+def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
+    spec = parse_spec("tiny:scratch_words=2048")
+    device = Device(spec, ROOT)
+    rng = np.random.default_rng(0)
+    x = random_activations(spec, rng, 9, int(np.prod(shape)))
+    inputs = torch.from_numpy(x).float().reshape(-1, *shape)
+    program = bitting.export(bitting.convert(plain(), spec, inputs, input_scale=1.0), inputs).program
+    assert max(layer.parts for layer in program.layers) == 2
+    how = Lock.new(spec, "numeric", "aes-clocked")
+    locked = lock(program, device, how)
+    assert verify(locked, how, device, x, np.zeros(9, np.int64)).equal
+    clear = unlock(locked, how, Silicon.of(device))
+    logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
+    assert np.array_equal(logits[:1], golden_run(clear, device.table(), x[:1]))
+
+
+def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
+    x = torch.rand(4, 1, 28, 28)
+    network = bitting.convert(networks.LeNet(), PRESETS["base"], x)
+    with pytest.raises(ProgramError, match=r"layer features_\d.*scratch_words = 4096.*base:scratch_words=8192 would do"):
+        network.to_program()
+    bitting.convert(networks.LeNet(), parse_spec("base:scratch_words=8192"), x).to_program().validate()
+    with pytest.raises(ProgramError, match="no spec would do"):
+        bitting.convert(nn.Sequential(nn.Conv2d(1, 100, 3), nn.Flatten(), nn.Linear(67600, 2)), PRESETS["tiny"], x).to_program()
+    with pytest.raises(ProgramError, match=r"window of 400 weights.*tile_codes=512"):
+        bitting.convert(
+            nn.Sequential(nn.Conv2d(1, 1, 20), nn.Flatten(), nn.Linear(81, 2)), parse_spec("tiny:scratch_words=4096"), x
+        ).to_program()
+    with pytest.raises(ProgramError, match="not be exact"):
+        bitting.convert(nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), PRESETS["wide"], x)
+
+
+def test_words_are_used_again():
+    x = torch.rand(4, 3, 8, 8)
+    deep = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(12)], nn.Flatten(), nn.Linear(192, 2))
+    program = bitting.convert(deep, PRESETS["base"], x).to_program()
+    assert program.reach <= 3 * (3 * 9 * 9 + 10), "three images at most are alive at a time"
