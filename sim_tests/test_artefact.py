@@ -80,7 +80,7 @@ def test_corruption_of_the_header_never_ends_in_a_traceback(shipped):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(format="bitting 99"), "reads 'bitting 2'"),
+        (lambda h: h.update(format="bitting 99"), "reads 'bitting 3'"),
         (lambda h: h.update(kind="model"), "is of kind 'model'"),
         (lambda h: h["spec"].update(lanes=32), "was made for spec"),
         (lambda h: h["spec"].update(lanes=5), "multiple of 4"),

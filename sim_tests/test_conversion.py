@@ -238,7 +238,7 @@ class Untrained(Modules):
         (Untrained, "fc.weight: not a number"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 3), nn.ReLU(), nn.Dropout()), "must end in a Linear"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 3)), "can not be traced"),
-        (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 3)), "only into a Linear or Conv2d right before"),
+        (lambda: nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 3)), "only into a Linear or Conv2d"),
         (lambda: nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(18, 3)), "windows of unequal size"),
         (lambda: nn.Sequential(nn.AvgPool2d(3, ceil_mode=True), nn.Flatten(), nn.Linear(18, 3)), "ceil_mode"),
         (lambda: nn.Sequential(nn.Conv2d(2, 2, 2, padding="same"), nn.Flatten(), nn.Linear(128, 3)), "not symmetric"),

@@ -10,7 +10,7 @@ from bitting.emulate import Emulator
 from bitting.errors import ProgramError
 from bitting.program import dense
 from bitting.spec import PRESETS
-from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table
+from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table, table_program
 
 
 def test_golden_accumulates_as_apytypes_does(spec, rng):
@@ -89,10 +89,10 @@ def test_timing_law_counts_digits():
 def test_programs_that_do_not_fit_are_refused(seed):
     rng = np.random.default_rng(seed)
     family = PRESETS["tiny"]
-    good = random_program(family, rng)
+    good = table_program(family, rng)
     from dataclasses import replace
 
-    first = good.layers[0]
+    first = good.layers[1]
     bad = {
         "tiles": replace(first, codes=first.codes[:0], bias=first.bias[:0]),
         "a code": replace(first, codes=np.full_like(first.codes, 255)),
@@ -103,9 +103,11 @@ def test_programs_that_do_not_fit_are_refused(seed):
         "positions": replace(first, positions=(0, 1)),
         "is linear with positions": replace(first, linear=True, positions=(2, 1), strides=(0, 0)),
         "offsets of shape": replace(first, offsets=first.offsets[:0]),
+        "is public but not binary": replace(first, public=True),
+        "in chains of 7": replace(first, parts=7),
     }
     for message, layer in bad.items():
-        with pytest.raises(ProgramError, match=f"layer 0.*{message}"):
-            replace(good, layers=(layer, *good.layers[1:])).validate()
+        with pytest.raises(ProgramError, match=f"layer 1.*{message}"):
+            replace(good, layers=(good.layers[0], layer, *good.layers[2:])).validate()
     with pytest.raises(ProgramError, match="no linear layer"):
         replace(good, layers=good.layers[:1]).validate()

@@ -10,7 +10,7 @@ from bitting.emulate import Emulator
 from bitting.errors import SimulationError
 from bitting.packets import ExpectedResults
 from bitting.program import Program, dense
-from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
+from bitting.protocol import BIAS_FIELD_BITS, ErrorCode, LayerFlag, Packet, Result, TileFlag
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.spec import PRESETS
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
@@ -100,6 +100,7 @@ def broken_packets(spec, program):
     nowhere = good_tile[1:-1].copy()
     nowhere[0] = int(nowhere[0]) & 0xFFFF | spec.scratch_words - 1 << 16 if layer.position_count > 1 else 0xFFFF0000
     linear = LayerFlag.LINEAR << 16
+    chained = payload(good_tile, 1, TileFlag.HOLD << BIAS_FIELD_BITS)
     return [
         ("unknown type", packets.frame(0x77, np.zeros(1, np.uint32)), ErrorCode.BAD_TYPE),
         ("result type as command", packets.frame(Result.TILE_DONE, np.zeros(2, np.uint32)), ErrorCode.BAD_TYPE),
@@ -113,6 +114,13 @@ def broken_packets(spec, program):
         ("too many codes", payload(good_layer, 0, word0 & ~0xFFFF | spec.tile_codes + 1), ErrorCode.BAD_FIELD),
         ("shift too large", payload(good_layer, 0, word0 & 0xFFFFFF | (spec.max_shift + 1) << 24), ErrorCode.BAD_FIELD),
         ("unknown flag", payload(good_layer, 0, word0 | 0x80 << 16), ErrorCode.BAD_FIELD),
+        (
+            "constants of a secret table",
+            payload(good_layer, 0, word0 & ~(0xFF << 16) | LayerFlag.PUBLIC << 16),
+            ErrorCode.BAD_FIELD,
+        ),
+        ("unknown tile flag", np.concatenate([good_layer, payload(good_tile, 1, 1 << 30)]), ErrorCode.BAD_FIELD),
+        ("chain over positions", np.concatenate([payload(good_layer, 1, 2 | 1 << 16), chained]), ErrorCode.BAD_FIELD),
         ("no columns", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF0000), ErrorCode.BAD_FIELD),
         ("no rows", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF), ErrorCode.BAD_FIELD),
         ("linear with positions", payload(payload(good_layer, 0, word0 | linear), 1, 2 | 1 << 16), ErrorCode.BAD_FIELD),

@@ -52,7 +52,7 @@ def test_value_set_is_the_best_subset_by_brute_force():
 def test_gaussian_weights_use_the_codes_about_equally(rng):
     import torch
 
-    from bitting.nn import WeightQuantiser
+    from bitting.straight_through import WeightQuantiser
 
     family = PRESETS["base"]
     indices = WeightQuantiser(family).indices(torch.from_numpy(rng.standard_normal(200_000)).float()).numpy()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import datasets, emulate, train
+from bitting import datasets, emulate, networks, train
+from bitting.conversion import convert
 from bitting.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
-from bitting.nn import UnitLinear, UnitMLP, WeightQuantiser
+from bitting.nn import UnitAdd, UnitConv2d, UnitLinear
 from bitting.spec import PRESETS
+from bitting.straight_through import WeightQuantiser
 from tb.programs import golden_run
 
 
@@ -19,8 +21,7 @@ def test_quantiser_gives_the_nearest_value(spec, rng):
     latent = torch.from_numpy(rng.standard_normal((50, 40))).float() * 2
     values = np.array(spec.values)
     scale = quantiser.scale(latent)
-    offset = torch.tensor(float(-2 * values[0]))
-    scaled = values[0] + torch.add(offset, latent, alpha=2 * scale).double().numpy() / 2
+    scaled = values[0] + (latent * (2 * scale) - float(2 * values[0])).double().numpy() / 2
     nearest = np.abs(scaled[..., None] - values).min(axis=-1)
     found = quantiser.values(latent).double().numpy()
     assert np.array_equal(np.abs(scaled - found), nearest)
@@ -53,23 +54,48 @@ def test_gradient_is_straight_through(rng):
     upstream = torch.from_numpy(rng.standard_normal((8, 12))).float()
     layer(x).backward(upstream)
     weights = layer.quantiser.values(layer.weight.detach())
-    acc = x.detach() @ weights.t() + layer.integer_bias(layer.bias.detach())
+    acc = x.detach() @ weights.t() + layer.integer_bias().detach()
     slope = emulate.fold_slope(spec, 2)
     at_fold = upstream * side_of(spec, acc, 2)
     assert torch.equal(x.grad, at_fold @ (weights * slope))
-    assert torch.equal(layer.weight.grad, (at_fold * (layer.quantiser.scale(layer.weight.detach()) * slope)).t() @ x.detach())
+    assert torch.equal(layer.weight.grad, (at_fold.t() @ x.detach()) * (layer.quantiser.scale(layer.weight.detach()) * slope))
     assert torch.equal(layer.bias.grad, at_fold.sum(0) * (layer.bias_unit * slope))
+
+
+def test_gradient_of_a_convolution_and_of_a_sum_is_straight_through(rng):
+    """As torch's own of the product, with the wave's side put in."""
+    spec = PRESETS["base"]
+    torch.manual_seed(0)
+    layer, add = UnitConv2d(spec, 3, 4, (3, 3), padding=(1, 1)), UnitAdd(spec, (4, 7))
+    layer.shift = add.shift = 3
+    x = torch.from_numpy(rng.integers(-32, 32, (5, 3, 6, 6))).float().requires_grad_()
+    upstream = torch.from_numpy(rng.standard_normal((5, 4, 6, 6))).float()
+    layer(x).backward(upstream)
+    weights = (layer.quantiser.values(layer.weight.detach()) * layer.slope).requires_grad_()
+    bias = (layer.integer_bias() * layer.slope).detach().requires_grad_()
+    plain = x.detach().requires_grad_()
+    scaled = torch.nn.functional.conv2d(plain, weights, bias, padding=1)
+    scaled.backward(upstream * -torch.sign(emulate.fold_phase(spec, scaled.detach().clone())))
+    assert torch.equal(x.grad, plain.grad)
+    assert torch.equal(layer.weight.grad, weights.grad * (layer.quantiser.scale(layer.weight.detach()) * layer.slope))
+    assert torch.equal(layer.bias.grad, bias.grad * (layer.bias_unit * layer.slope))
+
+    left, right = (torch.from_numpy(rng.integers(-32, 32, (5, 4))).float().requires_grad_() for _ in range(2))
+    add(left, right).backward(upstream[:, :, 0, 0])
+    side = side_of(spec, 4 * left.detach() + 7 * right.detach(), 3) * upstream[:, :, 0, 0] * add.slope
+    assert torch.equal(left.grad, side * 4) and torch.equal(right.grad, side * 7)
 
 
 def test_training_forward_is_the_emulator_and_golden(spec, rng):
     torch.manual_seed(1)
-    network = UnitMLP(spec, (20, 16, 8, 5)).eval()
     x = rng.integers(spec.act_min, spec.act_max + 1, (6, 20)).astype(np.int8)
-    network.calibrate(torch.from_numpy(x).float(), (0.6, 2.0))
+    inputs = torch.from_numpy(x).float()
+    plain = networks.multilayer_perceptron((20, 16, 8, 5))
+    network = convert(plain, spec, inputs, input_scale=1.0, spread=(0.6, 2.0), fresh=True).eval()
     program = network.to_program()
     identity = tuple(range(spec.codes))
     with torch.no_grad():
-        forward = network(torch.from_numpy(x).float()).to(torch.int32).numpy()
+        forward = emulate.wrap(network.accumulators(inputs), spec.acc_bits).to(torch.int32).numpy()
     assert np.array_equal(forward, Emulator(program, identity)(torch.from_numpy(x)).numpy())
     assert np.array_equal(forward, golden_run(program, identity, x))
 
@@ -91,7 +117,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
         return stop
 
-    for place in (("unit", 2), ("twin", 3)):
+    for place in (("twin", 2), ("unit", 3)):
         with pytest.raises(_InterruptError):
             train.train(spec, data, config, checkpoint, stop_at(place))
         assert checkpoint.exists()

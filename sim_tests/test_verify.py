@@ -1,12 +1,14 @@
 """Verification: silent when all is equal, exact about what is not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from bitting.device import Device
 from bitting.lock import TRANSFORMS, Lock, lock
 from bitting.program import multilayer_perceptron
-from bitting.sim.native import Stalls, library_of
+from bitting.sim.native import Stalls, engine_library, library_of
 from bitting.spec import PRESETS
 from bitting.verify import verify
 from bitting_rtl.export import TOP, engine_verilog
@@ -82,3 +84,36 @@ def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(net
     assert report.divergence["stage"] == "decode"
     code = report.divergence["code"]
     assert CHIP.table()[code] != other.table()[code]
+
+
+class _InterruptError(Exception):
+    pass
+
+
+def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
+    program = lock(network, CHIP, LOCKED)
+    forecasts = []
+
+    def stop(done):
+        if done > 10:
+            raise _InterruptError
+
+    library = engine_library(SPEC)
+    with pytest.raises(_InterruptError):
+        verify(program, LOCKED, CHIP, *samples, library=library, threads=1, progress=stop)
+    (journal,) = (tmp_path / "verify").iterdir()
+    assert CHIP.root.hex() not in journal.read_text()
+    journal.write_text(journal.read_text() + '{"index": 7, "equal": tr')  # as if cut short by the interruption
+    report = verify(program, LOCKED, CHIP, *samples, library=library, forecast=forecasts.append)
+    assert forecasts[0].of_batches == 8 and 0 < forecasts[0].batches < 8
+    whole = verify(program, LOCKED, CHIP, *samples, library=library, forecast=forecasts.append)
+    assert forecasts[1].batches == 8 and report.equal
+    assert dataclasses.replace(report, seconds=0) == dataclasses.replace(whole, seconds=0)
+    assert not list((tmp_path / "verify").iterdir()), "a finished job leaves nothing"
+
+
+def test_the_forecast_counts_clocks_as_the_engine_does(network, samples):
+    forecasts = []
+    report = verify(network, OPEN, CHIP, *samples, forecast=forecasts.append)
+    assert 0.8 * report.cycles < forecasts[0].clocks < 1.2 * report.cycles and forecasts[0].seconds > 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.passes.shape_prop import TensorMetadata
 
 from bitting.errors import BittingError, ConversionError
 from bitting.network import INPUT, Node, UnitNetwork
@@ -25,6 +23,7 @@ from bitting.nn import (
     UnitProduct,
 )
 from bitting.spec import UnitSpec
+from bitting.tracing import check_numbers, place, trace
 
 #: The fold takes the place of these; functions and methods by name.
 _ACTIVATIONS = (
@@ -83,61 +82,14 @@ def convert(
         ConversionError: listing, with the place in the user's code, everything that can not be mapped.
         ProgramError: if a layer is too long for exact training.
     """
-    _check_numbers(model, calibration)
-    graph = _trace(model, calibration)
+    check_numbers(model, calibration)
+    graph = trace(model, calibration)
     if input_scale is None:
         input_scale = spec.act_max / max(float(calibration.abs().max()), 1e-12)
     conversion = _Conversion(spec, graph, input_scale, normalise, fresh)
     network = conversion.network(tuple(calibration.shape[1:]))
     conversion.calibrate(network, calibration, spread)
     return network
-
-
-def _check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
-    tensors = [*model.named_parameters(), *model.named_buffers(), ("the calibration input", calibration)]
-    bad = [name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
-    if bad:
-        raise ConversionError(
-            f"{', '.join(bad)}: not a number, or infinite; train or load the model properly before conversion"
-        )
-    if calibration.ndim not in (2, 4) or not len(calibration):
-        raise ConversionError(
-            f"calibration inputs have shape {tuple(calibration.shape)}; allowed are (samples, features) and "
-            "(samples, channels, H, W)"
-        )
-
-
-class _Tracer(fx.Tracer):
-    """Remembers where in the user's code each call stands."""
-
-    record_stack_traces = True
-
-
-def _trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
-    """The model's graph with the shape of every value.
-
-    Raises:
-        ConversionError: if the model's course depends on its data, or it can not be run.
-    """
-    model = copy.deepcopy(model).cpu().eval()
-    try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
-        with torch.no_grad():
-            ShapeProp(graph).propagate(calibration[:2].cpu().float())
-    except Exception as error:  # tracing runs the user's code, which may raise anything
-        reason = str(error).strip().splitlines()
-        raise ConversionError(
-            f"the model can not be traced ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); its forward "
-            "must take one tensor, and neither its course nor its shapes may depend on what is in it"
-        ) from None
-    return graph
-
-
-def _place(node: fx.Node) -> str:
-    """File and line of the user's code that a node stands for: the innermost outside of torch."""
-    calls = re.findall(r'File "([^"]+)", line (\d+)', node.stack_trace or "")
-    own = [f"{path}:{line}" for path, line in calls if "/torch/" not in path]
-    return own[-1] if own else "unknown place"
 
 
 class _Conversion:
@@ -268,7 +220,7 @@ class _Conversion:
             "dropout": lambda: self._add_node(node, IntegerDropout(float(self._argument(node, 1, "p", 0.5)))),
             "contiguous": lambda: self._pass(node),
         }
-        if not isinstance(node.meta.get("tensor_meta"), fx.passes.shape_prop.TensorMetadata):
+        if not isinstance(node.meta.get("tensor_meta"), TensorMetadata):
             return  # a size, for a reshape that is checked by what it gives
         if name in handlers:
             handlers[name]()
@@ -280,7 +232,7 @@ class _Conversion:
             raise ConversionError(f"{name}() is not supported{_advice(name)}")
 
     def _problem(self, node: fx.Node, reason: str) -> None:
-        self.problems.append(f"{node.target} ({_place(node)}): {reason}")
+        self.problems.append(f"{node.target} ({place(node)}): {reason}")
 
     def _argument(self, node: fx.Node, position: int, name: str, default: Any) -> Any:
         return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
@@ -295,7 +247,7 @@ class _Conversion:
         name = node.name
         self.nodes[name] = Node(name, inputs or self._inputs(node), module)
         self.alias[node] = name
-        self.places[name] = _place(node)
+        self.places[name] = place(node)
 
     def _product(self, node: fx.Node, module: nn.Linear | nn.Conv2d, swapped: UnitProduct) -> None:
         if isinstance(module, nn.Linear) and len(_shape(node)) != 2:
@@ -346,7 +298,7 @@ class _Conversion:
     def _output_activation(self, node: fx.Node) -> None:
         if any(user.op != "output" for user in node.users):
             raise ConversionError("a softmax inside the network; only one after the logits can be left out")
-        self.notes.append(f"{node.target} ({_place(node)}) is left out: it changes no answer")
+        self.notes.append(f"{node.target} ({place(node)}) is left out: it changes no answer")
         self._pass(node)
 
     def _functional_average(self, node: fx.Node) -> None:

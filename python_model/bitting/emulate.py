@@ -137,15 +137,34 @@ class Emulator:
         """Every layer's accumulators (samples, sums * positions), int32."""
         return [sums for sums in self._run(activations, True) if sums is not None]
 
+    def activations(self, activations: torch.Tensor) -> torch.Tensor:
+        """What the last layer writes (it must not be linear): (samples, sums * positions), int8."""
+        layer = self.program.layers[-1]
+        if layer.linear:
+            raise ProgramError("the last layer is linear: it emits accumulators and writes nothing")
+        words = (layer.out_base[layer.parts - 1 :: layer.parts, None] + layer.out_position_offsets()).reshape(-1)
+        if self._native:
+            self._native.run(activations, False)
+            return self._native.written(words, len(activations))
+        scratch = self._filled(activations)
+        for run in self._layers:
+            run(scratch, False)
+        return scratch[:, torch.from_numpy(words).to(self._device)].to(torch.int8)
+
     @torch.no_grad()
     def _run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:
         """Each layer's accumulators; those of folded layers only if they are to be kept."""
         if self._native:
             return self._native.run(activations, keep)
+        scratch = self._filled(activations)
+        return [layer(scratch, keep) for layer in self._layers]
+
+    def _filled(self, activations: torch.Tensor) -> torch.Tensor:
+        """A scratch memory for each sample, with its input."""
         x = activations.to(self._device, torch.float32)
         scratch = x.new_zeros(len(x), self.program.reach)
         scratch[:, self.program.input_base : self.program.input_base + self.program.input_words] = x
-        return [layer(scratch, keep) for layer in self._layers]
+        return scratch
 
 
 def _joined(parts: list[torch.Tensor], dimension: int) -> torch.Tensor:

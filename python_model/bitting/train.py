@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,25 @@ _IMAGES = TrainConfig(
 
 #: Recipes that come close to the twin's accuracy within minutes on two cores.
 RECIPES = {"digits": TrainConfig(), "mnist": _IMAGES, "fashion-mnist": _IMAGES}
+
+#: Reference convolutional networks, for images.
+_CONVOLUTIONAL = {
+    "lenet": replace(_IMAGES, network="lenet", epochs=15, rate=0.02, dropout=0.0, smoothing=0.1, spread=(0.6,), bias=1.0),
+    "residual": replace(_IMAGES, network="residual", epochs=15, rate=0.03, dropout=0.0, smoothing=0.1, spread=(0.6,), bias=1.0),
+}
+
+
+def recipe(data: str, network: str = "mlp") -> TrainConfig:
+    """The configuration that a network is trained with on a data set.
+
+    Raises:
+        BittingError: if there is none of this name.
+    """
+    if network == "mlp":
+        return RECIPES[data]
+    if network not in _CONVOLUTIONAL:
+        raise BittingError(f"unknown network {network!r}; allowed: {', '.join(networks.NAMES)}")
+    return _CONVOLUTIONAL[network]
 
 
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -310,12 +329,12 @@ class _Checkpoint:
 
     def write(self, name: str, state: dict[str, Any]) -> None:
         self.state[name] = state
-        if self.path:
+        if self.path and distributed.leads():
             with files.replacing(self.path) as temporary:
                 torch.save({"run": self._run, "state": self.state}, temporary)
 
     def remove(self) -> None:
-        if self.path:
+        if self.path and distributed.leads():
             self.path.unlink(missing_ok=True)
 
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitting import divergence, files, packets
+from bitting import divergence, files, packets, timing
 from bitting.device import Device
 from bitting.emulate import Emulator
 from bitting.lock import Lock, Silicon, unlock
 from bitting.program import Program, dense
+from bitting.protocol import ACTIVATIONS_PER_WORD, FRAME_WORDS, LAYER_FIXED_WORDS, TILE_DONE_FIXED_WORDS, TILE_FIXED_WORDS
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 
 #: Codes run on trial to see how fast the simulation is here.
@@ -160,6 +161,7 @@ class _Job:
 
     Attributes:
         clear: the program as the device's tile buffer sees it.
+        challenge: the one before it, if it is locked with a key.
         root: the device's secret.
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
         labels: (samples,).
@@ -170,6 +172,7 @@ class _Job:
     """
 
     clear: Program
+    challenge: tuple[Program, ...]
     root: bytes = field(repr=False)
     samples: int
     labels: np.ndarray
@@ -189,6 +192,7 @@ class _Job:
         flat[: len(activations)] = activations
         return cls(
             clear=clear,
+            challenge=(lock.challenge.program,) if lock.challenge else (),
             root=device.root,
             samples=len(activations),
             labels=np.asarray(labels),
@@ -252,11 +256,20 @@ class _Journal:
             self._path.unlink(missing_ok=True)
 
 
+def _clocks(program: Program) -> int:
+    """A tile runs while the next one is loaded, a code a clock; without results, which leave after it."""
+    total = 0
+    for layer, cycles in zip(program.layers, program.tile_cycles(range(program.spec.codes)), strict=True):
+        load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
+        total += LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in cycles)
+    return total
+
+
 def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
     """Clocks by the timing law; seconds by a trial of dense tiles on this machine, one thread, without locks."""
     spec = job.clear.spec
-    words = len(job.head) + len(job.body) + job.inputs[0].size // 4
-    law = sum(map(sum, job.clear.tile_cycles(range(spec.codes))))
+    clocks = len(job.head) + job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
+    clocks += sum(map(_clocks, (job.clear, *job.challenge)))
     count = len(job.inputs) - done
     width = min(256, spec.tile_codes, spec.scratch_words // 2)
     tiles = -(-_TRIAL_CODES // width)
@@ -264,9 +277,9 @@ def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
     commands = packets.program_packets(Program(spec, (trial,), 0, width), report=False)
     with NativeEngine(library) as engine:
         started = time.perf_counter()
-        clocks = engine.run(commands, tiles * (spec.lanes + 4)).cycles
-        rate = clocks / (time.perf_counter() - started)
-    total = count * (law + words // 8)
+        run = engine.run(commands, tiles * (spec.lanes + TILE_DONE_FIXED_WORDS + FRAME_WORDS))
+        rate = run.cycles / (time.perf_counter() - started)
+    total = count * clocks
     return Forecast(count, len(job.inputs), total, total / (rate * min(threads, os.cpu_count() or 1)))
 
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bitting import console, files
-from bitting.cli.options import JsonOption, SpecOption
+from bitting.cli.options import JsonOption, NetworkOption, SpecOption
 from bitting.spec import parse_spec
 
 
@@ -32,24 +32,33 @@ def train(
     spec: SpecOption = "base",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set; default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights and sample order.")] = 0,
+    network: NetworkOption = "mlp",
+    onnx: Annotated[
+        Path | None, typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1).")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
 
-    Interrupt it and run the same command again: it resumes after the last whole epoch.
+    Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
+    share of each batch.
     """
-    from bitting import datasets
+    from bitting import datasets, distributed
     from bitting import train as training
 
     family = parse_spec(spec)
     dataset = datasets.load(data)
-    config = replace(training.RECIPES[data], seed=seed)
+    config = replace(training.recipe(data, network), seed=seed)
     config = replace(config, epochs=epochs) if epochs else config
+    given = _read_onnx(onnx)
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
-    with console.progress(f"training on {data}", 2 * config.epochs) as done:
-        progress = _training_progress(done, config.epochs)
-        model = training.train(family, dataset, config, checkpoint, progress)
+    with distributed.group():
+        with console.progress(f"training on {data}", 2 * config.epochs) as done:
+            progress = _training_progress(done, config.epochs)
+            model = training.train(family, dataset, config, checkpoint, progress, given)
+        if not distributed.leads():
+            return
     model.save(output)
     if json:
         console.emit_json({**model.claims, "seconds": round(time.perf_counter() - started, 1)})
@@ -57,7 +66,7 @@ def train(
     usage = training.code_usage(model) * family.codes
     rows = [
         ("unit accuracy", console.percent(model.claims["accuracy"])),
-        ("twin accuracy (fp32, ReLU)", console.percent(model.claims["twin_accuracy"])),
+        (f"twin accuracy ({model.claims['twin'].partition(';')[0]})", console.percent(model.claims["twin_accuracy"])),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", seed),
         ("seconds", f"{time.perf_counter() - started:.1f}"),
@@ -66,7 +75,15 @@ def train(
 
 
 def _training_progress(done: Callable[[int], None], epochs: int) -> Callable[[str, int, int, float], None]:
-    return lambda name, epoch, _total, _score: done(epoch + epochs * (name == "twin"))
+    return lambda name, epoch, _total, _score: done(epoch + epochs * (name == "unit"))
+
+
+def _read_onnx(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from bitting.onnx_import import from_onnx
+
+    return from_onnx(path)
 
 
 def verilog(

@@ -17,6 +17,7 @@ from bitting.spec import PRESETS
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
 DataOption = Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist; default: what the artefact claims.")]
+NetworkOption = Annotated[str, typer.Option("--network", help="mlp, lenet or residual; the last two take images of 28 x 28.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; default all.")]
 ArtefactArgument = Annotated[Path, typer.Argument(help="Locked artefact, from `bitting lock`.")]

@@ -39,6 +39,7 @@ def verify(
 ) -> None:
     """Run a whole test set on emulator and RTL; compare every logit bit and every tile's cycles.
 
+    Interrupt it and run the same command again: batches that were equal are not run twice.
     Exit status 1 if anything differs; the first divergence is then described step by step.
     """
     from bitting import verify as verification
@@ -60,7 +61,7 @@ def verify(
         with console.progress(f"{name}: emulator = RTL", len(y)) as done:
             report = verification.verify(
                 loaded.program, loaded.lock, unit, x, y, library=library, stalls=Stalls(seed, stalls, stalls),
-                threads=threads or None, progress=done, replay=command,
+                threads=threads or None, progress=done, forecast=_say_forecast, replay=command,
             )  # fmt: skip
         reports[name] = report
         rows.append(_report_row(name, report))
@@ -75,6 +76,14 @@ def verify(
                 console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
     if not all(report.equal for report in reports.values()):
         raise typer.Exit(console.EXIT_MISMATCH)
+
+
+def _say_forecast(forecast: Any) -> None:
+    resumed = f", {forecast.of_batches - forecast.batches} are done already" if forecast.batches < forecast.of_batches else ""
+    console.err.print(
+        f"{forecast.batches} batches, {forecast.clocks / 1e6:.1f} M clocks, about {forecast.seconds:.0f} s{resumed}",
+        style="dim",
+    )
 
 
 def _report_row(name: str, report: Any) -> tuple[object, ...]:

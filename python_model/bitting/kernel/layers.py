@@ -171,3 +171,10 @@ class NativeProgram:
         )  # fmt: skip
         found = [layer(self._kernel, self._scratch, keep) for layer in self._layers]
         return [sums if sums is None else sums[:, :samples].t() for sums in found]
+
+    def written(self, words: np.ndarray, samples: int) -> torch.Tensor:
+        """(samples, words) int8 activations at scratch addresses after a run."""
+        first = int(words[0])
+        consecutive = np.array_equal(words, first + np.arange(len(words)))
+        rows = self._scratch[first : first + len(words)] if consecutive else self._scratch[torch.from_numpy(words)]
+        return (rows.view(torch.int8) + self._program.spec.act_min)[:, :samples].t()

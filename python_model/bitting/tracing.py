@@ -1,0 +1,59 @@
+"""A user's model as a graph with shapes, and each node's place in the user's code."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from bitting.errors import ConversionError
+
+
+def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
+    tensors = [*model.named_parameters(), *model.named_buffers(), ("the calibration input", calibration)]
+    bad = [name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise ConversionError(
+            f"{', '.join(bad)}: not a number, or infinite; train or load the model properly before conversion"
+        )
+    if calibration.ndim not in (2, 4) or not len(calibration):
+        raise ConversionError(
+            f"calibration inputs have shape {tuple(calibration.shape)}; allowed are (samples, features) and "
+            "(samples, channels, H, W)"
+        )
+
+
+class _Tracer(fx.Tracer):
+    """Remembers where in the user's code each call stands."""
+
+    record_stack_traces = True
+
+
+def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
+    """The model's graph with the shape of every value.
+
+    Raises:
+        ConversionError: if the model's course depends on its data, or it can not be run.
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    try:
+        graph = fx.GraphModule(model, _Tracer().trace(model))
+        with torch.no_grad():
+            ShapeProp(graph).propagate(calibration[:2].cpu().float())
+    except Exception as error:  # tracing runs the user's code, which may raise anything
+        reason = str(error).strip().splitlines()
+        raise ConversionError(
+            f"the model can not be traced ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); its forward "
+            "must take one tensor, and neither its course nor its shapes may depend on what is in it"
+        ) from None
+    return graph
+
+
+def place(node: fx.Node) -> str:
+    """File and line of the user's code that a node stands for: the innermost outside of torch."""
+    calls = re.findall(r'File "([^"]+)", line (\d+)', node.stack_trace or "")
+    own = [f"{path}:{line}" for path, line in calls if "/torch/" not in path]
+    return own[-1] if own else "unknown place"
