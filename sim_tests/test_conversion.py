@@ -102,7 +102,8 @@ def test_weights_keep_their_order_and_biases_their_proportion(inputs):
     order = model.conv.weight.detach().reshape(-1).argsort()
     assert bool((values[order].diff() >= 0).all())
     # The product of the unit's integers is the model's, in units of the input and the weight.
-    scale = network.input_scale * conv.quantiser.scale(conv.weight.detach())
+    rms = float(model.conv.weight.square().mean().sqrt())
+    scale = network.input_scale * conv.quantiser.scale(conv.weight.detach()) / rms
     expected = model.conv.bias.detach() * scale
     assert float((conv.integer_bias().detach() - expected).abs().max()) <= 0.5
 

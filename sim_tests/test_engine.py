@@ -1,5 +1,7 @@
 """The engine on the native harness: golden = emulator = RTL, and every protocol error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -223,3 +225,19 @@ def test_accumulators_are_sent_sign_extended(device):
     engine.reset()
     run = engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
     assert [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)] == bias.tolist()
+
+
+def test_sums_held_over_do_not_reach_another_layer(device):
+    """Else a linear layer, which needs no key if it is public, could tell the sums of a hidden one."""
+    spec, table, engine = device
+    rng = np.random.default_rng(4)
+    hidden = dense(rng.integers(0, spec.codes, (2, 8)), np.zeros(2), 0, 8, 0)
+    reader = replace(dense(np.zeros((2, 1)), np.array([5, 6]), 0, 0, 0, linear=True), binary=True, public=True, parts=2)
+    first = packets.tile_packets(replace(hidden, parts=2))[0]  # holds
+    second = packets.tile_packets(reader)[1]  # resumes
+    x = packets.activations_packet(spec, 0, random_activations(spec, rng, spec.lanes, 8))
+    words = [x, packets.layer_packet(hidden, report=False), first, packets.layer_packet(reader, report=False), second]
+    engine.reset()
+    run = engine.run(np.concatenate(words), protocol.TILE_DONE_FIXED_WORDS + spec.lanes + protocol.FRAME_WORDS)
+    (emitted,) = packets.parse_results(run.words)
+    assert emitted.accumulators.tolist() == [6] * spec.lanes, "its own bias, nothing of the hidden sums"

@@ -136,7 +136,7 @@ class _Conversion:
         """Weights, then shifts; then biases, whose unit depends on the shift."""
         if not self.fresh:
             for name, (weight, _) in self.floats.items():
-                scale = 1.0 if self.normalise else max(float(weight.square().mean().sqrt()), 1e-12)
+                scale = max(float(weight.square().mean().sqrt()), 1e-12)  # of unit variance: learning rates mean the same
                 network.get_parameter(f"graph.{name}.weight").data.copy_(weight / scale)
         network.calibrate(calibration, spread)
         if self.fresh:

@@ -52,6 +52,8 @@ def examine() -> list[Check]:
         path = toolchain.find(tool.name)
         needed = tool.name not in ("iverilog", "vvp")
         checks.append(Check(tool.name, str(path or "missing"), path is not None, needed, tool.remedy))
+    native = "compiled" if any((files.cache_folder() / "kernel").glob("*/kernel.so")) else "will be compiled when first wanted"
+    checks.append(Check("native kernel", native if shutil.which("g++") else "torch instead, slower", True, False, ""))
     for name in datasets.NAMES[1:]:
         place = datasets.local_folder(name)
         checks.append(

@@ -108,7 +108,7 @@ class TileFlag(IntFlag):
 
     #: Neither fold nor emit: the next tile goes on with the accumulators.
     HOLD = 0x01
-    #: Go on with the accumulators of the tile before, whatever the bias.
+    #: Go on with the accumulators of the tile before, whatever the bias; if that one was of the same LAYER packet and held.
     RESUME = 0x02
 
 

@@ -53,6 +53,7 @@ class Depacketise(wiring.Component):
                 "idle": In(1),
                 "error": Out(Shape.cast(ErrorCode)),
                 "layer": Out(layer_layout(spec)),
+                "layer_begin": Out(1),
                 "offset_write": Out(1),
                 "offset_data": Out(unsigned(ADDRESS_FIELD_BITS)),
                 "code_valid": Out(1),
@@ -183,6 +184,7 @@ class _Parser:
         m = self.m
         with m.State("BARRIER"), m.If(self.io.idle), m.Switch(self.kind):
             with m.Case(Packet.LAYER):
+                m.d.comb += self.io.layer_begin.eq(1)
                 m.d.sync += self.layer_valid.eq(0)
                 m.next = "LAYER_SHAPE"
             with m.Case(Packet.ACTIVATIONS):

@@ -104,6 +104,8 @@ class Engine(wiring.Component):
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),
+            # Sums of a hidden layer must not be read through a linear one.
+            sequencer.forget.eq(packets.layer_begin),
             buffer.read_index.eq(sequencer.index),
             buffer.read_step.eq(sequencer.step),
             offset_read.addr.eq(sequencer.index),

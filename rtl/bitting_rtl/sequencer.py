@@ -35,6 +35,7 @@ class Sequencer(wiring.Component):
     `step` moves stages 0 to 3 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
     stay there until `done`, which is high in the last cycle of the tile. `cycles` counts the clocks from the one after `start`
     up to and including `done`; it holds until the next `start`. Nothing in between can stall.
+    A tile that resumes goes on with the sums of the tile before, if that one held them and no `forget` came between.
     `bad_address` is high when a gathered or written address lies outside the scratch memory; `halt` abandons the tile.
     """
 
@@ -45,6 +46,7 @@ class Sequencer(wiring.Component):
             {
                 "layer": In(layer_layout(spec)),
                 "tile": In(tile_layout(spec)),
+                "forget": In(1),
                 "start": In(1),
                 "halt": In(1),
                 "running": Out(1),
@@ -179,6 +181,8 @@ class Sequencer(wiring.Component):
             m.d.sync += [x.eq(0), write_address.eq(self.tile.out_base), row_address.eq(self.tile.out_base)]
         with m.If(self.done):
             m.d.sync += held.eq(self.tile.hold)
+        with m.If(self.forget):
+            m.d.sync += held.eq(0)
         m.d.comb += self.store.eq(self.write & ~self.layer.linear & ~self.tile.hold)
         with m.If(self.store & write_address[len(self.write_addr) :].any()):
             m.d.comb += self.bad_address.eq(1)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bitting.emulate import fold_of_phase, fold_phase, fold_slope
+from bitting.errors import BittingError
 from bitting.program import Program
 
 Progress = Callable[[int, int], None]
@@ -34,7 +35,13 @@ class _Fold(torch.autograd.Function):
 
 
 def logits(program: Program, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """A dense program's accumulators with any real value for each code; not reduced."""
+    """A dense program's accumulators with any real value for each code; not reduced.
+
+    Raises:
+        BittingError: if a layer has constants, several positions or chains.
+    """
+    if any(layer.public or layer.position_count > 1 or layer.parts > 1 for layer in program.layers):
+        raise BittingError("gradient descent on the table is written for dense layers; this artefact has others")
     for layer in program.layers:
         weights = values[torch.from_numpy(layer.codes).long()]
         x = x @ weights.t() + torch.from_numpy(layer.bias).float()
