@@ -283,3 +283,13 @@ def test_attacks_on_a_locked_model(job):
     assert "unknown kind" in error_of(
         "attack", "mutants", job / "artefact.safetensors", "--device", job / "A.key", "--kind", "x"
     )
+
+
+def test_networks_that_do_not_fit_are_refused_before_they_are_trained(tmp_path):
+    target = ("-o", tmp_path / "model.safetensors")
+    assert "allowed: mlp, lenet, residual" in error_of("train", "--network", "vgg", *target)
+    assert "digits has (8, 8); use mlp" in error_of("train", "--network", "lenet", *target)
+    assert "base:scratch_words=8192 would do" in error_of("train", "--network", "lenet", "--data", "mnist", *target)
+    (tmp_path / "model.onnx").write_bytes(b"garbage")
+    assert "no ONNX model" in error_of("train", "--onnx", tmp_path / "model.onnx", *target)
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]

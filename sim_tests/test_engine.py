@@ -229,7 +229,7 @@ def test_accumulators_are_sent_sign_extended(device):
 
 def test_sums_held_over_do_not_reach_another_layer(device):
     """Else a linear layer, which needs no key if it is public, could tell the sums of a hidden one."""
-    spec, table, engine = device
+    spec, _, engine = device
     rng = np.random.default_rng(4)
     hidden = dense(rng.integers(0, spec.codes, (2, 8)), np.zeros(2), 0, 8, 0)
     reader = replace(dense(np.zeros((2, 1)), np.array([5, 6]), 0, 0, 0, linear=True), binary=True, public=True, parts=2)

@@ -96,7 +96,8 @@ def test_passes_of_training_have_the_bits_of_torch(spec, rng, monkeypatch):
         found = fold(scaled * 1.0, spec, 0.25)
         found.backward(upstream)
         bias = straight_through.round_bias(latent[0], 777.0, spec.acc_bits, 0.5)
-        return [WeightQuantiser(spec).values(latent), bias, found.detach(), scaled.grad]
+        inputs = straight_through.integers(latent, 7.3, spec)
+        return [inputs, WeightQuantiser(spec).values(latent), bias, found.detach(), scaled.grad]
 
     found = {}
     for choice in ("auto", "off"):

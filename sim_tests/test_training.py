@@ -56,10 +56,11 @@ def test_gradient_is_straight_through(rng):
     weights = layer.quantiser.values(layer.weight.detach())
     acc = x.detach() @ weights.t() + layer.integer_bias().detach()
     slope = emulate.fold_slope(spec, 2)
-    at_fold = upstream * side_of(spec, acc, 2)
-    assert torch.equal(x.grad, at_fold @ (weights * slope))
-    assert torch.equal(layer.weight.grad, (at_fold.t() @ x.detach()) * (layer.quantiser.scale(layer.weight.detach()) * slope))
-    assert torch.equal(layer.bias.grad, at_fold.sum(0) * (layer.bias_unit * slope))
+    scale = layer.quantiser.scale(layer.weight.detach())
+    at_fold = upstream * side_of(spec, acc, 2) * (scale * slope)
+    assert torch.equal(x.grad, (at_fold @ (weights * slope)) * (1 / (scale * slope)))
+    assert torch.equal(layer.weight.grad, at_fold.t() @ x.detach())
+    assert torch.equal(layer.bias.grad, at_fold.sum(0) * (layer.bias_unit / scale))
 
 
 def test_gradient_of_a_convolution_and_of_a_sum_is_straight_through(rng):

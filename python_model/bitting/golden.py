@@ -5,6 +5,7 @@ Slow on purpose. The emulator and the RTL are judged against this file, so it do
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -90,9 +91,13 @@ class Unit:
     spec: UnitSpec
     table: Sequence[int]
 
+    @functools.cached_property
+    def _decodings(self) -> tuple[Decoding, Decoding]:
+        return self.spec.decoding(self.table), self.spec.decoding(self.table, binary=True)
+
     def decoding(self, binary: bool = False) -> Decoding:
         """What the codes of a layer mean."""
-        return self.spec.decoding(self.table, binary)
+        return self._decodings[binary]
 
     def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> Iterator[Step]:
         """Every MAC cycle of one position: acc <- acc + s (x << e) mod 2^W, starting at the bias."""

@@ -23,6 +23,7 @@ from bitting.nn import (
 )
 from bitting.program import Program
 from bitting.spec import UnitSpec
+from bitting.straight_through import integers
 
 #: Name of the network's input in the graph.
 INPUT = "input"
@@ -82,7 +83,7 @@ class UnitNetwork(nn.Module):
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs as activations: integers in float32."""
-        return torch.floor(x * self.input_scale + 0.5).clamp_(self.spec.act_min, self.spec.act_max)
+        return integers(x, self.input_scale, self.spec)
 
     def accumulators(self, x: torch.Tensor, before: Visitor | None = None) -> torch.Tensor:
         """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.

@@ -15,7 +15,7 @@ from bitting import emulate
 from bitting.errors import ProgramError
 from bitting.lowering import identity_scale
 from bitting.spec import UnitSpec
-from bitting.straight_through import WeightQuantiser, fold, quantise, round_bias
+from bitting.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 
 
 class UnitLayer(nn.Module):
@@ -124,6 +124,11 @@ class UnitLinear(UnitProduct):
 
     def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
         super().__init__(spec, (outputs, inputs), linear, normalise)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if self.linear:
+            return self.sums(*inputs)
+        return dense(inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope)
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         return F.linear(inputs[0], *self.parts())

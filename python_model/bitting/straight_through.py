@@ -22,6 +22,24 @@ def _native(*tensors: torch.Tensor) -> kernel.Kernel | None:
     return None
 
 
+def _lookup(native: kernel.Kernel, x: torch.Tensor, factor: float, low: float, table: torch.Tensor) -> torch.Tensor:
+    """table[floor(clamp(x factor - low))], float32, in one pass."""
+    found = torch.empty_like(x)
+    native.library.bitting_lookup(
+        kernel.address(x), ctypes.c_int64(x.numel()), ctypes.c_float(factor), ctypes.c_float(low),
+        ctypes.c_int32(len(table) - 1), kernel.address(table), kernel.address(found),
+    )  # fmt: skip
+    return found
+
+
+def integers(x: torch.Tensor, scale: float, spec: UnitSpec) -> torch.Tensor:
+    """The nearest activations to `x` times `scale`, halves upwards, as float32; no gradient."""
+    if native := _native(x):
+        table = torch.arange(spec.act_min, spec.act_max + 1, dtype=torch.float32)
+        return _lookup(native, x.detach(), scale, spec.act_min - 0.5, table)
+    return torch.floor(x.detach() * scale - (spec.act_min - 0.5)).add_(spec.act_min).clamp_(spec.act_min, spec.act_max)
+
+
 class WeightQuantiser:
     """Nearest value of a family, as integers in floating point.
 
@@ -64,18 +82,52 @@ class WeightQuantiser:
         if (table := self._tables.get(factor)) is None:
             table = self._tables[factor] = self._value * factor
         if native := _native(latent):
-            found = torch.empty_like(latent)
-            native.library.bitting_quantise(
-                kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(2 * scale), ctypes.c_float(self._low),
-                ctypes.c_int32(self._high - self._low), kernel.address(table), kernel.address(found),
-            )  # fmt: skip
-            return found
+            return _lookup(native, latent, 2 * scale, self._low, table)
         bucket = self._bucket(latent, scale)
         return table.to(latent.device).index_select(0, bucket.view(-1)).view(latent.shape)
 
     def indices(self, latent: torch.Tensor) -> torch.Tensor:
         """Value indices, uint8, of the shape of `latent`."""
         return self._index.to(latent.device)[self._bucket(latent, self.scale(latent)).long()]
+
+
+def _rounded(latent: torch.Tensor, unit: float, bits: int, factor: float) -> torch.Tensor:
+    """`latent` times `unit`, rounded and reduced modulo 2^bits, times `factor`."""
+    if native := _native(latent):
+        found = torch.empty_like(latent)
+        native.library.bitting_round(
+            kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(unit), ctypes.c_int32(bits),
+            ctypes.c_float(factor), kernel.address(found),
+        )  # fmt: skip
+        return found
+    return emulate.wrap((latent * unit).round_(), bits).mul_(factor)
+
+
+def _fold_in_place(sums: torch.Tensor, spec: UnitSpec, factor: float) -> torch.Tensor:
+    """Activations of sums times `factor` take their place; gives the side of the wave, int8: 1 where it rises, else -1."""
+    if native := _native(sums):
+        side = torch.empty_like(sums, dtype=torch.int8)
+        native.library.bitting_fold(
+            kernel.address(sums), ctypes.c_int64(sums.numel()), ctypes.c_float(factor), ctypes.c_int32(spec.act_bits),
+            kernel.address(sums), kernel.address(side),
+        )  # fmt: skip
+        return side
+    phase = emulate.fold_phase(spec, sums * factor)
+    side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a crest and falls behind it
+    sums.copy_(emulate.fold_of_phase(spec, phase))
+    return side
+
+
+def _along_the_wave(grad: torch.Tensor, side: torch.Tensor, factor: float) -> torch.Tensor:
+    """`grad` times `factor`, and -1 where the wave falls."""
+    if side.is_contiguous() and (native := _native(grad)):
+        found = torch.empty_like(grad)
+        native.library.bitting_fold_backward(
+            kernel.address(grad), kernel.address(side), ctypes.c_int64(grad.numel()), ctypes.c_float(factor),
+            kernel.address(found),
+        )  # fmt: skip
+        return found
+    return grad * (side * factor)
 
 
 class _Quantise(torch.autograd.Function):
@@ -98,14 +150,7 @@ class _Round(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, latent: torch.Tensor, unit: float, bits: int, factor: float) -> torch.Tensor:  # type: ignore[override]
         ctx.slope = unit * factor
-        if native := _native(latent):
-            found = torch.empty_like(latent)
-            native.library.bitting_round(
-                kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(unit), ctypes.c_int32(bits),
-                ctypes.c_float(factor), kernel.address(found),
-            )  # fmt: skip
-            return found
-        return emulate.wrap((latent * unit).round_(), bits).mul_(factor)
+        return _rounded(latent, unit, bits, factor)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
@@ -113,36 +158,42 @@ class _Round(torch.autograd.Function):
 
 
 class _Fold(torch.autograd.Function):
-    """Accumulators to activations, in place; the slope is exact (plus or minus `factor`), the floor counts as the identity."""
+    """Sums to activations, in place; the slope is exact (plus or minus `factor`), the floor counts as the identity."""
 
     @staticmethod
-    def forward(ctx: Any, accumulators: torch.Tensor, spec: UnitSpec, factor: float) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, sums: torch.Tensor, spec: UnitSpec, factor: float) -> torch.Tensor:  # type: ignore[override]
         ctx.factor = factor
-        if native := _native(accumulators):
-            side = torch.empty_like(accumulators, dtype=torch.int8)
-            native.library.bitting_fold(
-                kernel.address(accumulators), ctypes.c_int64(accumulators.numel()), ctypes.c_float(factor),
-                ctypes.c_int32(spec.act_bits), kernel.address(accumulators), kernel.address(side),
-            )  # fmt: skip
-        else:
-            phase = emulate.fold_phase(spec, accumulators * factor)
-            side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a crest and falls behind it
-            accumulators.copy_(emulate.fold_of_phase(spec, phase))
-        ctx.mark_dirty(accumulators)
-        ctx.save_for_backward(side)
-        return accumulators
+        ctx.save_for_backward(_fold_in_place(sums, spec, factor))
+        ctx.mark_dirty(sums)
+        return sums
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         (side,) = ctx.saved_tensors
-        if side.is_contiguous() and (native := _native(grad)):
-            found = torch.empty_like(grad)
-            native.library.bitting_fold_backward(
-                kernel.address(grad), kernel.address(side), ctypes.c_int64(grad.numel()), ctypes.c_float(ctx.factor),
-                kernel.address(found),
-            )  # fmt: skip
-            return found, None, None
-        return grad * (side * ctx.factor), None, None
+        return _along_the_wave(grad, side, ctx.factor), None, None
+
+
+class _Dense(torch.autograd.Function):
+    """`fold(x quantise(latent)^T + round(bias))` in one: the functions above, without their overhead for small layers."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: torch.Tensor, latent: torch.Tensor, bias: torch.Tensor, quantiser: WeightQuantiser, spec: UnitSpec,
+        bias_unit: float, slope: float,
+    ) -> torch.Tensor:  # fmt: skip
+        scale = quantiser.scale(latent)
+        weights = quantiser.values(latent, scale, slope)
+        sums = torch.addmm(_rounded(bias, bias_unit, spec.acc_bits, slope), x, weights.t())
+        ctx.save_for_backward(x, weights, _fold_in_place(sums, spec, 1.0))
+        ctx.slope, ctx.bias_unit, ctx.scale = scale * slope, bias_unit, scale
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+        x, weights, side = ctx.saved_tensors
+        grad = _along_the_wave(grad, side, ctx.slope)  # what the latent weights want; the smaller gradients are scaled back
+        grad_x = (grad @ weights).mul_(1 / ctx.slope) if ctx.needs_input_grad[0] else None
+        return grad_x, grad.t() @ x, grad.sum(0).mul_(ctx.bias_unit / ctx.scale), None, None, None, None
 
 
 def quantise(latent: torch.Tensor, quantiser: WeightQuantiser, factor: float = 1.0) -> torch.Tensor:
@@ -157,11 +208,25 @@ def round_bias(latent: torch.Tensor, unit: float, bits: int, factor: float = 1.0
     return found
 
 
-def fold(accumulators: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tensor:
-    """Activations of accumulators times `factor`, of any shape, with a gradient; they take the accumulators' place.
+def fold(sums: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tensor:
+    """Activations of accumulators times `emulate.fold_slope`, of any shape, with a gradient; they take the sums' place.
 
     Args:
-        factor: what is still missing of `emulate.fold_slope`.
+        factor: what is still missing of the slope.
     """
-    found: torch.Tensor = _Fold.apply(accumulators, spec, factor)
+    found: torch.Tensor = _Fold.apply(sums, spec, factor)
+    return found
+
+
+def dense(
+    x: torch.Tensor,
+    latent: torch.Tensor,
+    bias: torch.Tensor,
+    quantiser: WeightQuantiser,
+    spec: UnitSpec,
+    bias_unit: float,
+    slope: float,
+) -> torch.Tensor:
+    """Activations (samples, outputs) of a whole dense layer; `slope` as from `emulate.fold_slope`."""
+    found: torch.Tensor = _Dense.apply(x, latent, bias, quantiser, spec, bias_unit, slope)
     return found

@@ -218,14 +218,20 @@ extern "C" void bitting_input(const int8_t *from, int64_t samples, int64_t words
 
 // ---- training: one pass over memory each ----
 
-// Nearest value of a family: table[clamp(2 scale latent - low)], the table in halves of a weight unit.
-extern "C" void bitting_quantise(const float *latent, int64_t count, float twice_scale, float low, int32_t last,
-                                 const float *table, float *out) {
-#pragma omp parallel for simd schedule(static) if (count > 16384)
-    for (int64_t i = 0; i < count; i++) {
-        float place = latent[i] * twice_scale - low;
-        place = place < 0 ? 0 : place > (float)last ? (float)last : place;
-        out[i] = table[(int32_t)place];
+// table[clamp(factor x - low)]: the nearest value of a family (the table in halves of a weight unit), or the nearest activation.
+extern "C" void bitting_lookup(const float *x, int64_t count, float factor, float low, int32_t last, const float *table,
+                               float *out) {
+    const int64_t block = 64;
+#pragma omp parallel for schedule(static) if (count > 16384)
+    for (int64_t first = 0; first < count; first += block) {
+        int64_t size = count - first < block ? count - first : block;
+        int32_t index[block];  // by vectors; the look-up after it is scalar, which is no slower than a gather
+        for (int64_t i = 0; i < size; i++) {
+            float place = x[first + i] * factor - low;
+            place = place > 0 ? place : 0;
+            index[i] = (int32_t)(place < (float)last ? place : (float)last);
+        }
+        for (int64_t i = 0; i < size; i++) out[first + i] = table[index[i]];
     }
 }
 
