@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from bitting import lock_table
+from bitting import datasets, lock_table
 from bitting.artefact import Artefact
 from bitting.device import Device
 from bitting.spec import PRESETS
@@ -293,3 +294,22 @@ def test_networks_that_do_not_fit_are_refused_before_they_are_trained(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"garbage")
     assert "no ONNX model" in error_of("train", "--onnx", tmp_path / "model.onnx", *target)
     assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
+
+
+def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
+    torch.manual_seed(0)
+    data = datasets.load("digits")
+    plain = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    x, y = torch.from_numpy(data.train_images).float() / 255, torch.from_numpy(data.train_labels)
+    optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
+    for _ in range(200):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(plain(x), y).backward()
+        optimiser.step()
+    torch.onnx.export(
+        plain.eval(), (x[:1],), tmp_path / "user.onnx", dynamo=False, dynamic_axes={"input": {0: "n"}}, input_names=["input"]
+    )
+    model = tmp_path / "model.safetensors"
+    claims = json.loads(bitting("train", "--onnx", tmp_path / "user.onnx", "--epochs", 8, "-o", model, "--json").stdout)
+    assert claims["twin"] == "fp32, as given" and claims["twin_accuracy"] > 0.9
+    assert claims["accuracy"] > claims["twin_accuracy"] - 0.03

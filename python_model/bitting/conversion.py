@@ -149,7 +149,8 @@ class _Conversion:
                 weight, bias = self.floats[name]
                 latent = float(module.weight.detach().norm() / weight.norm().clamp_min(1e-12))
                 scale *= module.quantiser.scale(module.weight.detach()) * latent
-                module.bias.data.copy_(bias * (scale / module.bias_unit))
+                mean = module.mean if module.centred else torch.zeros_like(module.mean)
+                module.bias.data.copy_((bias * scale + mean) / module.bias_unit)
                 scale *= module.slope
             scales[name] = scale
         network.calibrate(calibration, spread)
@@ -286,6 +287,9 @@ class _Conversion:
             weight * gain.reshape(-1, *[1] * (weight.ndim - 1)),
             (bias - module.running_mean) * gain + shift,
         )
+        product = self.nodes[name].module
+        if isinstance(product, UnitConv2d):
+            product.centred = True  # so that it still has what batch normalisation does for training
         self.alias[node] = name
 
     def _activation(self, node: fx.Node) -> None:

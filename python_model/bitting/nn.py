@@ -17,6 +17,9 @@ from bitting.lowering import identity_scale
 from bitting.spec import UnitSpec
 from bitting.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 
+#: Weight of the newest batch in the running mean of a centred layer.
+MOMENTUM = 0.1
+
 
 class UnitLayer(nn.Module):
     """What all layers share: a spec, the left shift before the fold, and how it is found.
@@ -75,6 +78,11 @@ class UnitLayer(nn.Module):
 class UnitProduct(UnitLayer):
     """A layer with weights of the family and a bias.
 
+    Attributes:
+        centred: the mean of every output is taken off: while training that of the batch, else the running mean, which is part
+            of the bias (mean-only batch normalisation, Salimans and Kingma 2016). It keeps sums at their place on the wave.
+        mean: (outputs,) running mean of the sums without bias, in accumulator units.
+
     Args:
         shape: of the weights, outputs first.
         normalise: see `WeightQuantiser`.
@@ -83,12 +91,16 @@ class UnitProduct(UnitLayer):
         ProgramError: if an output has so many inputs that float32 would not be exact.
     """
 
+    mean: torch.Tensor
+
     def __init__(self, spec: UnitSpec, shape: tuple[int, ...], linear: bool = False, normalise: bool = True):
         super().__init__(spec)
         self.linear = linear
         self.quantiser = WeightQuantiser(spec, normalise)
         self.weight = nn.Parameter(torch.randn(*shape))
         self.bias = nn.Parameter(torch.zeros(shape[0]))
+        self.centred = False
+        self.register_buffer("mean", torch.zeros(shape[0]))
         inputs = math.prod(shape[1:])
         worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
         if emulate.exact_dtype(worst) is not torch.float32:
@@ -101,13 +113,19 @@ class UnitProduct(UnitLayer):
 
     def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
         """The accumulator's start, integers as float32: rounded, wrapped as the accumulator is, times `factor`."""
-        return round_bias(self.bias, self.bias_unit, self.spec.acc_bits, factor)
+        latent = self.bias - self.mean / self.bias_unit if self.centred else self.bias
+        return round_bias(latent, self.bias_unit, self.spec.acc_bits, factor)
 
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
-        kept = self.bias.clone()
+        kept, centred = self.bias.clone(), self.centred
         self.bias.zero_()  # where on the wave a sum starts says nothing of how far it reaches
+        self.centred = False
         super().calibrate(inputs, spread)
+        if centred:
+            sums = self.sums(*inputs) / self.slope
+            self.mean.copy_(sums.mean([axis for axis in range(sums.ndim) if axis != 1]))
+        self.centred = centred
         self.bias.copy_(kept)
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,7 +176,16 @@ class UnitConv2d(UnitProduct):
         self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(inputs[0], *self.parts(), self.stride, self.padding, self.dilation, self.groups)
+        if not (self.centred and self.training):
+            return self._convolve(inputs[0], *self.parts())
+        sums = self._convolve(inputs[0], quantise(self.weight, self.quantiser, self.slope), None)
+        mean = sums.mean((0, 2, 3)) / self.slope
+        self.mean.lerp_(mean.detach(), MOMENTUM)
+        start = round_bias(self.bias - mean / self.bias_unit, self.bias_unit, self.spec.acc_bits, self.slope)
+        return sums + start.reshape(1, -1, 1, 1)
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class UnitAveragePool2d(UnitLayer):

@@ -1,0 +1,93 @@
+"""Reference networks against their twins, over seeds, and on the RTL: a Markdown table, and every figure as JSON.
+
+    python scripts/networks_report.py [--seeds 3] [--images 1000] [--folder out/networks]
+
+Trained models are kept in the folder and not trained again; an interrupted run resumes.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitting import console, datasets, train
+from bitting.artefact import Artefact
+from bitting.device import Device
+from bitting.files import write_text
+from bitting.lock import Lock, lock
+from bitting.spec import parse_spec
+from bitting.verify import verify
+
+SPEC = "base:scratch_words=8192"
+#: Lanes change nothing of a network but how many images pass together.
+WIDE_SPEC = f"{SPEC},lanes=64"
+NETWORKS = (("mnist", "lenet"), ("fashion-mnist", "lenet"), ("fashion-mnist", "residual"))
+
+
+def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
+    """The model of a recipe and seed, trained if it is not there."""
+    path = folder / f"{data}-{network}-{seed}.safetensors"
+    if not path.exists():
+        config = replace(train.recipe(data, network), seed=seed)
+        with console.progress(path.stem, 2 * config.epochs) as done:
+
+            def progress(name: str, epoch: int, epochs: int, score: float) -> None:
+                done(epoch + epochs * (name == "unit"))
+
+            train.train(parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), progress).save(path)
+    return Artefact.load(path, "model")
+
+
+def on_rtl(model: Artefact, images: int) -> dict[str, Any]:
+    """A locked model on its device and on a wrong one, `images` test images through the RTL."""
+    spec = parse_spec(WIDE_SPEC)
+    device = Device(spec, bytes(range(1, 17)))
+    how = Lock.new(spec, "clock", "aes-clocked")
+    program = replace(model.program, spec=spec)
+    locked = lock(program, device, how)
+    data = datasets.load(model.claims["dataset"])
+    x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
+    with console.progress(f"{model.claims['config']['network']}: emulator = RTL", images) as done:
+        report = verify(locked, how, device, x, y, progress=done, forecast=lambda forecast: console.err.print(forecast))
+    wrong = verify(locked, how, device.with_flipped_bit(5), x[:128], y[:128])
+    return {"right": report.to_dict(), "wrong": wrong.to_dict()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1000, help="test images on the RTL for each network")
+    parser.add_argument("--whole", default="lenet", help="network that runs the whole Fashion-MNIST test set on the RTL")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it likes")
+    parser.add_argument("--folder", type=Path, default=Path("out/networks"))
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    print("| | unit, mean of seeds | twin | gap in points | images on the RTL | wrong bits, cycles | wrong device |")
+    print("|---|---|---|---|---|---|---|")
+    for data, network in NETWORKS:
+        models = [trained(arguments.folder, data, network, seed) for seed in range(arguments.seeds)]
+        unit, twin = ([100 * model.claims[key] for model in models] for key in ("accuracy", "twin_accuracy"))
+        whole = data == "fashion-mnist" and network == arguments.whole
+        rtl = on_rtl(models[0], 10_000 if whole else arguments.images)
+        right = rtl["right"]
+        found.append({"data": data, "network": network, "unit": unit, "twin": twin, **rtl})
+        print(
+            f"| {network}, {data} | {statistics.mean(unit):.2f}% ({', '.join(f'{v:.2f}' for v in unit)}) "
+            f"| {statistics.mean(twin):.2f}% ({', '.join(f'{v:.2f}' for v in twin)}) "
+            f"| {statistics.mean(twin) - statistics.mean(unit):+.2f} "
+            f"| {right['samples']}, {right['cycles'] / 1e6:.0f} M clocks, {right['seconds']:.0f} s "
+            f"| {right['wrong_logits']}, {right['wrong_cycles']} | {100 * rtl['wrong']['accuracy']:.1f}% |",
+            flush=True,
+        )
+        write_text(arguments.folder / "report.json", json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
