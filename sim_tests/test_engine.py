@@ -96,7 +96,6 @@ def broken_packets(spec, program):
     flipped = good_tile.copy()
     flipped[2] ^= 1 << 9
     word0 = int(good_layer[1])
-    far = np.array([(spec.scratch_words - 1) | 2 << 16, *[0] * (2 * spec.lanes // 4)], np.uint32)
     outside = good_tile[1:-1].copy()
     outside[0] = spec.scratch_words - 1 | int(outside[0]) & 0xFFFF0000 if max(layer.offsets) else 0xFFFF
     nowhere = good_tile[1:-1].copy()
@@ -134,12 +133,20 @@ def broken_packets(spec, program):
             np.concatenate([good_layer, reframed(good_tile, np.append(good_tile[1:-1], 5))]),
             ErrorCode.BAD_LENGTH,
         ),
+        ("gather outside", np.concatenate([good_layer, reframed(good_tile, outside)]), ErrorCode.BAD_ADDRESS),
+        ("write outside", np.concatenate([good_layer, reframed(good_tile, nowhere)]), ErrorCode.BAD_ADDRESS),
+        *broken_activations(spec),
+        *broken_locks(),
+    ]
+
+
+def broken_activations(spec):
+    """The same for input vectors."""
+    far = np.array([(spec.scratch_words - 1) | 2 << 16, *[0] * (2 * spec.lanes // 4)], np.uint32)
+    return [
         ("no vectors", packets.frame(Packet.ACTIVATIONS, np.zeros(1, np.uint32)), ErrorCode.BAD_FIELD),
         ("vectors beyond the memory", packets.frame(Packet.ACTIVATIONS, far), ErrorCode.BAD_ADDRESS),
         ("vectors missing", packets.frame(Packet.ACTIVATIONS, np.array([3 << 16, 0], np.uint32)), ErrorCode.BAD_LENGTH),
-        ("gather outside", np.concatenate([good_layer, reframed(good_tile, outside)]), ErrorCode.BAD_ADDRESS),
-        ("write outside", np.concatenate([good_layer, reframed(good_tile, nowhere)]), ErrorCode.BAD_ADDRESS),
-        *broken_locks(),
     ]
 
 

@@ -137,20 +137,8 @@ def train(
     material = _Material.of(spec, data, config)
     torch.manual_seed(config.seed)
     reference = model or build(data, config)
-    torch.manual_seed(config.seed)
     twin_scale = 1.0 / (spec.act_max + 1)
-    network = convert(
-        reference, spec, material.train_x[:1024] * twin_scale, input_scale=1.0 / twin_scale, spread=config.spread,
-        normalise=config.balance == "none", fresh=model is None,
-    )  # fmt: skip
-    for layer in network.products:
-        if model is None and not layer.linear:
-            nn.init.uniform_(layer.bias, -config.bias, config.bias)
-    project = _projection(network, config)
-    project()
-    network.calibrate(material.train_x[:1024] * twin_scale, config.spread)
-    network.to_program()
-
+    network, project = _on_unit(reference, spec, material.train_x[:1024] * twin_scale, 1.0 / twin_scale, config, model is None)
     runs = [
         _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
         _Run("unit", network, twin_scale, config.rate, config, project),
@@ -178,6 +166,23 @@ def train(
         "config": asdict(config),
     }
     return export(network, material.test_x[:64] * twin_scale, claims=claims)
+
+
+def _on_unit(
+    reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, input_scale: float, config: TrainConfig, fresh: bool
+) -> tuple[UnitNetwork, Callable[[], None]]:
+    """The network to train, calibrated and known to fit the spec, and what keeps its histogram."""
+    torch.manual_seed(config.seed)
+    normalise = config.balance == "none"
+    network = convert(reference, spec, samples, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
+    for layer in network.products:
+        if fresh and not layer.linear:
+            nn.init.uniform_(layer.bias, -config.bias, config.bias)
+    project = _projection(network, config)
+    project()
+    network.calibrate(samples, config.spread)
+    network.to_program()
+    return network, project
 
 
 def build(data: Dataset, config: TrainConfig) -> nn.Module:

@@ -135,11 +135,7 @@ def verify(
     found = None
     if not (last := batches[-1]).equal:
         with NativeEngine(library, device.root) as engine:
-            found = divergence.locate(
-                engine, job.clear, device.table(), job.inputs[last.index], stalls_of(stalls, last.index), lock.keyed
-            )
-        first = last.index * program.spec.lanes
-        found |= {"batch": last.index, "first_sample": first, "seed": stalls.seed, "replay": replay}
+            found = job.locate(engine, device, lock, last.index, stalls) | {"replay": replay}
     samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
         samples=samples,
@@ -219,6 +215,12 @@ class _Job:
         labels = self.labels[index * lanes : (index + 1) * lanes]
         right = int((found[: len(labels)].argmax(1) == labels).sum())
         return _Batch(index, equal, right, int((found != logits).sum()), wrong_cycles, run.cycles)
+
+    def locate(self, engine: NativeEngine, device: Device, lock: Lock, index: int, stalls: Stalls) -> dict[str, Any]:
+        """The first difference in a batch that was not equal."""
+        table, inputs = device.table(), self.inputs[index]
+        found = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), lock.keyed)
+        return found | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
 
     def digest(self, stalls: Stalls) -> str:
         """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from bitting import files
@@ -52,49 +51,33 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
     verilator, make_tool = toolchain.require("verilator"), toolchain.require("make")
     for tool in ("g++", "perl"):
         toolchain.require(tool)
-    flags, compiler = list(_VERILATOR_FLAGS), _COMPILER_FLAGS
-    if waves:
-        if waves not in _TRACE:
-            raise ToolError(f"unknown waveform format {waves!r}; allowed: {', '.join(_TRACE)}")
-        flag, header, trace_class, linker = _TRACE[waves]
-        flags.append(flag)
-        if waves == "fst":
-            _require_fst_headers()
-        if linker:
-            flags += ["-LDFLAGS", linker]
-        compiler += f' -DBITTING_TRACE=1 -DBITTING_TRACE_HEADER=\\"{header}\\" -DBITTING_TRACE_CLASS={trace_class}'
-    else:
-        compiler += " -DBITTING_TRACE=0"
-    flags += ["-CFLAGS", compiler, "--top-module", top]
-
-    parts: Sequence[str] = (
-        verilog,
-        harness,
-        *flags,
-        *toolchain.MAKE_VARIABLES,
-        toolchain.verilator_version(),
-        files.processor(),
-    )
+    more, compiler = _tracing(waves)
+    flags = [*_VERILATOR_FLAGS, *more, "-CFLAGS", f"{_COMPILER_FLAGS} {compiler}", "--top-module", top]
+    parts = (verilog, harness, *flags, *toolchain.MAKE_VARIABLES, toolchain.verilator_version(), files.processor())
 
     def make(work: Path, finished: Path) -> None:
         (work / "top.v").write_text(verilog)
         (work / "harness.cpp").write_text(harness)
         toolchain.run([str(verilator), *flags, "top.v", "harness.cpp"], work, "verilator")
-        toolchain.run(
-            [
-                str(make_tool),
-                "-s",
-                f"-j{os.cpu_count()}",
-                "-C",
-                "obj",
-                "-f",
-                "Vtop.mk",
-                "OPT_FAST=-O3",
-                *toolchain.MAKE_VARIABLES,
-            ],
-            work,
-            "compiling the simulation",
-        )
+        options = ("-s", f"-j{os.cpu_count()}", "-C", "obj", "-f", "Vtop.mk", "OPT_FAST=-O3", *toolchain.MAKE_VARIABLES)
+        toolchain.run([str(make_tool), *options], work, "compiling the simulation")
         shutil.move(work / "obj" / _LIBRARY, finished / _LIBRARY)
 
     return files.built("native", parts, make) / _LIBRARY
+
+
+def _tracing(waves: str | None) -> tuple[list[str], str]:
+    """Flags of Verilator and of the compiler for a waveform format, or for none.
+
+    Raises:
+        ToolError: if the format is unknown, or its headers are missing.
+    """
+    if not waves:
+        return [], "-DBITTING_TRACE=0"
+    if waves not in _TRACE:
+        raise ToolError(f"unknown waveform format {waves!r}; allowed: {', '.join(_TRACE)}")
+    flag, header, trace_class, linker = _TRACE[waves]
+    if waves == "fst":
+        _require_fst_headers()
+    defines = f'-DBITTING_TRACE=1 -DBITTING_TRACE_HEADER=\\"{header}\\" -DBITTING_TRACE_CLASS={trace_class}'
+    return [flag, *(["-LDFLAGS", linker] if linker else [])], defines
