@@ -39,6 +39,9 @@ def random_model(spec, seed):
     x = random_activations(spec, rng, spec.lanes, int(np.prod(plain.shape)))
     inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
     network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=bool(rng.integers(2)))
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.uniform_(parameter, -2, 2)
     model = bitting.export(network, inputs)  # insists on training's arithmetic and the emulator's being equal
     return model.program, x
 

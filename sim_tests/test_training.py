@@ -67,7 +67,7 @@ def test_gradient_of_a_convolution_and_of_a_sum_is_straight_through(rng):
     """As torch's own of the product, with the wave's side put in."""
     spec = PRESETS["base"]
     torch.manual_seed(0)
-    layer, add = UnitConv2d(spec, 3, 4, (3, 3), padding=(1, 1)), UnitAdd(spec, (4, 7))
+    layer, add = UnitConv2d(spec, 3, 4, (3, 3), padding=(1, 1)), UnitAdd(spec, 4, (4, 7))
     layer.shift = add.shift = 3
     x = torch.from_numpy(rng.integers(-32, 32, (5, 3, 6, 6))).float().requires_grad_()
     upstream = torch.from_numpy(rng.standard_normal((5, 4, 6, 6))).float()
@@ -83,7 +83,8 @@ def test_gradient_of_a_convolution_and_of_a_sum_is_straight_through(rng):
 
     left, right = (torch.from_numpy(rng.integers(-32, 32, (5, 4))).float().requires_grad_() for _ in range(2))
     add(left, right).backward(upstream[:, :, 0, 0])
-    side = side_of(spec, 4 * left.detach() + 7 * right.detach(), 3) * upstream[:, :, 0, 0] * add.slope
+    side = side_of(spec, 4 * left.detach() + 7 * right.detach(), 3) * (upstream[:, :, 0, 0] * add.slope)
+    assert torch.equal(add.bias.grad, side.sum(0) * add.bias_unit)
     assert torch.equal(left.grad, side * 4) and torch.equal(right.grad, side * 7)
 
 

@@ -348,7 +348,7 @@ class _Conversion:
         shapes = {_shape(argument) for argument in node.args if isinstance(argument, fx.Node)}
         if len(shapes) != 1:
             raise ConversionError(f"a sum of shapes {sorted(shapes)}; allowed are equal ones")
-        self._add_node(node, UnitAdd(self.spec), (str(names[0]), str(names[1])))
+        self._add_node(node, UnitAdd(self.spec, _shape(node)[1]), (str(names[0]), str(names[1])))
 
     def _concatenation(self, node: fx.Node) -> None:
         parts = node.args[0]

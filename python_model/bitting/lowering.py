@@ -60,13 +60,14 @@ class Pool:
     shift: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Add:
-    """Two tensors of one shape, each times a plain weight."""
+    """Two tensors of one shape, each times a plain weight, and a bias for each channel."""
 
     name: str
     sources: tuple[str, ...]
     weights: Pair
+    bias: np.ndarray
     shift: int
 
 
@@ -175,14 +176,14 @@ class _Lowering:
 
     def _constant(
         self, weights: np.ndarray, offsets: np.ndarray, in_base: np.ndarray, out_base: np.ndarray,
-        positions: Pair, strides: Pair, out_strides: Pair, shift: int,
+        positions: Pair, strides: Pair, out_strides: Pair, shift: int, bias: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """A layer of plain weights that no key touches; `weights`: (tiles, K) or (1, K) for all."""
+        """A layer of plain weights that no key touches; `weights`: (tiles, K) or (1, K) for all; no bias: 0."""
         codes = np.broadcast_to(weights.astype(np.uint8), (len(in_base), weights.shape[1]))
         self.layers.append(
             Layer(
                 codes=codes.copy(),
-                bias=np.zeros(len(in_base), np.int32),
+                bias=np.zeros(len(in_base), np.int32) if bias is None else bias.astype(np.int32),
                 offsets=offsets.astype(np.int32),
                 in_base=in_base.astype(np.int32),
                 out_base=out_base.astype(np.int32),
@@ -299,7 +300,7 @@ class _Lowering:
         self._constant(
             np.array([weights]), np.array([0, distance]), sources[0].origin + channels * sources[0].plane,
             target.origin + channels * target.plane, target.shape[1:], (sources[0].pitch, 1), (target.pitch, 1),
-            operation.shift,
+            operation.shift, operation.bias,
         )  # fmt: skip
 
     def _in_place(self, operation: Add, index: int, sources: Sequence[Placed]) -> Placed:

@@ -171,7 +171,8 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
     if isinstance(module, UnitAveragePool2d):
         return lowering.Pool(name, inputs, module.kernel, module.stride, module.padding, module.weight, module.shift)
     if isinstance(module, UnitAdd):
-        return lowering.Add(name, inputs, module.weights, module.shift)
+        bias = module.integer_bias().to(torch.int32).cpu().numpy()
+        return lowering.Add(name, inputs, module.weights, bias, module.shift)
     if isinstance(module, Concatenate):
         return lowering.Concatenation(name, inputs)
     if isinstance(module, Flatten | IntegerDropout | nn.Identity):

@@ -32,6 +32,8 @@ class UnitLayer(nn.Module):
 
     #: `calibrate` chooses the shift.
     calibrated = True
+    #: (outputs,) latent start of the accumulator, of layers that have one.
+    bias: nn.Parameter
 
     def __init__(self, spec: UnitSpec):
         super().__init__()
@@ -48,6 +50,15 @@ class UnitLayer(nn.Module):
     def factor(self) -> float:
         """What the sums have to be multiplied by to be accumulators times `slope`."""
         return 1.0
+
+    @property
+    def bias_unit(self) -> float:
+        """Accumulator units per unit of the latent bias: a quarter of the fold's period."""
+        return float(1 << (self.spec.acc_bits - 2 - self.shift))
+
+    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        """The accumulator's start, integers as float32: rounded, wrapped as the accumulator is, times `factor`."""
+        return round_bias(self.bias, self.bias_unit, self.spec.acc_bits, factor)
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Accumulators times `slope`, but for `factor`."""
@@ -106,15 +117,10 @@ class UnitProduct(UnitLayer):
         if emulate.exact_dtype(worst) is not torch.float32:
             raise emulate.inexact_training(inputs, worst)
 
-    @property
-    def bias_unit(self) -> float:
-        """Accumulator units per unit of the latent bias: a quarter of the fold's period."""
-        return float(1 << (self.spec.acc_bits - 2 - self.shift))
-
     def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
-        """The accumulator's start, integers as float32: rounded, wrapped as the accumulator is, times `factor`."""
-        latent = self.bias - self.mean / self.bias_unit if self.centred else self.bias
-        return round_bias(latent, self.bias_unit, self.spec.acc_bits, factor)
+        if not self.centred:
+            return super().integer_bias(factor)
+        return round_bias(self.bias - self.mean / self.bias_unit, self.bias_unit, self.spec.acc_bits, factor)
 
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
@@ -227,28 +233,36 @@ class UnitAveragePool2d(UnitLayer):
 
 
 class UnitAdd(UnitLayer):
-    """A residual addition: two activations times constant weights, then the fold.
+    """A residual addition: two activations times constant weights, and a bias for each channel, then the fold.
 
     Args:
+        channels: of the sum.
         weights: of the two inputs, 1..`plain_max`.
 
     Shape:
-        two of the same -> the same
+        two of (samples, channels, ...) -> the same
     """
 
-    def __init__(self, spec: UnitSpec, weights: tuple[int, int] | None = None):
+    def __init__(self, spec: UnitSpec, channels: int, weights: tuple[int, int] | None = None):
         super().__init__(spec)
         weight = identity_scale(spec)[0]
         self.weights = weights or (weight, weight)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def _common(self) -> int:
+        """A power of two that both weights are, to be multiplied with at the end; else 1."""
+        left, right = self.weights
+        return left if left == right and left & (left - 1) == 0 else 1
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        (first, second), (left, right) = inputs, self.weights
-        return first + second if left == right else torch.add(first * left, second, alpha=right)
+        (first, second), (left, right) = inputs, (weight // self._common for weight in self.weights)
+        total = first + second if left == right == 1 else torch.add(first * left, second, alpha=right)
+        return total + self.integer_bias(1 / self._common).reshape(1, -1, *[1] * (total.ndim - 2))
 
     @property
     def factor(self) -> float:
-        left, right = self.weights
-        return self.slope * (left if left == right else 1)
+        return self.slope * self._common
 
     def get_extra_state(self) -> dict[str, int]:
         return {**super().get_extra_state(), "left": self.weights[0], "right": self.weights[1]}

@@ -21,6 +21,7 @@ from bitting.datasets import Dataset, activations
 from bitting.errors import BittingError
 from bitting.exporting import export
 from bitting.network import UnitNetwork
+from bitting.nn import UnitAdd, UnitLayer
 from bitting.spec import UnitSpec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
@@ -42,7 +43,9 @@ class TrainConfig:
         smoothing: of labels; the twin gets the same.
         spread: see `UnitNetwork.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
             right, which is what a wrong device must not escape; too wide and training suffers.
-        bias: initial biases are drawn from plus or minus this many quarter periods of the fold.
+        bias: initial biases are drawn from plus or minus this many quarter periods of the fold, but for layers that are added
+            to others: those begin where the fold is linear.
+        bias_rate: learning rate of the unit's biases, as a share of `rate`: they move a sum along the wave directly.
         distillation: share of the twin's answers in what the unit's network learns; the rest are the labels.
         seed: of initial weights and of the order of samples.
         balance: which histogram of codes training keeps: "none", "equal" or "drawn", see `bitting.balance`.
@@ -59,6 +62,7 @@ class TrainConfig:
     smoothing: float = 0.1
     spread: tuple[float, ...] = (0.6,)
     bias: float = 0.0
+    bias_rate: float = 1.0
     distillation: float = 0.0
     seed: int = 0
     balance: str = "none"
@@ -87,7 +91,10 @@ _LENET = TrainConfig(
 )
 _CONVOLUTIONAL = {
     "lenet": _LENET,
-    "residual": replace(_LENET, network="residual", epochs=10, batch=32, rate=0.04, spread=(0.45,)),
+    # Narrow where sums are added to others (both halves of a block, the shortcut): there the fold is to be linear.
+    "residual": replace(
+        _LENET, network="residual", epochs=10, rate=0.06, bias_rate=0.25, spread=(0.6, 0.6, 0.25, 0.6, 0.6, 0.25, 0.25, 0.6)
+    ),
 }
 
 
@@ -175,14 +182,20 @@ def _on_unit(
     torch.manual_seed(config.seed)
     normalise = config.balance == "none"
     network = convert(reference, spec, samples, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
-    for layer in network.products:
-        if fresh and not layer.linear:
-            nn.init.uniform_(layer.bias, -config.bias, config.bias)
+    if fresh:
+        _draw_biases(network, config.bias)
     project = _projection(network, config)
     project()
     network.calibrate(samples, config.spread)
     network.to_program()
     return network, project
+
+
+def _draw_biases(network: UnitNetwork, span: float) -> None:
+    summands = {name for target, names in network.nodes if isinstance(network.graph[target], UnitAdd) for name in names}
+    for name, module in network.graph.items():
+        if isinstance(module, UnitLayer) and hasattr(module, "bias") and not module.linear and name not in summands:
+            nn.init.uniform_(module.bias, -span, span)
 
 
 def build(data: Dataset, config: TrainConfig) -> nn.Module:
@@ -279,7 +292,13 @@ class _Run:
         self.project = project
         self.epoch = 0
         self.peak_rate = rate
-        self.optimiser = torch.optim.Adam(self.objective.parameters(), lr=rate, fused=True)
+        named = list(self.objective.named_parameters())
+        share = config.bias_rate if isinstance(network, UnitNetwork) else 1.0
+        groups = [
+            {"params": [item for key, item in named if key.endswith("bias") == biases], "share": share if biases else 1.0}
+            for biases in (False, True)
+        ]
+        self.optimiser = torch.optim.Adam(groups, lr=rate, fused=True)
         self.shared = distributed.wrap(self.objective)
 
     def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
@@ -292,7 +311,7 @@ class _Run:
         for step in range(steps):
             done = (epoch + step / steps) / self.config.epochs
             for group in self.optimiser.param_groups:
-                group["lr"] = self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = group["share"] * self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
             chosen = distributed.share(order[step * batch : (step + 1) * batch])
             loss = self.shared(x[chosen], targets[chosen])
             self.optimiser.zero_grad(set_to_none=True)
