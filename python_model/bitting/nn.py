@@ -72,12 +72,16 @@ class UnitLayer(nn.Module):
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
         """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods."""
-        if not self.linear and self.calibrated:
-            self.shift = 0
-            deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
-            wanted = spread * (1 << (self.spec.acc_bits - 2))
-            ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
-            self.shift = ratios.index(min(ratios))
+        if self.linear or not self.calibrated:
+            return
+        kept = self.bias.clone()
+        self.bias.zero_()  # where on the wave a sum starts says nothing of how far it reaches
+        self.shift = 0
+        deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
+        self.bias.copy_(kept)
+        wanted = spread * (1 << (self.spec.acc_bits - 2))
+        ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
+        self.shift = ratios.index(min(ratios))
 
     def get_extra_state(self) -> dict[str, int]:
         return {"shift": self.shift}
@@ -124,15 +128,15 @@ class UnitProduct(UnitLayer):
 
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
-        kept, centred = self.bias.clone(), self.centred
-        self.bias.zero_()  # where on the wave a sum starts says nothing of how far it reaches
-        self.centred = False
+        centred, self.centred = self.centred, False
         super().calibrate(inputs, spread)
         if centred:
+            kept = self.bias.clone()
+            self.bias.zero_()
             sums = self.sums(*inputs) / self.slope
             self.mean.copy_(sums.mean([axis for axis in range(sums.ndim) if axis != 1]))
+            self.bias.copy_(kept)
         self.centred = centred
-        self.bias.copy_(kept)
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""

@@ -21,7 +21,7 @@ from bitting.datasets import Dataset, activations
 from bitting.errors import BittingError
 from bitting.exporting import export
 from bitting.network import UnitNetwork
-from bitting.nn import UnitAdd, UnitLayer
+from bitting.nn import UnitAdd, UnitProduct
 from bitting.spec import UnitSpec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
@@ -44,7 +44,7 @@ class TrainConfig:
         spread: see `UnitNetwork.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
             right, which is what a wrong device must not escape; too wide and training suffers.
         bias: initial biases are drawn from plus or minus this many quarter periods of the fold, but for layers that are added
-            to others: those begin where the fold is linear.
+            to others, and for sums of such: those begin where the fold is linear.
         bias_rate: learning rate of the unit's biases, as a share of `rate`: they move a sum along the wave directly.
         distillation: share of the twin's answers in what the unit's network learns; the rest are the labels.
         seed: of initial weights and of the order of samples.
@@ -194,7 +194,7 @@ def _on_unit(
 def _draw_biases(network: UnitNetwork, span: float) -> None:
     summands = {name for target, names in network.nodes if isinstance(network.graph[target], UnitAdd) for name in names}
     for name, module in network.graph.items():
-        if isinstance(module, UnitLayer) and hasattr(module, "bias") and not module.linear and name not in summands:
+        if isinstance(module, UnitProduct) and not module.linear and name not in summands:
             nn.init.uniform_(module.bias, -span, span)
 
 

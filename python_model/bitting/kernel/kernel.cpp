@@ -159,7 +159,9 @@ static void tiles(const Vector *x, const Layer &layer, int tile, int position, u
 extern "C" void bitting_layer(const Layer *given, uint8_t *scratch, int32_t *sums) {
     const Layer &layer = *given;
     int64_t blocks = layer.stride / BLOCK, items = blocks * layer.positions * layer.groups;
-    int threads = thread_count();
+    // A team of threads is worth a fraction of a million operations, and waits idly for a processor that others use.
+    int64_t work = layer.stride * layer.positions * layer.group_first[layer.groups] * layer.quads;
+    int threads = work < 1 << 19 ? 1 : thread_count();
     // Few items: share the tiles of each among the threads, which then all gather.
     int64_t shares = items >= threads ? 1 : (threads + items - 1) / items;
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -197,7 +199,7 @@ extern "C" void bitting_layer(const Layer *given, uint8_t *scratch, int32_t *sum
 extern "C" void bitting_input(const int8_t *from, int64_t samples, int64_t words, uint8_t *to, int64_t stride, int offset) {
     const __m128i add = _mm_set1_epi8((char)offset);
     int64_t whole = samples / 16 * 16, wide = words / 16 * 16;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (samples * words > 1 << 18)
     for (int64_t w = 0; w < wide; w += 16)
         for (int64_t s = 0; s < whole; s += 16) {
             __m128i r[16], t[16];
