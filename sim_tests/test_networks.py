@@ -11,7 +11,7 @@ import bitting
 from bitting import datasets, networks, packets, train
 from bitting.device import Device
 from bitting.emulate import Emulator
-from bitting.errors import ProgramError
+from bitting.errors import ConversionError, ProgramError
 from bitting.lock import TRANSFORMS, Lock, Silicon, lock, unlock
 from bitting.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
         bitting.convert(
             nn.Sequential(nn.Conv2d(1, 1, 20), nn.Flatten(), nn.Linear(81, 2)), parse_spec("tiny:scratch_words=4096"), x
         ).to_program()
-    with pytest.raises(ProgramError, match="not be exact"):
+    with pytest.raises(ConversionError, match="a layer of 784 inputs .* would not be exact"):
         bitting.convert(nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), PRESETS["wide"], x)
 
 

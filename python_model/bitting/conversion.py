@@ -79,8 +79,8 @@ def convert(
         fresh: begin with random weights (Gaussian, from torch's generator) instead of the model's.
 
     Raises:
-        ConversionError: listing, with the place in the user's code, everything that can not be mapped.
-        ProgramError: if a layer is too long for exact training.
+        ConversionError: listing, with the place in the user's code, everything that can not be mapped, layers among them that
+            are too long for exact training.
     """
     check_numbers(model, calibration)
     graph = trace(model, calibration)
