@@ -132,7 +132,7 @@ def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
         bitting.convert(
             nn.Sequential(nn.Conv2d(1, 1, 20), nn.Flatten(), nn.Linear(81, 2)), parse_spec("tiny:scratch_words=4096"), x
         ).to_program()
-    with pytest.raises(ConversionError, match="a layer of 784 inputs .* would not be exact"):
+    with pytest.raises(ConversionError, match=r"a layer of 784 inputs .* would not be exact"):
         bitting.convert(nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), PRESETS["wide"], x)
 
 
