@@ -34,11 +34,9 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
     if not path.exists():
         config = replace(train.recipe(data, network), seed=seed)
         with console.progress(path.stem, 2 * config.epochs) as done:
-
-            def progress(name: str, epoch: int, epochs: int, score: float) -> None:
-                done(epoch + epochs * (name == "unit"))
-
-            train.train(parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), progress).save(path)
+            train.train(
+                parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), train.counted(done)
+            ).save(path)
     return Artefact.load(path, "model")
 
 

@@ -32,7 +32,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     with console.progress("training", 2 * config.epochs) as done:
         model = train.train(
             spec, dataset, config, folder / ".checkpoint",
-            lambda name, epoch, total, _score: done(epoch + total * (name == "unit")),
+            train.counted(done),
         )  # fmt: skip
     model.save(folder / "model.safetensors")
 

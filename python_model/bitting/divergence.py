@@ -158,7 +158,7 @@ def _locate_output(probe: _Probe, index: int, accumulators: np.ndarray) -> dict[
     """Read a layer's activations back: accumulators are right, so a difference is the fold's or the write's."""
     program = probe.program
     layer = program.layers[index]
-    addresses = (layer.out_base[layer.parts - 1 :: layer.parts, None] + layer.out_position_offsets()).reshape(-1)
+    addresses = layer.written()
     found = _read_back(probe, program.layers[: index + 1], addresses)
     wanted = _emulated(probe, program.layers[: index + 1], addresses)
     wrong = np.argwhere(found != wanted)

@@ -142,7 +142,7 @@ class Emulator:
         layer = self.program.layers[-1]
         if layer.linear:
             raise ProgramError("the last layer is linear: it emits accumulators and writes nothing")
-        words = (layer.out_base[layer.parts - 1 :: layer.parts, None] + layer.out_position_offsets()).reshape(-1)
+        words = layer.written()
         if self._native:
             self._native.run(activations, False)
             return self._native.written(words, len(activations))
@@ -188,8 +188,7 @@ class _TorchLayer:
             )
             for group in grouped_sums(layer, weights)
         ]
-        out_base = layer.out_base[layer.parts - 1 :: layer.parts]
-        self._targets = torch.from_numpy((out_base[:, None] + layer.out_position_offsets()).reshape(-1)).to(device)
+        self._targets = torch.from_numpy(layer.written()).to(device)
 
     def __call__(self, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
         """Accumulators (samples, sums * positions) if they are wanted; writes activations into `scratch`."""

@@ -82,13 +82,13 @@ class Concatenation:
 Operation = Product | Pool | Add | Concatenation
 
 
-def identity_scale(spec: UnitSpec, gain: int = 0) -> tuple[int, int]:
-    """(weight, shift) that multiply an activation by 2^gain: the smallest plain weight that a shift of the spec can serve.
+def identity_scale(spec: UnitSpec) -> tuple[int, int]:
+    """(weight, shift) that reproduce an activation: the smallest plain weight that a shift of the spec can serve.
 
     Raises:
         ProgramError: if the family's plain weights are too small for it.
     """
-    needed = spec.acc_bits - 1 - spec.act_bits + gain  # the power of two that takes an activation to the top
+    needed = spec.acc_bits - 1 - spec.act_bits  # the power of two that takes an activation to the top
     shift = max(0, min(spec.max_shift, needed))
     weight = 1 << max(0, needed - shift)
     if needed < 0 or weight > spec.plain_max:

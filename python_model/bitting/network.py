@@ -11,6 +11,7 @@ from torch import nn
 
 from bitting import emulate, lowering
 from bitting.errors import ProgramError
+from bitting.lowering import INPUT
 from bitting.nn import (
     Concatenate,
     Flatten,
@@ -24,9 +25,6 @@ from bitting.nn import (
 from bitting.program import Program
 from bitting.spec import UnitSpec
 from bitting.straight_through import integers
-
-#: Name of the network's input in the graph.
-INPUT = "input"
 
 #: Cross entropy sees accumulators in units of 2^(W-2) / LOGIT_GAIN.
 LOGIT_GAIN = 5.0
@@ -113,9 +111,9 @@ class UnitNetwork(nn.Module):
         self.penalty = RANGE_WEIGHT * torch.relu(quarters.abs() - RANGE).square().mean()
         return quarters * LOGIT_GAIN
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-        """Cross entropy and `penalty`, in training mode."""
-        return nn.functional.cross_entropy(self(x), labels, label_smoothing=smoothing) + self.penalty
+    def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
+        return nn.functional.cross_entropy(self(x), labels) + self.penalty
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:

@@ -5,7 +5,9 @@ Every layer ends in the fold, but for the logits; that is what the unit writes t
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -74,11 +76,9 @@ class UnitLayer(nn.Module):
         """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods."""
         if self.linear or not self.calibrated:
             return
-        kept = self.bias.clone()
-        self.bias.zero_()  # where on the wave a sum starts says nothing of how far it reaches
         self.shift = 0
-        deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
-        self.bias.copy_(kept)
+        with _without_bias(self):  # where on the wave a sum starts says nothing of how far it reaches
+            deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
         wanted = spread * (1 << (self.spec.acc_bits - 2))
         ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
         self.shift = ratios.index(min(ratios))
@@ -88,6 +88,15 @@ class UnitLayer(nn.Module):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.shift = int(state["shift"])
+
+
+@contextlib.contextmanager
+def _without_bias(layer: UnitLayer) -> Iterator[None]:
+    """The layer's bias is 0 meanwhile."""
+    kept = layer.bias.clone()
+    layer.bias.zero_()
+    yield
+    layer.bias.copy_(kept)
 
 
 class UnitProduct(UnitLayer):
@@ -131,11 +140,9 @@ class UnitProduct(UnitLayer):
         centred, self.centred = self.centred, False
         super().calibrate(inputs, spread)
         if centred:
-            kept = self.bias.clone()
-            self.bias.zero_()
-            sums = self.sums(*inputs) / self.slope
+            with _without_bias(self):
+                sums = self.sums(*inputs) / self.slope
             self.mean.copy_(sums.mean([axis for axis in range(sums.ndim) if axis != 1]))
-            self.bias.copy_(kept)
         self.centred = centred
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:

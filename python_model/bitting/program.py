@@ -90,6 +90,20 @@ class Layer:
         """(positions,) address each position is written to, relative to `out_base`."""
         return _steps(self.positions, self.out_strides)
 
+    def written(self) -> np.ndarray:
+        """(channels * positions,) addresses that are written, ordered by channel, then position."""
+        return (self.out_base[self.parts - 1 :: self.parts, None] + self.out_position_offsets()).reshape(-1)
+
+    @property
+    def last_read(self) -> int:
+        """Furthest address that is read."""
+        return int(self.in_base.max() + self.position_offsets().max() + self.offsets.max())
+
+    @property
+    def last_written(self) -> int:
+        """Furthest address that is written, or would be."""
+        return int(self.out_base.max() + self.out_position_offsets().max())
+
 
 def _steps(positions: tuple[int, int], strides: tuple[int, int]) -> np.ndarray:
     rows, columns = (np.arange(count) * stride for count, stride in zip(positions, strides, strict=True))
@@ -132,8 +146,8 @@ class Program:
         """Scratch words up to the last one that is read or written."""
         ends = [self.input_base + self.input_words]
         for layer in self.layers:
-            ends.append(1 + int(layer.in_base.max() + layer.position_offsets().max() + layer.offsets.max()))
-            ends.append(0 if layer.linear else 1 + int(layer.out_base.max() + layer.out_position_offsets().max()))
+            ends.append(1 + layer.last_read)
+            ends.append(0 if layer.linear else 1 + layer.last_written)
         return max(ends)
 
     def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
@@ -239,8 +253,6 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
         raise ProgramError(f"{where} is linear with positions {layer.positions}; allowed (1, 1)")
     _within(int(layer.offsets.min()), 0, field, where, "an offset")
     _within(int(layer.in_base.min()), 0, field, where, "an input address")
-    furthest = int(layer.in_base.max() + layer.position_offsets().max() + layer.offsets.max())
-    _within(furthest, 0, spec.scratch_words - 1, where, "a furthest input address")
+    _within(layer.last_read, 0, spec.scratch_words - 1, where, "a furthest input address")
     _within(int(layer.out_base.min()), 0, field, where, "an output address")
-    last_out = int(layer.out_base.max() + layer.out_position_offsets().max())
-    _within(last_out, 0, spec.scratch_words - 1, where, "a last output address")
+    _within(layer.last_written, 0, spec.scratch_words - 1, where, "a last output address")

@@ -61,7 +61,7 @@ class WeightQuantiser:
             while index + 1 < len(values) and twice >= values[index] + values[index + 1]:
                 index += 1
             lookup.append(index)
-        self._index = torch.tensor(lookup, dtype=torch.uint8)
+        self._family = torch.tensor(values, dtype=torch.float32)
         self._value = torch.tensor([values[i] for i in lookup], dtype=torch.float32)
         self._tables: dict[float, torch.Tensor] = {}  # by factor
 
@@ -88,7 +88,8 @@ class WeightQuantiser:
 
     def indices(self, latent: torch.Tensor) -> torch.Tensor:
         """Value indices, uint8, of the shape of `latent`."""
-        return self._index.to(latent.device)[self._bucket(latent, self.scale(latent)).long()]
+        # From the weights themselves: two computations of the same rounding could disagree.
+        return torch.searchsorted(self._family.to(latent.device), self.values(latent)).to(torch.uint8)
 
 
 def _rounded(latent: torch.Tensor, unit: float, bits: int, factor: float) -> torch.Tensor:

@@ -28,6 +28,11 @@ from bitting.spec import UnitSpec
 Progress = Callable[[str, int, int, float], None]
 
 
+def counted(done: Callable[[int], None]) -> Progress:
+    """Progress as a number of epochs, of twin and unit together."""
+    return lambda name, epoch, epochs, _score: done(epoch + epochs * (name == "unit"))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides a training run, besides the data and the spec.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,8 +54,7 @@ def train(
     started = time.perf_counter()
     with distributed.group():
         with console.progress(f"training on {data}", 2 * config.epochs) as done:
-            progress = _training_progress(done, config.epochs)
-            model = training.train(family, dataset, config, checkpoint, progress, given)
+            model = training.train(family, dataset, config, checkpoint, training.counted(done), given)
         if not distributed.leads():
             return
     model.save(output)
@@ -72,10 +70,6 @@ def train(
         ("seconds", f"{time.perf_counter() - started:.1f}"),
     ]
     console.table(f"{output}: {data} on {family.name} ({family.id})", ("", ""), rows)
-
-
-def _training_progress(done: Callable[[int], None], epochs: int) -> Callable[[str, int, int, float], None]:
-    return lambda name, epoch, _total, _score: done(epoch + epochs * (name == "unit"))
 
 
 def _read_onnx(path: Path | None) -> Any:
