@@ -5,7 +5,6 @@ from enum import IntEnum
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape, Value, ValueLike
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from bitting.protocol import (
@@ -22,6 +21,7 @@ from bitting.protocol import (
     Transform,
 )
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+from bitting_rtl.crc import Crc32
 from bitting_rtl.layouts import layer_layout, tile_layout
 
 _HEADER = data.StructLayout({"type": 8, "reserved": 8, "length": 16})
@@ -104,7 +104,7 @@ class _Parser:
         self.spec = io.spec
         self.word = io.cmd.payload
         self.pair = data.View(_PAIR, self.word)
-        m.submodules.crc = self.checksum = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS).create()
+        m.submodules.crc = self.checksum = Crc32()
 
         self.kind = Signal(Packet)
         self.remaining = Signal(16)  # payload words still to come

@@ -57,7 +57,7 @@ class Engine(wiring.Component):
         spec = self.spec
         locks = self._table is None
         m.submodules.depacketise = self._packets = Depacketise(spec, locks)
-        m.submodules.tile_buffer = self._buffer = TileBuffer(spec)
+        m.submodules.tile_buffer = self._buffer = TileBuffer(spec, locks)
         m.submodules.sequencer = self._sequencer = Sequencer(spec)
         m.submodules.decode = self._decode = Decode(spec, self._table)
         m.submodules.results = self._results = Results(spec)
@@ -165,8 +165,9 @@ class Engine(wiring.Component):
         packets, buffer, decode = self._packets, self._buffer, self._decode
         m.submodules.vault = vault = Vault(self.spec)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
+        keyed = vault.keyed & ~packets.layer.public
         m.d.comb += [
-            unlocker.keyed.eq(vault.keyed & ~packets.layer.public),
+            unlocker.keyed.eq(keyed),
             unlocker.transform.eq(packets.transform),
             unlocker.valid.eq(packets.code_valid),
             unlocker.code.eq(packets.code_data),
@@ -175,9 +176,9 @@ class Engine(wiring.Component):
             unlocker.available.eq(vault.available),
             unlocker.byte.eq(vault.byte),
             unlocker.draw.eq(vault.draw),
-            vault.bound.eq(packets.item_index + 1),
-            vault.take_byte.eq(unlocker.take_byte),
-            vault.take_draw.eq(unlocker.take_draw),
+            vault.tile_start.eq(packets.tile_start & keyed),
+            vault.draws.eq(packets.transform == Transform.SHUFFLE),
+            vault.take.eq(unlocker.take),
             buffer.write.eq(unlocker.write),
             buffer.write_code.eq(unlocker.write_code),
             buffer.write_place.eq(unlocker.place),
@@ -197,7 +198,6 @@ class Engine(wiring.Component):
         cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
         earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
         layer = packets.layer
-        unlocker_keyed = vault.keyed & ~layer.public
         flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
         m.d.comb += [
             results.divert.eq(vault.absorbing),
@@ -213,7 +213,6 @@ class Engine(wiring.Component):
             vault.challenge.eq(packets.challenge),
             vault.unlock.eq(packets.unlock),
             packets.can_unlock.eq(vault.absorbing | vault.keyed),
-            vault.tile_start.eq(packets.tile_start & unlocker_keyed),
             vault.counter.tile.eq(number),
             vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
         ]

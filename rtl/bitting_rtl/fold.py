@@ -1,7 +1,7 @@
 """The activation function: the triangular wave of the accumulator."""
 
 from amaranth import Module, Mux, Signal, signed, unsigned
-from amaranth.hdl import Shape
+from amaranth.hdl import Shape, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,11 +28,13 @@ class Fold(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         kept = self.spec.act_bits + 1
+        window: Value = self.acc[-(kept + self.spec.max_shift) :]
+        # Stage by stage, each as wide as the later ones can still reach: a third of the logic of one wide multiplexer.
+        for stage in reversed(range(len(self.shift))):
+            width = kept + min(self.spec.max_shift, (1 << stage) - 1)
+            shifted = (window << (1 << stage))[: len(window)]
+            window = Mux(self.shift[stage], shifted, window)[-width:]
         top = Signal(kept)
-        with m.Switch(self.shift):
-            for shift in range(self.spec.max_shift + 1):
-                low = self.spec.acc_bits - shift - kept
-                with m.Case(shift):
-                    m.d.comb += top.eq(self.acc[low : low + kept])
+        m.d.comb += top.eq(window)
         m.d.comb += self.act.eq(Mux(top[-1] ^ top[-2], ~top[:-1], top[:-1]))
         return m

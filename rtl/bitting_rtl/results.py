@@ -1,9 +1,8 @@
 """The result stream: what leaves the engine, packed with a CRC."""
 
-from amaranth import C, Module, Mux, Signal, signed, unsigned
+from amaranth import C, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from bitting.protocol import (
@@ -17,6 +16,7 @@ from bitting.protocol import (
     Result,
 )
 from bitting.spec import UnitSpec
+from bitting_rtl.crc import Crc32
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.sequencer import CYCLE_BITS
 
@@ -58,7 +58,7 @@ class Results(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         spec = self.spec
-        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=WORD_BITS).create()
+        m.submodules.crc = crc = Crc32()
 
         kind = Signal(Result)
         length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
@@ -71,10 +71,14 @@ class Results(wiring.Component):
             self.result.payload.data.eq(word),
             self.absorb.payload.eq(word),
         ]
+        # The lanes' sums leave through a multiplexer of their own, for a binary address makes it half the size.
+        self._lane = Signal(range(spec.lanes))
+        self._acc = Signal(signed(spec.acc_bits))
+        m.d.comb += self._acc.eq(Cat(self.accs).word_select(self._lane, spec.acc_bits))
         with m.FSM(name="sender") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
-                m.d.sync += index.eq(0)
+                m.d.sync += [index.eq(0), self._lane.eq(0)]
                 with m.If(self.send_tile):
                     m.d.sync += [
                         kind.eq(Result.TILE_DONE),
@@ -102,7 +106,7 @@ class Results(wiring.Component):
                 m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent)]
                 self._payload(m, kind, index, word)
                 with m.If(sent):
-                    m.d.sync += index.eq(index + 1)
+                    self._advance(m, index)
                     with m.If(index == length - 1):
                         m.next = "CRC"
             self._divert(m, kind, index, length, word)
@@ -123,17 +127,19 @@ class Results(wiring.Component):
             ]
             self._payload(m, kind, index, word)
             with m.If(self.absorb.ready | ~wanted):
-                m.d.sync += index.eq(index + 1)
+                self._advance(m, index)
                 with m.If(index == length - 1):
                     m.next = "IDLE"
 
+    def _advance(self, m: Module, index: Signal) -> None:
+        m.d.sync += [index.eq(index + 1), self._lane.eq(Mux(index < TILE_DONE_FIXED_WORDS, 0, self._lane + 1))]
+
     def _payload(self, m: Module, kind: Signal, index: Signal, word: Signal) -> None:
         """Put payload word number `index` of the packet on `word`."""
-        spec = self.spec
         contents: dict[Result, list[ValueLike]] = {
-            Result.TILE_DONE: [self.tile_index, self.cycles, *(self.accs[lane] for lane in range(spec.lanes))],
+            Result.TILE_DONE: [self.tile_index, self.cycles],
             Result.STATUS_REPLY: [
-                C(int(spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
+                C(int(self.spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
                 self.tile_index,
                 self.total_cycles[:WORD_BITS],
                 self.total_cycles[WORD_BITS:],
@@ -147,3 +153,6 @@ class Results(wiring.Component):
                     for number, value in enumerate(words):
                         with m.Case(number):
                             m.d.comb += word.eq(value)
+                    if result is Result.TILE_DONE:
+                        with m.Default():
+                            m.d.comb += word.eq(self._acc)

@@ -9,7 +9,7 @@ block RAMs, where logic would cost some 20 x 50 LUT4 or more; the ROM's output r
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Value
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
 BLOCK_BITS = 128
@@ -65,7 +65,8 @@ class Aes128(wiring.Component):
     """Encrypt `block` under `key`.
 
     `start` takes both in any clock, abandoning whatever was under way; `done` comes ten clocks later and stays, with `result`,
-    until the clock in which `take` or `start` is high. `wipe` clears every register that held a key or a state.
+    until the clock in which `take` or `start` is high. `take` alone leaves the core `idle`, at any time. `wipe` clears every
+    register that held a key or a state.
 
     Latency: 10 clocks. Throughput: a block every 10 clocks if `start` comes with `take`.
     """
@@ -78,6 +79,7 @@ class Aes128(wiring.Component):
                 "block": In(BLOCK_BITS),
                 "take": In(1),
                 "wipe": In(1),
+                "idle": Out(1),
                 "done": Out(1),
                 "result": Out(BLOCK_BITS),
             }
@@ -85,9 +87,8 @@ class Aes128(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.sbox = sbox = Memory(shape=unsigned(8), depth=256, init=sbox_contents())
-        state_ports = [sbox.read_port() for _ in range(16)]
-        key_ports = [sbox.read_port() for _ in range(4)]
+        ports = self._sboxes(m)
+        state_ports, key_ports = ports[:16], ports[16:]
 
         count = Signal(range(ROUNDS + 1))  # the round whose SubBytes the ROMs now show; 0 is idle
         self._round_key = round_key = Signal(BLOCK_BITS, name="round_key")  # of the round before
@@ -95,7 +96,7 @@ class Aes128(wiring.Component):
         running = Signal()
         next_key = Signal(BLOCK_BITS)
         next_state = Signal(BLOCK_BITS)
-        m.d.comb += [self.done.eq(count == ROUNDS), running.eq((count != 0) & ~self.done)]
+        m.d.comb += [self.idle.eq(count == 0), self.done.eq(count == ROUNDS), running.eq(~self.idle & ~self.done)]
 
         self._expand(m, round_key, constant, Cat(port.data for port in reversed(key_ports)), next_key)
 
@@ -136,6 +137,16 @@ class Aes128(wiring.Component):
         with m.Elif(running):
             m.d.sync += [count.eq(count + 1), constant.eq(_xtime(constant))]
         return m
+
+    def _sboxes(self, m: Module) -> list[ReadPort]:
+        """20 read ports of the S-box, two a memory, as a block RAM has (at 20 Yosys runs out of memory itself)."""
+        ports = []
+        for index in range(10):
+            m.submodules[f"sbox{index}"] = sbox = Memory(
+                shape=unsigned(8), depth=256, init=sbox_contents(), attrs={"rom_style": "block"}
+            )
+            ports += [sbox.read_port(), sbox.read_port()]
+        return ports
 
     def _expand(self, m: Module, key: Signal, constant: Signal, rotated: Value, next_key: Signal) -> None:
         """The key schedule (FIPS 197, 5.2): four words from the four before; `rotated` is SubWord(RotWord(last))."""

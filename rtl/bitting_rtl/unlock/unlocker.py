@@ -34,8 +34,7 @@ class Unlocker(wiring.Component):
                 "available": In(1),
                 "byte": In(8),
                 "draw": In(index),
-                "take_byte": Out(1),
-                "take_draw": Out(1),
+                "take": Out(1),
                 # to the tile buffer
                 "write": Out(1),
                 "write_code": Out(code),
@@ -50,10 +49,11 @@ class Unlocker(wiring.Component):
             self.write.eq(self.valid & self.ready),
             self.write_code.eq(self.code),
             self.place.eq(self.index),
+            self.take.eq(self.write & self.keyed),
         ]
         with m.If(self.keyed), m.Switch(self.transform):
             with m.Case(Transform.SHUFFLE):
-                m.d.comb += [self.place.eq(self.draw), self.take_draw.eq(self.write)]
+                m.d.comb += self.place.eq(self.draw)
             with m.Default():
-                m.d.comb += [self.write_code.eq(self.code ^ self.byte), self.take_byte.eq(self.write)]
+                m.d.comb += self.write_code.eq(self.code ^ self.byte)
         return m

@@ -7,6 +7,8 @@ the keystream block being used up). `bitting.device` and `bitting.lock.keys` are
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import xor
 
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape, Value
@@ -35,8 +37,8 @@ class Vault(wiring.Component):
 
     `challenge` begins a fingerprint: words offered on `absorb` enter the CMAC. `unlock` ends it: the result is the lock key,
     and `keyed` goes high. `tile_start` begins the keystream of a tile: bytes of AES-128 in counter mode over `counter` and the
-    block number. While `available`, `byte` and `draw` (uniform in 0..bound-1 up to 2^-16) may be read and used up with
-    `take_byte` or `take_draw` (two bytes).
+    block number. While `available`, `byte` may be read and used up with `take`; if `draws`, `draw` instead, uniform (up to
+    2^-16) in 0..n for the draw number n of the tile, made of two bytes.
 
     `wipe` clears all keys and the table; only reset leads out of it. No output's timing depends on a key.
     """
@@ -61,11 +63,10 @@ class Vault(wiring.Component):
                 "tile_start": In(1),
                 "counter": In(counter_layout()),
                 "available": Out(1),
+                "draws": In(1),
                 "byte": Out(8),
-                "take_byte": In(1),
-                "bound": In(Shape.cast(range(longest + 1))),
                 "draw": Out(Shape.cast(range(longest))),
-                "take_draw": In(1),
+                "take": In(1),
                 # the table memory
                 "table_owned": Out(1),
                 "table_addr": Out(index),
@@ -82,78 +83,148 @@ class Vault(wiring.Component):
         self._secret = Signal(BLOCK_BITS)
         self._key = Signal(BLOCK_BITS)
         self._block = Signal(BLOCK_BITS)
-        self._begin = Signal()  # the keystream of the table
+        self._counter = Signal(BLOCK_BITS)  # the counter block to come
+        self._use_block, self._use_key, self._use_counter = (Signal(name=f"use_{name}") for name in ("block", "key", "counter"))
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
+        self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
         self._position = Signal(range(_WORDS))  # words absorbed into `block`
-        self._count = Signal(16)  # words absorbed in all
         self._index = Signal(self.spec.code_bits)
-        self._bound = Signal.like(self.bound)
-        m.d.comb += [
-            self.available.eq(self._left != 0),
-            self.byte.eq(self._block[-8:]),
-            self._bound.eq(self.bound),
-            # Multiply and shift: no rejection, so that no clock depends on the keystream.
-            self.draw.eq((self._block[-DRAW_BITS:] * self._bound) >> DRAW_BITS),
-            self._aes.wipe.eq(self.wipe),
-        ]
+        self._word = Signal(WORD_BITS)  # what is absorbed
+        self._take = Signal()  # a draw for the table
+        self._registers(m)
+        self._connect_core(m)
         self._keystream(m)
         with m.FSM(name="vault"):
-            self._boot(m)
+            self._derive(m)
             self._expand_table(m)
             self._fingerprint(m)
             self._wipe(m)
         with m.If(self.wipe):
-            m.d.sync += [register.eq(0) for register in (self._secret, self._key, self._block)]
-            m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed, self._streaming, self._left)]
+            m.d.sync += self.draw.eq(0)
+            m.d.sync += [
+                flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed, self._streaming, self._left, self._drawn)
+            ]
         return m
 
-    def _encrypt(self, m: Module, key: Signal, block: Value | Signal) -> None:
-        m.d.comb += [self._aes.start.eq(1), self._aes.key.eq(key), self._aes.block.eq(block)]
+    def _registers(self, m: Module) -> None:
+        """The key registers, and all that ever enters them: two choices a bit, where a choice in every state would cost ten."""
+        result = self._aes.result
+        self._turn = Signal()  # `block` by a word, the uppermost with `word` added
+        self._load_block, self._load_key, self._load_secret = (
+            Signal(name=f"load_{name}") for name in ("block", "key", "secret")
+        )
+        self._clear_block, self._clear_key = Signal(name="clear_block"), Signal(name="clear_key")
+        self._double = Signal()  # what enters `key`
+        with m.If(self.wipe | self._clear_block):
+            m.d.sync += self._block.eq(0)
+        with m.Elif(self._load_block | self._turn):
+            turned = Cat(self._block[-WORD_BITS:] ^ self._word, self._block[:-WORD_BITS])
+            m.d.sync += self._block.eq(Mux(self._load_block, result, turned))
+        with m.If(self.wipe | self._clear_key):
+            m.d.sync += self._key.eq(0)
+        with m.Elif(self._load_key):
+            m.d.sync += self._key.eq(Mux(self._double, doubled(result), result))
+        with m.If(self.wipe):
+            m.d.sync += self._secret.eq(0)
+        with m.Elif(self._load_secret):
+            m.d.sync += self._secret.eq(Mux(self._aes.done, result, self.fuse))
+
+    def _encrypt(self, m: Module, *inputs: Signal) -> None:
+        """Start the core; `inputs`: which registers' sum is encrypted, a choice of `_use_block`, `_use_key`, `_use_counter`."""
+        m.d.comb += self._aes.start.eq(1)
+        m.d.comb += [use.eq(1) for use in inputs]
+
+    def _connect_core(self, m: Module) -> None:
+        """Counters are encrypted with the key register, all else with the secret. A sum of masked registers is small."""
+        terms = ((self._use_block, self._block), (self._use_key, self._key), (self._use_counter, self._counter))
+        m.d.comb += [
+            self._aes.block.eq(reduce(xor, (register & use.replicate(BLOCK_BITS) for use, register in terms))),
+            self._aes.key.eq(Mux(self._use_counter, self._key, self._secret)),
+            self._aes.wipe.eq(self.wipe),
+        ]
 
     def _keystream(self, m: Module) -> None:
-        """Keep `block` filled while streaming; the core computes one block ahead."""
-        aes = self._aes
-        fields = Signal(counter_layout())
-        number = Signal(16)
-        refill = Signal()
-        m.d.comb += refill.eq(self._streaming & aes.done & (self._left == 0))
-        with m.If(self.take_draw):
-            m.d.sync += [self._block.eq(self._block << 16), self._left.eq(self._left - 2)]
-        with m.Elif(self.take_byte):
-            m.d.sync += [self._block.eq(self._block << 8), self._left.eq(self._left - 1)]
-        with m.If(refill):
-            m.d.sync += [self._block.eq(aes.result), self._left.eq(_BLOCK_BYTES), number.eq(number + 1)]
-            self._encrypt(m, self._key, Cat(number, fields))
-        with m.If(self.tile_start | self._begin):
-            first = Mux(self.booted, self.counter, 0)  # the table's counters are 0, 1, 2, ...
-            m.d.sync += [self._streaming.eq(1), self._left.eq(0), number.eq(1), fields.eq(first)]
-            self._encrypt(m, self._key, Cat(C(0, 16), first))
+        """Keep `block` filled while streaming, the core a block ahead; hand out bytes of its uppermost word, or draws."""
+        aes, left, bound = self._aes, self._left, self._bound
+        number = self._counter[:16]
+        self._drawn = drawn = Signal()  # `draw` is one
+        top = self._block[-WORD_BITS:]
+        draws = self.draws | ~self.booted
+        take = self.take | self._take
+        use_byte, use_draw = Signal(), Signal()
+        m.d.comb += [
+            self.byte.eq(top.word_select((left - 1)[:2], 8)),
+            self.available.eq(Mux(draws, drawn, left != 0)),
+            use_byte.eq(take & ~draws),
+            use_draw.eq(self._streaming & draws & (left != 0) & (take | ~drawn)),
+        ]
+        with m.If(use_draw):
+            # Multiply and shift: no rejection, so that no clock depends on the keystream.
+            m.d.sync += [
+                self.draw.eq((Mux(left[1], top[:DRAW_BITS], top[DRAW_BITS:]) * bound) >> DRAW_BITS),
+                drawn.eq(1),
+                left.eq(left - 2),
+                bound.eq(Mux(self.booted, bound + 1, bound - 1)),
+            ]
+            m.d.comb += self._turn.eq(left[1])
+        with m.Elif(use_byte):
+            m.d.sync += left.eq(left - 1)
+            m.d.comb += self._turn.eq(left[:2] == 1)
+        with m.Elif(take):
+            m.d.sync += drawn.eq(0)
+        with m.If(self._streaming & ~aes.take & (aes.idle | (aes.done & (left == 0)))):
+            self._encrypt(m, self._use_counter)
+            m.d.sync += number.eq(number + 1)
+            with m.If(~aes.idle):
+                m.d.comb += self._load_block.eq(1)
+                m.d.sync += left.eq(_BLOCK_BYTES)
+        with m.If(self.tile_start):
+            m.d.comb += aes.take.eq(1)
+            m.d.sync += [
+                self._streaming.eq(1),
+                left.eq(0),
+                self._counter.eq(Cat(C(0, 16), self.counter)),
+                drawn.eq(0),
+                bound.eq(1),
+            ]
 
-    def _boot(self, m: Module) -> None:
-        """Two derivations, each a CMAC of one block: AES(k, label ^ 2 AES(k, 0)), table key first, lock seed second."""
+    def _derive(self, m: Module) -> None:
+        """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
         aes, second = self._aes, Signal()
-        label = Mux(second, int.from_bytes(LABEL_SEED), int.from_bytes(LABEL_TABLE))
+        label = Value.cast(Mux(second, int.from_bytes(LABEL_SEED), int.from_bytes(LABEL_TABLE)))
         with self._state(m, "LOAD"):
-            m.d.sync += self._secret.eq(self.fuse)
+            m.d.comb += self._load_secret.eq(1)
             m.next = "SUBKEY"
         with self._state(m, "SUBKEY"):
-            self._encrypt(m, self._secret, C(0, BLOCK_BITS))
+            self._encrypt(m)
+            m.next = "CHAIN"
+        with self._state(m, "CHAIN"), m.If(aes.done):
+            m.d.comb += [aes.take.eq(1), self._load_key.eq(1), self._double.eq(1), self._clear_block.eq(1)]
+            m.d.sync += self.absorbing.eq(self.booted)
             m.next = "LABEL"
-        with self._state(m, "LABEL"), m.If(aes.done):
-            m.d.sync += self._block.eq(doubled(aes.result) ^ label)
-            m.next = "MAC"
-        with self._state(m, "MAC"):
-            self._encrypt(m, self._secret, self._block)
+            with m.If(self.booted):
+                m.next = "READY"
+        with self._state(m, "LABEL"):
+            m.d.comb += [self._turn.eq(1), self._word.eq(label.word_select(~self._position, WORD_BITS))]
+            m.d.sync += self._position.eq(self._position + 1)
+            with m.If(self._position == _WORDS - 1):
+                m.next = "LAST"
+        with self._state(m, "LAST"):
+            self._encrypt(m, self._use_block, self._use_key)
             m.next = "DERIVED"
         with self._state(m, "DERIVED"), m.If(aes.done):
-            m.d.comb += aes.take.eq(1)
-            m.d.sync += [self._block.eq(0), second.eq(1)]
+            m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
+            m.d.sync += second.eq(1)
+            with m.If(second & ~self.booted):
+                m.d.comb += [self._load_secret.eq(1), self._clear_key.eq(1)]
+                m.d.sync += self.booted.eq(1)
+            with m.Else():
+                m.d.comb += self._load_key.eq(1)
             with m.If(second):
-                m.d.sync += [self._secret.eq(aes.result), self.booted.eq(1), second.eq(0)]
+                m.d.sync += self.keyed.eq(self.booted)
                 m.next = "READY"
             with m.Else():
-                m.d.sync += self._key.eq(aes.result)
                 m.next = "FILL"
 
     def _expand_table(self, m: Module) -> None:
@@ -167,16 +238,15 @@ class Vault(wiring.Component):
                 self.table_write_addr.eq(index),
                 self.table_data.eq(index),
             ]
-            m.d.sync += index.eq(index + 1)
+            m.d.sync += [index.eq(index + 1), self._bound.eq(self.spec.codes)]
             with m.If(index == self.spec.codes - 1):
-                m.d.sync += index.eq(index)
-                m.d.comb += self._begin.eq(1)
+                m.d.sync += [index.eq(index), self._streaming.eq(1)]
                 m.next = "DRAW"
         with self._state(m, "DRAW"):
-            m.d.comb += [self.table_owned.eq(1), self._bound.eq(index + 1), self.table_addr.eq(self.draw)]
+            m.d.comb += [self.table_owned.eq(1), self.table_addr.eq(self.draw)]
             m.d.sync += target.eq(self.draw)
             with m.If(self.available):
-                m.d.sync += [self._block.eq(self._block << 16), self._left.eq(self._left - 2)]
+                m.d.comb += self._take.eq(1)
                 m.next = "OTHER"
         with self._state(m, "OTHER"):  # the drawn entry is here: it goes to `index`, whose old entry is read in the same clock
             m.d.comb += [
@@ -197,64 +267,41 @@ class Vault(wiring.Component):
             m.d.sync += index.eq(index - 1)
             m.next = "DRAW"
             with m.If(index == 1):
-                m.d.comb += self._aes.take.eq(1)
-                m.d.sync += [self._streaming.eq(0), self._left.eq(0), self._key.eq(0), self._block.eq(0)]
+                m.d.comb += [self._aes.take.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
+                m.d.sync += [self._streaming.eq(0), self._left.eq(0)]
                 m.next = "SUBKEY"
 
     def _fingerprint(self, m: Module) -> None:
-        """AES-CMAC under the seed, over words; the message ends with their number and is a whole number of blocks."""
+        """The message is words; it ends with their number and is a whole number of blocks."""
         aes = self._aes
+        count = Signal(16)  # words absorbed
         last = self._position == _WORDS - 1
-        block = Signal(BLOCK_BITS)
-        word = Signal(WORD_BITS)
-        m.d.comb += block.eq(self._block ^ Cat(*(Mux(self._position == _WORDS - 1 - i, word, 0) for i in range(_WORDS))))
         with self._state(m, "READY"):
-            m.d.comb += [
-                self.ready.eq(1),
-                word.eq(self.absorb.payload),
-                self.absorb.ready.eq(self.absorbing),
-            ]
+            m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
-                m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._position.eq(0), self._count.eq(0)]
-                m.next = "CHAIN"
+                m.d.comb += aes.take.eq(1)
+                m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._position.eq(0), count.eq(0)]
+                m.next = "SUBKEY"
             with m.Elif(self.unlock & self.absorbing):
                 m.d.sync += self.absorbing.eq(0)
                 m.next = "PAD"
             with m.Elif(self.absorb.valid & self.absorbing):
-                m.d.sync += [
-                    self._block.eq(block),
-                    self._position.eq(self._position + 1),
-                    self._count.eq(self._count + 1),
-                ]
+                m.d.comb += [self._turn.eq(1), self._word.eq(self.absorb.payload)]
+                m.d.sync += [self._position.eq(self._position + 1), count.eq(count + 1)]
                 with m.If(last):
                     m.next = "ABSORB"
-        with self._state(m, "CHAIN"):
-            self._encrypt(m, self._secret, C(0, BLOCK_BITS))
-            m.next = "CHAIN_KEY"
-        with self._state(m, "CHAIN_KEY"), m.If(aes.done):
-            m.d.comb += aes.take.eq(1)
-            m.d.sync += [self._key.eq(doubled(aes.result)), self._block.eq(0), self.absorbing.eq(1)]
-            m.next = "READY"
         with self._state(m, "ABSORB"):
-            self._encrypt(m, self._secret, self._block)
+            self._encrypt(m, self._use_block)
             m.next = "ABSORBED"
         with self._state(m, "ABSORBED"), m.If(aes.done):
-            m.d.comb += aes.take.eq(1)
-            m.d.sync += self._block.eq(aes.result)
+            m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
             m.next = "READY"
         with self._state(m, "PAD"):
-            m.d.comb += word.eq(self._count)
+            m.d.comb += self._turn.eq(1)
             m.d.sync += self._position.eq(self._position + 1)
             with m.If(last):
-                m.d.sync += self._block.eq(block ^ self._key)
+                m.d.comb += self._word.eq(count)
                 m.next = "LAST"
-        with self._state(m, "LAST"):
-            self._encrypt(m, self._secret, self._block)
-            m.next = "KEYED"
-        with self._state(m, "KEYED"), m.If(aes.done):
-            m.d.comb += aes.take.eq(1)
-            m.d.sync += [self._key.eq(aes.result), self._block.eq(0), self.keyed.eq(1)]
-            m.next = "READY"
 
     def _wipe(self, m: Module) -> None:
         """Overwrite the table, entry after entry, and stay."""
