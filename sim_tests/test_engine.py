@@ -203,7 +203,7 @@ def test_every_single_bit_of_a_tile_packet_is_protected(device):
         # Enough words follow for any length the flip may have asked for.
         filler = np.zeros(70_000 if bit // 32 == 0 else 8, np.uint32)
         engine.reset()
-        run = engine.run(np.concatenate([layer, broken, filler]), 4, quiet_limit=500)
+        run = engine.run(np.concatenate([layer, broken, filler]), 4, quiet_limit=500 + spec.tile_codes)
         assert run.error != ErrorCode.NONE, f"bit {bit}"
         assert [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
 

@@ -16,7 +16,7 @@ from bitting import digits
 from bitting.errors import SpecError
 
 #: Raised whenever the timing law, the packet format or the arithmetic changes for unchanged parameters.
-ARCHITECTURE = 3
+ARCHITECTURE = 4
 
 #: A code or weight travels in a byte.
 SLOT_BITS = 8

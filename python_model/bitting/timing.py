@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 #: Cycles a tile takes beyond its MAC cycles: the stages before the first accumulation, and the fold that ends the last.
-TILE_OVERHEAD = 5
+TILE_OVERHEAD = 8
 
 #: Clocks between tiles that belong to none of them, if the next tile is there in time: start, report, count. Result words of
 #: the tile (if its layer is linear or reported) come on top, one a clock unless the receiver holds back.

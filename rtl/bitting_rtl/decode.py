@@ -13,6 +13,9 @@ from amaranth.lib.wiring import In, Out
 from bitting.spec import UnitSpec
 from bitting_rtl.layouts import digits_layout
 
+#: From a code to its digits, in steps.
+LATENCY = 4
+
 
 def digits_rom(spec: UnitSpec) -> list[data.Const]:
     """Contents of the family ROM: the digits of each value index, least significant first; then of each plain weight."""
@@ -40,7 +43,7 @@ def _binary_base(spec: UnitSpec) -> int:
 class Decode(wiring.Component):
     """Digits of a code: `digits = rom[table[code]]`, or of a plain weight if `binary`.
 
-    Latency: two clocks in which `step` is high. Throughput: one code a clock. While `step` is low everything is held.
+    Latency: `LATENCY` clocks in which `step` is high. Throughput: one code a clock. While `step` is low everything is held.
     The table is a memory: while `owned`, the vault reads (`addr`, a clock later `index`) and writes it.
     """
 
@@ -74,12 +77,13 @@ class Decode(wiring.Component):
         table_read = table.read_port()
         table_write = table.write_port()
         rom_read = rom.read_port()
+        code = Signal.like(self.code)
         weight = Signal(self.spec.plain_bits)
         with m.If(self.step):
-            m.d.sync += weight.eq(self.code)
+            m.d.sync += [code.eq(self.code), weight.eq(code), self.digits.eq(rom_read.data)]
         index = Mux(self.binary, weight | _binary_base(self.spec), table_read.data)
         m.d.comb += [
-            table_read.addr.eq(Mux(self.owned, self.addr, self.code)),
+            table_read.addr.eq(Mux(self.owned, self.addr, code)),
             table_read.en.eq(self.step | self.owned),
             self.index.eq(table_read.data),
             table_write.addr.eq(self.write_addr),
@@ -87,6 +91,5 @@ class Decode(wiring.Component):
             table_write.en.eq(self.write),
             rom_read.addr.eq(index),
             rom_read.en.eq(self.step),
-            self.digits.eq(rom_read.data),
         ]
         return m

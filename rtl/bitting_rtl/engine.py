@@ -101,6 +101,9 @@ class Engine(wiring.Component):
         )
         offset_read = self._offsets.read_port()
         scratch_read, scratch_write = scratch.read_port(), scratch.write_port()
+        activations = Signal.like(scratch_read.data)
+        with m.If(sequencer.step):
+            m.d.sync += activations.eq(scratch_read.data)
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),
@@ -118,7 +121,7 @@ class Engine(wiring.Component):
             scratch_read.addr.eq(sequencer.read_addr),
             scratch_read.en.eq(sequencer.step),
             scratch_write.addr.eq(sequencer.write_addr),
-            scratch_write.data.eq(self._lanes(m, scratch_read.data)),
+            scratch_write.data.eq(self._lanes(m, activations)),
             scratch_write.en.eq(sequencer.store),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`

@@ -2,13 +2,13 @@
 
 from itertools import pairwise
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
-from bitting_rtl.layouts import digits_layout, layer_layout, tile_layout
+from bitting_rtl.layouts import digit_layout, digits_layout, layer_layout, tile_layout
 
 #: Width of the cycle count of one tile.
 CYCLE_BITS = 32
@@ -24,15 +24,20 @@ class Sequencer(wiring.Component):
     stage         what is there
     ============  ==========================================================================
     0 fetch       `index` addresses the code and the offset
-    1 gather      code and offset arrive; the code addresses the bitting table
-    2 decode      value index and activation address; they address digit ROM and scratch
-    3 digit       digits and activations; one digit a clock enters the lanes
-    4 accumulate  the lanes' term register is added
-    5 fold        the accumulators of a position are final (`write`); they are folded and written (`store`), unless the layer
+    1 gather      code and offset arrive
+    2 look up     the code, registered, addresses the bitting table; base plus offset
+    3 decode      value index; it addresses the digit ROM
+    4 read        digits arrive; the activation's address reaches the scratch memory
+    5 register    digits, registered; activations arrive
+    6 digit       activations, registered, and one digit a clock enter the lanes
+    7 accumulate  the lanes' term register is added
+    8 fold        the accumulators of a position are final (`write`); they are folded and written (`store`), unless the layer
                   is linear or the next tile goes on with them
     ============  ==========================================================================
 
-    `step` moves stages 0 to 3 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
+    What a block RAM gives goes straight into a register wherever it can, for a block RAM is slow by itself.
+
+    `step` moves stages 0 to 6 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
     stay there until `done`, which is high in the last cycle of the tile. `cycles` counts the clocks from the one after `start`
     up to and including `done`; it holds until the next `start`. Nothing in between can stall.
     A tile that resumes goes on with the sums of the tile before, if that one held them and no `forget` came between.
@@ -55,7 +60,7 @@ class Sequencer(wiring.Component):
                 "bad_address": Out(1),
                 # fetch
                 "index": Out(Shape.cast(range(spec.tile_codes))),
-                "step": Out(1),
+                "step": Out(1, init=1),
                 # gather and decode
                 "offset": In(unsigned(ADDRESS_FIELD_BITS)),
                 "read_addr": Out(address),
@@ -77,8 +82,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         base, fetched = self._fetch(m)
-        digit_stage = self._carry(m, base, fetched)
-        self._finish(m, *self._digit(m, digit_stage))
+        coming, digit_stage = self._carry(m, base, fetched)
+        self._finish(m, digit_stage, *self._digit(m, coming))
         self._count(m)
         return m
 
@@ -119,46 +124,50 @@ class Sequencer(wiring.Component):
             m.d.sync += fetching.eq(0)
         return base, known
 
-    def _carry(self, m: Module, base: Signal, fetched: data.View) -> data.View:
-        """Stages 1 to 3 carry along what stage 0 knew; stage 2 has the activation's address."""
-        stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in (1, 2, 3))]
-        base1 = Signal.like(base)
-        address2 = Signal(ADDRESS_FIELD_BITS + 2)
+    def _carry(self, m: Module, base: Signal, fetched: data.View) -> list[data.View]:
+        """Stages 1 to 6 carry along what stage 0 knew; stage 4 has the activation's address."""
+        stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in range(1, 7))]
+        bases = [base, *(Signal.like(base, name=f"base{number}") for number in (1, 2))]
+        offset2 = Signal.like(self.offset)
+        address3, address4 = (Signal(ADDRESS_FIELD_BITS + 2, name=f"address{number}") for number in (3, 4))
         with m.If(self.step):
-            m.d.sync += [after.eq(before) for before, after in pairwise(stages)]
-            m.d.sync += [base1.eq(base), address2.eq(base1 + self.offset)]
+            m.d.sync += [after.eq(before) for line in (stages, bases) for before, after in pairwise(line)]
+            m.d.sync += [offset2.eq(self.offset), address3.eq(bases[2] + offset2), address4.eq(address3)]
         with m.If(self.halt):
             m.d.sync += [stage.valid.eq(0) for stage in stages[1:]]
-        m.d.comb += self.read_addr.eq(address2)
-        with m.If(stages[2].valid & address2[len(self.read_addr) :].any()):
+        m.d.comb += self.read_addr.eq(address4)
+        with m.If(stages[4].valid & address4[len(self.read_addr) :].any()):
             m.d.comb += self.bad_address.eq(1)
-        return stages[3]
+        return stages[5:]
 
-    def _digit(self, m: Module, stage: data.View) -> tuple[data.View, Signal, Signal]:
-        """Stage 3: the digits of a code, one a clock. Gives the stage, and whether the digit is its code's first and last."""
-        digit_index = Signal.like(self.digits.last)
-        first_digit = Signal()
-        last_digit = Signal()
-        digit = self.digits.digits[digit_index]
-        m.d.comb += [
-            first_digit.eq(digit_index == 0),
-            last_digit.eq(digit_index == self.digits.last),
-            self.step.eq(~stage.valid | last_digit),
+    def _digit(self, m: Module, coming: data.View) -> tuple[Signal, Signal]:
+        """Stage 6: the digits of a code, one a clock. Gives whether the digit is its code's first and last.
+
+        All that goes to the lanes, and `step`, comes from registers: they drive too much to be computed in the same clock.
+        """
+        rest = Signal.like(self.digits.digits)
+        left = Signal.like(self.digits.last)
+        first_digit, last_digit = Signal(), Signal()
+        digit = data.View(digit_layout(self.spec), Mux(self.step, Value.cast(self.digits.digits[0]), Value.cast(rest[0])))
+        after = Mux(self.step, Value.cast(self.digits.digits), Value.cast(rest))
+        m.d.comb += last_digit.eq(left == 0)
+        m.d.sync += [
+            self.step.eq(Mux(self.step, ~coming.valid | (self.digits.last == 0), left == 1)),
+            left.eq(Mux(self.step, self.digits.last, left - 1)),
+            first_digit.eq(self.step),
+            rest.eq(after >> len(Value.cast(digit))),
             self.exponent.eq(digit.exponent),
             self.negative.eq(digit.negative),
-            self.zero.eq(self.digits.zero),
         ]
-        with m.If(stage.valid):
-            m.d.sync += digit_index.eq(digit_index + 1)
-            with m.If(last_digit):
-                m.d.sync += digit_index.eq(0)
-        return stage, first_digit, last_digit
+        with m.If(self.step):
+            m.d.sync += self.zero.eq(self.digits.zero)
+        return first_digit, last_digit
 
     def _finish(self, m: Module, stage: data.View, first_digit: Signal, last_digit: Signal) -> None:
-        """Stages 4 and 5: accumulate, fold and write. From here nothing waits."""
-        last4 = Signal()
-        final4 = Signal()
-        final5 = Signal()
+        """Stages 7 and 8: accumulate, fold and write. From here nothing waits."""
+        last7 = Signal()
+        final7 = Signal()
+        final8 = Signal()
         write_address = Signal(ADDRESS_FIELD_BITS + 1)
         row_address = Signal(ADDRESS_FIELD_BITS + 1)
         x = Signal(ADDRESS_FIELD_BITS)
@@ -166,12 +175,12 @@ class Sequencer(wiring.Component):
         m.d.sync += [
             self.accumulate.eq(stage.valid),
             self.load.eq(stage.first & first_digit & ~(self.tile.resume & held)),
-            last4.eq(stage.valid & stage.last & last_digit),
-            final4.eq(stage.final),
-            self.write.eq(last4),
-            final5.eq(final4),
+            last7.eq(stage.valid & stage.last & last_digit),
+            final7.eq(stage.final),
+            self.write.eq(last7),
+            final8.eq(final7),
         ]
-        m.d.comb += [self.write_addr.eq(write_address), self.done.eq(self.write & final5)]
+        m.d.comb += [self.write_addr.eq(write_address), self.done.eq(self.write & final8)]
         with m.If(self.write):
             m.d.sync += [write_address.eq(write_address + self.layer.out_stride_x), x.eq(x + 1)]
             with m.If(x == self.layer.last_x):
