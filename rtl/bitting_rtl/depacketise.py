@@ -323,26 +323,30 @@ class _Parser:
                     m.next = "CRC"
 
     def crc(self) -> None:
-        """Only a packet with the right CRC takes effect."""
+        """Only a packet with the right CRC takes effect, a clock after its last word: the comparison takes one."""
         m, io = self.m, self.io
+        matches = Signal()
         with m.State("CRC"):
             m.d.comb += io.cmd.ready.eq(1)
+            m.d.sync += matches.eq(self.word == self.checksum.crc)
             with m.If(self.accepted):
-                m.next = "HEADER"
-                with m.If(self.word != self.checksum.crc):
-                    m.d.comb += self.fault.eq(ErrorCode.BAD_CRC)
-                with m.Else(), m.Switch(self.kind):
-                    with m.Case(Packet.LAYER):
-                        m.d.sync += self.layer_valid.eq(1)
-                    with m.Case(Packet.TILE):
-                        m.d.comb += io.tile_commit.eq(1)
-                    with m.Case(Packet.STATUS):
-                        m.d.comb += io.status_request.eq(1)
-                    with m.Case(Packet.UNLOCK):
-                        m.d.comb += io.unlock.eq(1)
-                        m.d.sync += self.layer_valid.eq(0)
-                    with m.Case(Packet.LOCK_NOW):
-                        m.d.comb += self.fault.eq(ErrorCode.LOCKED)
+                m.next = "EFFECT"
+        with m.State("EFFECT"):
+            m.next = "HEADER"
+            with m.If(~matches):
+                m.d.comb += self.fault.eq(ErrorCode.BAD_CRC)
+            with m.Else(), m.Switch(self.kind):
+                with m.Case(Packet.LAYER):
+                    m.d.sync += self.layer_valid.eq(1)
+                with m.Case(Packet.TILE):
+                    m.d.comb += io.tile_commit.eq(1)
+                with m.Case(Packet.STATUS):
+                    m.d.comb += io.status_request.eq(1)
+                with m.Case(Packet.UNLOCK):
+                    m.d.comb += io.unlock.eq(1)
+                    m.d.sync += self.layer_valid.eq(0)
+                with m.Case(Packet.LOCK_NOW):
+                    m.d.comb += self.fault.eq(ErrorCode.LOCKED)
 
 
 def _one_of(field: Value, kind: type[IntEnum]) -> Value:

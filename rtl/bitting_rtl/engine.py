@@ -111,6 +111,7 @@ class Engine(wiring.Component):
             sequencer.forget.eq(packets.layer_begin),
             buffer.read_index.eq(sequencer.index),
             buffer.read_step.eq(sequencer.step),
+            buffer.read_final.eq(sequencer.final),
             offset_read.addr.eq(sequencer.index),
             offset_read.en.eq(sequencer.step),
             sequencer.offset.eq(offset_read.data),
@@ -169,6 +170,12 @@ class Engine(wiring.Component):
         m.submodules.vault = vault = Vault(self.spec)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         keyed = vault.keyed & ~packets.layer.public
+        ahead = Signal()  # the keystream of the tile to come is under way: nothing of it waits for the tiles before
+        early = packets.tile_commit & (packets.transform != Transform.AES_CLOCKED)
+        with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
+            m.d.sync += ahead.eq(0)
+        with m.Elif(keyed & early):
+            m.d.sync += ahead.eq(1)
         m.d.comb += [
             unlocker.keyed.eq(keyed),
             unlocker.transform.eq(packets.transform),
@@ -179,7 +186,7 @@ class Engine(wiring.Component):
             unlocker.available.eq(vault.available),
             unlocker.byte.eq(vault.byte),
             unlocker.draw.eq(vault.draw),
-            vault.tile_start.eq(packets.tile_start & keyed),
+            vault.tile_start.eq(keyed & Mux(packets.tile_start, ~ahead, early)),
             vault.draws.eq(packets.transform == Transform.SHUFFLE),
             vault.take.eq(unlocker.take),
             buffer.write.eq(unlocker.write),

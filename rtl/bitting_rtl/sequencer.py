@@ -61,6 +61,7 @@ class Sequencer(wiring.Component):
                 # fetch
                 "index": Out(Shape.cast(range(spec.tile_codes))),
                 "step": Out(1, init=1),
+                "final": Out(1),
                 # gather and decode
                 "offset": In(unsigned(ADDRESS_FIELD_BITS)),
                 "read_addr": Out(address),
@@ -97,6 +98,7 @@ class Sequencer(wiring.Component):
         y = Signal(ADDRESS_FIELD_BITS)
         fetching = Signal()
         m.d.comb += [
+            self.final.eq(known.valid & known.final),
             known.valid.eq(fetching),
             known.first.eq(self.index == 0),
             known.last.eq(self.index == layer.last_code),

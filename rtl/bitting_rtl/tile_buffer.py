@@ -20,7 +20,7 @@ class TileBuffer(wiring.Component):
     step of the inside-out shuffle; for codes in order both are the same). `commit` hands that half over, with `write_tile` as
     its fixed fields. `free` is high while there is a half to fill. Never write or commit without it.
     Read side: `full` is high while a tile waits or runs; `read_code` is the code at `read_index`, one clock later (held while
-    `read_step` is low); `release` gives the half back.
+    `read_step` is low), for the last time if `read_final`; `release` gives the half back.
     """
 
     def __init__(self, spec: UnitSpec, shuffles: bool = True):
@@ -42,6 +42,7 @@ class TileBuffer(wiring.Component):
                 "tile": Out(tile_layout(spec)),
                 "read_index": In(index),
                 "read_step": In(1),
+                "read_final": In(1),
                 "read_code": Out(code),
                 "release": In(1),
             }
@@ -64,6 +65,7 @@ class TileBuffer(wiring.Component):
                 half.place.eq(self.write_place),
                 half.code.eq(self.write_code),
                 half.read.eq(reading & self.read_step),
+                half.final.eq(self.read_final),
             ]
         m.d.comb += [
             self.free.eq(halves[0].ready & ~occupied.bit_select(filling, 1)),
@@ -89,6 +91,9 @@ class Codes(wiring.Component):
     Never both in one clock, and neither before `ready`, which then stays.
     """
 
+    #: `ready` takes a while.
+    sweeps = False
+
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         index = Shape.cast(range(spec.tile_codes))
@@ -99,8 +104,9 @@ class Codes(wiring.Component):
                 "code": In(spec.slot_bits),
                 "write": In(1),
                 "read": In(1),
+                "final": In(1),
                 "found": Out(spec.slot_bits),
-                "ready": Out(1, init=1),
+                "ready": Out(1, init=not self.sweeps),
             }
         )
 
@@ -129,57 +135,74 @@ class ShuffledCodes(Codes):
     and what was there at `index`. One code a clock; indices must come in order.
 
     That takes two writes a clock, but one of them is to the next place in order. Those go to one memory, the others to a second
-    that also knows which of its places are in use; such a place counts, whatever the first memory has there. Reading puts
-    the code back into the first memory and frees the place, so that every tile finds the second memory unused, as does the
-    first one after reset: a counter has swept it until then.
+    that also knows which of its places are in use; such a place counts, whatever the first memory has there. The last reading
+    of a code (`final`) frees its place again, so that every tile finds the second memory unused, as does the first one after
+    reset: a counter has swept it until then.
+
+    What is written at `place` reaches the memories two clocks later.
     """
+
+    sweeps = True
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = self.spec.slot_bits
         first, second = self._memory(m, "in_order", bits), self._memory(m, "displaced", bits + 1)
-        reads = [memory.read_port() for memory in (first, second)]
+        in_order, displaced = first.read_port(), second.read_port()
         order_write, place_write = first.write_port(), second.write_port()
-
-        address = Signal.like(self.index)
-        access = Signal()
-        pending = Signal()  # the access of the clock before
-        wrote = Signal()  # it was a write
-        index, place, code = Signal.like(self.index), Signal.like(self.index), Signal.like(self.code)
-        in_place = Signal()  # of itself: there is nothing to move
-        caught = Signal()  # what was read was being written: `kept` has it
-        kept = Signal.like(self.code)
-        taken = Signal()
-        swept = Signal(range(self.spec.tile_codes + 1))
+        step = data.StructLayout(
+            {"valid": 1, "index": self.index.shape(), "place": self.index.shape(), "code": bits, "moves": 1}
+        )
+        coming, looked_up, moved = (Signal(step, name=name) for name in ("coming", "looked_up", "moved"))
+        found = Signal(bits)  # what the memories say
+        displacing = Signal(bits)  # what is at `place`
+        ordered = Signal(bits)  # of the step `moved`: what goes to `index`
+        frees = Signal()
+        swept = Signal.like(self.index)
+        address = Mux(self.write, self.place, self.index)
         m.d.comb += [
-            self.ready.eq(swept == self.spec.tile_codes),
-            access.eq(self.write | self.read),
-            address.eq(Mux(self.write, self.place, self.index)),
-            *(port.addr.eq(address) for port in reads),
-            *(port.en.eq(access) for port in reads),
-            taken.eq(reads[1].data[-1] & ~caught),
-            self.found.eq(Mux(caught, kept, Mux(taken, reads[1].data, reads[0].data))),
-            order_write.addr.eq(index),
-            order_write.data.eq(Mux(wrote & in_place, code, self.found)),
-            order_write.en.eq(pending & (wrote | taken)),
-            place_write.addr.eq(Mux(self.ready, place, swept)),
-            place_write.data.eq(Cat(code, wrote & self.ready)),
-            place_write.en.eq(~self.ready | (pending & Mux(wrote, ~in_place, taken))),
+            coming.eq(Cat(self.write, self.index, self.place, self.code, self.place != self.index)),
+            in_order.addr.eq(address),
+            in_order.en.eq(self.write | self.read),
+            displaced.addr.eq(address),
+            displaced.en.eq(self.write | self.read),
+            found.eq(Mux(displaced.data[-1], displaced.data, in_order.data)),
+            self.found.eq(found),
+            order_write.addr.eq(moved.index),
+            order_write.data.eq(ordered),
+            order_write.en.eq(moved.valid),
+            place_write.addr.eq(Mux(self.ready, moved.place, swept)),
+            place_write.data.eq(Cat(moved.code, moved.valid & self.ready)),
+            place_write.en.eq(~self.ready | (moved.valid & moved.moves) | frees),
         ]
+        m.d.sync += [
+            looked_up.eq(coming),
+            moved.eq(looked_up),
+            ordered.eq(Mux(looked_up.moves, displacing, looked_up.code)),
+            frees.eq(self.read & self.final),
+        ]
+        with m.If(self.read):
+            m.d.sync += moved.place.eq(self.index)
         with m.If(~self.ready):
-            m.d.sync += swept.eq(swept + 1)
-        m.d.sync += pending.eq(access)
-        with m.If(access):
-            m.d.sync += [
-                wrote.eq(self.write),
-                index.eq(self.index),
-                place.eq(address),
-                code.eq(self.code),
-                in_place.eq(self.place == self.index),
-                caught.eq(0),
-            ]
-            with m.If(place_write.en & (address == place)):
-                m.d.sync += [caught.eq(1), kept.eq(Mux(wrote, code, self.found))]
-            with m.Elif(order_write.en & (address == index)):
-                m.d.sync += [caught.eq(1), kept.eq(order_write.data)]
+            m.d.sync += [swept.eq(swept + 1), self.ready.eq(swept == self.spec.tile_codes - 1)]
+        self._forward(m, looked_up, moved, ordered, found, displacing)
         return m
+
+    def _forward(
+        self, m: Module, looked_up: data.View, moved: data.View, ordered: Signal, found: Signal, displacing: Signal
+    ) -> None:
+        """The two steps before this one have not reached the memories: what they write may be what is at `place`."""
+        by_place, by_index, kept = Signal(), Signal(), Signal()  # the step before wrote it; the one before that did
+        value = Signal.like(ordered)
+        m.d.sync += [
+            by_place.eq(looked_up.valid & looked_up.moves & (self.place == looked_up.place)),
+            by_index.eq(looked_up.valid & (self.place == looked_up.index)),
+            kept.eq(moved.valid & ((moved.moves & (self.place == moved.place)) | (self.place == moved.index))),
+            value.eq(Mux(moved.moves & (self.place == moved.place), moved.code, ordered)),
+        ]
+        with m.If(by_place):
+            m.d.comb += displacing.eq(moved.code)
+        with m.Elif(by_index):
+            m.d.comb += displacing.eq(ordered)
+        with m.Else():
+            m.d.comb += displacing.eq(Mux(kept, value, found))

@@ -1,14 +1,16 @@
-"""AES-128 encryption (FIPS 197), a round a clock. The only cipher of the engine: counter mode, CMAC and table expansion use it.
+"""AES-128 encryption (FIPS 197), a round in two clocks, two blocks at a time. The only cipher of the engine: counter mode, CMAC
+and table expansion use it.
 
 Sized for its job: a code takes the MAC at least one clock, and a block unlocks 16 codes (8 for `shuffle`, whose draws take two
-bytes), so a block in ten clocks keeps the MAC fed with room to spare; a core of half the width would take twenty, and
-`shuffle` would fall behind. The 20 S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dual-port
-block RAMs, where logic would cost some 20 x 50 LUT4 or more; the ROM's output register is the state register.
+bytes), so a block every ten clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
+S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dual-port block RAMs, where logic would cost some
+20 x 130 LUT4. A block RAM takes half a clock by itself, so a second clock does the rest of the round, and a second block uses
+the clock in between.
 """
 
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
@@ -61,81 +63,88 @@ def _mixed(column: list[Value]) -> list[Value]:
     return [column[i] ^ total ^ _xtime(column[i] ^ column[(i + 1) % 4]) for i in range(4)]
 
 
+#: Is there a block, and the round it is in (1..10).
+_PLACE = data.StructLayout({"valid": 1, "round": range(ROUNDS + 1)})
+
+
 class Aes128(wiring.Component):
-    """Encrypt `block` under `key`.
+    """Encrypt `block` under `key`, two blocks at a time.
 
-    `start` takes both in any clock, abandoning whatever was under way; `done` comes ten clocks later and stays, with `result`,
-    until the clock in which `take` or `start` is high. `take` alone leaves the core `idle`, at any time. `wipe` clears every
-    register that held a key or a state.
+    `start` takes both in a clock in which `ready` is high. `done` comes 21 clocks later and stays, with `result`, until the
+    clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait. `abort`
+    forgets all blocks under way and the result. `wipe` does so too, and clears every register that held a key or a state, in
+    three clocks.
 
-    Latency: 10 clocks. Throughput: a block every 10 clocks if `start` comes with `take`.
+    Latency: 21 clocks, and as long as results wait. Throughput: two blocks every 20 clocks, each with a key of its own.
     """
 
     def __init__(self) -> None:
         super().__init__(
             {
+                "ready": Out(1),
                 "start": In(1),
                 "key": In(BLOCK_BITS),
                 "block": In(BLOCK_BITS),
-                "take": In(1),
-                "wipe": In(1),
-                "idle": Out(1),
                 "done": Out(1),
                 "result": Out(BLOCK_BITS),
+                "take": In(1),
+                "abort": In(1),
+                "wipe": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # A round takes two clocks: the S-boxes' memories, then all the rest. A block in each of them takes turns.
         ports = self._sboxes(m)
-        state_ports, key_ports = ports[:16], ports[16:]
-
-        count = Signal(range(ROUNDS + 1))  # the round whose SubBytes the ROMs now show; 0 is idle
-        self._round_key = round_key = Signal(BLOCK_BITS, name="round_key")  # of the round before
-        constant = Signal(8)
-        running = Signal()
-        next_key = Signal(BLOCK_BITS)
-        next_state = Signal(BLOCK_BITS)
-        m.d.comb += [self.idle.eq(count == 0), self.done.eq(count == ROUNDS), running.eq(~self.idle & ~self.done)]
-
-        self._expand(m, round_key, constant, Cat(port.data for port in reversed(key_ports)), next_key)
-
-        # ShiftRows: byte `row` of column `column` comes from column + row.
-        substituted = [port.data for port in state_ports]
-        shifted = [substituted[(index + 4 * (index % 4)) % 16] for index in range(16)]
-        mixed = []
-        for first in range(0, 16, 4):
-            column = Signal(32, name=f"column{first // 4}")
-            m.d.comb += column.eq(block_of(_mixed(shifted[first : first + 4])))
-            mixed.append(column)
+        looked_up, mixed = Signal(_PLACE, name="looked_up"), Signal(_PLACE, name="mixed")
+        looked_up_key = Signal(BLOCK_BITS)  # of the round before
+        mixed_key = Signal(BLOCK_BITS)
+        substituted = Signal(data.ArrayLayout(8, len(ports)))
+        next_key, next_state, last_state = (Signal(BLOCK_BITS, name=name) for name in ("next_key", "next_state", "last_state"))
+        last, leaves, enters = Signal(), Signal(), Signal()
+        advance = Signal()
         m.d.comb += [
-            self.result.eq(block_of(shifted) ^ next_key),
-            next_state.eq(block_of(mixed) ^ next_key),
+            last.eq(mixed.valid & (mixed.round == ROUNDS)),
+            advance.eq(~(last & self.done & ~self.take)),
+            leaves.eq(last & advance),
+            self.ready.eq(advance & (~mixed.valid | last)),
+            enters.eq(self.start & ~self.wipe),
         ]
 
-        address = Signal(BLOCK_BITS)
-        schedule = Signal(BLOCK_BITS)
-        with m.If(~self.wipe):
-            m.d.comb += [
-                address.eq(Mux(self.start, self.block ^ self.key, next_state)),
-                schedule.eq(Mux(self.start, self.key, next_key)),
-            ]
-        advance = Signal()
-        m.d.comb += advance.eq(self.start | running | self.wipe)
-        for port, byte in zip(state_ports, block_bytes(address), strict=True):
-            m.d.comb += [port.addr.eq(byte), port.en.eq(advance)]
+        self._expand(m, mixed_key, mixed.round, Cat(*(substituted[16 + row] for row in (3, 2, 1, 0))), next_key)
+        # ShiftRows: byte `row` of column `column` comes from column + row.
+        shifted = [substituted[(index + 4 * (index % 4)) % 16] for index in range(16)]
+        columns = [block_of(_mixed(shifted[first : first + 4])) for first in range(0, 16, 4)]
+        m.d.comb += [next_state.eq(block_of(columns) ^ next_key), last_state.eq(block_of(shifted) ^ next_key)]
+
+        address, schedule = Signal(BLOCK_BITS), Signal(BLOCK_BITS)
+        m.d.comb += [
+            address.eq(Mux(enters, self.block ^ self.key, next_state)),
+            schedule.eq(Mux(enters, self.key, next_key)),
+        ]
         last_word = block_bytes(schedule)[12:]
-        for port, byte in zip(key_ports, [*last_word[1:], last_word[0]], strict=True):  # RotWord
-            m.d.comb += [port.addr.eq(byte), port.en.eq(advance)]
+        for port, byte in zip(ports, [*block_bytes(address), *last_word[1:], last_word[0]], strict=True):  # RotWord
+            m.d.comb += [port.addr.eq(byte), port.en.eq(advance | self.wipe)]
 
         with m.If(advance):
-            m.d.sync += round_key.eq(schedule)
-        with m.If(self.wipe | (self.take & ~self.start)):
-            m.d.sync += count.eq(0)
-        with m.Elif(self.start):
-            m.d.sync += [count.eq(1), constant.eq(1)]
-        with m.Elif(running):
-            m.d.sync += [count.eq(count + 1), constant.eq(_xtime(constant))]
+            m.d.sync += [
+                looked_up.valid.eq(enters | (mixed.valid & ~last)),
+                looked_up.round.eq(Mux(enters, 1, mixed.round + 1)),
+                looked_up_key.eq(schedule),
+                mixed.eq(looked_up),
+                mixed_key.eq(looked_up_key),
+                substituted.eq(Cat(port.data for port in ports)),
+            ]
+        with m.If(leaves):
+            m.d.sync += [self.result.eq(last_state), self.done.eq(1)]
+        with m.Elif(self.take):
+            m.d.sync += self.done.eq(0)
+        with m.If(self.abort | self.wipe):
+            m.d.sync += [looked_up.valid.eq(0), mixed.valid.eq(0), self.done.eq(0)]
+        self._held = [looked_up_key, mixed_key, substituted.as_value(), self.result]
+        with m.If(self.wipe):
+            m.d.sync += [register.eq(0) for register in self._held]
         return m
 
     def _sboxes(self, m: Module) -> list[ReadPort]:
@@ -148,9 +157,15 @@ class Aes128(wiring.Component):
             ports += [sbox.read_port(), sbox.read_port()]
         return ports
 
-    def _expand(self, m: Module, key: Signal, constant: Signal, rotated: Value, next_key: Signal) -> None:
+    def _expand(self, m: Module, key: Value, number: Value, rotated: Value, next_key: Signal) -> None:
         """The key schedule (FIPS 197, 5.2): four words from the four before; `rotated` is SubWord(RotWord(last))."""
         words = [key[96:128], key[64:96], key[32:64], key[0:32]]
+        constant, power = Signal(8), 1
+        with m.Switch(number):
+            for index in range(1, ROUNDS + 1):
+                with m.Case(index):
+                    m.d.comb += constant.eq(power)
+                power = _times2(power)
         before = rotated ^ Cat(C(0, 24), constant)
         expanded: list[Value] = []
         for index, word in enumerate(words):

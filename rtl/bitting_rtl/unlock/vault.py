@@ -152,10 +152,10 @@ class Vault(wiring.Component):
         top = self._block[-WORD_BITS:]
         draws = self.draws | ~self.booted
         take = self.take | self._take
-        use_byte, use_draw = Signal(), Signal()
+        use_byte, use_draw, started = Signal(), Signal(), Signal()
         m.d.comb += [
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
-            self.available.eq(Mux(draws, drawn, left != 0)),
+            self.available.eq(Mux(draws, drawn, left != 0) & ~started),
             use_byte.eq(take & ~draws),
             use_draw.eq(self._streaming & draws & (left != 0) & (take | ~drawn)),
         ]
@@ -173,21 +173,18 @@ class Vault(wiring.Component):
             m.d.comb += self._turn.eq(left[:2] == 1)
         with m.Elif(take):
             m.d.sync += drawn.eq(0)
-        with m.If(self._streaming & ~aes.take & (aes.idle | (aes.done & (left == 0)))):
+        with m.If(self._streaming & aes.ready & ~started):
             self._encrypt(m, self._use_counter)
             m.d.sync += number.eq(number + 1)
-            with m.If(~aes.idle):
-                m.d.comb += self._load_block.eq(1)
-                m.d.sync += left.eq(_BLOCK_BYTES)
+        with m.If(self._streaming & aes.done & (left == 0)):
+            m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
+            m.d.sync += left.eq(_BLOCK_BYTES)
         with m.If(self.tile_start):
-            m.d.comb += aes.take.eq(1)
-            m.d.sync += [
-                self._streaming.eq(1),
-                left.eq(0),
-                self._counter.eq(Cat(C(0, 16), self.counter)),
-                drawn.eq(0),
-                bound.eq(1),
-            ]
+            m.d.sync += self._counter.eq(Cat(C(0, 16), self.counter))
+        m.d.sync += started.eq(self.tile_start)  # it comes late in its clock, and a tile's codes come clocks after it
+        with m.If(started):
+            m.d.comb += aes.abort.eq(1)
+            m.d.sync += [self._streaming.eq(1), left.eq(0), drawn.eq(0), bound.eq(1)]
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
@@ -267,7 +264,7 @@ class Vault(wiring.Component):
             m.d.sync += index.eq(index - 1)
             m.next = "DRAW"
             with m.If(index == 1):
-                m.d.comb += [self._aes.take.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
+                m.d.comb += [self._aes.abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
                 m.d.sync += [self._streaming.eq(0), self._left.eq(0)]
                 m.next = "SUBKEY"
 
@@ -279,7 +276,7 @@ class Vault(wiring.Component):
         with self._state(m, "READY"):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
-                m.d.comb += aes.take.eq(1)
+                m.d.comb += aes.abort.eq(1)
                 m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._position.eq(0), count.eq(0)]
                 m.next = "SUBKEY"
             with m.Elif(self.unlock & self.absorbing):
