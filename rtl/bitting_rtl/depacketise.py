@@ -38,7 +38,7 @@ class Depacketise(wiring.Component):
     tile is handed over (`tile_commit`), a layer becomes current and `unlock` comes only after the CRC matched. TILE waits
     for `tile_free` (its codes follow `tile_start`), LOCK_NOW for nothing, everything else for `idle`.
 
-    The first mistake shows on `error` for one clock. While `halt` is high every word is accepted and dropped.
+    The first mistake shows on `error` for one clock, the clock after. While `halt` is high every word is accepted and dropped.
     """
 
     def __init__(self, spec: UnitSpec, locks: bool = True):
@@ -113,16 +113,22 @@ class _Parser:
         self.accepted = Signal()  # a word leaves the stream
         self.last_item = Signal()  # `item_index` is the last of the packet
         self.fault = Signal(ErrorCode)
+        # The checksum sees each word a clock later: whether a word is accepted comes too late in its own.
+        self.counts = Signal()  # the word is one of those the checksum is of
+        self.begins = Signal()
+        earlier = Signal.like(self.word)
+        m.d.sync += [earlier.eq(self.word), self.checksum.valid.eq(self.counts), self.checksum.start.eq(self.begins)]
+        m.d.comb += self.checksum.data.eq(earlier)
+        self.matches = Signal()
+        m.d.sync += self.matches.eq(earlier == self.checksum.crc)
         self.bad_length = Signal()  # comes before any other fault: a wrong length makes every field suspect
         m.d.comb += [
             self.accepted.eq(io.cmd.valid & io.cmd.ready),
-            self.checksum.data.eq(self.word),
-            self.last_item.eq(io.item_index == io.layer.last_code),
             io.offset_data.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
             io.absorb.payload.eq(self.word),
-            io.error.eq(Mux(io.halt, ErrorCode.NONE, Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))),
         ]
+        m.d.sync += io.error.eq(Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))
 
     def _take_payload_word(self, last: ValueLike) -> None:
         """Accept a payload word; `last`: the packet's fields end with it, and so must its length."""
@@ -130,7 +136,7 @@ class _Parser:
         m.d.comb += self.io.cmd.ready.eq(1)
         with m.If(self.accepted):
             m.d.comb += [
-                self.checksum.valid.eq(1),
+                self.counts.eq(1),
                 self.bad_length.eq((self.remaining == 0) | (last & (self.remaining != 1))),
             ]
             m.d.sync += self.remaining.eq(self.remaining - 1)
@@ -141,6 +147,7 @@ class _Parser:
         m.d.comb += valid.eq(io.cmd.valid)
         with m.If(io.cmd.valid & ready):
             m.d.sync += [io.item_index.eq(io.item_index + 1), self.part.eq(self.part + 1)]
+            m.d.sync += self.last_item.eq(io.item_index + 1 == io.layer.last_code)
             with m.If(self.last_item | (self.part == per_word - 1)):
                 self._take_payload_word(last=self.last_item)
                 m.d.sync += self.part.eq(0)
@@ -157,7 +164,7 @@ class _Parser:
         with m.State("HEADER"):
             m.d.comb += io.cmd.ready.eq(1)
             with m.If(self.accepted):
-                m.d.comb += [self.checksum.start.eq(1), self.checksum.valid.eq(1)]
+                m.d.comb += [self.begins.eq(1), self.counts.eq(1)]
                 m.d.sync += [
                     self.kind.eq(header.type),
                     self.remaining.eq(header.length),
@@ -241,6 +248,7 @@ class _Parser:
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
                 m.d.sync += [layer.out_stride_x.eq(pair.low), layer.out_stride_y.eq(pair.high)]
+                m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "LAYER_OFFSETS"
         with m.State("LAYER_OFFSETS"):
             self._take_items(OFFSETS_PER_WORD, self.io.offset_write, C(1))
@@ -261,6 +269,7 @@ class _Parser:
             self._take_payload_word(last=C(0))
             with m.If(self.accepted):
                 m.d.sync += [tile.bias.eq(fields.bias), tile.hold.eq(fields.hold), tile.resume.eq(fields.resume)]
+                m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "TILE_CODES"
                 with m.If(fields.reserved.any() | ((fields.hold | fields.resume) & (layer.last_x | layer.last_y).any())):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
@@ -291,7 +300,7 @@ class _Parser:
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
         with m.State("ACTIVATIONS_DATA"):
             self._take_payload_word(last=last_word & (vectors_left == 1))
-            with m.If(self.accepted):
+            with m.If(io.cmd.valid):  # not `accepted`: here it is the same, but comes later in the clock
                 m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
                 with m.If(last_word):
                     m.d.comb += io.act_write.eq(1)
@@ -323,17 +332,17 @@ class _Parser:
                     m.next = "CRC"
 
     def crc(self) -> None:
-        """Only a packet with the right CRC takes effect, a clock after its last word: the comparison takes one."""
+        """Only a packet with the right CRC takes effect, two clocks after its last word: the comparison takes one."""
         m, io = self.m, self.io
-        matches = Signal()
         with m.State("CRC"):
             m.d.comb += io.cmd.ready.eq(1)
-            m.d.sync += matches.eq(self.word == self.checksum.crc)
             with m.If(self.accepted):
-                m.next = "EFFECT"
+                m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.next = "EFFECT"
         with m.State("EFFECT"):
             m.next = "HEADER"
-            with m.If(~matches):
+            with m.If(~self.matches):
                 m.d.comb += self.fault.eq(ErrorCode.BAD_CRC)
             with m.Else(), m.Switch(self.kind):
                 with m.Case(Packet.LAYER):

@@ -12,7 +12,7 @@ from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 from bitting_rtl.decode import Decode
 from bitting_rtl.depacketise import Depacketise
 from bitting_rtl.fold import Fold
-from bitting_rtl.layouts import result_word_layout
+from bitting_rtl.layouts import UNCHECKED, result_word_layout
 from bitting_rtl.mac import Lane
 from bitting_rtl.results import TILE_COUNT_BITS, Results
 from bitting_rtl.sequencer import Sequencer
@@ -81,7 +81,9 @@ class Engine(wiring.Component):
     def _loading(self, m: Module) -> None:
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
         packets, buffer = self._packets, self._buffer
-        m.submodules.offsets = self._offsets = Memory(shape=unsigned(ADDRESS_FIELD_BITS), depth=self.spec.tile_codes, init=[])
+        m.submodules.offsets = self._offsets = Memory(
+            shape=unsigned(ADDRESS_FIELD_BITS), depth=self.spec.tile_codes, init=[], attrs=UNCHECKED
+        )
         offset_write = self._offsets.write_port()
         m.d.comb += [
             buffer.write_index.eq(packets.item_index),
@@ -97,7 +99,10 @@ class Engine(wiring.Component):
         """Every stage is addressed by the sequencer and moves with its `step`; folded activations go back to the scratch."""
         packets, buffer, sequencer, decode = self._packets, self._buffer, self._sequencer, self._decode
         m.submodules.scratch = scratch = Memory(
-            shape=data.ArrayLayout(unsigned(self.spec.act_bits), self.spec.lanes), depth=self.spec.scratch_words, init=[]
+            shape=data.ArrayLayout(unsigned(self.spec.act_bits), self.spec.lanes),
+            depth=self.spec.scratch_words,
+            init=[],
+            attrs=UNCHECKED,  # a layer's outputs are no inputs of the same tile, but in place: then they are read before
         )
         offset_read = self._offsets.read_port()
         scratch_read, scratch_write = scratch.read_port(), scratch.write_port()

@@ -7,6 +7,9 @@ from amaranth.lib import data
 from bitting.protocol import WORD_BITS
 from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
 
+#: Attributes of a memory of which nobody reads what is written in the same clock: the tools need not say what comes then.
+UNCHECKED = {"no_rw_check": 1}
+
 
 def digit_layout(spec: UnitSpec) -> data.StructLayout:
     """One signed digit: (negative ? -1 : 1) * 2**exponent."""

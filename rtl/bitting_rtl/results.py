@@ -60,10 +60,11 @@ class Results(wiring.Component):
         spec = self.spec
         m.submodules.crc = crc = Crc32()
 
-        kind = Signal(Result)
-        length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
-        index = Signal.like(length)
-        word = Signal(WORD_BITS)
+        self._kind = Signal(Result)
+        self._length = length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
+        self._index = index = Signal.like(length)  # payload words that have been in `word`
+        self._word = word = Signal(WORD_BITS)  # the word that is leaving: a register, for the choice of it takes a clock
+        self._load = load = Signal()  # the next payload word
         sent = Signal()
         m.d.comb += [
             sent.eq(self.result.valid & self.result.ready),
@@ -71,45 +72,19 @@ class Results(wiring.Component):
             self.result.payload.data.eq(word),
             self.absorb.payload.eq(word),
         ]
-        # The lanes' sums leave through a multiplexer of their own, for a binary address makes it half the size.
-        self._lane = Signal(range(spec.lanes))
-        self._acc = Signal(signed(spec.acc_bits))
-        m.d.comb += self._acc.eq(Cat(self.accs).word_select(self._lane, spec.acc_bits))
+        self._payload(m)
         with m.FSM(name="sender") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
-            with m.State("IDLE"):
-                m.d.sync += [index.eq(0), self._lane.eq(0)]
-                with m.If(self.send_tile):
-                    m.d.sync += [
-                        kind.eq(Result.TILE_DONE),
-                        length.eq(TILE_DONE_FIXED_WORDS + Mux(self.linear, spec.lanes, 0)),
-                    ]
-                    m.next = "HEADER"
-                    with m.If(self.divert):
-                        m.next = "DIVERT"
-                with m.Elif(self.send_status):
-                    m.d.sync += [kind.eq(Result.STATUS_REPLY), length.eq(STATUS_WORDS)]
-                    m.next = "HEADER"
-                with m.Elif(self.send_fault):
-                    m.d.sync += [kind.eq(Result.FAULT), length.eq(FAULT_WORDS)]
-                    m.next = "HEADER"
+            self._idle(m)
             with m.State("HEADER"):
-                m.d.comb += [
-                    self.result.valid.eq(1),
-                    word.eq(kind | (length << 16)),
-                    crc.start.eq(sent),
-                    crc.valid.eq(sent),
-                ]
+                m.d.comb += [self.result.valid.eq(1), crc.start.eq(sent), crc.valid.eq(sent), load.eq(sent)]
                 with m.If(sent):
                     m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
-                m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent)]
-                self._payload(m, kind, index, word)
-                with m.If(sent):
-                    self._advance(m, index)
-                    with m.If(index == length - 1):
-                        m.next = "CRC"
-            self._divert(m, kind, index, length, word)
+                m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent), load.eq(sent)]
+                with m.If(sent & (index == length)):
+                    m.next = "CRC"
+            self._divert(m)
             with m.State("CRC"):
                 m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
                 m.d.comb += self.result.payload.data.eq(crc.crc)
@@ -117,25 +92,38 @@ class Results(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _divert(self, m: Module, kind: Signal, index: Signal, length: Signal, word: Signal) -> None:
+    def _idle(self, m: Module) -> None:
+        """Take a packet to send, and put its header on `word`."""
+        sends = {
+            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.linear, self.spec.lanes, 0)),
+            Result.STATUS_REPLY: (self.send_status, STATUS_WORDS),
+            Result.FAULT: (self.send_fault, FAULT_WORDS),
+        }
+        with m.State("IDLE"):
+            m.d.sync += self._index.eq(0)
+            for kind, (wanted, length) in sends.items():
+                with m.If(wanted):
+                    m.d.sync += [self._kind.eq(kind), self._length.eq(length), self._word.eq(kind.value | (length << 16))]
+                    m.next = "HEADER"
+            with m.If(self.send_tile & self.divert):
+                m.next = "DIVERT"
+
+    def _divert(self, m: Module) -> None:
         """A tile's cycles, or its accumulators, to the vault; the other words to nobody."""
         with m.State("DIVERT"):
             wanted = Signal()
             m.d.comb += [
-                wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, index == 1, index >= TILE_DONE_FIXED_WORDS)),
+                wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, self._index == 2, self._index > TILE_DONE_FIXED_WORDS)),
                 self.absorb.valid.eq(wanted),
             ]
-            self._payload(m, kind, index, word)
             with m.If(self.absorb.ready | ~wanted):
-                self._advance(m, index)
-                with m.If(index == length - 1):
+                m.d.comb += self._load.eq(1)
+                with m.If(self._index == self._length):
                     m.next = "IDLE"
 
-    def _advance(self, m: Module, index: Signal) -> None:
-        m.d.sync += [index.eq(index + 1), self._lane.eq(Mux(index < TILE_DONE_FIXED_WORDS, 0, self._lane + 1))]
-
-    def _payload(self, m: Module, kind: Signal, index: Signal, word: Signal) -> None:
-        """Put payload word number `index` of the packet on `word`."""
+    def _payload(self, m: Module) -> None:
+        """Load payload word number `index` of the packet. The lanes' sums have a multiplexer of their own: a binary address
+        makes it half the size."""
         contents: dict[Result, list[ValueLike]] = {
             Result.TILE_DONE: [self.tile_index, self.cycles],
             Result.STATUS_REPLY: [
@@ -147,12 +135,18 @@ class Results(wiring.Component):
             ],
             Result.FAULT: [self.error | (self.tile_index << 8)],
         }
-        with m.Switch(kind):
-            for result, words in contents.items():
-                with m.Case(result), m.Switch(index):
-                    for number, value in enumerate(words):
-                        with m.Case(number):
-                            m.d.comb += word.eq(value)
-                    if result is Result.TILE_DONE:
-                        with m.Default():
-                            m.d.comb += word.eq(self._acc)
+        lane = Signal(range(self.spec.lanes))
+        acc = Signal(signed(self.spec.acc_bits))
+        m.d.comb += acc.eq(Cat(self.accs).word_select(lane, self.spec.acc_bits))
+        with m.If(self._load):
+            m.d.sync += [
+                self._index.eq(self._index + 1),
+                lane.eq(Mux(self._index < TILE_DONE_FIXED_WORDS, 0, lane + 1)),
+                self._word.eq(acc),
+            ]
+            with m.Switch(self._kind):
+                for result, words in contents.items():
+                    with m.Case(result), m.Switch(self._index):
+                        for number, value in enumerate(words):
+                            with m.Case(number):
+                                m.d.sync += self._word.eq(value)

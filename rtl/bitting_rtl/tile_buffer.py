@@ -7,10 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from bitting.spec import UnitSpec
-from bitting_rtl.layouts import tile_layout
-
-#: For memories whose reader never depends on a write in the same clock.
-_UNCHECKED = {"no_rw_check": 1}
+from bitting_rtl.layouts import UNCHECKED, tile_layout
 
 
 class TileBuffer(wiring.Component):
@@ -112,7 +109,7 @@ class Codes(wiring.Component):
 
     def _memory(self, m: Module, name: str, bits: int) -> Memory:
         # What is read while it is written is never used, so the memory may give anything.
-        m.submodules[name] = memory = Memory(shape=unsigned(bits), depth=self.spec.tile_codes, init=[], attrs=_UNCHECKED)
+        m.submodules[name] = memory = Memory(shape=unsigned(bits), depth=self.spec.tile_codes, init=[], attrs=UNCHECKED)
         return memory
 
     def elaborate(self, platform: object) -> Module:
@@ -155,7 +152,8 @@ class ShuffledCodes(Codes):
         )
         coming, looked_up, moved = (Signal(step, name=name) for name in ("coming", "looked_up", "moved"))
         found = Signal(bits)  # what the memories say
-        displacing = Signal(bits)  # what is at `place`
+        forwarded = Signal(bits)  # what goes to `index` if they do not know it yet, or if it is the code itself
+        from_memory = Signal()
         ordered = Signal(bits)  # of the step `moved`: what goes to `index`
         frees = Signal()
         swept = Signal.like(self.index)
@@ -178,31 +176,42 @@ class ShuffledCodes(Codes):
         m.d.sync += [
             looked_up.eq(coming),
             moved.eq(looked_up),
-            ordered.eq(Mux(looked_up.moves, displacing, looked_up.code)),
+            ordered.eq(Mux(from_memory, found, forwarded)),
             frees.eq(self.read & self.final),
         ]
         with m.If(self.read):
             m.d.sync += moved.place.eq(self.index)
         with m.If(~self.ready):
             m.d.sync += [swept.eq(swept + 1), self.ready.eq(swept == self.spec.tile_codes - 1)]
-        self._forward(m, looked_up, moved, ordered, found, displacing)
+        self._forward(m, coming, looked_up, moved, ordered, forwarded, from_memory)
         return m
 
     def _forward(
-        self, m: Module, looked_up: data.View, moved: data.View, ordered: Signal, found: Signal, displacing: Signal
+        self,
+        m: Module,
+        coming: data.View,
+        looked_up: data.View,
+        moved: data.View,
+        ordered: Signal,
+        forwarded: Signal,
+        from_memory: Signal,
     ) -> None:
         """The two steps before this one have not reached the memories: what they write may be what is at `place`."""
-        by_place, by_index, kept = Signal(), Signal(), Signal()  # the step before wrote it; the one before that did
-        value = Signal.like(ordered)
+        by_place, by_index = Signal(), Signal()  # the step before wrote what is wanted
+        earlier = Signal.like(ordered)  # what the one before that wrote
+        place = coming.place
+        same_place = moved.moves & (place == moved.place)
+        pending = looked_up.valid & ((looked_up.moves & (place == looked_up.place)) | (place == looked_up.index))
+        older = moved.valid & (same_place | (place == moved.index))
         m.d.sync += [
-            by_place.eq(looked_up.valid & looked_up.moves & (self.place == looked_up.place)),
-            by_index.eq(looked_up.valid & (self.place == looked_up.index)),
-            kept.eq(moved.valid & ((moved.moves & (self.place == moved.place)) | (self.place == moved.index))),
-            value.eq(Mux(moved.moves & (self.place == moved.place), moved.code, ordered)),
+            by_place.eq(looked_up.moves & (place == looked_up.place)),
+            by_index.eq(pending),
+            earlier.eq(Mux(same_place, moved.code, ordered)),
+            from_memory.eq(coming.moves & ~pending & ~older),
         ]
-        with m.If(by_place):
-            m.d.comb += displacing.eq(moved.code)
+        with m.If(~looked_up.moves):
+            m.d.comb += forwarded.eq(looked_up.code)
         with m.Elif(by_index):
-            m.d.comb += displacing.eq(ordered)
+            m.d.comb += forwarded.eq(Mux(by_place, moved.code, ordered))
         with m.Else():
-            m.d.comb += displacing.eq(Mux(kept, value, found))
+            m.d.comb += forwarded.eq(earlier)

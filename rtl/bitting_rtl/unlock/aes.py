@@ -70,12 +70,12 @@ _PLACE = data.StructLayout({"valid": 1, "round": range(ROUNDS + 1)})
 class Aes128(wiring.Component):
     """Encrypt `block` under `key`, two blocks at a time.
 
-    `start` takes both in a clock in which `ready` is high. `done` comes 21 clocks later and stays, with `result`, until the
+    `start` takes both in a clock in which `ready` is high. `done` comes 22 clocks later and stays, with `result`, until the
     clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait. `abort`
     forgets all blocks under way and the result. `wipe` does so too, and clears every register that held a key or a state, in
     three clocks.
 
-    Latency: 21 clocks, and as long as results wait. Throughput: two blocks every 20 clocks, each with a key of its own.
+    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 20 clocks, each with a key of its own.
     """
 
     def __init__(self) -> None:
@@ -102,15 +102,21 @@ class Aes128(wiring.Component):
         mixed_key = Signal(BLOCK_BITS)
         substituted = Signal(data.ArrayLayout(8, len(ports)))
         next_key, next_state, last_state = (Signal(BLOCK_BITS, name=name) for name in ("next_key", "next_state", "last_state"))
-        last, leaves, enters = Signal(), Signal(), Signal()
+        last = Signal()  # the round of the block in `mixed`
+        again = Signal()  # it goes back to the S-boxes
+        leaves = Signal()
         advance = Signal()
+        waiting = Signal()  # a block at the entrance
+        waiting_state, waiting_key = Signal(BLOCK_BITS, name="waiting_state"), Signal(BLOCK_BITS, name="waiting_key")
         m.d.comb += [
-            last.eq(mixed.valid & (mixed.round == ROUNDS)),
-            advance.eq(~(last & self.done & ~self.take)),
-            leaves.eq(last & advance),
-            self.ready.eq(advance & (~mixed.valid | last)),
-            enters.eq(self.start & ~self.wipe),
+            last.eq(mixed.round == ROUNDS),
+            again.eq(mixed.valid & ~last),
+            advance.eq(~(mixed.valid & last & self.done & ~self.take)),
+            leaves.eq(mixed.valid & last & advance),
+            self.ready.eq(~waiting | (advance & ~again)),
         ]
+        with m.If(self.ready):
+            m.d.sync += [waiting.eq(self.start), waiting_state.eq(self.block ^ self.key), waiting_key.eq(self.key)]
 
         self._expand(m, mixed_key, mixed.round, Cat(*(substituted[16 + row] for row in (3, 2, 1, 0))), next_key)
         # ShiftRows: byte `row` of column `column` comes from column + row.
@@ -120,8 +126,8 @@ class Aes128(wiring.Component):
 
         address, schedule = Signal(BLOCK_BITS), Signal(BLOCK_BITS)
         m.d.comb += [
-            address.eq(Mux(enters, self.block ^ self.key, next_state)),
-            schedule.eq(Mux(enters, self.key, next_key)),
+            address.eq(Mux(again, next_state, waiting_state)),
+            schedule.eq(Mux(again, next_key, waiting_key)),
         ]
         last_word = block_bytes(schedule)[12:]
         for port, byte in zip(ports, [*block_bytes(address), *last_word[1:], last_word[0]], strict=True):  # RotWord
@@ -129,8 +135,8 @@ class Aes128(wiring.Component):
 
         with m.If(advance):
             m.d.sync += [
-                looked_up.valid.eq(enters | (mixed.valid & ~last)),
-                looked_up.round.eq(Mux(enters, 1, mixed.round + 1)),
+                looked_up.valid.eq(again | waiting),
+                looked_up.round.eq(Mux(again, mixed.round + 1, 1)),
                 looked_up_key.eq(schedule),
                 mixed.eq(looked_up),
                 mixed_key.eq(looked_up_key),
@@ -141,8 +147,8 @@ class Aes128(wiring.Component):
         with m.Elif(self.take):
             m.d.sync += self.done.eq(0)
         with m.If(self.abort | self.wipe):
-            m.d.sync += [looked_up.valid.eq(0), mixed.valid.eq(0), self.done.eq(0)]
-        self._held = [looked_up_key, mixed_key, substituted.as_value(), self.result]
+            m.d.sync += [flag.eq(0) for flag in (waiting, looked_up.valid, mixed.valid, self.done)]
+        self._held = [waiting_state, waiting_key, looked_up_key, mixed_key, substituted.as_value(), self.result]
         with m.If(self.wipe):
             m.d.sync += [register.eq(0) for register in self._held]
         return m

@@ -1,0 +1,222 @@
+"""Synthesis, place and route, bitstream: each step cached by a hash of all that goes in."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bitting import files
+from bitting.errors import ToolError
+from bitting.fpga import tools
+from bitting.fpga.targets import Target
+
+#: Cells of each family by what they count as; a carry cell of the ECP5 takes two LUTs.
+CELLS = {
+    "ecp5": {
+        "lut": {"LUT4": 1},
+        "carry": {"CCU2C": 2},
+        "ff": {"TRELLIS_FF": 1},
+        "lutram": {"TRELLIS_DPR16X4": 1},
+        "bram": {"DP16KD": 1, "PDPW16KD": 1},
+        "dsp": {"MULT18X18D": 1},
+    },
+    "ice40": {
+        "lut": {"SB_LUT4": 1},
+        "carry": {"SB_CARRY": 1},
+        "ff": {"SB_DFF": 1},
+        "lutram": {},
+        "bram": {"SB_RAM40": 1},
+        "dsp": {"SB_MAC16": 1},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Area:
+    """Cells after synthesis. `lut` and `carry` are LUT4s of logic and of adders; both take LUTs of the device on the ECP5."""
+
+    lut: int
+    carry: int
+    ff: int
+    lutram: int
+    bram: int
+    dsp: int
+
+    @property
+    def luts(self) -> int:
+        """LUT4s altogether."""
+        return self.lut + self.carry + 6 * self.lutram  # a DPR16X4 takes four LUTs and two for its writing
+
+    @classmethod
+    def of(cls, family: str, cells: dict[str, int]) -> Area:
+        """From Yosys' counts by type; the iCE40's flip-flops and memories have many types with one prefix."""
+        found = {}
+        for kind, weights in CELLS[family].items():
+            found[kind] = sum(
+                weight * count
+                for name, weight in weights.items()
+                for cell, count in cells.items()
+                if cell == name or (family == "ice40" and cell.startswith(name))
+            )
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One run of place and route. `critical`: (ns, what, from, to) of each step of the slowest path."""
+
+    seed: int
+    fmax: float
+    critical: list[tuple[float, str, str, str]]
+    utilisation: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a design costs on a target."""
+
+    target: str
+    area: Area
+    modules: dict[str, Area]
+    placed: list[Placed]
+    bitstream: str
+    tools: list[str]
+
+    @property
+    def fmax(self) -> float:
+        """Median over the seeds, in MHz."""
+        return statistics.median(run.fmax for run in self.placed)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        return min(run.fmax for run in self.placed), max(run.fmax for run in self.placed)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "fmax": self.fmax if self.placed else None, "luts": self.area.luts}
+
+
+def synthesise(target: Target, verilog: str, top: str) -> Path:
+    """Folder with `netlist.il`, `netlist.v` and `stat.json` of one module, without pads.
+
+    Raises:
+        ToolError: if Yosys is missing or fails.
+    """
+    pads = ("-noiopad",) if target.family == "ecp5" else ()
+    flat = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-top", top))
+
+    def make(work: Path, finished: Path) -> None:
+        (work / "design.v").write_text(verilog)
+        script = (
+            f"read_verilog design.v; {flat}; tee -q -o {finished}/stat.json stat -json; "
+            f"write_verilog -noattr {finished}/netlist.v; select {top}; write_rtlil -selected {finished}/netlist.il"
+        )
+        tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
+
+    return files.built("synthesis", [verilog, flat, tools.find("yosys")[1]], make)
+
+
+def area(target: Target, verilog: str, top: str) -> Area:
+    """Cells of a module, flattened."""
+    counts = json.loads((synthesise(target, verilog, top) / "stat.json").read_text())
+    return Area.of(target.family, counts["design"]["num_cells_by_type"])
+
+
+def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
+    """Cells of each module by itself, optimised apart from the others; instances of one module are counted together."""
+    pads = ("-noiopad",) if target.family == "ecp5" else ()
+    script = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-noflatten", "-top", top))
+
+    def make(work: Path, finished: Path) -> None:
+        (work / "design.v").write_text(verilog)
+        command = f"read_verilog design.v; {script}; tee -q -o {finished}/stat.json stat -json"
+        tools.run("yosys", ["-q", "-l", "yosys.log", "-p", command], work)
+
+    folder = files.built("synthesis-by-module", [verilog, script, tools.find("yosys")[1]], make)
+    modules = json.loads((folder / "stat.json").read_text())["modules"]
+    return {name.lstrip("\\"): Area.of(target.family, found["num_cells_by_type"]) for name, found in modules.items()}
+
+
+def place(target: Target, verilog: str, top: str, wrapper: str, wrapper_top: str, seed: int) -> tuple[Placed, Path]:
+    """Place and route a module inside a wrapper that fits the pins; gives the run and the folder with `bitstream.bin`.
+
+    The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
+    what was counted.
+
+    Raises:
+        ToolError: if a tool is missing or fails, or the design does not fit.
+    """
+    netlist = synthesise(target, verilog, top)
+    program = f"nextpnr-{target.family}"
+    around = " ".join((f"synth_{target.family}", *target.synthesis, "-top", wrapper_top))
+
+    def make(work: Path, finished: Path) -> None:
+        (work / "wrapper.v").write_text(wrapper)
+        script = (
+            f"read_rtlil {netlist}/netlist.il; blackbox {top}; read_verilog wrapper.v; {around}; "
+            f"delete {top}; read_rtlil {netlist}/netlist.il; "
+            f"hierarchy -top {wrapper_top}; flatten; opt_clean; write_json joined.json"
+        )
+        tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
+        routed = "--textcfg" if target.family == "ecp5" else "--asc"
+        common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
+        report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
+        extra = ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
+        tools.run(program, [*target.options, *common, *report, *extra], work)
+        packer = "ecppack" if target.family == "ecp5" else "icepack"
+        tools.run(packer, ["routed.txt", str(finished / "bitstream.bin")], work)
+        (work / "report.json").rename(finished / "report.json")
+
+    versions = [tools.find(name)[1] for name in ("yosys", program)]
+    parts = [verilog, wrapper, around, *target.options, str(target.goal), str(seed), *versions, "2"]
+    folder = files.built("placed", parts, make)
+    return _placed(json.loads((folder / "report.json").read_text()), seed), folder
+
+
+def _placed(report: dict[str, Any], seed: int) -> Placed:
+    clocks = report["fmax"]
+    if len(clocks) != 1:
+        raise ToolError(f"nextpnr reports {len(clocks)} clocks ({', '.join(clocks)}); the design was made with one")
+    critical = []
+    for path in report["critical_paths"]:
+        # Clock to clock; the paths from and to pins say only how far away the pins are.
+        if path["from"].startswith("posedge") and path["to"].startswith("posedge"):
+            critical = [(step["delay"], step["type"], step["from"]["cell"], step["to"]["cell"]) for step in path["path"]]
+            break
+    used = {name: (found["used"], found["available"]) for name, found in report["utilization"].items() if found["used"]}
+    return Placed(seed, float(next(iter(clocks.values()))["achieved"]), critical, used)
+
+
+def implement(
+    target: Target,
+    verilog: str,
+    top: str,
+    wrapper: str,
+    wrapper_top: str,
+    seeds: Sequence[int],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Report:
+    """Synthesise, then place and route with each seed; the bitstream is the fastest run's.
+
+    Args:
+        progress: called with the number of finished runs.
+
+    Raises:
+        ToolError: see `place`.
+    """
+    placed: list[tuple[Placed, Path]] = []
+    for done, seed in enumerate(seeds):
+        placed.append(place(target, verilog, top, wrapper, wrapper_top, seed))
+        progress(done + 1)
+    best = max(placed, key=lambda item: item[0].fmax)[1] / "bitstream.bin" if placed else ""
+    return Report(
+        target.name,
+        area(target, verilog, top),
+        {},
+        [run for run, _ in placed],
+        str(best),
+        [tools.find(name)[1] for name in ("yosys", f"nextpnr-{target.family}")],
+    )

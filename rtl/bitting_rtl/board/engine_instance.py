@@ -1,0 +1,29 @@
+"""The exported engine as an instance of its Verilog module."""
+
+from amaranth import ClockSignal, Elaboratable, Instance, Module, ResetSignal, Shape, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from bitting_rtl.export import TOP, members
+
+
+class EngineInstance(Elaboratable):
+    """`bitting_engine` with a signal for each port, in the domain `sync`; `fused`: it has the port for the root secret."""
+
+    def __init__(self, fused: bool):
+        self._members: dict[str, wiring.Member] = {
+            name: member for name, member in members(fused).items() if name not in ("clk", "rst")
+        }
+        self.ports = {name: Signal(Shape.cast(member.shape), name=name) for name, member in self._members.items()}
+
+    def __getattr__(self, name: str) -> Signal:
+        try:
+            return self.__dict__["ports"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        wires = {("i_" if member.flow == In else "o_") + name: self.ports[name] for name, member in self._members.items()}
+        m.submodules.engine = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(), **wires)
+        return m

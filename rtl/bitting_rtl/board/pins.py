@@ -1,0 +1,74 @@
+"""The engine behind a few pins, for measuring it on a device with fewer pins than it has ports."""
+
+from amaranth import Cat, ClockDomain, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from bitting.protocol import WORD_BITS
+from bitting_rtl.board.engine_instance import EngineInstance
+from bitting_rtl.export import to_verilog
+
+#: Name of the wrapper's module.
+TOP = "bitting_pins"
+
+
+class Pins(wiring.Component):
+    """Streams as bytes, lowest first; the root secret a bit a clock, last bit first, before reset ends."""
+
+    def __init__(self, fused: bool):
+        self._fused = fused
+        super().__init__(
+            {
+                "clk": In(1),
+                "rst": In(1),
+                "fuse_bit": In(1),
+                "lock_now": In(1),
+                "cmd": In(8),
+                "cmd_valid": In(1),
+                "cmd_ready": Out(1),
+                "result": Out(8),
+                "result_last": Out(1),
+                "result_valid": Out(1),
+                "result_ready": In(1),
+                "error": Out(3),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = domain = ClockDomain(local=True)
+        m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
+        m.submodules.engine = engine = EngineInstance(self._fused)
+        if self._fused:
+            fuse = Signal(128, reset_less=True)
+            m.d.sync += fuse.eq(Cat(self.fuse_bit, fuse))
+            m.d.comb += engine.fuse.eq(fuse)
+        word, have = Signal(WORD_BITS), Signal(range(5))
+        result, left, last = Signal(WORD_BITS), Signal(range(5)), Signal()
+        m.d.comb += [
+            engine.lock_now.eq(self.lock_now),
+            engine.cmd_data.eq(word),
+            engine.cmd_valid.eq(have == 4),
+            self.cmd_ready.eq(have != 4),
+            self.result.eq(result[:8]),
+            self.result_valid.eq(left != 0),
+            self.result_last.eq(last & (left == 1)),
+            engine.result_ready.eq(left == 0),
+            self.error.eq(engine.error),
+            self.busy.eq(engine.busy),
+        ]
+        with m.If(self.cmd_valid & self.cmd_ready):
+            m.d.sync += [word.eq(Cat(word[8:], self.cmd)), have.eq(have + 1)]
+        with m.Elif(engine.cmd_valid & engine.cmd_ready):
+            m.d.sync += have.eq(0)
+        with m.If(engine.result_valid & engine.result_ready):
+            m.d.sync += [result.eq(engine.result_data), last.eq(engine.result_last), left.eq(4)]
+        with m.Elif(self.result_valid & self.result_ready):
+            m.d.sync += [result.eq(result >> 8), left.eq(left - 1)]
+        return m
+
+
+def pins_verilog(fused: bool) -> str:
+    """The wrapper without the engine's own module."""
+    return to_verilog(Pins(fused), TOP)
