@@ -11,10 +11,10 @@ demo: $(SETUP)  ## the main job on embedded data, from nothing to the final tabl
 	$(BIN)/bitting demo
 
 test: $(TEST_SETUP) icarus  ## everything CI checks about behaviour
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadscope
 
 quick: $(TEST_SETUP) icarus  ## the tests that do not take minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
 
 lint: $(TEST_SETUP)  ## style and types
 	$(BIN)/ruff check .

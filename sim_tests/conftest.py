@@ -1,5 +1,11 @@
 """Fixtures shared by the tests."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is there: two processes with two threads each on two cores wait for one another most of the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

@@ -126,12 +126,15 @@ class Engine(wiring.Component):
             sequencer.digits.eq(decode.digits),
             scratch_read.addr.eq(sequencer.read_addr),
             scratch_read.en.eq(sequencer.step),
+        ]
+        # A clock later than the fold: nothing reads so soon after.
+        m.d.sync += [
             scratch_write.addr.eq(sequencer.write_addr),
             scratch_write.data.eq(self._lanes(m, activations)),
             scratch_write.en.eq(sequencer.store),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
-            m.d.comb += [
+            m.d.sync += [
                 scratch_write.addr.eq(packets.act_addr),
                 scratch_write.data.eq(packets.act_data),
                 scratch_write.en.eq(1),

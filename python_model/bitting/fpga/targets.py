@@ -27,8 +27,9 @@ class Target:
     synthesis: tuple[str, ...] = ()
 
 
-# Without wide multiplexers ABC covers with plain LUT4, a quarter fewer of them here, and no slower.
-_ECP5 = ("-nowidelut",)
+# Without wide multiplexers ABC covers with plain LUT4, a quarter fewer of them here, and no slower. ABC9 stops on this design
+# with a failed assertion (Yosys 0.62: a wire's name twice; 0.70: widths of a connection), so the older ABC maps it.
+_ECP5 = ("-nowidelut", "-noabc9")
 TARGETS = {
     target.name: target
     for target in (

