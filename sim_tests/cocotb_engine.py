@@ -23,7 +23,7 @@ ROOT = bytes(range(1, 17))
 TABLE = Device(SPEC, ROOT).table()
 
 #: Register slice, parser, sender, register slice: one clock each.
-STATUS_LATENCY = 4
+STATUS_LATENCY = 6
 
 
 def job(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from bitting import timing
 from bitting.attack import mutants
 from bitting.device import Device
 from bitting.errors import DeviceError, LockError
@@ -124,7 +125,7 @@ def test_the_clock_fingerprint_tells_the_cycles_of_every_code(family):
     meaning = family.decoding(device.table()).cycles
     layer = challenge.program.layers[0]
     for tile, found in enumerate(cycles[: layer.tiles]):
-        once = (found - 5) // layer.position_count - layer.tile_codes  # every code takes one at least
+        once = (found - timing.TILE_OVERHEAD) // layer.position_count - layer.tile_codes  # every code takes one at least
         digits = [int(once) // base**k % base + 1 for k in range(4)]
         assert digits == [meaning[code] for code in range(4 * tile, 4 * tile + 4)]
 

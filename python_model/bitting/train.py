@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class TrainConfig:
             right, which is what a wrong device must not escape; too wide and training suffers.
         bias: initial biases are drawn from plus or minus this many quarter periods of the fold, but for layers that are added
             to others, and for sums of such: those begin where the fold is linear.
+        crests: biases begin at exactly plus or minus `bias` instead, and so do those of additions: one quarter period from 0 is
+            a crest, where the fold is an absolute value.
         bias_rate: learning rate of the unit's biases, as a share of `rate`: they move a sum along the wave directly.
         distillation: share of the twin's answers in what the unit's network learns; the rest are the labels.
         seed: of initial weights and of the order of samples.
@@ -67,6 +69,7 @@ class TrainConfig:
     smoothing: float = 0.1
     spread: tuple[float, ...] = (0.6,)
     bias: float = 0.0
+    crests: bool = False
     bias_rate: float = 1.0
     distillation: float = 0.0
     seed: int = 0
@@ -96,9 +99,15 @@ _LENET = TrainConfig(
 )
 _CONVOLUTIONAL = {
     "lenet": _LENET,
-    # Narrow where sums are added to others (both halves of a block, the shortcut): there the fold is to be linear.
+    # Narrow where sums are added to others (the end of a block's inner way, the shortcut): there the fold is to be linear.
     "residual": replace(
-        _LENET, network="residual", epochs=10, rate=0.06, bias_rate=0.25, spread=(0.6, 0.6, 0.25, 0.6, 0.6, 0.25, 0.25, 0.6)
+        _LENET,
+        network="residual",
+        epochs=10,
+        rate=0.12,
+        crests=True,
+        bias_rate=0.25,
+        spread=(0.5, 0.5, 0.3, 0.5, 0.5, 0.3, 0.3, 0.5),
     ),
 }
 
@@ -188,7 +197,7 @@ def _on_unit(
     normalise = config.balance == "none"
     network = convert(reference, spec, samples, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
     if fresh:
-        _draw_biases(network, config.bias)
+        _draw_biases(network, config)
     project = _projection(network, config)
     project()
     network.calibrate(samples, config.spread)
@@ -196,11 +205,18 @@ def _on_unit(
     return network, project
 
 
-def _draw_biases(network: UnitNetwork, span: float) -> None:
+@torch.no_grad()
+def _draw_biases(network: UnitNetwork, config: TrainConfig) -> None:
     summands = {name for target, names in network.nodes if isinstance(network.graph[target], UnitAdd) for name in names}
     for name, module in network.graph.items():
-        if isinstance(module, UnitProduct) and not module.linear and name not in summands:
-            nn.init.uniform_(module.bias, -span, span)
+        if config.crests and (isinstance(module, UnitAdd) or (_folds(module) and name not in summands)):
+            module.bias.copy_(config.bias * torch.sign(torch.randn_like(module.bias)))
+        elif _folds(module) and name not in summands:
+            nn.init.uniform_(module.bias, -config.bias, config.bias)
+
+
+def _folds(module: nn.Module) -> TypeGuard[UnitProduct]:
+    return isinstance(module, UnitProduct) and not module.linear
 
 
 def build(data: Dataset, config: TrainConfig) -> nn.Module:

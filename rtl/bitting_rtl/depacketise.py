@@ -110,7 +110,6 @@ class _Parser:
         self.remaining = Signal(16)  # payload words still to come
         self.part = Signal(2)  # which code or offset of a word comes next
         self.layer_valid = Signal()
-        self.accepted = Signal()  # a word leaves the stream
         self.last_item = Signal()  # `item_index` is the last of the packet
         self.fault = Signal(ErrorCode)
         # The checksum sees each word a clock later: whether a word is accepted comes too late in its own.
@@ -123,7 +122,6 @@ class _Parser:
         m.d.sync += self.matches.eq(earlier == self.checksum.crc)
         self.bad_length = Signal()  # comes before any other fault: a wrong length makes every field suspect
         m.d.comb += [
-            self.accepted.eq(io.cmd.valid & io.cmd.ready),
             io.offset_data.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
             io.absorb.payload.eq(self.word),
@@ -131,10 +129,13 @@ class _Parser:
         m.d.sync += io.error.eq(Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))
 
     def _take_payload_word(self, last: ValueLike) -> None:
-        """Accept a payload word; `last`: the packet's fields end with it, and so must its length."""
+        """Accept a payload word; `last`: the packet's fields end with it, and so must its length.
+
+        In a state that always does, a valid word is an accepted one, and is asked for as such: `cmd.ready` comes late.
+        """
         m = self.m
         m.d.comb += self.io.cmd.ready.eq(1)
-        with m.If(self.accepted):
+        with m.If(self.io.cmd.valid):
             m.d.comb += [
                 self.counts.eq(1),
                 self.bad_length.eq((self.remaining == 0) | (last & (self.remaining != 1))),
@@ -163,7 +164,7 @@ class _Parser:
             waiting += [Packet.CHALLENGE, Packet.UNLOCK]
         with m.State("HEADER"):
             m.d.comb += io.cmd.ready.eq(1)
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.comb += [self.begins.eq(1), self.counts.eq(1)]
                 m.d.sync += [
                     self.kind.eq(header.type),
@@ -213,7 +214,7 @@ class _Parser:
         unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag)
         with m.State("LAYER_SHAPE"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [
                     layer.last_code.eq(shape.codes - 1),
                     layer.linear.eq((shape.flags & LayerFlag.LINEAR).any()),
@@ -233,7 +234,7 @@ class _Parser:
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_POSITIONS"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [layer.last_x.eq(pair.low - 1), layer.last_y.eq(pair.high - 1)]
                 m.next = "LAYER_STRIDES"
                 one_position = (pair.low == 1) & (pair.high == 1)
@@ -241,12 +242,12 @@ class _Parser:
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_STRIDES"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [layer.stride_x.eq(pair.low), layer.stride_y.eq(pair.high)]
                 m.next = "LAYER_OUT_STRIDES"
         with m.State("LAYER_OUT_STRIDES"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [layer.out_stride_x.eq(pair.low), layer.out_stride_y.eq(pair.high)]
                 m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "LAYER_OFFSETS"
@@ -262,12 +263,12 @@ class _Parser:
             m.next = "TILE_BASES"
         with m.State("TILE_BASES"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [tile.in_base.eq(self.pair.low), tile.out_base.eq(self.pair.high)]
                 m.next = "TILE_BIAS"
         with m.State("TILE_BIAS"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [tile.bias.eq(fields.bias), tile.hold.eq(fields.hold), tile.resume.eq(fields.resume)]
                 m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "TILE_CODES"
@@ -291,7 +292,7 @@ class _Parser:
         ]
         with m.State("ACTIVATIONS_RANGE"):
             self._take_payload_word(last=C(0))
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.d.sync += [io.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
                 m.next = "ACTIVATIONS_DATA"
                 with m.If(pair.high == 0):
@@ -300,7 +301,7 @@ class _Parser:
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
         with m.State("ACTIVATIONS_DATA"):
             self._take_payload_word(last=last_word & (vectors_left == 1))
-            with m.If(io.cmd.valid):  # not `accepted`: here it is the same, but comes later in the clock
+            with m.If(io.cmd.valid):
                 m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
                 with m.If(last_word):
                     m.d.comb += io.act_write.eq(1)
@@ -318,7 +319,7 @@ class _Parser:
             m.d.comb += io.absorb.valid.eq(io.cmd.valid)
             with m.If(io.absorb.ready):
                 self._take_payload_word(last=last)
-            with m.If(self.accepted):
+            with m.If(io.cmd.valid & io.absorb.ready):
                 m.d.sync += count.eq(Mux(last, 0, count + 1))
                 with m.If(count == 0):
                     m.d.sync += [io.fingerprint.eq(fields.fingerprint), io.transform.eq(fields.transform)]
@@ -336,7 +337,7 @@ class _Parser:
         m, io = self.m, self.io
         with m.State("CRC"):
             m.d.comb += io.cmd.ready.eq(1)
-            with m.If(self.accepted):
+            with m.If(self.io.cmd.valid):
                 m.next = "COMPARE"
         with m.State("COMPARE"):
             m.next = "EFFECT"

@@ -227,13 +227,13 @@ class Engine(wiring.Component):
             packets.absorb.ready.eq(vault.absorb.ready),
             results.absorb.ready.eq(vault.absorb.ready),
             vault.fuse.eq(self.fuse),
-            vault.wipe.eq(self._halt),
             vault.challenge.eq(packets.challenge),
             vault.unlock.eq(packets.unlock),
             packets.can_unlock.eq(vault.absorbing | vault.keyed),
             vault.counter.tile.eq(number),
             vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
         ]
+        m.d.sync += vault.wipe.eq(self._halt)  # through a register: it reaches every bit of every key
         with m.If(packets.transform == Transform.AES_CLOCKED):
             # Through the tile before the one before: the one before may have ended already, if the host was late.
             m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))

@@ -1,8 +1,12 @@
-"""Synthesis, place and route, bitstream: each step cached by a hash of all that goes in."""
+"""Synthesis, place and route, bitstream: each step cached by a hash of all that goes in.
+
+All files are named relative to the folder a tool runs in: the tools of the wheels see a /tmp of their own.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -111,8 +115,8 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
         script = (
-            f"read_verilog design.v; {flat}; tee -q -o {finished}/stat.json stat -json; "
-            f"write_verilog -noattr {finished}/netlist.v; select {top}; write_rtlil -selected {finished}/netlist.il"
+            f"read_verilog design.v; {flat}; tee -q -o {finished.name}/stat.json stat -json; "
+            f"write_verilog -noattr {finished.name}/netlist.v; select {top}; write_rtlil -selected {finished.name}/netlist.il"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
 
@@ -132,7 +136,7 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
 
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
-        command = f"read_verilog design.v; {script}; tee -q -o {finished}/stat.json stat -json"
+        command = f"read_verilog design.v; {script}; tee -q -o {finished.name}/stat.json stat -json"
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", command], work)
 
     folder = files.built("synthesis-by-module", [verilog, script, tools.find("yosys")[1]], make)
@@ -155,9 +159,10 @@ def place(target: Target, verilog: str, top: str, wrapper: str, wrapper_top: str
 
     def make(work: Path, finished: Path) -> None:
         (work / "wrapper.v").write_text(wrapper)
+        shutil.copy(netlist / "netlist.il", work)
         script = (
-            f"read_rtlil {netlist}/netlist.il; blackbox {top}; read_verilog wrapper.v; {around}; "
-            f"delete {top}; read_rtlil {netlist}/netlist.il; "
+            f"read_rtlil netlist.il; blackbox {top}; read_verilog wrapper.v; {around}; "
+            f"delete {top}; read_rtlil netlist.il; "
             f"hierarchy -top {wrapper_top}; flatten; opt_clean; write_json joined.json"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
@@ -167,7 +172,7 @@ def place(target: Target, verilog: str, top: str, wrapper: str, wrapper_top: str
         extra = ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
         tools.run(program, [*target.options, *common, *report, *extra], work)
         packer = "ecppack" if target.family == "ecp5" else "icepack"
-        tools.run(packer, ["routed.txt", str(finished / "bitstream.bin")], work)
+        tools.run(packer, ["routed.txt", f"{finished.name}/bitstream.bin"], work)
         (work / "report.json").rename(finished / "report.json")
 
     versions = [tools.find(name)[1] for name in ("yosys", program)]

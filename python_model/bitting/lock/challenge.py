@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -68,22 +69,43 @@ class Challenge:
                 f"spec {spec.name!r} can not run a challenge: it needs tile_codes of at least {needed} and scratch_words of at "
                 f"least {words}, found {spec.tile_codes} and {spec.scratch_words}; enlarge them"
             )
-        draws = _draws(spec)
+        for attempt in itertools.count():
+            found = cls._drawn(spec, attempt, inputs, folded)
+            if _full_rank(found.program.layers[1], found.activations, spec.codes):
+                found.program.validate()
+                return found
+        raise AssertionError  # count() has no end
+
+    @classmethod
+    def _drawn(cls, spec: UnitSpec, attempt: int, inputs: int, folded: int) -> Challenge:
+        draws = _draws(spec, attempt)
         activations = np.array(
             [[next(draws) % (1 << spec.act_bits) + spec.act_min for _ in range(inputs)] for _ in range(spec.lanes)], np.int8
         )
         # One code twice, another in each tile: equal sums of cycles would hide a fault that shows at some counts only.
         values = _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + _SPARE_TILES, base=0, count=spec.codes + 1)
         layers = (_timing(spec, draws, inputs), values, _rotations(spec, draws, tiles=2, base=inputs, count=folded))
-        program = Program(spec, layers, input_base=0, input_words=inputs)
-        program.validate()
-        return cls(program, activations)
+        return cls(Program(spec, layers, input_base=0, input_words=inputs), activations)
 
 
-def _draws(spec: UnitSpec) -> Iterator[int]:
-    """Public pseudo-random 16-bit numbers (SHAKE-256 of the id)."""
-    stream = hashlib.shake_256(b"bitting challenge " + spec.id.encode()).digest(1 << 17)
+def _draws(spec: UnitSpec, attempt: int) -> Iterator[int]:
+    """Public pseudo-random 16-bit numbers (SHAKE-256 of the id, and of how often it did not do)."""
+    stream = hashlib.shake_256(f"bitting challenge {spec.id} {attempt}".encode()).digest(1 << 17)
     return (int.from_bytes(stream[i : i + 2]) for i in range(0, len(stream), 2))
+
+
+def _full_rank(layer: Layer, activations: np.ndarray, unknowns: int) -> bool:
+    """Whether the layer's sums in all lanes, as linear equations for the weights of the codes, have one solution over GF(2)."""
+    odd = activations[:, layer.offsets].astype(np.int64) & 1  # (lanes, steps)
+    pivots: dict[int, int] = {}
+    for codes in layer.codes:
+        for lane in odd:
+            row = int(sum(1 << int(code) for code in np.flatnonzero(np.bincount(codes[lane == 1], minlength=unknowns) & 1)))
+            while row and (top := row.bit_length()) in pivots:
+                row ^= pivots[top]
+            if row:
+                pivots[row.bit_length()] = row
+    return len(pivots) == unknowns
 
 
 def _timing_codes(spec: UnitSpec) -> int:
