@@ -58,6 +58,7 @@ def on_rtl(model: Artefact, images: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="networks whose name holds this; default: all")
     parser.add_argument("--images", type=int, default=1000, help="test images on the RTL for each network")
     parser.add_argument("--whole", default="lenet", help="network that runs the whole Fashion-MNIST test set on the RTL")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it likes")
@@ -69,7 +70,7 @@ def main() -> None:
     found = []
     print("| | unit, mean of seeds | twin | gap in points | images on the RTL | wrong bits, cycles | wrong device |")
     print("|---|---|---|---|---|---|---|")
-    for data, network in NETWORKS:
+    for data, network in (pair for pair in NETWORKS if arguments.only in pair[1]):
         models = [trained(arguments.folder, data, network, seed) for seed in range(arguments.seeds)]
         unit, twin = ([100 * model.claims[key] for model in models] for key in ("accuracy", "twin_accuracy"))
         whole = data == "fashion-mnist" and network == arguments.whole

@@ -135,6 +135,11 @@ def broken_packets(spec, program):
         ),
         ("gather outside", np.concatenate([good_layer, reframed(good_tile, outside)]), ErrorCode.BAD_ADDRESS),
         ("write outside", np.concatenate([good_layer, reframed(good_tile, nowhere)]), ErrorCode.BAD_ADDRESS),
+        ("as many rows as words", payload(good_layer, 1, spec.scratch_words << 16 | 1), ErrorCode.BAD_FIELD),
+        ("stride beyond the memory", payload(good_layer, 2, spec.scratch_words), ErrorCode.BAD_ADDRESS),
+        ("stride of writing, the same", payload(good_layer, 3, spec.scratch_words << 16), ErrorCode.BAD_ADDRESS),
+        ("offset, the same", payload(good_layer, 4, spec.scratch_words), ErrorCode.BAD_ADDRESS),
+        ("base, the same", np.concatenate([good_layer, payload(good_tile, 0, spec.scratch_words)]), ErrorCode.BAD_ADDRESS),
         *broken_activations(spec),
         *broken_locks(),
     ]

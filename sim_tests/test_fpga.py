@@ -23,7 +23,7 @@ TINY = PRESETS["tiny"]
 @pytest.mark.slow
 def test_the_netlist_after_synthesis_is_equal_to_golden():
     """100 images through the LUTs, flip-flops and block RAMs that Yosys made: every bit, every cycle, three transforms."""
-    library = native.library_of(gates.verilog(ICE40, *design.engine(TINY, locked=True)), design.TOP)
+    library = native.library_of(gates.verilog(ICE40, *design.engine(TINY, True, ICE40)), design.TOP)
     data = datasets.load("digits")
     model = train.train(TINY, data, replace(train.recipe("digits"), epochs=2))
     device = Device(TINY, bytes(range(1, 17)))

@@ -25,7 +25,8 @@ ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
 class Halves(wiring.Component):
     """The core with its wide ports in two halves, for a harness of 64-bit ports."""
 
-    def __init__(self) -> None:
+    def __init__(self, compact: bool) -> None:
+        self._compact = compact
         ports = {f"{name}{half}": In(64) for name in ("key", "block") for half in range(2)}
         super().__init__(
             ports
@@ -35,7 +36,7 @@ class Halves(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.core = core = Aes128()
+        m.submodules.core = core = Aes128(self._compact)
         m.d.comb += [
             core.key.eq(Cat(self.key0, self.key1)),
             core.block.eq(Cat(self.block0, self.block1)),
@@ -55,9 +56,11 @@ def halves(blocks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return words[:, 1].view(np.int64), words[:, 0].view(np.int64)
 
 
-@pytest.fixture(scope="module")
-def core():
-    return VectorModel(Halves(), clocked=True)
+@pytest.fixture(scope="module", params=[False, True], ids=["pipelined", "compact"])
+def core(request):
+    model = VectorModel(Halves(request.param), clocked=True)
+    model.latency, model.blocks = (12, 1) if request.param else (22, 2)
+    return model
 
 
 def columns_of(rows: int, **at: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,20 +72,18 @@ def columns_of(rows: int, **at: np.ndarray) -> dict[str, np.ndarray]:
     return columns
 
 
-LATENCY = 22
-
-
 def encrypted(core: VectorModel, keys: list[bytes], blocks: list[bytes]) -> list[bytes]:
-    """Through the core two by two, as fast as it goes: a pair starts in the clocks in which the pair before leaves."""
+    """Through the core as fast as it goes: two and two, or (compact) one by one."""
     count = len(keys)
-    at = 20 * (np.arange(count) // 2) + np.arange(count) % 2
-    columns = columns_of(int(at[-1]) + LATENCY + 2, start=at, take=at + LATENCY)
+    at = 10 * core.blocks * (np.arange(count) // core.blocks) + np.arange(count) % core.blocks
+    taken = at + core.latency
+    columns = columns_of(int(taken[-1]) + 2, start=at, take=taken)
     for name, values in (("key", keys), ("block", blocks)):
         columns[f"{name}0"][at], columns[f"{name}1"][at] = halves(values)
     found = core.run(**columns)
-    assert found["ready"][at].all(), "a pair every 20 clocks"
-    assert found["done"][at + LATENCY].all() and found["done"].sum() == count, "22 clocks after start, for a clock"
-    return [result(found, row) for row in at + LATENCY]
+    assert found["ready"][at].all(), "a block every 10 clocks in the mean"
+    assert found["done"][taken].all() and found["done"].sum() == count, "`latency` clocks after start, for a clock"
+    return [result(found, row) for row in taken]
 
 
 def result(found, row: int) -> bytes:
@@ -116,30 +117,30 @@ def test_results_wait_in_order_until_they_are_taken(core):
     rng = np.random.default_rng(2)
     keys, blocks = ([rng.bytes(16) for _ in range(3)] for _ in range(2))
     wanted = [Cipher(algorithms.AES128(k), modes.ECB()).encryptor().update(b) for k, b in zip(keys, blocks, strict=True)]
-    starts, takes = np.array([0, 7, 20]), np.array([40, 45, 70])  # the third enters as the first leaves
+    starts, takes = np.array([0, 7, 20]), np.array([40, 45, 70])  # the third enters, or waits, before the first is taken
     columns = columns_of(80, start=starts, take=takes)
     for name, values in (("key", keys), ("block", blocks)):
         columns[f"{name}0"][starts], columns[f"{name}1"][starts] = halves(values)
     found = core.run(**columns)
     assert found["ready"][starts].all()
-    assert found["done"].argmax() == LATENCY and found["done"][LATENCY : takes[0] + 1].all(), "a result stays until it is taken"
+    assert found["done"].argmax() == core.latency and found["done"][core.latency : takes[0] + 1].all(), "a result stays until it is taken"
     assert found["done"][takes].all() and not found["done"][takes[-1] + 1 :].any()
     assert [result(found, row) for row in takes] == wanted
 
 
 def test_an_abort_forgets_what_was_under_way_and_a_wipe_clears_it(core):
-    """After 1..21 clocks of one block another begins, and comes out right; a wipe at any time leaves no result behind."""
+    """After any number of clocks of one block another begins, and comes out right; a wipe at any time leaves no result behind."""
     key, one, two = ROOT, bytes(range(16)), bytes(16)
     wanted = Cipher(algorithms.AES128(key), modes.ECB()).encryptor().update(two)
-    for clocks in range(1, LATENCY + 1):
+    for clocks in range(1, core.latency + 1):
         columns = columns_of(70, start=np.array([0, clocks + 1]), forget=np.array([clocks]))
         columns["key0"][:], columns["key1"][:] = (half[0] for half in halves([key]))
         columns["block0"][0], columns["block1"][0] = (half[0] for half in halves([one]))
         columns["block0"][clocks + 1], columns["block1"][clocks + 1] = (half[0] for half in halves([two]))
         found = core.run(**columns)
-        assert found["done"][clocks + 1 :].argmax() == LATENCY
-        assert found["done"][clocks + 1 + LATENCY :].all(), "a result stays until it is taken"
-        assert result(found, clocks + 1 + LATENCY) == wanted
+        assert found["done"][clocks + 1 :].argmax() == core.latency
+        assert found["done"][clocks + 1 + core.latency :].all(), "a result stays until it is taken"
+        assert result(found, clocks + 1 + core.latency) == wanted
         columns["start"][clocks + 1] = columns["forget"][clocks] = 0
         columns["wipe"][clocks] = 1
         found = core.run(**columns)

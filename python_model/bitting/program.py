@@ -14,7 +14,7 @@ import numpy as np
 from bitting import timing
 from bitting.errors import ProgramError
 from bitting.protocol import LayerFlag, TileFlag
-from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+from bitting.spec import UnitSpec
 
 #: Most tiles of one layer; far beyond what a scratch memory can ask for.
 MAX_TILES = 1 << 24
@@ -244,7 +244,7 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     half = 1 << (spec.acc_bits - 1)
     _within(int(layer.bias.min()), -half, half - 1, where, "a bias")
     _within(int(layer.bias.max()), -half, half - 1, where, "a bias")
-    field = (1 << ADDRESS_FIELD_BITS) - 1
+    field = spec.scratch_words - 1  # addresses and their distances have as many bits
     for positions, *strides in zip(layer.positions, layer.strides, layer.out_strides, strict=True):
         _within(positions, 1, field, where, "positions")
         for stride in strides:

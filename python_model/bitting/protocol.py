@@ -2,6 +2,7 @@
 
 Every packet is a header word, `length` payload words and a CRC-32 word (ISO-HDLC, over header and payload as little-endian
 bytes). Words are 32 bits. The header holds the type in bits 7..0, zero in bits 15..8 and the length in bits 31..16.
+Positions in each direction, addresses, strides and offsets are smaller than the scratch memory's number of words.
 
 Command packets
     LAYER        w0: codes K [15:0], flags [23:16], shift [31:24]    w1: positions x [15:0], y [31:16]

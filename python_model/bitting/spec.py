@@ -158,6 +158,11 @@ class UnitSpec:
         return max([self.max_digits, *map(len, self.plain_digits)])
 
     @property
+    def address_bits(self) -> int:
+        """Bits of an address of the scratch memory; strides, bases, offsets and positions have as many."""
+        return (self.scratch_words - 1).bit_length()
+
+    @property
     def act_min(self) -> int:
         return -(1 << (self.act_bits - 1))
 

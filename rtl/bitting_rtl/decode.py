@@ -71,7 +71,11 @@ class Decode(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.table = table = Memory(shape=unsigned(self.spec.code_bits), depth=self.spec.codes, init=self._table)
+        # In a block RAM even if it is small: registers and their multiplexers would be as much as two lanes.
+        attrs = {} if self._table else {"ram_style": "block"}
+        m.submodules.table = table = Memory(
+            shape=unsigned(self.spec.code_bits), depth=self.spec.codes, init=self._table, attrs=attrs
+        )
         contents = digits_rom(self.spec)
         m.submodules.rom = rom = Memory(shape=digits_layout(self.spec), depth=len(contents), init=contents)
         table_read = table.read_port()

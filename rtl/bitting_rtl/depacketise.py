@@ -55,7 +55,7 @@ class Depacketise(wiring.Component):
                 "layer": Out(layer_layout(spec)),
                 "layer_begin": Out(1),
                 "offset_write": Out(1),
-                "offset_data": Out(unsigned(ADDRESS_FIELD_BITS)),
+                "offset_data": Out(unsigned(spec.address_bits)),
                 "code_valid": Out(1),
                 "code_ready": In(1),
                 "code_data": Out(unsigned(spec.slot_bits)),
@@ -121,8 +121,12 @@ class _Parser:
         self.matches = Signal()
         m.d.sync += self.matches.eq(earlier == self.checksum.crc)
         self.bad_length = Signal()  # comes before any other fault: a wrong length makes every field suspect
+        offset = Signal(ADDRESS_FIELD_BITS)
+        self.wide_offset = offset[self.spec.address_bits :].any()
+        self.wide = self.pair.low[self.spec.address_bits :].any() | self.pair.high[self.spec.address_bits :].any()
         m.d.comb += [
-            io.offset_data.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
+            offset.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
+            io.offset_data.eq(offset),
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
             io.absorb.payload.eq(self.word),
         ]
@@ -141,6 +145,11 @@ class _Parser:
                 self.bad_length.eq((self.remaining == 0) | (last & (self.remaining != 1))),
             ]
             m.d.sync += self.remaining.eq(self.remaining - 1)
+
+    def _address_pair(self) -> None:
+        """Both halves of the word are addresses, or distances of such."""
+        with self.m.If(self.wide):
+            self.m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
     def _take_items(self, per_word: int, valid: Signal, ready: ValueLike) -> None:
         """Hand on the items of the packet one a clock; each word leaves with its last item. Ends in state CRC."""
@@ -238,21 +247,25 @@ class _Parser:
                 m.d.sync += [layer.last_x.eq(pair.low - 1), layer.last_y.eq(pair.high - 1)]
                 m.next = "LAYER_STRIDES"
                 one_position = (pair.low == 1) & (pair.high == 1)
-                with m.If((pair.low == 0) | (pair.high == 0) | (layer.linear & ~one_position)):
+                with m.If((pair.low == 0) | (pair.high == 0) | self.wide | (layer.linear & ~one_position)):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_STRIDES"):
             self._take_payload_word(last=C(0))
             with m.If(self.io.cmd.valid):
+                self._address_pair()
                 m.d.sync += [layer.stride_x.eq(pair.low), layer.stride_y.eq(pair.high)]
                 m.next = "LAYER_OUT_STRIDES"
         with m.State("LAYER_OUT_STRIDES"):
             self._take_payload_word(last=C(0))
             with m.If(self.io.cmd.valid):
+                self._address_pair()
                 m.d.sync += [layer.out_stride_x.eq(pair.low), layer.out_stride_y.eq(pair.high)]
                 m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "LAYER_OFFSETS"
         with m.State("LAYER_OFFSETS"):
             self._take_items(OFFSETS_PER_WORD, self.io.offset_write, C(1))
+            with m.If(self.io.cmd.valid & self.wide_offset):
+                m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
     def tile(self) -> None:
         """Addresses, bias, then the codes."""
@@ -264,6 +277,7 @@ class _Parser:
         with m.State("TILE_BASES"):
             self._take_payload_word(last=C(0))
             with m.If(self.io.cmd.valid):
+                self._address_pair()
                 m.d.sync += [tile.in_base.eq(self.pair.low), tile.out_base.eq(self.pair.high)]
                 m.next = "TILE_BIAS"
         with m.State("TILE_BIAS"):
@@ -281,7 +295,7 @@ class _Parser:
         """Address and count, then L / 4 words for each vector; it is written as its last word arrives."""
         m, io, spec, pair = self.m, self.io, self.spec, self.pair
         words = spec.lanes // ACTIVATIONS_PER_WORD
-        vectors_left = Signal(ADDRESS_FIELD_BITS)
+        vectors_left = Signal(spec.address_bits + 1)
         word_count = Signal(range(max(2, words)))  # a counter of no bits would be no Verilog
         last_word = Signal()
         earlier = Signal(words * WORD_BITS, reset_less=True)

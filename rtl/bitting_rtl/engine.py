@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, Transform
-from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+from bitting.spec import UnitSpec
 from bitting_rtl.decode import Decode
 from bitting_rtl.depacketise import Depacketise
 from bitting_rtl.fold import Fold
@@ -37,10 +37,15 @@ class Engine(wiring.Component):
     Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None):
-        """`table`: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin)."""
+    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, compact: bool = False):
+        """
+        Args:
+            table: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin).
+            compact: see `Aes128`; tile cycles stay the same.
+        """
         self.spec = spec
         self._table = table
+        self._compact = compact
         super().__init__(
             {
                 "fuse": In(BLOCK_BITS),
@@ -82,7 +87,7 @@ class Engine(wiring.Component):
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
         packets, buffer = self._packets, self._buffer
         m.submodules.offsets = self._offsets = Memory(
-            shape=unsigned(ADDRESS_FIELD_BITS), depth=self.spec.tile_codes, init=[], attrs=UNCHECKED
+            shape=unsigned(self.spec.address_bits), depth=self.spec.tile_codes, init=[], attrs=UNCHECKED
         )
         offset_write = self._offsets.write_port()
         m.d.comb += [
@@ -175,7 +180,7 @@ class Engine(wiring.Component):
     def _unlocking(self, m: Module) -> Vault:
         """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
         packets, buffer, decode = self._packets, self._buffer, self._decode
-        m.submodules.vault = vault = Vault(self.spec)
+        m.submodules.vault = vault = Vault(self.spec, self._compact)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         keyed = vault.keyed & ~packets.layer.public
         ahead = Signal()  # the keystream of the tile to come is under way: nothing of it waits for the tiles before

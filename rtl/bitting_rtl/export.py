@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import ClockDomain, Module, Signal, unsigned
+from amaranth import C, ClockDomain, Module, Signal, unsigned
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
@@ -70,10 +70,18 @@ class Top(wiring.Component):
     clock after `rst` rises and ends one clock after it falls; hold it for at least two clocks.
     """
 
-    def __init__(self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None):
-        """At most one of them: `root` is a secret to bake in instead of the port `fuse`; `table` makes an unlocked twin."""
-        self._engine = Engine(spec, table)
+    def __init__(
+        self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False
+    ):
+        """
+        Args:
+            root: a secret to bake in instead of the port `fuse`.
+            table: makes an unlocked twin. At most one of both.
+            compact: for slow clocks and small devices: streams without registers at the ports, and see `Aes128`.
+        """
+        self._engine = Engine(spec, table, compact)
         self._root = root
+        self._compact = compact
         super().__init__(members(fused=root is None and table is None))
 
     def elaborate(self, platform: object) -> Module:
@@ -85,10 +93,14 @@ class Top(wiring.Component):
         m.d.pins += engine_domain.rst.eq(self.rst)
 
         m.submodules.engine = engine = self._engine
-        m.submodules.cmd_slice = cmd = RegisterSlice(unsigned(protocol.WORD_BITS))
-        m.submodules.result_slice = result = RegisterSlice(result_word_layout())
-        connect(m, cmd.o, engine.cmd)
-        connect(m, engine.result, result.i)
+        cmd, result = engine.cmd, engine.result
+        awake = ~engine_domain.rst  # or a word would be lost in the last clock of a reset
+        if not self._compact:
+            m.submodules.cmd_slice = cmd_slice = RegisterSlice(unsigned(protocol.WORD_BITS))
+            m.submodules.result_slice = result_slice = RegisterSlice(result_word_layout())
+            connect(m, cmd_slice.o, engine.cmd)
+            connect(m, engine.result, result_slice.i)
+            cmd, result, awake = cmd_slice.i, result_slice.o, C(1)
         if self._root is not None:
             m.d.comb += engine.fuse.eq(int.from_bytes(self._root))
         elif "fuse" in self.signature.members:
@@ -97,15 +109,15 @@ class Top(wiring.Component):
         m.d.pins += lock_now.eq(self.lock_now)
         m.d.comb += engine.lock_now.eq(lock_now)
         m.d.comb += [
-            cmd.i.payload.eq(self.cmd_data),
-            cmd.i.valid.eq(self.cmd_valid),
-            self.cmd_ready.eq(cmd.i.ready),
-            self.result_data.eq(result.o.payload.data),
-            self.result_last.eq(result.o.payload.last),
-            self.result_valid.eq(result.o.valid),
-            result.o.ready.eq(self.result_ready),
+            cmd.payload.eq(self.cmd_data),
+            cmd.valid.eq(self.cmd_valid & awake),
+            self.cmd_ready.eq(cmd.ready & awake),
+            self.result_data.eq(result.payload.data),
+            self.result_last.eq(result.payload.last),
+            self.result_valid.eq(result.valid),
+            result.ready.eq(self.result_ready),
             self.error.eq(engine.error),
-            self.busy.eq(engine.busy | result.o.valid),
+            self.busy.eq(engine.busy | result.valid),
         ]
         return m
 
@@ -118,18 +130,21 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     return _ZERO_MEMORY.sub("", text)
 
 
-def engine_verilog(spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None) -> str:
+def engine_verilog(
+    spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False
+) -> str:
     """The engine as one Verilog file: the same for all devices of a spec, with a port `fuse` for the root secret.
 
     Args:
         root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
         table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
+        compact: see `Top`.
     """
     header = (
         f"// {TOP}: bitting engine, spec {spec.name} ({spec.id}), {spec.lanes} lanes.\n"
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
-    return header + to_verilog(Top(spec, root=root, table=table), TOP)
+    return header + to_verilog(Top(spec, root=root, table=table, compact=compact), TOP)
 
 
 def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:

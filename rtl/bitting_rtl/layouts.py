@@ -5,7 +5,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from bitting.protocol import WORD_BITS
-from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+from bitting.spec import UnitSpec
 
 #: Attributes of a memory of which nobody reads what is written in the same clock: the tools need not say what comes then.
 UNCHECKED = {"no_rw_check": 1}
@@ -32,12 +32,12 @@ def layer_layout(spec: UnitSpec) -> data.StructLayout:
     return data.StructLayout(
         {
             "last_code": Shape.cast(range(spec.tile_codes)),
-            "last_x": unsigned(ADDRESS_FIELD_BITS),
-            "last_y": unsigned(ADDRESS_FIELD_BITS),
-            "stride_x": unsigned(ADDRESS_FIELD_BITS),
-            "stride_y": unsigned(ADDRESS_FIELD_BITS),
-            "out_stride_x": unsigned(ADDRESS_FIELD_BITS),
-            "out_stride_y": unsigned(ADDRESS_FIELD_BITS),
+            "last_x": unsigned(spec.address_bits),
+            "last_y": unsigned(spec.address_bits),
+            "stride_x": unsigned(spec.address_bits),
+            "stride_y": unsigned(spec.address_bits),
+            "out_stride_x": unsigned(spec.address_bits),
+            "out_stride_y": unsigned(spec.address_bits),
             "shift": Shape.cast(range(spec.max_shift + 1)),
             "linear": 1,
             "binary": 1,
@@ -51,8 +51,8 @@ def tile_layout(spec: UnitSpec) -> data.StructLayout:
     """The fixed part of a TILE packet."""
     return data.StructLayout(
         {
-            "in_base": unsigned(ADDRESS_FIELD_BITS),
-            "out_base": unsigned(ADDRESS_FIELD_BITS),
+            "in_base": unsigned(spec.address_bits),
+            "out_base": unsigned(spec.address_bits),
             "bias": unsigned(spec.acc_bits),
             "hold": 1,
             "resume": 1,

@@ -7,7 +7,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.spec import ADDRESS_FIELD_BITS, UnitSpec
+from bitting.spec import UnitSpec
 from bitting_rtl.layouts import digit_layout, digits_layout, layer_layout, tile_layout
 
 #: Width of the cycle count of one tile.
@@ -63,7 +63,7 @@ class Sequencer(wiring.Component):
                 "step": Out(1, init=1),
                 "final": Out(1),
                 # gather and decode
-                "offset": In(unsigned(ADDRESS_FIELD_BITS)),
+                "offset": In(unsigned(spec.address_bits)),
                 "read_addr": Out(address),
                 # digit
                 "digits": In(digits_layout(spec)),
@@ -92,10 +92,10 @@ class Sequencer(wiring.Component):
         """Stage 0, three nested counters: the base address of the current position, and what is known about the code."""
         layer, tile = self.layer, self.tile
         known = Signal(_FLAGS)
-        base = Signal(ADDRESS_FIELD_BITS + 1)
-        row_base = Signal(ADDRESS_FIELD_BITS + 1)
-        x = Signal(ADDRESS_FIELD_BITS)
-        y = Signal(ADDRESS_FIELD_BITS)
+        base = Signal(self.spec.address_bits + 1)
+        row_base = Signal(self.spec.address_bits + 1)
+        x = Signal(self.spec.address_bits)
+        y = Signal(self.spec.address_bits)
         fetching = Signal()
         m.d.comb += [
             self.final.eq(known.valid & known.final),
@@ -131,7 +131,7 @@ class Sequencer(wiring.Component):
         stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in range(1, 7))]
         bases = [base, *(Signal.like(base, name=f"base{number}") for number in (1, 2))]
         offset2 = Signal.like(self.offset)
-        address3, address4 = (Signal(ADDRESS_FIELD_BITS + 2, name=f"address{number}") for number in (3, 4))
+        address3, address4 = (Signal(self.spec.address_bits + 2, name=f"address{number}") for number in (3, 4))
         with m.If(self.step):
             m.d.sync += [after.eq(before) for line in (stages, bases) for before, after in pairwise(line)]
             m.d.sync += [offset2.eq(self.offset), address3.eq(bases[2] + offset2), address4.eq(address3)]
@@ -170,9 +170,9 @@ class Sequencer(wiring.Component):
         last7 = Signal()
         final7 = Signal()
         final8 = Signal()
-        write_address = Signal(ADDRESS_FIELD_BITS + 1)
-        row_address = Signal(ADDRESS_FIELD_BITS + 1)
-        x = Signal(ADDRESS_FIELD_BITS)
+        write_address = Signal(self.spec.address_bits + 1)
+        row_address = Signal(self.spec.address_bits + 1)
+        x = Signal(self.spec.address_bits)
         held = Signal()  # the last tile left its sums in the lanes
         m.d.sync += [
             self.accumulate.eq(stage.valid),

@@ -11,9 +11,9 @@ from bitting_rtl.board import pins
 from bitting_rtl.export import TOP, engine_verilog
 
 
-def engine(spec: UnitSpec, locked: bool) -> tuple[str, str]:
+def engine(spec: UnitSpec, locked: bool, target: Target) -> tuple[str, str]:
     """Verilog and module name: the engine with the port for the root secret, or its unlocked twin with a plain table."""
-    return engine_verilog(spec, table=None if locked else list(range(spec.codes))), TOP
+    return engine_verilog(spec, table=None if locked else list(range(spec.codes)), compact=target.compact), TOP
 
 
 def implement(
@@ -25,4 +25,4 @@ def implement(
         ToolError: if a tool is missing or fails, or the design does not fit.
     """
     wrapper = pins.pins_verilog(fused=locked)
-    return flow.implement(target, *engine(spec, locked), wrapper, pins.TOP, seeds, progress)
+    return flow.implement(target, *engine(spec, locked, target), wrapper, pins.TOP, seeds, progress)

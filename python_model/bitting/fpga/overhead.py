@@ -51,13 +51,13 @@ def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
     Raises:
         ToolError: see `flow.place`.
     """
-    twin, locked = (_luts(target, design.engine(spec, locked=value)) for value in (False, True))
+    twin, locked = (_luts(target, design.engine(spec, value, target)) for value in (False, True))
     unlocking = [sum(count for name, count in found.items() if name.startswith(_UNLOCKING)) for found in (twin, locked)]
     totals = [sum(found.values()) for found in (twin, locked)]
     placed: list[Report | None] = [None, None]
     if seeds:
         placed = [design.implement(target, spec, locked=value, seeds=seeds) for value in (False, True)]
-    areas = [flow.area(target, *design.engine(spec, locked=value)) for value in (False, True)]
+    areas = [flow.area(target, *design.engine(spec, value, target)) for value in (False, True)]
     return Overhead(
         lanes=spec.lanes,
         twin=totals[0],

@@ -17,6 +17,7 @@ class Target:
         luts: four-input LUTs of the device.
         goal: MHz that place and route is asked for.
         synthesis: options of `synth_FAMILY`.
+        compact: small and slow: take the compact engine (`bitting_rtl.export.Top`).
     """
 
     name: str
@@ -25,6 +26,7 @@ class Target:
     luts: int
     goal: float
     synthesis: tuple[str, ...] = ()
+    compact: bool = False
 
 
 # Without wide multiplexers ABC covers with plain LUT4, a quarter fewer of them here, and no slower. ABC9 stops on this design
@@ -35,7 +37,7 @@ TARGETS = {
     for target in (
         Target("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24_288, 150.0, _ECP5),
         Target("ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83_640, 150.0, _ECP5),
-        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5_280, 24.0, ("-device", "u", "-dsp")),
+        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5_280, 24.0, ("-device", "u", "-dsp"), True),
     )
 }
 

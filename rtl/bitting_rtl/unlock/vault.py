@@ -7,8 +7,6 @@ the keystream block being used up). `bitting.device` and `bitting.lock.keys` are
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
-from operator import xor
 
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape, Value
@@ -43,8 +41,10 @@ class Vault(wiring.Component):
     `wipe` clears all keys and the table; only reset leads out of it. No output's timing depends on a key.
     """
 
-    def __init__(self, spec: UnitSpec):
+    def __init__(self, spec: UnitSpec, compact: bool = False):
+        """`compact`: see `Aes128`."""
         self.spec = spec
+        self._compact = compact
         index = unsigned(spec.code_bits)
         longest = max(spec.tile_codes, spec.codes)  # what may be permuted: a tile, or the table
         super().__init__(
@@ -79,12 +79,12 @@ class Vault(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.aes = self._aes = Aes128()
+        m.submodules.aes = self._aes = Aes128(self._compact)
         self._secret = Signal(BLOCK_BITS)
         self._key = Signal(BLOCK_BITS)
         self._block = Signal(BLOCK_BITS)
         self._counter = Signal(BLOCK_BITS)  # the counter block to come
-        self._use_block, self._use_key, self._use_counter = (Signal(name=f"use_{name}") for name in ("block", "key", "counter"))
+        self._use_key, self._use_counter = (Signal(name=f"use_{name}") for name in ("key", "counter"))
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
         self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
@@ -131,15 +131,16 @@ class Vault(wiring.Component):
             m.d.sync += self._secret.eq(Mux(self._aes.done, result, self.fuse))
 
     def _encrypt(self, m: Module, *inputs: Signal) -> None:
-        """Start the core; `inputs`: which registers' sum is encrypted, a choice of `_use_block`, `_use_key`, `_use_counter`."""
+        """Start the core. `inputs`: `_use_counter`, to encrypt that and not `block`; `_use_key`, to add the key register."""
         m.d.comb += self._aes.start.eq(1)
         m.d.comb += [use.eq(1) for use in inputs]
 
     def _connect_core(self, m: Module) -> None:
-        """Counters are encrypted with the key register, all else with the secret. A sum of masked registers is small."""
-        terms = ((self._use_block, self._block), (self._use_key, self._key), (self._use_counter, self._counter))
+        """Counters are encrypted with the key register, all else with the secret: `block`, which is 0 where 0 is meant."""
         m.d.comb += [
-            self._aes.block.eq(reduce(xor, (register & use.replicate(BLOCK_BITS) for use, register in terms))),
+            self._aes.block.eq(
+                Mux(self._use_counter, self._counter, self._block) ^ (self._key & self._use_key.replicate(BLOCK_BITS))
+            ),
             self._aes.key.eq(Mux(self._use_counter, self._key, self._secret)),
             self._aes.wipe.eq(self.wipe),
         ]
@@ -208,7 +209,7 @@ class Vault(wiring.Component):
             with m.If(self._position == _WORDS - 1):
                 m.next = "LAST"
         with self._state(m, "LAST"):
-            self._encrypt(m, self._use_block, self._use_key)
+            self._encrypt(m, self._use_key)
             m.next = "DERIVED"
         with self._state(m, "DERIVED"), m.If(aes.done):
             m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
@@ -276,7 +277,7 @@ class Vault(wiring.Component):
         with self._state(m, "READY"):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
-                m.d.comb += aes.abort.eq(1)
+                m.d.comb += [aes.abort.eq(1), self._clear_block.eq(1)]
                 m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._position.eq(0), count.eq(0)]
                 m.next = "SUBKEY"
             with m.Elif(self.unlock & self.absorbing):
@@ -288,7 +289,7 @@ class Vault(wiring.Component):
                 with m.If(last):
                     m.next = "ABSORB"
         with self._state(m, "ABSORB"):
-            self._encrypt(m, self._use_block)
+            self._encrypt(m)
             m.next = "ABSORBED"
         with self._state(m, "ABSORBED"), m.If(aes.done):
             m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
