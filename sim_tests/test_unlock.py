@@ -123,7 +123,9 @@ def test_results_wait_in_order_until_they_are_taken(core):
         columns[f"{name}0"][starts], columns[f"{name}1"][starts] = halves(values)
     found = core.run(**columns)
     assert found["ready"][starts].all()
-    assert found["done"].argmax() == core.latency and found["done"][core.latency : takes[0] + 1].all(), "a result stays until it is taken"
+    assert found["done"].argmax() == core.latency and found["done"][core.latency : takes[0] + 1].all(), (
+        "a result stays until it is taken"
+    )
     assert found["done"][takes].all() and not found["done"][takes[-1] + 1 :].any()
     assert [result(found, row) for row in takes] == wanted
 

@@ -70,9 +70,7 @@ class Top(wiring.Component):
     clock after `rst` rises and ends one clock after it falls; hold it for at least two clocks.
     """
 
-    def __init__(
-        self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False
-    ):
+    def __init__(self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False):
         """
         Args:
             root: a secret to bake in instead of the port `fuse`.

@@ -1,0 +1,184 @@
+"""The engine on AXI: command and result streams as AXI4-Stream, control and status as AXI4-Lite."""
+
+from enum import IntEnum
+
+from amaranth import C, Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from bitting.protocol import WORD_BITS
+from bitting.spec import ARCHITECTURE, UnitSpec
+from bitting_rtl.board.engine_instance import EngineInstance
+from bitting_rtl.export import to_verilog
+from bitting_rtl.layouts import result_word_layout
+from bitting_rtl.register_slice import RegisterSlice
+
+#: Name of the wrapper's module.
+TOP = "bitting_axi"
+#: What register ID reads: "BITT".
+ID = int.from_bytes(b"BITT")
+_ADDRESS_BITS = 6
+_OKAY, _SLVERR = 0, 2  # AXI (IHI 0022), RRESP and BRESP
+
+
+class Register(IntEnum):
+    """Byte addresses of the registers, 32 bits each."""
+
+    #: `ID`
+    ID = 0x00
+    #: `bitting.spec.ARCHITECTURE`
+    ARCHITECTURE = 0x04
+    #: Low 32 bits of the spec id.
+    SPEC = 0x08
+    #: Busy [0], reset under way [1], error [6:4].
+    STATUS = 0x0C
+    #: Write 1: reset the engine [0], lock now [1]. Reads 0.
+    CONTROL = 0x10
+    #: Command words taken since reset.
+    COMMANDS = 0x14
+    #: Result words given since reset.
+    RESULTS = 0x18
+    #: Clocks since reset in which the engine was busy.
+    CLOCKS = 0x1C
+
+
+class Control(IntEnum):
+    """Bits of CONTROL."""
+
+    RESET = 1
+    LOCK_NOW = 2
+
+
+_LITE = {
+    "awaddr": In(_ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
+    "wdata": In(WORD_BITS), "wstrb": In(WORD_BITS // 8), "wvalid": In(1), "wready": Out(1),
+    "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
+    "araddr": In(_ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
+    "rdata": Out(WORD_BITS), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+}  # fmt: skip
+
+
+class AxiEngine(wiring.Component):
+    """`s_axis` takes command words, `m_axis` gives result words, TLAST ends each packet; `s_axil` holds the registers.
+
+    `aresetn` is synchronous to `aclk`. A reset by CONTROL resets the engine, not the buses: a result packet that it cuts short
+    is ended by a word of zeros with TLAST, so that TVALID never falls and no packet runs into the next; until that word is
+    taken the engine stays in reset. Registers that do not exist, and writing to one that can only be read, answer SLVERR.
+    """
+
+    def __init__(self, spec: UnitSpec, fused: bool = True):
+        self._spec = spec
+        self._fused = fused
+        super().__init__(
+            {
+                "aclk": In(1),
+                "aresetn": In(1),
+                **({"fuse": In(128)} if fused else {}),
+                "lock_now": In(1),
+                "s_axis_tdata": In(WORD_BITS),
+                "s_axis_tvalid": In(1),
+                "s_axis_tready": Out(1),
+                "m_axis_tdata": Out(WORD_BITS),
+                "m_axis_tvalid": Out(1),
+                "m_axis_tready": In(1),
+                "m_axis_tlast": Out(1),
+                **{f"s_axil_{name}": member for name, member in _LITE.items()},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = bus = ClockDomain(local=True)
+        m.domains.engine = inner = ClockDomain(local=True)
+        self._resetting = Signal()
+        m.d.comb += [
+            bus.clk.eq(self.aclk),
+            bus.rst.eq(~self.aresetn),
+            inner.clk.eq(self.aclk),
+            inner.rst.eq(~self.aresetn | self._resetting),
+        ]
+        self._engine = EngineInstance(self._fused)
+        m.submodules.unit = DomainRenamer("engine")(self._engine)
+        if self._fused:
+            m.d.comb += self._engine.fuse.eq(self.fuse)
+        self._counts = {name: Signal(WORD_BITS, name=name.name.lower()) for name in Register if name >= Register.COMMANDS}
+        self._locks = Signal()
+        reset = self._registers(m)
+        self._streams(m, reset)
+        m.d.comb += self._engine.lock_now.eq(self.lock_now | self._locks)
+        return m
+
+    def _streams(self, m: Module, reset: Value) -> None:
+        """The engine between the streams; `reset`: begin a reset."""
+        engine, resetting = self._engine, self._resetting
+        m.submodules.out_slice = out = RegisterSlice(result_word_layout())
+        inside = Signal()  # of a result packet
+        held = Signal()  # in reset for a second clock, which the engine wants
+        taken, given = Signal(), Signal()
+        m.d.comb += [
+            engine.cmd_data.eq(self.s_axis_tdata),
+            engine.cmd_valid.eq(self.s_axis_tvalid & ~resetting),
+            self.s_axis_tready.eq(engine.cmd_ready & ~resetting),
+            taken.eq(self.s_axis_tvalid & self.s_axis_tready),
+            out.i.valid.eq(Mux(resetting, inside, engine.result_valid)),
+            out.i.payload.data.eq(Mux(resetting, 0, engine.result_data)),
+            out.i.payload.last.eq(resetting | engine.result_last),
+            engine.result_ready.eq(out.i.ready & ~resetting),
+            given.eq(out.i.valid & out.i.ready),
+            self.m_axis_tdata.eq(out.o.payload.data),
+            self.m_axis_tlast.eq(out.o.payload.last),
+            self.m_axis_tvalid.eq(out.o.valid),
+            out.o.ready.eq(self.m_axis_tready),
+        ]
+        m.d.sync += held.eq(resetting)
+        with m.If(given):
+            m.d.sync += inside.eq(~out.i.payload.last)
+        with m.If(reset):
+            m.d.sync += resetting.eq(1)
+        with m.Elif(held & ~inside):
+            m.d.sync += resetting.eq(0)
+        events = {Register.COMMANDS: taken, Register.RESULTS: given & ~resetting, Register.CLOCKS: engine.busy}
+        for register, event in events.items():
+            m.d.sync += self._counts[register].eq(Mux(resetting, 0, self._counts[register] + event))
+
+    def _registers(self, m: Module) -> Value:
+        """Both sides of the AXI4-Lite bus; gives whether a reset is asked for."""
+        contents = {
+            Register.ID: C(ID, WORD_BITS),
+            Register.ARCHITECTURE: C(ARCHITECTURE, WORD_BITS),
+            Register.SPEC: C(int(self._spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
+            Register.STATUS: Cat(self._engine.busy, self._resetting, C(0, 2), self._engine.error),
+            Register.CONTROL: C(0, WORD_BITS),
+            **self._counts,
+        }
+        with m.If(self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        with m.If(self.s_axil_arvalid & self.s_axil_arready):
+            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0), self.s_axil_rresp.eq(_SLVERR)]
+            with m.Switch(self.s_axil_araddr[2:]):
+                for register, value in contents.items():
+                    with m.Case(register >> 2):
+                        m.d.sync += [self.s_axil_rdata.eq(value), self.s_axil_rresp.eq(_OKAY)]
+
+        # Address and data may come in any order: each is taken when both are there, and the last answer has gone.
+        write = Signal()
+        wanted = Signal(len(Control))
+        ours = self.s_axil_awaddr[2:] == Register.CONTROL >> 2
+        m.d.comb += [
+            write.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
+            self.s_axil_awready.eq(write),
+            self.s_axil_wready.eq(write),
+            wanted.eq(Mux(write & ours & self.s_axil_wstrb[0], self.s_axil_wdata, 0)),
+        ]
+        with m.If(self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+        with m.If(write):
+            m.d.sync += [self.s_axil_bvalid.eq(1), self.s_axil_bresp.eq(Mux(ours, _OKAY, _SLVERR))]
+        m.d.comb += self._locks.eq((wanted & Control.LOCK_NOW).any())
+        return (wanted & Control.RESET).any()
+
+
+def axi_verilog(spec: UnitSpec, fused: bool = True) -> str:
+    """The wrapper without the engine's own module."""
+    return to_verilog(AxiEngine(spec, fused), TOP)
