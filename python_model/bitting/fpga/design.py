@@ -24,5 +24,5 @@ def implement(
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.
     """
-    wrapper = pins.pins_verilog(fused=locked)
-    return flow.implement(target, *engine(spec, locked, target), wrapper, pins.TOP, seeds, progress)
+    wrapper = flow.Wrapper(pins.pins_verilog(fused=locked), pins.TOP)
+    return flow.implement(target, *engine(spec, locked, target), wrapper, seeds, progress)

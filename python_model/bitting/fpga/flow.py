@@ -39,6 +39,10 @@ CELLS = {
 }
 
 
+#: Option of nextpnr that names the file of pins.
+_CONSTRAINTS = {"ecp5": "--lpf", "ice40": "--pcf"}
+
+
 @dataclass(frozen=True)
 class Area:
     """Cells after synthesis. `lut` and `carry` are LUT4s of logic and of adders; both take LUTs of the device on the ECP5."""
@@ -70,6 +74,23 @@ class Area:
 
 
 @dataclass(frozen=True)
+class Wrapper:
+    """What fits a module to the pins.
+
+    Attributes:
+        text: its source, in which the module is a black box.
+        top: name of its top module.
+        reader: Yosys' command that reads it.
+        constraints: pins, in the language of the family's place and route (LPF, PCF); without, they go anywhere.
+    """
+
+    text: str
+    top: str
+    reader: str = "read_verilog"
+    constraints: str = ""
+
+
+@dataclass(frozen=True)
 class Placed:
     """One run of place and route. `critical`: (ns, what, from, to) of each step of the slowest path."""
 
@@ -85,7 +106,6 @@ class Report:
 
     target: str
     area: Area
-    modules: dict[str, Area]
     placed: list[Placed]
     bitstream: str
     tools: list[str]
@@ -144,7 +164,7 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
     return {name.lstrip("\\"): Area.of(target.family, found["num_cells_by_type"]) for name, found in modules.items()}
 
 
-def place(target: Target, verilog: str, top: str, wrapper: str, wrapper_top: str, seed: int) -> tuple[Placed, Path]:
+def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int) -> tuple[Placed, Path]:
     """Place and route a module inside a wrapper that fits the pins; gives the run and the folder with `bitstream.bin`.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
@@ -155,28 +175,41 @@ def place(target: Target, verilog: str, top: str, wrapper: str, wrapper_top: str
     """
     netlist = synthesise(target, verilog, top)
     program = f"nextpnr-{target.family}"
-    around = " ".join((f"synth_{target.family}", *target.synthesis, "-top", wrapper_top))
+    around = " ".join((f"synth_{target.family}", *target.synthesis, "-top", wrapper.top))
 
     def make(work: Path, finished: Path) -> None:
-        (work / "wrapper.v").write_text(wrapper)
+        (work / "wrapper").write_text(wrapper.text)
+        (work / "pins").write_text(wrapper.constraints)
         shutil.copy(netlist / "netlist.il", work)
         script = (
-            f"read_rtlil netlist.il; blackbox {top}; read_verilog wrapper.v; {around}; "
+            f"read_rtlil netlist.il; blackbox {top}; {wrapper.reader} wrapper; {around}; "
             f"delete {top}; read_rtlil netlist.il; "
-            f"hierarchy -top {wrapper_top}; flatten; opt_clean; write_json joined.json"
+            f"hierarchy -top {wrapper.top}; flatten; opt_clean; write_json joined.json"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
         routed = "--textcfg" if target.family == "ecp5" else "--asc"
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
         report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
-        extra = ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
+        extra = [_CONSTRAINTS[target.family], "pins"] if wrapper.constraints else []
+        extra += ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
         tools.run(program, [*target.options, *common, *report, *extra], work)
         packer = "ecppack" if target.family == "ecp5" else "icepack"
         tools.run(packer, ["routed.txt", f"{finished.name}/bitstream.bin"], work)
         (work / "report.json").rename(finished / "report.json")
 
     versions = [tools.find(name)[1] for name in ("yosys", program)]
-    parts = [verilog, wrapper, around, *target.options, str(target.goal), str(seed), *versions, "2"]
+    parts = [
+        verilog,
+        wrapper.text,
+        wrapper.reader,
+        wrapper.constraints,
+        around,
+        *target.options,
+        str(target.goal),
+        str(seed),
+        *versions,
+        "2",
+    ]
     folder = files.built("placed", parts, make)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder
 
@@ -199,8 +232,7 @@ def implement(
     target: Target,
     verilog: str,
     top: str,
-    wrapper: str,
-    wrapper_top: str,
+    wrapper: Wrapper,
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Report:
@@ -214,13 +246,12 @@ def implement(
     """
     placed: list[tuple[Placed, Path]] = []
     for done, seed in enumerate(seeds):
-        placed.append(place(target, verilog, top, wrapper, wrapper_top, seed))
+        placed.append(place(target, verilog, top, wrapper, seed))
         progress(done + 1)
     best = max(placed, key=lambda item: item[0].fmax)[1] / "bitstream.bin" if placed else ""
     return Report(
         target.name,
         area(target, verilog, top),
-        {},
         [run for run, _ in placed],
         str(best),
         [tools.find(name)[1] for name in ("yosys", f"nextpnr-{target.family}")],

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from bitting.fpga import design, flow
 from bitting.fpga.flow import Area, Report
@@ -40,9 +39,6 @@ class Overhead:
     locked_area: Area
     twin_fmax: float | None
     locked_fmax: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:

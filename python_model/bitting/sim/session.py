@@ -1,4 +1,4 @@
-"""Samples through the simulated engine of a device, on either simulator: logits, clocks, and a waveform if wanted."""
+"""Samples through an engine, simulated or on a board: logits, clocks, and a waveform if wanted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bitting.errors import BittingError, SimulationError
 from bitting.lock import Lock
 from bitting.program import Program
 from bitting.protocol import ErrorCode
+from bitting.serial_link import SerialLink
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
 
 SIMULATORS = ("native", "cocotb")
@@ -87,6 +88,24 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
 
     folder = cocotb_runner.build(engine_verilog(device.spec), TOP)
     return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, device.root)
+
+
+def on_board(
+    program: Program, lock: Lock, activations: np.ndarray, link: SerialLink, progress: Callable[[int], None] | None = None
+) -> Outcome:
+    """Run samples on a board, L at a time; its clocks are not counted.
+
+    Raises:
+        BittingError: if the board does not answer.
+        SimulationError: if its engine stops or reports a fault.
+    """
+
+    def run(_index: int, commands: np.ndarray, expected: int) -> Run:
+        link.reset()
+        words = link.run(commands, expected)
+        return Run(words, 0, ErrorCode.NONE, len(commands))
+
+    return _batches(program, lock, activations, run, progress)
 
 
 def _batches(

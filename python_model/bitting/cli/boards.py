@@ -1,0 +1,132 @@
+"""Commands about boards: their bitstreams, and artefacts that run on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from bitting import console, files
+from bitting.cli.options import (
+    ArtefactArgument,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OwnerOption,
+    SamplesOption,
+    UnsignedOption,
+    load_locked,
+    test_set,
+)
+from bitting.device import Device
+from bitting.errors import BittingError
+from bitting.serial_link import Port
+from bitting.spec import parse_spec
+
+#: The port that needs no board.
+SIMULATED = "simulated"
+_TIMEOUT_SECONDS = 2.0
+
+
+def board(
+    name: Annotated[str, typer.Argument(help="icebreaker, ulx3s-25f or ulx3s-85f.")],
+    device: DeviceOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write, as secret as the device's key.")],
+    spec: Annotated[str, typer.Option("--spec", help="Family; default: what is meant for the board.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of place and route; the fastest is taken.")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Make a board a device: the engine behind the board's serial line, its root secret in the bitstream.
+
+    Load it with the board's own tool (`openFPGALoader -b ulx3s FILE`, `iceprog FILE`), then use `bitting run`.
+    """
+    from bitting.fpga import boards
+
+    wanted = boards.find(name)
+    family, chip = parse_spec(spec or wanted.spec), Device.load(device)
+    chip.require_spec(family, "--spec")
+    with console.progress(f"{family.name} on {name}", seeds) as done:
+        report = boards.implement(wanted, family, chip.root, range(1, seeds + 1), done)
+    files.write_bytes(output, Path(report.bitstream).read_bytes(), 0o600)
+    facts = {key: value for key, value in report.to_dict().items() if key != "bitstream"}
+    if json:
+        console.emit_json(facts)
+        return
+    used = {cell: f"{count} of {available}" for cell, (count, available) in report.placed[0].utilisation.items()}
+    rows = [*used.items(), ("Fmax", f"{max(run.fmax for run in report.placed):.1f} MHz"), ("bitstream", output)]
+    console.table(f"{family.name} ({family.id}) on {name}", ("", ""), rows)
+
+
+@contextlib.contextmanager
+def _opened(name: str, chip: Device) -> Iterator[Port]:
+    """A serial port by name or URL, or the simulated board of a device.
+
+    Raises:
+        BittingError: if it can not be opened.
+    """
+    if name == SIMULATED:
+        from bitting.sim.serial_port import SimulatedPort
+
+        console.err.print("building the simulation ...", style="dim")
+        with contextlib.closing(SimulatedPort(chip)) as simulated:
+            yield simulated
+        return
+    try:
+        import serial
+
+        from bitting.serial_protocol import BAUD
+
+        with serial.serial_for_url(name, baudrate=BAUD, timeout=_TIMEOUT_SECONDS) as port:
+            yield port
+    except ImportError:
+        raise BittingError("pyserial is missing; to get it: pip install 'bitting[board]'") from None
+    except (serial.SerialException, ValueError) as error:
+        raise BittingError(f"--port {name}: {error}") from None
+
+
+def run(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    port: Annotated[str, typer.Option("--port", help=f"Serial port, socket://HOST:PORT, or {SIMULATED}.")],
+    data: DataOption = "",
+    samples: SamplesOption = "16",
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run test samples on a board and compare every logit bit and every tile's cycles with the emulator of the device.
+
+    Exit status 1 if anything differs. `--port simulated` plays the board's top and its serial line under Verilator.
+    """
+    import torch
+
+    from bitting.emulate import Emulator
+    from bitting.lock import Silicon, unlock
+    from bitting.serial_link import SerialLink
+    from bitting.sim import session
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    x, y, part = test_set(loaded, data, samples)
+    assert loaded.lock
+    with _opened(port, chip) as opened, console.progress(f"on {port}", len(y)) as done:
+        outcome = session.on_board(loaded.program, loaded.lock, x, SerialLink(opened), done)
+    clear = unlock(loaded.program, loaded.lock, Silicon.of(chip))
+    wanted = Emulator(clear, chip.table())(torch.from_numpy(x)).numpy()
+    cycles = [count for layer in clear.tile_cycles(chip.table()) for count in layer]
+    found = {
+        "samples": len(y),
+        "accuracy": float((outcome.logits.argmax(1) == y).mean()),
+        "wrong_logits": int((outcome.logits != wanted).sum()),
+        "wrong_cycles": int((np.array(outcome.tile_cycles) != np.array(cycles)).sum()),
+    }
+    if json:
+        console.emit_json({**found, "logits": outcome.logits.tolist(), "labels": y.tolist()})
+    else:
+        rows = [(name.replace("_", " "), value) for name, value in found.items()]
+        console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
+    if found["wrong_logits"] or found["wrong_cycles"]:
+        raise typer.Exit(console.EXIT_MISMATCH)

@@ -1,0 +1,78 @@
+"""A board without a board: its top under Verilator, at the other end of a serial line that is played bit by bit."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from bitting.device import Device
+from bitting.sim import build
+
+#: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
+DIVISOR = 4
+#: Clocks of silence after which `read` gives what came.
+_TIMEOUT_CLOCKS = 1 << 20
+_STEP_CLOCKS = 1 << 14
+
+
+class SimulatedPort:
+    """`bitting.serial_link.Port` of the simulated board of a device."""
+
+    def __init__(self, device: Device):
+        from bitting_rtl.board import serial_engine  # slow to import
+        from bitting_rtl.export import engine_verilog
+
+        verilog = engine_verilog(device.spec, compact=True) + serial_engine.serial_verilog(DIVISOR, device.root)
+        harness = (build.HARNESS / "serial.cpp").read_text()
+        self._library = ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, harness)))
+        self._library.serial_new.restype = ctypes.c_void_p
+        self._library.serial_run.restype = ctypes.c_uint64
+        self._handle = ctypes.c_void_p(self._library.serial_new(ctypes.c_uint32(DIVISOR)))
+        self._outgoing = bytearray()
+        self._incoming = bytearray()
+        self.clocks = 0
+
+    def close(self) -> None:
+        if self._handle:
+            self._library.serial_free(self._handle)
+            self._handle = ctypes.c_void_p()
+
+    def write(self, data: bytes, /) -> int:
+        self._outgoing += data
+        return len(data)
+
+    @property
+    def in_waiting(self) -> int:
+        return len(self._incoming)
+
+    def read(self, size: int = 1, /) -> bytes:
+        """Play the line until `size` bytes came, or until nothing moves for a while."""
+        quiet = 0
+        while len(self._incoming) < size and (self._outgoing or quiet < _TIMEOUT_CLOCKS):
+            came = self._play(size - len(self._incoming))
+            quiet = 0 if came else quiet + _STEP_CLOCKS
+        return self._give(size)
+
+    def read_now(self) -> bytes:
+        """What comes within a short time."""
+        self._play(1 << 12)
+        return self._give(len(self._incoming))
+
+    def _give(self, size: int) -> bytes:
+        found = bytes(self._incoming[:size])
+        del self._incoming[:size]
+        return found
+
+    def _play(self, wanted: int) -> int:
+        outgoing = np.frombuffer(bytes(self._outgoing), np.uint8)
+        found = np.empty(4096, np.uint8)
+        received, u64 = ctypes.c_uint64(), ctypes.c_uint64
+        sent = self._library.serial_run(
+            self._handle, ctypes.c_void_p(outgoing.ctypes.data), u64(len(outgoing)), ctypes.c_void_p(found.ctypes.data),
+            u64(len(found)), u64(wanted), u64(_STEP_CLOCKS), ctypes.byref(received),
+        )  # fmt: skip
+        self.clocks += _STEP_CLOCKS
+        del self._outgoing[:sent]
+        self._incoming += found[: received.value].tobytes()
+        return int(received.value)

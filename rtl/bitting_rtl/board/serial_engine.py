@@ -1,0 +1,122 @@
+"""The engine behind a serial line, as on a board: `bitting.serial_protocol`."""
+
+from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetInserter, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from bitting.protocol import WORD_BITS
+from bitting.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
+from bitting_rtl.board.engine_instance import EngineInstance
+from bitting_rtl.board.uart import UartReceiver, UartTransmitter
+from bitting_rtl.export import to_verilog
+
+#: Name of the wrapper's module.
+TOP = "bitting_serial"
+#: Clocks that a reset lasts: the engine wants two.
+_RESET_CLOCKS = 3
+
+
+class SerialEngine(wiring.Component):
+    """`rx` and `tx` are the line; `failed` and `busy` are for lamps."""
+
+    def __init__(self, divisor: int, root: bytes | None):
+        """
+        Args:
+            divisor: clocks a bit.
+            root: root secret of the device, baked in; None for an engine without the port (the unlocked twin).
+        """
+        self._divisor = divisor
+        self._root = root
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "failed": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.engine = inner = ClockDomain(local=True)
+        # Clocks of reset to come. An FPGA may come up without a reset of its own, so this begins with one.
+        self._resets = resets = Signal(range(_RESET_CLOCKS + 1), init=_RESET_CLOCKS)
+        self._engine = engine = EngineInstance(self._root is not None)
+        m.submodules.unit = DomainRenamer("engine")(engine)
+        m.d.comb += [
+            inner.clk.eq(ClockSignal()),
+            inner.rst.eq(ResetSignal(allow_reset_less=True) | (resets != 0)),
+            self.failed.eq(engine.error != 0),
+            self.busy.eq(engine.busy),
+        ]
+        if self._root is not None:
+            m.d.comb += engine.fuse.eq(C(int.from_bytes(self._root), 128))
+        with m.If(resets != 0):
+            m.d.sync += resets.eq(resets - 1)
+        self._send(m, self._receive(m))
+        return m
+
+    def _receive(self, m: Module) -> Signal:
+        """Bytes from the line to command words; gives when another `CREDIT_BYTES` have been taken."""
+        m.submodules.receiver = receiver = UartReceiver(self._divisor)
+        m.submodules.fifo = fifo = ResetInserter(self._resets != 0)(SyncFIFOBuffered(width=8, depth=BUFFER_BYTES))
+        escaped = Signal()
+        m.d.comb += [receiver.rx.eq(self.rx), fifo.w_data.eq(receiver.data)]
+        with m.If(receiver.valid):
+            m.d.sync += escaped.eq(receiver.data == ESCAPE)
+            with m.If(~escaped):
+                m.d.comb += fifo.w_en.eq(receiver.data != ESCAPE)
+            with m.Elif(receiver.data == STUFFED):
+                m.d.comb += [fifo.w_en.eq(1), fifo.w_data.eq(ESCAPE)]
+            with m.Elif(receiver.data == RESET):
+                m.d.sync += self._resets.eq(_RESET_CLOCKS)
+
+        word, have, taken = Signal(WORD_BITS), Signal(range(5)), Signal(range(CREDIT_BYTES))
+        credit = Signal()
+        m.d.comb += [
+            self._engine.cmd_data.eq(word),
+            self._engine.cmd_valid.eq(have == 4),
+            fifo.r_en.eq(have != 4),
+            credit.eq(fifo.r_en & fifo.r_rdy & (taken == CREDIT_BYTES - 1)),
+        ]
+        with m.If(fifo.r_en & fifo.r_rdy):
+            m.d.sync += [word.eq(Cat(word[8:], fifo.r_data)), have.eq(have + 1), taken.eq(taken + 1)]
+        with m.Elif(self._engine.cmd_valid & self._engine.cmd_ready):
+            m.d.sync += have.eq(0)
+        with m.If(self._resets != 0):
+            m.d.sync += [have.eq(0), taken.eq(0)]
+        return credit
+
+    def _send(self, m: Module, credit: Signal) -> None:
+        """Result words, credits and the answer to a reset to the line."""
+        m.submodules.transmitter = transmitter = UartTransmitter(self._divisor)
+        engine, line = self._engine, transmitter.i
+        word, left = Signal(WORD_BITS), Signal(range(5))
+        credits = Signal(range(BUFFER_BYTES // CREDIT_BYTES + 2))
+        greeting = Signal()  # a reset is to be answered
+        second, pending = Signal(8), Signal()  # the byte after ESCAPE
+        crediting = Signal()
+        m.d.comb += [
+            self.tx.eq(transmitter.tx),
+            engine.result_ready.eq(left == 0),
+            line.valid.eq((pending | greeting | (credits != 0) | (left != 0)) & (self._resets == 0)),
+            line.payload.eq(ESCAPE),
+        ]
+        m.d.sync += credits.eq(credits + credit - crediting)
+        with m.If(engine.result_valid & engine.result_ready):
+            m.d.sync += [word.eq(engine.result_data), left.eq(4)]
+        with m.If(pending):
+            m.d.comb += line.payload.eq(second)
+        with m.Elif(~greeting & (credits == 0)):
+            m.d.comb += line.payload.eq(word[:8])
+        with m.If(line.valid & line.ready):
+            with m.If(pending):
+                m.d.sync += pending.eq(0)
+            with m.Elif(greeting):
+                m.d.sync += [greeting.eq(0), pending.eq(1), second.eq(RESET)]
+            with m.Elif(credits != 0):
+                m.d.comb += crediting.eq(1)
+                m.d.sync += [pending.eq(1), second.eq(CREDIT)]
+            with m.Else():
+                m.d.sync += [word.eq(word >> 8), left.eq(left - 1), pending.eq(word[:8] == ESCAPE), second.eq(STUFFED)]
+        with m.If(self._resets != 0):
+            m.d.sync += [greeting.eq(1), credits.eq(0), left.eq(0)]
+
+
+def serial_verilog(divisor: int, root: bytes | None) -> str:
+    """The wrapper without the engine's own module. With a root secret it is as secret as the device."""
+    return to_verilog(SerialEngine(divisor, root), TOP)

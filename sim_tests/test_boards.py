@@ -1,0 +1,166 @@
+"""The board's top on a simulated serial line, the host's end of it, and bitstreams of boards."""
+
+import json
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from bitting import packets
+from bitting.device import Device
+from bitting.errors import BittingError, ToolError
+from bitting.fpga import boards
+from bitting.packets import ExpectedResults
+from bitting.serial_link import SerialLink
+from bitting.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
+from bitting.sim.serial_port import SimulatedPort
+from bitting.spec import PRESETS
+from tb.programs import golden_run, random_activations, random_program
+from test_cli import bitting, error_of
+
+TINY = PRESETS["tiny"]
+CHIP = Device(TINY, bytes(range(1, 17)))
+
+
+@pytest.fixture
+def port():
+    with_board = SimulatedPort(CHIP)
+    yield with_board
+    with_board.close()
+
+
+def job(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    program = random_program(TINY, rng)
+    x = random_activations(TINY, rng, TINY.lanes, program.input_words)
+    commands = np.concatenate([packets.activations_packet(TINY, program.input_base, x), packets.program_packets(program)])
+    table = CHIP.table()
+    return commands, ExpectedResults.of(program, program.tile_cycles(table)).words(golden_run(program, table, x))
+
+
+def test_programs_pass_the_line_unchanged(port):
+    """Longer than the board's buffer, with every byte there is, escaped ones too; golden's answers."""
+    link = SerialLink(port)
+    seen = set()
+    for seed in range(12):
+        commands, expected = job(seed)
+        seen |= set(commands.astype("<u4").tobytes())
+        link.reset()
+        assert np.array_equal(link.run(commands, len(expected)), expected), seed
+    assert ESCAPE in seen and 4 * len(commands) > 0
+    long = np.concatenate([packets.status_packet()] * 100)
+    assert 4 * len(long) > BUFFER_BYTES
+    link.reset()
+    answer = link.run(packets.status_packet(), 7)
+    assert np.array_equal(link.run(long, 700), np.tile(answer, 100))
+
+
+def test_a_host_that_overruns_nothing_waits_for_credit(port):
+    """The board's buffer is full while the engine waits for its results to leave; not a byte is lost."""
+    link = SerialLink(port)
+    link.reset()
+    commands, expected = job(3)
+    assert np.array_equal(link.run(commands, len(expected)), expected)
+    many = np.concatenate([packets.status_packet()] * (BUFFER_BYTES // 4))  # answers are longer than questions
+    assert len(link.run(many, 7 * BUFFER_BYTES // 4)) == 7 * BUFFER_BYTES // 4
+
+
+def test_a_reset_works_in_the_middle_of_anything(port):
+    commands, expected = job(4)
+    raw = commands.astype("<u4").tobytes()
+    for cut in (1, 2, 7, len(raw) // 2):
+        port.write(raw[:cut].replace(bytes((ESCAPE,)), bytes((ESCAPE, 0xDC))))
+        port.write(bytes((ESCAPE,)))  # half an escape
+        link = SerialLink(port)
+        link.reset()
+        assert np.array_equal(link.run(commands, len(expected)), expected), cut
+    port.write(bytes((ESCAPE, RESET)) * 3)
+    link = SerialLink(port)
+    link.reset()
+    assert np.array_equal(link.run(commands, len(expected)), expected)
+
+
+class Silence:
+    """A line with nobody at its other end."""
+
+    in_waiting = 0
+
+    def write(self, data: bytes, /) -> int:
+        return len(data)
+
+    def read(self, size: int = 1, /) -> bytes:
+        return b""
+
+
+def test_silence_is_an_error():
+    with pytest.raises(BittingError, match="does not answer a reset"):
+        SerialLink(Silence()).reset()
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("board")
+    for name in ("A", "B"):
+        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
+    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1)
+    bitting("lock", folder / "model", "--device", folder / "A.key", "-o", folder / "locked",
+            "--fingerprint", "clock", "--transform", "aes-clocked")  # fmt: skip
+    return folder
+
+
+def test_an_artefact_runs_on_the_simulated_board(artefact):
+    arguments = ("run", artefact / "locked", "--device", artefact / "A.key", "--allow-unsigned", "--samples", 6)
+    found = json.loads(bitting(*arguments, "--port", "simulated", "--json").stdout)
+    assert found["wrong_logits"] == found["wrong_cycles"] == 0 and found["samples"] == 6
+    assert "--port" in error_of(*arguments, "--port", "/dev/nothing-here")
+
+
+def test_pyserial_at_the_other_end_of_a_socket(artefact):
+    """The way a real board goes, through pyserial; a board that is not the device it should be is told."""
+    for name, status in (("A", 0), ("B", 1)):
+        with socket.create_server(("localhost", 0)) as server:
+            board = threading.Thread(target=serve, args=(server, SimulatedPort(Device.load(artefact / "A.key"))))
+            board.start()
+            done = bitting("run", artefact / "locked", "--device", artefact / f"{name}.key", "--allow-unsigned", "--samples", 4, "--json",
+                           "--port", f"socket://localhost:{server.getsockname()[1]}", status=status)  # fmt: skip
+            board.join()
+        found = json.loads(done.stdout)
+        assert (found["wrong_logits"] > 0) == bool(status)
+
+
+def serve(server: socket.socket, port: SimulatedPort) -> None:
+    """A simulated board, for one connection."""
+    connection, _ = server.accept()
+    connection.settimeout(0.001)
+    with connection:
+        while True:
+            try:
+                came = connection.recv(4096)
+                if not came:
+                    break
+                port.write(came)
+            except TimeoutError:
+                pass
+            if answer := port.read_now():
+                connection.sendall(answer)
+    port.close()
+
+
+@pytest.mark.slow
+def test_the_icebreaker_gets_its_bitstream(artefact):
+    """Locked `tiny` with its serial line fits the iCE40UP5K, and runs at the board's clock."""
+    output = artefact / "board.bin"
+    facts = json.loads(bitting("board", "icebreaker", "--device", artefact / "A.key", "-o", output, "--json").stdout)
+    assert output.stat().st_mode & 0o777 == 0o600 and output.stat().st_size > 100_000
+    used, available = facts["placed"][0]["utilisation"]["ICESTORM_LC"]
+    assert used <= available and facts["fmax"] >= 12
+
+
+def test_mistakes_are_named(artefact):
+    arguments = ("--device", artefact / "A.key", "-o", artefact / "never")
+    assert "allowed: icebreaker, ulx3s-25f" in error_of("board", "arty", *arguments)
+    assert "spec" in error_of("board", "ulx3s-25f", *arguments)  # a key of `tiny` on a board of `base`
+    assert not (artefact / "never").exists()
+    with pytest.raises(ToolError, match="amaranth-boards is missing"):
+        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base").resources()
