@@ -1,14 +1,18 @@
 """The AXI wrapper against an independent master: the in-simulator tests of cocotb_axi.py."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bitting.sim import cocotb_runner
+from bitting.sim import cocotb_runner, toolchain
 from bitting.spec import PRESETS
 from bitting_rtl.board import axi
 from bitting_rtl.export import engine_verilog
+from test_cli import bitting
 
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", (Path(__file__).parent / "cocotb_axi.py").read_text())
 
@@ -22,3 +26,17 @@ def simulation():
 @pytest.mark.parametrize("test", TESTS)
 def test_in_the_simulator(simulation, test):
     cocotb_runner.run(simulation, axi.TOP, "cocotb_axi", {"BITTING_SPEC": "tiny"}, testcase=test)
+
+
+@pytest.mark.parametrize("spec", ["tiny", "base:lanes=8"])
+def test_fusesoc_reads_the_core_and_verilator_the_example(tmp_path, spec):
+    """What `bitting verilog` writes is a core that FuseSoC resolves and Verilator elaborates, the example on top."""
+    bitting("verilog", "--spec", spec, "-o", tmp_path / "core")
+    folders = [str(Path(sys.executable).parent), str(toolchain.require("verilator").parent)]
+    env = os.environ | {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+    command = ["fusesoc", "--cores-root", "core", "run", "--target", "lint", f"bitting:npu:{spec.partition(':')[0]}"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "%Error" not in done.stdout + done.stderr, done.stdout + done.stderr
+    (tmp_path / "core" / "bitting_example.v").write_text("module bitting_example; bitting_axi #(.WRONG(1)) npu (); endmodule")
+    broken = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert broken.returncode != 0, "the lint does look at the example"

@@ -1,6 +1,7 @@
 """The whole engine: one command stream in, one result stream out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
@@ -64,7 +65,7 @@ class Engine(wiring.Component):
         m.submodules.depacketise = self._packets = Depacketise(spec, locks)
         m.submodules.tile_buffer = self._buffer = TileBuffer(spec, locks)
         m.submodules.sequencer = self._sequencer = Sequencer(spec)
-        m.submodules.decode = self._decode = Decode(spec, self._table)
+        m.submodules.decode = self._decode = self._decoder(self._table)
         m.submodules.results = self._results = Results(spec)
         connect(m, flipped(self.cmd), self._packets.cmd)
         connect(m, self._results.result, flipped(self.result))
@@ -82,6 +83,10 @@ class Engine(wiring.Component):
         self._control(m)
         self._first_error(m)
         return m
+
+    def _decoder(self, table: Sequence[int] | None) -> Any:
+        """What gives the digits of a code."""
+        return Decode(self.spec, table)
 
     def _loading(self, m: Module) -> None:
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""

@@ -70,17 +70,26 @@ class Top(wiring.Component):
     clock after `rst` rises and ends one clock after it falls; hold it for at least two clocks.
     """
 
-    def __init__(self, spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False):
+    def __init__(
+        self,
+        spec: UnitSpec,
+        *,
+        root: bytes | None = None,
+        table: Sequence[int] | None = None,
+        compact: bool = False,
+        engine: Engine | None = None,
+    ):
         """
         Args:
             root: a secret to bake in instead of the port `fuse`.
             table: makes an unlocked twin. At most one of both.
             compact: for slow clocks and small devices: streams without registers at the ports, and see `Aes128`.
+            engine: another one without locks in its place.
         """
-        self._engine = Engine(spec, table, compact)
+        self._engine = engine or Engine(spec, table, compact)
         self._root = root
         self._compact = compact
-        super().__init__(members(fused=root is None and table is None))
+        super().__init__(members(fused=root is None and table is None and engine is None))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

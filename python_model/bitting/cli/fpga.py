@@ -73,6 +73,7 @@ def overhead(
     lanes: Annotated[str, typer.Option("--lanes", help="Comma-separated numbers of lanes.")] = "8,16,32,64",
     target: TargetOption = "ecp5-85k",
     seeds: SeedsOption = 0,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw LUT4s against lanes: .svg, .png or .html.")] = None,
     history: HistoryOption = _HISTORY,
     json: JsonOption = False,
 ) -> None:
@@ -81,6 +82,8 @@ def overhead(
     from bitting.fpga import targets
 
     device = targets.find(target)
+    if plot:
+        costs.require_plot(plot)
     try:
         counts = [int(item) for item in lanes.split(",")]
     except ValueError:
@@ -93,6 +96,8 @@ def overhead(
             done(number + 1)
     facts = {"spec": spec, "target": target, "seeds": seeds, "rows": [asdict(row) for row in found]}
     _remember(history, "overhead", facts)
+    if plot:
+        costs.plot(plot, found, f"{spec} on {target}")
     if json:
         console.emit_json(facts)
         return
@@ -102,11 +107,13 @@ def overhead(
             _share(row.locked_area.luts - row.twin_area.luts, row.twin_area.luts),
             f"{row.twin_fmax:.0f} / {row.locked_fmax:.0f}" if row.twin_fmax and row.locked_fmax else "-",
             f"{row.twin_area.bram} / {row.locked_area.bram}",
+            f"{row.int8_area.luts} + {row.int8_area.dsp} DSP, or {row.int8_logic_area.luts}",
         )
         for row in found
     ]  # fmt: skip
-    head = ("lanes", "a lane", "twin", "locked", "table, fingerprint", "unlocking", "flattened", "MHz", "block RAM")
+    head = ("lanes", "a lane", "twin", "locked", "table, fingerprint", "unlocking", "flattened", "MHz", "block RAM", "int8")
     console.table(f"LUT4s of {spec} on {target}, modules apart", head, rows)
+    console.out.print(f"a fold takes {found[0].fold} LUT4s, a saturating ReLU of the same widths {found[0].relu}")
 
 
 def _share(part: int, whole: int) -> str:

@@ -89,11 +89,13 @@ def verilog(
 ) -> None:
     """Write the engine as Verilog, with a JSON sidecar: ports, packet format, spec id, tool versions.
 
+    Beside it: a wrapper for AXI4-Stream and AXI4-Lite, an example that instantiates it, and a FuseSoC core file.
     One file serves all devices of a family; the root secret enters through the port `fuse`.
     """
     import json
 
     from bitting.device import Device
+    from bitting_rtl.board import package
     from bitting_rtl.export import TOP, engine_verilog, sidecar
 
     family = parse_spec(spec)
@@ -106,7 +108,9 @@ def verilog(
     files.write_text(output / f"{TOP}.v", engine_verilog(family, root=root), mode)
     description = json.dumps(sidecar(family, baked=device is not None), indent=2) + "\n"
     files.write_text(output / f"{TOP}.json", description)
-    console.out.print(f"{output / TOP}.v and .json: {family.name} ({family.id}), {family.lanes} lanes")
+    for name, text in package.files(family, fused=root is None).items():
+        files.write_text(output / name, text)
+    console.out.print(f"{output / TOP}.v and what belongs to it: {family.name} ({family.id}), {family.lanes} lanes")
 
 
 def doctor(json: JsonOption = False) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import statistics
 from collections.abc import Callable, Sequence
 
 from bitting.fpga import flow
 from bitting.fpga.targets import Target
-from bitting.spec import UnitSpec
+from bitting.spec import PRESETS, UnitSpec
+from bitting_rtl.baseline import baseline_verilog
 from bitting_rtl.board import pins
 from bitting_rtl.export import TOP, engine_verilog
 
@@ -14,6 +18,19 @@ from bitting_rtl.export import TOP, engine_verilog
 def engine(spec: UnitSpec, locked: bool, target: Target) -> tuple[str, str]:
     """Verilog and module name: the engine with the port for the root secret, or its unlocked twin with a plain table."""
     return engine_verilog(spec, table=None if locked else list(range(spec.codes)), compact=target.compact), TOP
+
+
+def baseline(spec: UnitSpec) -> tuple[str, str, int]:
+    """Verilog, module name and lanes of a conventional int8 engine of (at least) a family's throughput and its memories.
+
+    It takes a clock a weight, the family as many as the weight has digits: with all codes equally frequent, their mean.
+    """
+    lanes = 4 * math.ceil(spec.lanes / statistics.mean(spec.value_cycles) / 4)
+    conventional = dataclasses.replace(
+        PRESETS["wide"], name="int8", acc_bits=24, max_shift=15, lanes=lanes, tile_codes=spec.tile_codes,
+        scratch_words=spec.scratch_words,
+    )  # fmt: skip
+    return baseline_verilog(conventional), TOP, lanes
 
 
 def implement(

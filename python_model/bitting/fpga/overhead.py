@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from bitting.fpga import design, flow
+from bitting import files
+from bitting.errors import BittingError
+from bitting.fpga import design, flow, targets
 from bitting.fpga.flow import Area, Report
 from bitting.fpga.targets import Target
 from bitting.spec import UnitSpec
+from bitting_rtl.baseline import Relu
+from bitting_rtl.export import to_verilog
+from bitting_rtl.fold import Fold
 
 #: Modules that only unlock: AES, keys, the place of each code.
 _UNLOCKING = ("engine.vault", "engine.unlocker", "engine.tile_buffer.half")
@@ -27,6 +34,9 @@ class Overhead:
         lane: one MAC lane with its fold, in both alike.
         twin_area, locked_area: flattened and optimised together, as they are placed.
         twin_fmax, locked_fmax: MHz, median of the seeds; None if nothing was placed.
+        int8_lanes: lanes of a conventional int8 engine of the same throughput (`design.baseline`).
+        int8_area, int8_logic_area: of that engine, with the device's multipliers and without.
+        fold, relu: LUT4s of one fold, and of one ReLU with saturation of the same widths.
     """
 
     lanes: int
@@ -39,6 +49,11 @@ class Overhead:
     locked_area: Area
     twin_fmax: float | None
     locked_fmax: float | None
+    int8_lanes: int
+    int8_area: Area
+    int8_logic_area: Area
+    fold: int
+    relu: int
 
 
 def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
@@ -54,6 +69,7 @@ def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
     if seeds:
         placed = [design.implement(target, spec, locked=value, seeds=seeds) for value in (False, True)]
     areas = [flow.area(target, *design.engine(spec, value, target)) for value in (False, True)]
+    *int8, int8_lanes = design.baseline(spec)
     return Overhead(
         lanes=spec.lanes,
         twin=totals[0],
@@ -65,9 +81,54 @@ def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
         locked_area=areas[1],
         twin_fmax=placed[0].fmax if placed[0] else None,
         locked_fmax=placed[1].fmax if placed[1] else None,
+        int8_lanes=int8_lanes,
+        int8_area=flow.area(target, *int8),
+        int8_logic_area=flow.area(targets.without_dsp(target), *int8),
+        fold=flow.area(target, to_verilog(Fold(spec), "fold"), "fold").luts,
+        relu=flow.area(target, to_verilog(Relu(spec), "relu"), "relu").luts,
     )
 
 
 def _luts(target: Target, source: tuple[str, str]) -> dict[str, int]:
     """LUTs of each module instance's own, by its path below the top."""
     return {name.partition(".")[2]: area.luts for name, area in flow.by_module(target, *source).items()}
+
+
+def require_plot(path: Path) -> None:
+    """Say what is wrong with a plot before hours of synthesis, not after.
+
+    Raises:
+        BittingError: for a suffix that is no picture, or if altair is missing.
+    """
+    if path.suffix not in (".svg", ".png", ".html"):
+        raise BittingError(f"{path}: a plot ends in .svg, .png or .html")
+    if not importlib.util.find_spec("altair"):
+        raise BittingError("altair is missing; to get it: pip install 'bitting[plot]'")
+
+
+def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:
+    """LUT4s against lanes: locked, twin, and int8 engines of the same throughput."""
+    import altair
+
+    lines = {
+        "all locks": [row.locked_area.luts for row in rows],
+        "unlocked twin": [row.twin_area.luts for row in rows],
+        "int8, multipliers of the device": [row.int8_area.luts for row in rows],
+        "int8, multipliers in LUTs": [row.int8_logic_area.luts for row in rows],
+    }
+    values = [
+        {"lanes": row.lanes, "LUT4": count, "engine": name}
+        for name, counts in lines.items()
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    chart = (
+        altair.Chart(altair.Data(values=values), title=title, width=480, height=300)
+        .mark_line(point=True)
+        .encode(
+            x=altair.X("lanes:Q", title="lanes (int8: of the same throughput)"),
+            y=altair.Y("LUT4:Q", title="LUT4, flattened"),
+            color=altair.Color("engine:N", sort=list(lines), title=None),
+        )
+    )
+    with files.replacing(path) as temporary:
+        chart.save(str(temporary), format=path.suffix[1:])

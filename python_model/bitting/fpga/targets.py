@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitting.errors import BittingError
 
@@ -40,6 +40,12 @@ TARGETS = {
         Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5_280, 24.0, ("-device", "u", "-dsp"), True),
     )
 }
+
+
+def without_dsp(target: Target) -> Target:
+    """The same device with its multipliers left alone."""
+    kept = tuple(option for option in target.synthesis if option != "-dsp")
+    return replace(target, synthesis=kept if target.family == "ice40" else (*kept, "-nodsp"))
 
 
 def find(name: str) -> Target:

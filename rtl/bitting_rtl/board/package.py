@@ -1,0 +1,44 @@
+"""What is written beside the exported engine: the AXI wrapper, an example that instantiates it, a FuseSoC core file."""
+
+from pathlib import Path
+
+import bitting
+from bitting.spec import UnitSpec
+from bitting_rtl.board import axi
+from bitting_rtl.export import TOP
+
+_CORE = """CAPI=2:
+# FuseSoC core file of one family. Depend on it with `depend: [bitting:npu:{name}:{version}]`.
+name: bitting:npu:{name}:{version}
+description: bitting engine, spec {spec} ({id}), with AXI4-Stream and AXI4-Lite
+filesets:
+  rtl:
+    files: [{top}.v, {axi}.v]
+    file_type: verilogSource
+  example:
+    files: [bitting_example.v]
+    file_type: verilogSource
+targets:
+  default: &default
+    filesets: [rtl]
+    toplevel: {axi}
+  lint:
+    <<: *default
+    filesets: [rtl, example]
+    toplevel: bitting_example
+    default_tool: verilator
+    tools:
+      verilator:
+        mode: lint-only
+        verilator_options: [-Wno-fatal, -Wno-lint]
+"""
+
+
+def files(spec: UnitSpec, fused: bool) -> dict[str, str]:
+    """Name and text of each file; `fused`: the engine has the port `fuse`. None of them holds a secret."""
+    preset = spec.name.partition(":")[0]
+    names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
+    example = (Path(__file__).parent / "example.v").read_text()
+    if not fused:
+        example = example.replace(", .fuse(otp_root)", "")
+    return {f"{axi.TOP}.v": axi.axi_verilog(spec, fused), "bitting_example.v": example, "bitting.core": _CORE.format(**names)}
