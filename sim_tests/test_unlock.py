@@ -131,7 +131,7 @@ def test_results_wait_in_order_until_they_are_taken(core):
 
 
 def test_an_abort_forgets_what_was_under_way_and_a_wipe_clears_it(core):
-    """After any number of clocks of one block another begins, and comes out right; a wipe at any time leaves no result behind."""
+    """After any number of clocks of a block another begins, and comes out right; a wipe at any time leaves no result behind."""
     key, one, two = ROOT, bytes(range(16)), bytes(16)
     wanted = Cipher(algorithms.AES128(key), modes.ECB()).encryptor().update(two)
     for clocks in range(1, core.latency + 1):

@@ -50,7 +50,7 @@ class MultiplyLane(wiring.Component):
 
 
 class Relu(wiring.Component):
-    """`act = clip(acc >> (acc_bits - act_bits - shift), 0..act_max)`: the window of the accumulator that `Fold` looks at too."""
+    """`act = clip(acc >> (acc_bits - act_bits - shift), 0..act_max)`: `Fold`'s window of the accumulator."""
 
     def __init__(self, spec: UnitSpec):
         self.spec = spec

@@ -47,12 +47,17 @@ class Decode(wiring.Component):
     The table is a memory: while `owned`, the vault reads (`addr`, a clock later `index`) and writes it.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None):
-        """`table`: permutation of the 2^b codes, code -> value index, for an engine that is not to derive it at boot."""
+    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, compact: bool = False):
+        """
+        Args:
+            table: permutation of the 2^b codes, code -> value index, for an engine that is not to derive it at boot.
+            compact: the table in a block RAM, however small. From there to the ROM is the longest path on an ECP5.
+        """
         if table is not None and sorted(table) != list(range(spec.codes)):
             raise ValueError(f"table must be a permutation of 0..{spec.codes - 1}")
         self.spec = spec
         self._table = list(table or ())
+        self._compact = compact and table is None
         index = unsigned(spec.code_bits)
         super().__init__(
             {
@@ -71,8 +76,7 @@ class Decode(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # In a block RAM even if it is small: registers and their multiplexers would be as much as two lanes.
-        attrs = {} if self._table else {"ram_style": "block"}
+        attrs = {"ram_style": "block"} if self._compact else {}
         m.submodules.table = table = Memory(
             shape=unsigned(self.spec.code_bits), depth=self.spec.codes, init=self._table, attrs=attrs
         )

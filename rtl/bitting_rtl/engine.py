@@ -86,7 +86,7 @@ class Engine(wiring.Component):
 
     def _decoder(self, table: Sequence[int] | None) -> Any:
         """What gives the digits of a code."""
-        return Decode(self.spec, table)
+        return Decode(self.spec, table, self._compact)
 
     def _loading(self, m: Module) -> None:
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
