@@ -123,7 +123,8 @@ def test_pyserial_at_the_other_end_of_a_socket(artefact):
             board = threading.Thread(target=serve, args=(server, SimulatedPort(Device.load(artefact / "A.key"))))
             board.start()
             done = bitting("run", artefact / "locked", "--device", artefact / f"{name}.key", "--allow-unsigned",
-                           "--samples", 4, "--json", "--port", f"socket://localhost:{server.getsockname()[1]}", status=status)  # fmt: skip
+                           "--samples", 4, "--json",
+                           "--port", f"socket://localhost:{server.getsockname()[1]}", status=status)  # fmt: skip
             board.join()
         found = json.loads(done.stdout)
         assert (found["wrong_logits"] > 0) == bool(status)

@@ -27,6 +27,23 @@ def bitting(*arguments: object, cwd: Path | None = None, status: int = 0, **env:
     return done
 
 
+def assert_shown(header: str, save: str) -> None:
+    """Every signal of a GTKWave save file is in the VCD, in as many bits; no name has a colon, which GTKWave refuses."""
+    scopes, there = [], set()
+    for line in header.splitlines():
+        match line.split():
+            case ["$scope", _, name, "$end"]:
+                scopes.append(name)
+            case ["$upscope", "$end"]:
+                scopes.pop()
+            case ["$var", _, _, _, name, *bits, "$end"]:
+                assert ":" not in name
+                there.add(".".join([*scopes, name]) + "".join(bits))
+    shown = [line for line in save.splitlines() if line.startswith("bitting.")]
+    assert len(shown) > 20 and set(shown) <= there, set(shown) - there
+    assert "key" not in {name.rpartition(".")[2].partition("[")[0] for name in shown}
+
+
 def error_of(*arguments: object, **env: str) -> str:
     """The one line a mistake ends in."""
     done = bitting(*arguments, status=2, **env)
@@ -62,7 +79,9 @@ def test_train_lock_verify_simulate(job):
     assert len(answer["logits"]) == len(answer["labels"]) == 2
     waves = job / "run.vcd"
     bitting("simulate", artefact, "--device", key, "--samples", 1, "--waves", waves)
-    assert waves.read_text(errors="replace").lstrip().startswith("$version")
+    header = waves.read_text(errors="replace").partition("$enddefinitions")[0]
+    assert header.lstrip().startswith("$version")
+    assert_shown(header, waves.with_suffix(".gtkw").read_text())
 
 
 def test_locking_leaves_no_secret_anywhere(job):

@@ -8,7 +8,7 @@ import pytest
 from bitting import datasets, train
 from bitting.device import Device
 from bitting.errors import BittingError, ToolError
-from bitting.fpga import design, flow, gates, targets, tools
+from bitting.fpga import design, flow, gates, overhead, targets, tools
 from bitting.lock import Lock, lock
 from bitting.sim import native
 from bitting.spec import PRESETS
@@ -69,3 +69,27 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
         tools.find("vivado")
     with pytest.raises(ToolError, match=r"yosys failed.*ERROR"):
         flow.synthesise(ECP5, "module broken(input a; endmodule", "broken")
+
+
+def test_a_plot_is_drawn_from_measured_rows(tmp_path):
+    """Every engine and every number of lanes is in the picture; a suffix that is no picture is refused before anything runs."""
+    small = flow.Area(lut=900, carry=100, ff=5, lutram=0, bram=1, dsp=4)
+    rows = [
+        overhead.Overhead(
+            lanes=lanes, twin=1, locked=2, table=1, unlocking=1, lane=80, twin_area=small, locked_area=small, twin_fmax=None,
+            locked_fmax=None, int8_lanes=lanes // 2, int8_area=small, int8_logic_area=small, fold=30, relu=40,
+        )
+        for lanes in (8, 24)
+    ]  # fmt: skip
+    overhead.plot(tmp_path / "cost.svg", rows, "a title of its own")
+    drawn = (tmp_path / "cost.svg").read_text()
+    assert all(text in drawn for text in ("a title of its own", "all locks", "unlocked twin", "int8, multipliers in LUTs"))
+    assert "a plot ends in" in error_of("overhead", "--plot", tmp_path / "cost.pdf")
+
+
+def test_the_baseline_keeps_up_with_the_family():
+    """As many weights a clock, or a few more: lanes come in fours."""
+    spec = PRESETS["base"]
+    _, _, lanes = design.baseline(spec)
+    wanted = spec.lanes / (sum(spec.value_cycles) / spec.codes)
+    assert wanted <= lanes < wanted + 4

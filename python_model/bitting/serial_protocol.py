@@ -6,7 +6,8 @@ to the board    ESCAPE STUFFED is a data byte ESCAPE; ESCAPE RESET resets the en
 to the host     ESCAPE STUFFED the same; ESCAPE RESET: the reset has been done, what follows is of the engine after it;
                 ESCAPE CREDIT: the engine has taken another CREDIT_BYTES data bytes
 
-The host has at most BUFFER_BYTES data bytes under way that the board has not given credit for: none is ever lost to a busy engine. A board takes ESCAPE ESCAPE as one, so that ESCAPE RESET works whatever was before.
+The host has at most BUFFER_BYTES data bytes under way that the board has not given credit for: none is ever lost to a busy
+engine. A board takes ESCAPE ESCAPE as one, so that ESCAPE RESET works whatever was before.
 """
 
 ESCAPE = 0xDB

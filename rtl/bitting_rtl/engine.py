@@ -72,7 +72,6 @@ class Engine(wiring.Component):
 
         self._halt = Signal()
         self._counted = Signal()  # the tile that has just run is counted in this clock
-        m.d.comb += self._halt.eq(self.error != ErrorCode.NONE)
         self._loading(m)
         self._running(m)
         self._vault = self._unlocking(m) if locks else None
@@ -190,13 +189,15 @@ class Engine(wiring.Component):
         keyed = vault.keyed & ~packets.layer.public
         ahead = Signal()  # the keystream of the tile to come is under way: nothing of it waits for the tiles before
         early = packets.tile_commit & (packets.transform != Transform.AES_CLOCKED)
+        shuffles = Signal()  # compared a clock ahead: what follows has a long way to go
+        m.d.sync += shuffles.eq(packets.transform == Transform.SHUFFLE)
         with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
             m.d.sync += ahead.eq(0)
         with m.Elif(keyed & early):
             m.d.sync += ahead.eq(1)
         m.d.comb += [
             unlocker.keyed.eq(keyed),
-            unlocker.transform.eq(packets.transform),
+            unlocker.shuffles.eq(shuffles),
             unlocker.valid.eq(packets.code_valid),
             unlocker.code.eq(packets.code_data),
             unlocker.index.eq(packets.item_index),
@@ -205,7 +206,7 @@ class Engine(wiring.Component):
             unlocker.byte.eq(vault.byte),
             unlocker.draw.eq(vault.draw),
             vault.tile_start.eq(keyed & Mux(packets.tile_start, ~ahead, early)),
-            vault.draws.eq(packets.transform == Transform.SHUFFLE),
+            vault.draws.eq(shuffles),
             vault.take.eq(unlocker.take),
             buffer.write.eq(unlocker.write),
             buffer.write_code.eq(unlocker.write_code),
@@ -312,7 +313,9 @@ class Engine(wiring.Component):
 
     def _first_error(self, m: Module) -> None:
         """The first error stays."""
+        # `halt` is a register of its own, though it says no more than `error` does: it reaches far, and late in a clock.
         with m.If(~self._halt):
+            m.d.sync += self._halt.eq((self._packets.error != ErrorCode.NONE) | self._sequencer.bad_address | self.lock_now)
             with m.If(self._packets.error != ErrorCode.NONE):
                 m.d.sync += self.error.eq(self._packets.error)
             with m.Elif(self._sequencer.bad_address):

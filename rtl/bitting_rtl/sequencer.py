@@ -149,7 +149,8 @@ class Sequencer(wiring.Component):
         """
         rest = Signal.like(self.digits.digits)
         left = Signal.like(self.digits.last)
-        first_digit, last_digit = Signal(), Signal()
+        first_digit = Signal()
+        last_digit = Signal()
         digit = data.View(digit_layout(self.spec), Mux(self.step, Value.cast(self.digits.digits[0]), Value.cast(rest[0])))
         after = Mux(self.step, Value.cast(self.digits.digits), Value.cast(rest))
         m.d.comb += last_digit.eq(left == 0)

@@ -197,7 +197,8 @@ class ShuffledCodes(Codes):
         from_memory: Signal,
     ) -> None:
         """The two steps before this one have not reached the memories: what they write may be what is at `place`."""
-        by_place, by_index = Signal(), Signal()  # the step before wrote what is wanted
+        by_place = Signal()  # the step before wrote what is wanted
+        by_index = Signal()
         earlier = Signal.like(ordered)  # what the one before that wrote
         place = coming.place
         same_place = moved.moves & (place == moved.place)

@@ -131,7 +131,7 @@ def simulate(
     console.table(f"{artefact}: {len(y)} samples, {outcome.cycles} clocks", ("sample", "answer", "label", "logits"), shown)
     console.out.print(f"accuracy {console.percent(float((answers == y).mean()))} of {len(y)} samples")
     if waves:
-        console.out.print(f"waveform: {waves}")
+        console.out.print(f"waveform: {waves}; to look at it: gtkwave {waves} {waves.with_suffix('.gtkw')}")
 
 
 @attack_app.command("keys")

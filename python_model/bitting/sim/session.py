@@ -16,6 +16,7 @@ from bitting.program import Program
 from bitting.protocol import ErrorCode
 from bitting.serial_link import SerialLink
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
+from bitting.sim.waves import save_file
 
 SIMULATORS = ("native", "cocotb")
 
@@ -48,7 +49,7 @@ def simulate(
         lock: how it is locked.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
-        waves: path of a .vcd or .fst to write (native).
+        waves: path of a .vcd or .fst to write (native); a GTKWave save file goes beside it.
         stalls: back-pressure probability of 256, on both streams (native).
 
     Raises:
@@ -66,10 +67,13 @@ def simulate(
         return _batches(program, lock, activations, _cocotb(device), progress)
     with NativeEngine(engine_library(program.spec, kind), device.root) as engine:
         if waves:
+            from bitting_rtl.export import TOP, engine_verilog
+
             with files.replacing(waves) as temporary:
                 engine.trace(temporary)
                 outcome = _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()
+            files.write_text(waves.with_suffix(".gtkw"), save_file(engine_verilog(program.spec), TOP))
             return outcome
         return _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
 

@@ -114,7 +114,8 @@ class AxiEngine(wiring.Component):
         m.submodules.out_slice = out = RegisterSlice(result_word_layout())
         inside = Signal()  # of a result packet
         held = Signal()  # in reset for a second clock, which the engine wants
-        taken, given = Signal(), Signal()
+        taken = Signal()
+        given = Signal()
         m.d.comb += [
             engine.cmd_data.eq(self.s_axis_tdata),
             engine.cmd_valid.eq(self.s_axis_tvalid & ~resetting),

@@ -44,8 +44,11 @@ class Pins(wiring.Component):
             fuse = Signal(128, reset_less=True)
             m.d.sync += fuse.eq(Cat(self.fuse_bit, fuse))
             m.d.comb += engine.fuse.eq(fuse)
-        word, have = Signal(WORD_BITS), Signal(range(5))
-        result, left, last = Signal(WORD_BITS), Signal(range(5)), Signal()
+        word = Signal(WORD_BITS)
+        have = Signal(range(5))
+        result = Signal(WORD_BITS)
+        left = Signal(range(5))
+        last = Signal()
         m.d.comb += [
             engine.lock_now.eq(self.lock_now),
             engine.cmd_data.eq(word),

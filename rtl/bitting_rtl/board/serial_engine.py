@@ -65,7 +65,9 @@ class SerialEngine(wiring.Component):
             with m.Elif(receiver.data == RESET):
                 m.d.sync += self._resets.eq(_RESET_CLOCKS)
 
-        word, have, taken = Signal(WORD_BITS), Signal(range(5)), Signal(range(CREDIT_BYTES))
+        word = Signal(WORD_BITS)
+        have = Signal(range(5))
+        taken = Signal(range(CREDIT_BYTES))
         credit = Signal()
         m.d.comb += [
             self._engine.cmd_data.eq(word),
@@ -85,10 +87,12 @@ class SerialEngine(wiring.Component):
         """Result words, credits and the answer to a reset to the line."""
         m.submodules.transmitter = transmitter = UartTransmitter(self._divisor)
         engine, line = self._engine, transmitter.i
-        word, left = Signal(WORD_BITS), Signal(range(5))
+        word = Signal(WORD_BITS)
+        left = Signal(range(5))
         credits = Signal(range(BUFFER_BYTES // CREDIT_BYTES + 2))
         greeting = Signal()  # a reset is to be answered
-        second, pending = Signal(8), Signal()  # the byte after ESCAPE
+        second = Signal(8)  # the byte after ESCAPE
+        pending = Signal()
         crediting = Signal()
         m.d.comb += [
             self.tx.eq(transmitter.tx),

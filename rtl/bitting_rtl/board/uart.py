@@ -19,7 +19,8 @@ class UartReceiver(wiring.Component):
         m = Module()
         line = Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.rx, line, init=1)
-        clocks, bits = Signal(range(2 * self._divisor)), Signal(range(10))
+        clocks = Signal(range(2 * self._divisor))
+        bits = Signal(range(10))
         shift = Signal(9)
         with m.If(bits == 0):  # idle: the falling edge begins a start bit, whose middle is half a bit away
             with m.If(~line):
@@ -43,7 +44,8 @@ class UartTransmitter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        clocks, bits = Signal(range(self._divisor)), Signal(range(11))
+        clocks = Signal(range(self._divisor))
+        bits = Signal(range(11))
         shift = Signal(9, init=1)
         m.d.comb += self.i.ready.eq(bits == 0)
         m.d.sync += self.tx.eq((bits == 0) | shift[0])

@@ -127,7 +127,8 @@ class Aes128(wiring.Component):
         columns = [block_of(_mixed(shifted[first : first + 4])) for first in range(0, 16, 4)]
         m.d.comb += [next_state.eq(block_of(columns) ^ next_key), last_state.eq(block_of(shifted) ^ next_key)]
 
-        address, schedule = Signal(BLOCK_BITS), Signal(BLOCK_BITS)
+        address = Signal(BLOCK_BITS)
+        schedule = Signal(BLOCK_BITS)
         m.d.comb += [
             address.eq(Mux(again, next_state, waiting_state)),
             schedule.eq(Mux(again, next_key, waiting_key)),
@@ -176,7 +177,8 @@ class Aes128(wiring.Component):
     def _expand(self, m: Module, key: Value, number: Value, rotated: Value, next_key: Signal) -> None:
         """The key schedule (FIPS 197, 5.2): four words from the four before; `rotated` is SubWord(RotWord(last))."""
         words = [key[96:128], key[64:96], key[32:64], key[0:32]]
-        constant, power = Signal(8), 1
+        constant = Signal(8)
+        power = 1
         with m.Switch(number):
             for index in range(1, ROUNDS + 1):
                 with m.Case(index):

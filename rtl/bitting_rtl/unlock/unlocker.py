@@ -5,14 +5,13 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.protocol import Transform
 from bitting.spec import UnitSpec
 
 
 class Unlocker(wiring.Component):
     """Combine a code with the keystream; combinational.
 
-    While `keyed` is low, codes pass. With AES, a keystream byte is added modulo 2. With SHUFFLE, the code goes to the place
+    While `keyed` is low, codes pass. Else a keystream byte is added modulo 2, or, with `shuffles`, the code goes to the place
     `draw` below its own index, and what was there to its own: the inside-out form of Fisher-Yates, done by the tile buffer.
 
     A code is taken in a clock in which both `valid` and `ready` are high.
@@ -24,7 +23,7 @@ class Unlocker(wiring.Component):
         super().__init__(
             {
                 "keyed": In(1),
-                "transform": In(Transform),
+                "shuffles": In(1),
                 # from the packet
                 "valid": In(1),
                 "code": In(code),
@@ -51,9 +50,8 @@ class Unlocker(wiring.Component):
             self.place.eq(self.index),
             self.take.eq(self.write & self.keyed),
         ]
-        with m.If(self.keyed), m.Switch(self.transform):
-            with m.Case(Transform.SHUFFLE):
-                m.d.comb += self.place.eq(self.draw)
-            with m.Default():
-                m.d.comb += self.write_code.eq(self.code ^ self.byte)
+        with m.If(self.keyed & self.shuffles):
+            m.d.comb += self.place.eq(self.draw)
+        with m.Elif(self.keyed):
+            m.d.comb += self.write_code.eq(self.code ^ self.byte)
         return m

@@ -153,7 +153,9 @@ class Vault(wiring.Component):
         top = self._block[-WORD_BITS:]
         draws = self.draws | ~self.booted
         take = self.take | self._take
-        use_byte, use_draw, started = Signal(), Signal(), Signal()
+        use_byte = Signal()
+        use_draw = Signal()
+        started = Signal()
         m.d.comb += [
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
             self.available.eq(Mux(draws, drawn, left != 0) & ~started),
@@ -189,7 +191,8 @@ class Vault(wiring.Component):
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
-        aes, second = self._aes, Signal()
+        aes = self._aes
+        second = Signal()
         label = Value.cast(Mux(second, int.from_bytes(LABEL_SEED), int.from_bytes(LABEL_TABLE)))
         with self._state(m, "LOAD"):
             m.d.comb += self._load_secret.eq(1)
