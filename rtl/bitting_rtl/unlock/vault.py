@@ -84,7 +84,7 @@ class Vault(wiring.Component):
         self._key = Signal(BLOCK_BITS)
         self._block = Signal(BLOCK_BITS)
         self._counter = Signal(BLOCK_BITS)  # the counter block to come
-        self._use_key, self._use_counter = (Signal(name=f"use_{name}") for name in ("key", "counter"))
+        self._use_key = Signal()
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
         self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
@@ -130,18 +130,18 @@ class Vault(wiring.Component):
         with m.Elif(self._load_secret):
             m.d.sync += self._secret.eq(Mux(self._aes.done, result, self.fuse))
 
-    def _encrypt(self, m: Module, *inputs: Signal) -> None:
-        """Start the core. `inputs`: `_use_counter`, to encrypt that and not `block`; `_use_key`, to add the key register."""
+    def _encrypt(self, m: Module) -> None:
+        """Start the core on what `_connect_core` chooses."""
         m.d.comb += self._aes.start.eq(1)
-        m.d.comb += [use.eq(1) for use in inputs]
 
     def _connect_core(self, m: Module) -> None:
-        """Counters are encrypted with the key register, all else with the secret: `block`, which is 0 where 0 is meant."""
+        """While streaming, counters are encrypted with the key register; else `block`, which is 0 where 0 is meant, with the
+        secret. `_use_key` adds the key register to the block."""
         m.d.comb += [
             self._aes.block.eq(
-                Mux(self._use_counter, self._counter, self._block) ^ (self._key & self._use_key.replicate(BLOCK_BITS))
+                Mux(self._streaming, self._counter, self._block) ^ (self._key & self._use_key.replicate(BLOCK_BITS))
             ),
-            self._aes.key.eq(Mux(self._use_counter, self._key, self._secret)),
+            self._aes.key.eq(Mux(self._streaming, self._key, self._secret)),
             self._aes.wipe.eq(self.wipe),
         ]
 
@@ -150,7 +150,11 @@ class Vault(wiring.Component):
         aes, left, bound = self._aes, self._left, self._bound
         number = self._counter[:16]
         self._drawn = drawn = Signal()  # `draw` is one
-        top = self._block[-WORD_BITS:]
+        # A word that is used up leaves a clock later, for `take` comes late; until then the one below is the uppermost.
+        stale = Signal()
+        top = Mux(stale, self._block[-2 * WORD_BITS : -WORD_BITS], self._block[-WORD_BITS:])
+        m.d.sync += stale.eq(0)
+        m.d.comb += self._turn.eq(stale)
         draws = self.draws | ~self.booted
         take = self.take | self._take
         use_byte = Signal()
@@ -170,14 +174,14 @@ class Vault(wiring.Component):
                 left.eq(left - 2),
                 bound.eq(Mux(self.booted, bound + 1, bound - 1)),
             ]
-            m.d.comb += self._turn.eq(left[1])
+            m.d.sync += stale.eq(left[1])
         with m.Elif(use_byte):
             m.d.sync += left.eq(left - 1)
-            m.d.comb += self._turn.eq(left[:2] == 1)
+            m.d.sync += stale.eq(left[:2] == 1)
         with m.Elif(take):
             m.d.sync += drawn.eq(0)
         with m.If(self._streaming & aes.ready & ~started):
-            self._encrypt(m, self._use_counter)
+            self._encrypt(m)
             m.d.sync += number.eq(number + 1)
         with m.If(self._streaming & aes.done & (left == 0)):
             m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
@@ -212,7 +216,8 @@ class Vault(wiring.Component):
             with m.If(self._position == _WORDS - 1):
                 m.next = "LAST"
         with self._state(m, "LAST"):
-            self._encrypt(m, self._use_key)
+            self._encrypt(m)
+            m.d.comb += self._use_key.eq(1)
             m.next = "DERIVED"
         with self._state(m, "DERIVED"), m.If(aes.done):
             m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
