@@ -289,7 +289,7 @@ def test_a_wipe_at_any_time_clears_every_key_and_the_table(clocks):
         await ctx.tick().repeat(clocks)
         ctx.set(vault.wipe, 1)
         await ctx.tick().repeat(2)
-        keys = [vault._secret, vault._key, vault._block, *vault._aes._held]
+        keys = [vault._secret, vault._key, vault._block, vault._half, *vault._aes._held]
         assert [ctx.get(register) for register in keys] == [0] * len(keys)
         await ctx.tick().repeat(SPEC.codes)
         assert chip.table == [0] * SPEC.codes

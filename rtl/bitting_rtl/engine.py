@@ -71,6 +71,7 @@ class Engine(wiring.Component):
         connect(m, self._results.result, flipped(self.result))
 
         self._halt = Signal()
+        self._held = Signal()  # a word waits for the vault
         self._counted = Signal()  # the tile that has just run is counted in this clock
         self._loading(m)
         self._running(m)
@@ -226,17 +227,27 @@ class Engine(wiring.Component):
         number = Signal(32)  # of the tile to come, since UNLOCK
         cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
         earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
+        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: both ends are slow
+        # Never at the same time: a CHALLENGE packet waits for an idle engine.
+        with m.If(self._halt):
+            m.d.sync += [self._held.eq(0), absorbed.eq(0)]
+        with m.Elif(~self._held):
+            m.d.sync += [
+                self._held.eq(packets.absorb.valid | results.absorb.valid),
+                absorbed.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
+            ]
+        with m.Elif(vault.absorb.ready):
+            m.d.sync += self._held.eq(0)
         layer = packets.layer
         flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
         m.d.comb += [
             results.divert.eq(vault.absorbing),
             results.fingerprint.eq(packets.fingerprint),
             results.lock_state.eq(Cat(vault.booted, vault.absorbing, vault.keyed)),
-            # Never at the same time: a CHALLENGE packet waits for an idle engine.
-            vault.absorb.valid.eq(packets.absorb.valid | results.absorb.valid),
-            vault.absorb.payload.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
-            packets.absorb.ready.eq(vault.absorb.ready),
-            results.absorb.ready.eq(vault.absorb.ready),
+            vault.absorb.valid.eq(self._held),
+            vault.absorb.payload.eq(absorbed),
+            packets.absorb.ready.eq(~self._held),
+            results.absorb.ready.eq(~self._held),
             vault.fuse.eq(self.fuse),
             vault.challenge.eq(packets.challenge),
             vault.unlock.eq(packets.unlock),
@@ -263,7 +274,7 @@ class Engine(wiring.Component):
         idle = Signal()
         halt = self._halt
         emits = packets.layer.linear & ~buffer.tile.hold
-        vault_ready = self._vault.ready if self._vault else 1
+        vault_ready = self._vault.ready & ~self._held if self._vault else 1
         diverted = self._vault.absorbing if self._vault else 0
         m.d.comb += [
             packets.halt.eq(halt),

@@ -1,8 +1,9 @@
 """Everything that knows a key: boot from the fuses, the fingerprint's CMAC, the lock key, the keystream.
 
 Three 128-bit registers: `secret` (the root secret, after boot the device's lock seed), `key` (the table key while the table is
-expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or
-the keystream block being used up). `bitting.device` and `bitting.lock.keys` are the same derivations in Python.
+expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or the
+keystream block being used up). Beside them `counter`, which is no secret, and `half`, the keystream of the draw to come.
+`bitting.device` and `bitting.lock.keys` are the same derivations in Python.
 """
 
 from collections.abc import Iterator
@@ -87,6 +88,7 @@ class Vault(wiring.Component):
         self._use_key = Signal()
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
+        self._half = Signal(DRAW_BITS)
         self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
         self._position = Signal(range(_WORDS))  # words absorbed into `block`
         self._index = Signal(self.spec.code_bits)
@@ -101,10 +103,8 @@ class Vault(wiring.Component):
             self._fingerprint(m)
             self._wipe(m)
         with m.If(self.wipe):
-            m.d.sync += self.draw.eq(0)
-            m.d.sync += [
-                flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed, self._streaming, self._left, self._drawn)
-            ]
+            cleared = (self.draw, self._half, self.booted, self.absorbing, self.keyed)
+            m.d.sync += [item.eq(0) for item in (*cleared, self._streaming, self._left, self._drawn, self._fetched)]
         return m
 
     def _registers(self, m: Module) -> None:
@@ -159,39 +159,49 @@ class Vault(wiring.Component):
         take = self.take | self._take
         use_byte = Signal()
         use_draw = Signal()
+        fetch = Signal()
+        self._fetched = fetched = Signal()  # `half` is the keystream of the next draw: the multiplier is slow by itself
         started = Signal()
         m.d.comb += [
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
             self.available.eq(Mux(draws, drawn, left != 0) & ~started),
             use_byte.eq(take & ~draws),
-            use_draw.eq(self._streaming & draws & (left != 0) & (take | ~drawn)),
+            use_draw.eq(fetched & (take | ~drawn)),
+            fetch.eq(self._streaming & draws & (left != 0) & (use_draw | ~fetched)),
         ]
         with m.If(use_draw):
             # Multiply and shift: no rejection, so that no clock depends on the keystream.
             m.d.sync += [
-                self.draw.eq((Mux(left[1], top[:DRAW_BITS], top[DRAW_BITS:]) * bound) >> DRAW_BITS),
+                self.draw.eq((self._half * bound) >> DRAW_BITS),
                 drawn.eq(1),
-                left.eq(left - 2),
+                fetched.eq(0),
                 bound.eq(Mux(self.booted, bound + 1, bound - 1)),
             ]
-            m.d.sync += stale.eq(left[1])
-        with m.Elif(use_byte):
-            m.d.sync += left.eq(left - 1)
-            m.d.sync += stale.eq(left[:2] == 1)
         with m.Elif(take):
             m.d.sync += drawn.eq(0)
+        with m.If(fetch):
+            m.d.sync += [
+                self._half.eq(Mux(left[1], top[:DRAW_BITS], top[DRAW_BITS:])),
+                fetched.eq(1),
+                left.eq(left - 2),
+                stale.eq(left[1]),
+            ]
+        with m.Elif(use_byte):
+            m.d.sync += [left.eq(left - 1), stale.eq(left[:2] == 1)]
         with m.If(self._streaming & aes.ready & ~started):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
         with m.If(self._streaming & aes.done & (left == 0)):
             m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
             m.d.sync += left.eq(_BLOCK_BYTES)
+            with m.If(draws & (use_draw | ~fetched)):  # the first of the block at once
+                m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
         with m.If(self.tile_start):
             m.d.sync += self._counter.eq(Cat(C(0, 16), self.counter))
         m.d.sync += started.eq(self.tile_start)  # it comes late in its clock, and a tile's codes come clocks after it
         with m.If(started):
             m.d.comb += aes.abort.eq(1)
-            m.d.sync += [self._streaming.eq(1), left.eq(0), drawn.eq(0), bound.eq(1)]
+            m.d.sync += [self._streaming.eq(1), left.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
@@ -274,7 +284,7 @@ class Vault(wiring.Component):
             m.next = "DRAW"
             with m.If(index == 1):
                 m.d.comb += [self._aes.abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
-                m.d.sync += [self._streaming.eq(0), self._left.eq(0)]
+                m.d.sync += [self._streaming.eq(0), self._left.eq(0), self._fetched.eq(0)]
                 m.next = "SUBKEY"
 
     def _fingerprint(self, m: Module) -> None:
