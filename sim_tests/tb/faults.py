@@ -94,7 +94,9 @@ FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
     "a code is read from the wrong place": (
         "TileBuffer", "read_code", lambda c, m: Mux(c.read_code == 3, 5, c.read_code), None, "decode",
     ),
-    "the bias loses its lowest bit": ("TileBuffer", "tile", lambda c, m: Value.cast(c.tile) & ~(1 << 32), None, "bias load"),
+    "the bias loses its lowest bit": (
+        "TileBuffer", "tile", lambda c, m: Value.cast(c.tile) & ~(1 << c.tile.shape()["bias"].offset), None, "bias load",
+    ),
     "an activation byte is stuck": (
         "Depacketise", "act_data", lambda c, m: Value.cast(c.act_data) | 4, None, "activation read",
     ),
