@@ -1,5 +1,7 @@
 """Golden, its independent oracle, and the emulator: one arithmetic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,16 +92,20 @@ def test_programs_that_do_not_fit_are_refused(seed):
     rng = np.random.default_rng(seed)
     family = PRESETS["tiny"]
     good = table_program(family, rng)
-    from dataclasses import replace
-
     first = good.layers[1]
     bad = {
         "tiles": replace(first, codes=first.codes[:0], bias=first.bias[:0]),
         "a code": replace(first, codes=np.full_like(first.codes, 255)),
         "shift": replace(first, shift=family.max_shift + 1),
         "a bias": replace(first, bias=np.full_like(first.bias, 1 << family.acc_bits)),
-        "furthest input": replace(first, in_base=np.full_like(first.in_base, family.scratch_words)),
-        "last output": replace(first, out_base=np.full_like(first.out_base, family.scratch_words)),
+        "an input address": replace(first, in_base=np.full_like(first.in_base, family.scratch_words)),
+        "furthest input": replace(
+            first, in_base=np.full_like(first.in_base, family.scratch_words - 1), positions=(2, 1), strides=(1, 0)
+        ),
+        "an output address": replace(first, out_base=np.full_like(first.out_base, family.scratch_words)),
+        "last output": replace(
+            first, out_base=np.full_like(first.out_base, family.scratch_words - 1), positions=(2, 1), out_strides=(1, 0)
+        ),
         "positions": replace(first, positions=(0, 1)),
         "is linear with positions": replace(first, linear=True, positions=(2, 1), strides=(0, 0)),
         "offsets of shape": replace(first, offsets=first.offsets[:0]),
