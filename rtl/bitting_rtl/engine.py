@@ -279,13 +279,15 @@ class Engine(wiring.Component):
         m.d.comb += [
             packets.halt.eq(halt),
             sequencer.halt.eq(halt),
-            packets.idle.eq(idle),
             results.linear.eq(emits),
             results.tile_index.eq(tiles),
             results.cycles.eq(sequencer.cycles),
             results.total_cycles.eq(total_cycles),
             results.error.eq(self.error),
         ]
+        # A clock late: it comes from everywhere and decides what the keys' registers do. What a packet starts is seen in time,
+        # for the header of the next lies between its effect and its barrier.
+        m.d.sync += packets.idle.eq(idle)
         with m.FSM(name="control") as fsm:
             m.d.comb += [
                 idle.eq(fsm.ongoing("WAIT") & ~buffer.full & ~results.busy & ~packets.status_request & vault_ready),
