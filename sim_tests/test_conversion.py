@@ -14,7 +14,7 @@ from bitting import datasets, networks
 from bitting.emulate import Emulator
 from bitting.errors import ConversionError
 from bitting.network import UnitNetwork
-from bitting.nn import UnitAveragePool2d, UnitConv2d, UnitLinear
+from bitting.nn import UnitAveragePool2d, UnitLinear, UnitNormalisedConv2d
 from bitting.spec import PRESETS
 
 SPEC = PRESETS["base"]
@@ -75,27 +75,53 @@ def test_modules_and_functions_become_the_same_program(inputs):
     first, second = (bitting.convert(model.eval(), SPEC, inputs) for model in (one, two))
     same_programs(first.to_program(), second.to_program())
     assert any("log_softmax" in note and "left out" in note for note in second.notes)
-    assert [type(module) for module in first.products] == [UnitConv2d, UnitLinear]
+    assert [type(module) for module in first.products] == [UnitNormalisedConv2d, UnitLinear]
+
+
+def folded(model):
+    """The same answers without batch normalisation: its gain in the weights."""
+    found = Modules().eval()
+    found.load_state_dict(model.state_dict())
+    gain = model.norm.weight / torch.sqrt(model.norm.running_var + model.norm.eps)
+    found.conv.weight.data = model.conv.weight * gain.reshape(-1, 1, 1, 1)
+    found.conv.bias.data = (model.conv.bias - model.norm.running_mean) * gain + model.norm.bias
+    found.norm = nn.Identity()
+    return found
 
 
 def test_batch_normalisation_is_folded(inputs):
-    """Converted with it, or with its gain in the weights before: the same codes and nearly the same biases."""
+    """With weights of a given histogram: converted with it, or with its gain in the weights before, it is the same."""
     model = with_statistics(Modules())
-    folded = Modules().eval()
-    folded.load_state_dict(model.state_dict())
-    gain = model.norm.weight / torch.sqrt(model.norm.running_var + model.norm.eps)
-    folded.conv.weight.data = model.conv.weight * gain.reshape(-1, 1, 1, 1)
-    folded.conv.bias.data = (model.conv.bias - model.norm.running_mean) * gain + model.norm.bias
-    folded.norm = nn.Identity()
-    assert torch.equal(folded(inputs).argmax(1), model(inputs).argmax(1))
-    first, second = (bitting.convert(m, SPEC, inputs).to_program().secret for m in (model, folded))
+    other = folded(model)
+    assert torch.equal(other(inputs).argmax(1), model(inputs).argmax(1))
+    first, second = (bitting.convert(m, SPEC, inputs, normalise=False).to_program().secret for m in (model, other))
     for a, b in zip(first, second, strict=True):
         assert np.mean(a.codes != b.codes) < 0.02, "a gain rounds differently before and after; ties may fall either way"
         assert np.abs(a.bias - b.bias).max() <= 1 + np.abs(a.bias).max() // 1000
 
 
+def test_normalised_convolutions_begin_as_the_model_has_them(inputs):
+    """The model's statistics are those of the calibration batch: then one factor takes its folded weights to the unit's."""
+    model = with_statistics(Modules())
+    model.norm.weight.data[1] *= -1
+    model.norm.momentum = None
+    model.norm.reset_running_stats()
+    model.norm.train()(model.conv(inputs).detach())
+    network = bitting.convert(model.eval(), SPEC, inputs).eval()
+    conv = network.products[0]
+    assert isinstance(conv, UnitNormalisedConv2d)
+    ratio = conv.latent.detach() / folded(model).conv.weight.detach()
+    assert float(ratio.std() / ratio.mean()) < 0.02, "inputs are rounded to activations, so deviations differ a little"
+    # And the sums are the model's times a factor, but for the rounding of inputs, weights and bias.
+    sums = conv.sums(network.integers(inputs)).detach()
+    wanted = model.norm(model.conv(inputs)).detach()
+    factor = float((sums * wanted).sum() / wanted.square().sum())
+    assert factor > 0 and float((sums - factor * wanted).std() / sums.std()) < 0.1
+
+
 def test_weights_keep_their_order_and_biases_their_proportion(inputs):
     model = Modules().eval()
+    model.norm = nn.Identity()
     network = bitting.convert(model, SPEC, inputs)
     conv = network.products[0]
     values = conv.quantiser.values(conv.weight.detach()).reshape(-1)

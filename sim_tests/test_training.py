@@ -1,5 +1,6 @@
 """Layers and training: exact forward, explicit gradient, resumable, as good as the twin."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,12 @@ from bitting import datasets, emulate, networks, train
 from bitting.conversion import convert
 from bitting.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
-from bitting.nn import UnitAdd, UnitConv2d, UnitLinear
+from bitting.nn import FULL, UnitAdd, UnitConv2d, UnitLinear, UnitNormalisedConv2d
 from bitting.spec import PRESETS
 from bitting.straight_through import WeightQuantiser
 from tb.programs import golden_run
+
+SPEC = PRESETS["base"]
 
 
 def test_quantiser_gives_the_nearest_value(spec, rng):
@@ -193,3 +196,53 @@ def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="SHA-256"):
         datasets.load("mnist")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def normalised(rng):
+    """A convolution with batch normalisation, and a batch."""
+    layer = UnitNormalisedConv2d(SPEC, 3, 8, (3, 3), (1, 1), (1, 1))
+    x = torch.from_numpy(rng.integers(SPEC.act_min, SPEC.act_max + 1, (64, 3, 8, 8))).float()
+    layer.calibrate((x,), 0.4)
+    return layer, x
+
+
+def test_normalised_sums_have_the_wanted_mean_and_deviation(rng):
+    layer, x = normalised(rng)
+    with torch.no_grad():
+        layer.gain.add_(torch.linspace(-0.5, 0.5, 8))
+        layer.bias.copy_(torch.linspace(-1, 1, 8))
+        sums = layer.train().sums(x) / (layer.bias_unit * layer.slope)
+    assert float((sums.std((0, 2, 3)) / layer.gain.exp() - 1).abs().max()) < 1e-3
+    assert float((sums.mean((0, 2, 3)) - layer.bias).abs().max()) <= 1 / layer.bias_unit
+
+
+def test_running_statistics_make_training_and_the_unit_agree(rng):
+    """What the unit computes tends to what training saw, but for the rounding of weights to a new gain."""
+    layer, x = normalised(rng)
+    with torch.no_grad():
+        layer.weight.mul_(torch.linspace(0.5, 3, 8).reshape(-1, 1, 1, 1))  # training has moved them meanwhile
+        before = (layer.train().sums(x) - layer.eval().sums(x)).std()
+        for _ in range(200):
+            seen = layer.train().sums(x)
+        found = layer.eval().sums(x)
+    assert torch.equal(found / layer.slope, (found / layer.slope).round()), "accumulators are integers"
+    assert float((found - seen).std() / seen.std()) < 0.1 < float(before / seen.std()), "a weight may still change at the end"
+
+
+def test_the_shift_follows_the_weights(rng):
+    layer, x = normalised(rng)
+    for gain in (0.02, 0.2, 2.0):
+        with torch.no_grad():
+            layer.gain.fill_(math.log(gain))
+            layer.train().sums(x)
+        largest = float(layer.latent.detach().flatten(1).square().mean(1).max().sqrt())
+        assert 0.45 * FULL <= largest <= FULL or (largest < FULL and layer.shift == 0), (gain, largest, layer.shift)
+
+
+def test_a_normalised_layer_is_restored_to_the_bit(rng):
+    layer, x = normalised(rng)
+    with torch.no_grad():
+        layer.train().sums(x)
+    other = UnitNormalisedConv2d(SPEC, 3, 8, (3, 3), (1, 1), (1, 1))
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(layer.eval().sums(x), other.eval().sums(x))

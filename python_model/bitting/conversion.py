@@ -20,6 +20,7 @@ from bitting.nn import (
     UnitAveragePool2d,
     UnitConv2d,
     UnitLinear,
+    UnitNormalisedConv2d,
     UnitProduct,
 )
 from bitting.spec import UnitSpec
@@ -107,8 +108,9 @@ class _Conversion:
         self.nodes: dict[str, Node] = {}
         self.alias: dict[fx.Node, str] = {}  # graph node -> node of the unit
         self.places: dict[str, str] = {}
-        #: Weights and bias of products as the model has them, batch normalisation folded in.
+        #: Weights and bias of products as the model has them. Batch normalisation is folded in, or the gains are apart.
         self.floats: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.gains: dict[str, torch.Tensor] = {}
         self.output = ""
 
     def network(self, input_shape: tuple[int, ...]) -> UnitNetwork:
@@ -138,6 +140,8 @@ class _Conversion:
             for name, (weight, _) in self.floats.items():
                 scale = max(float(weight.square().mean().sqrt()), 1e-12)  # of unit variance: learning rates mean the same
                 network.get_parameter(f"graph.{name}.weight").data.copy_(weight / scale)
+            for name, gain in self.gains.items():
+                network.get_parameter(f"graph.{name}.gain").data.copy_(gain.log())
         network.calibrate(calibration, spread)
         if self.fresh:
             return
@@ -145,12 +149,15 @@ class _Conversion:
         for name, node in self.nodes.items():
             module = node.module
             scale = scales[node.inputs[0]]
-            if isinstance(module, UnitProduct):
+            if isinstance(module, UnitNormalisedConv2d):
+                quarters = float(module.gain[0].detach().exp() / self.gains[name][0])  # per unit of the model's values
+                module.bias.data.copy_(self.floats[name][1] * quarters)
+                scale = quarters * module.bias_unit * module.slope
+            elif isinstance(module, UnitProduct):
                 weight, bias = self.floats[name]
                 latent = float(module.weight.detach().norm() / weight.norm().clamp_min(1e-12))
                 scale *= module.quantiser.scale(module.weight.detach()) * latent
-                mean = module.mean if module.centred else torch.zeros_like(module.mean)
-                module.bias.data.copy_((bias * scale + mean) / module.bias_unit)
+                module.bias.data.copy_(bias * scale / module.bias_unit)
                 scale *= module.slope
             scales[name] = scale
         network.calibrate(calibration, spread)
@@ -182,7 +189,7 @@ class _Conversion:
                     node, module, UnitLinear(self.spec, module.in_features, module.out_features, normalise=self.normalise)
                 )
             case nn.Conv2d():
-                self._product(node, module, self._convolution(module))
+                self._product(node, module, self._convolution(module, normalise=self.normalise))
             case nn.BatchNorm1d() | nn.BatchNorm2d():
                 self._batch_norm(node, module)
             case nn.AvgPool2d():
@@ -257,7 +264,7 @@ class _Conversion:
         bias = module.bias if module.bias is not None else torch.zeros(len(module.weight))
         self.floats[node.name] = (module.weight.detach().clone(), bias.detach().clone())
 
-    def _convolution(self, module: nn.Conv2d) -> UnitConv2d:
+    def _convolution(self, module: nn.Conv2d, kind: type[UnitConv2d] = UnitConv2d, **options: Any) -> UnitConv2d:
         if module.padding_mode != "zeros":
             raise ConversionError(f"padding_mode {module.padding_mode!r} is not supported; allowed 'zeros'")
         padding = module.padding
@@ -266,9 +273,9 @@ class _Conversion:
             if padding == "same" and any(size % 2 for size in sizes):
                 raise ConversionError("padding 'same' with an even window is not symmetric; use an odd window")
             padding = tuple(size // 2 if padding == "same" else 0 for size in sizes)
-        return UnitConv2d(
+        return kind(
             self.spec, module.in_channels, module.out_channels, _pair(module.kernel_size), _pair(module.stride), _pair(padding),
-            _pair(module.dilation), module.groups, normalise=self.normalise,
+            _pair(module.dilation), module.groups, **options,
         )  # fmt: skip
 
     def _batch_norm(self, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
@@ -279,17 +286,18 @@ class _Conversion:
         if module.running_mean is None or module.running_var is None:
             raise ConversionError(f"{type(module).__name__} without running statistics has no fixed weights")
         weight, bias = self.floats[name]
-        gain = torch.rsqrt(module.running_var + module.eps)
-        if module.weight is not None:
-            gain = gain * module.weight.detach()
+        gain = module.weight.detach() if module.weight is not None else torch.ones_like(module.running_mean)
         shift = module.bias.detach() if module.bias is not None else torch.zeros_like(gain)
-        self.floats[name] = (
-            weight * gain.reshape(-1, *[1] * (weight.ndim - 1)),
-            (bias - module.running_mean) * gain + shift,
-        )
-        product = self.nodes[name].module
-        if isinstance(product, UnitConv2d):
-            product.centred = True  # so that it still has what batch normalisation does for training
+        channels = (-1, *[1] * (weight.ndim - 1))
+        convolution = self.modules.get(str(source.target))
+        if self.normalise and isinstance(convolution, nn.Conv2d):
+            swapped = self._convolution(convolution, UnitNormalisedConv2d)
+            self.nodes[name] = self.nodes[name]._replace(module=swapped)
+            self.floats[name] = (weight * gain.sign().reshape(channels), shift)
+            self.gains[name] = gain.abs().clamp_min(1e-3 * float(gain.abs().max()))
+        else:
+            gain = gain * torch.rsqrt(module.running_var + module.eps)
+            self.floats[name] = (weight * gain.reshape(channels), (bias - module.running_mean) * gain + shift)
         self.alias[node] = name
 
     def _activation(self, node: fx.Node) -> None:
@@ -297,6 +305,7 @@ class _Conversion:
         (name,) = self._inputs(node)
         if name == INPUT:
             raise ConversionError("an activation function of the input itself; put a layer before it")
+        self.nodes[name].module.activated = True  # type: ignore[assignment]
         self.alias[node] = name
 
     def _output_activation(self, node: fx.Node) -> None:

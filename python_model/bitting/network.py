@@ -160,7 +160,7 @@ class UnitNetwork(nn.Module):
 def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowering.Operation | None:
     """A layer as the lowering wants it; None if it moves nothing."""
     if isinstance(module, UnitProduct):
-        codes = module.quantiser.indices(module.weight).cpu().numpy()
+        codes = module.quantiser.indices(module.latent).cpu().numpy()
         bias = module.integer_bias().to(torch.int32).cpu().numpy()
         common: dict[str, Any] = {"shift": module.shift, "linear": module.linear}
         if isinstance(module, UnitConv2d):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,10 @@ from bitting.lowering import identity_scale
 from bitting.spec import UnitSpec
 from bitting.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 
-#: Weight of the newest batch in the running mean of a centred layer.
+#: Weight of the newest batch in running statistics.
 MOMENTUM = 0.1
+#: Largest root mean square of a channel's weights, in units of the family's sigma: few are then beyond the largest value.
+FULL = 1.3
 
 
 class UnitLayer(nn.Module):
@@ -28,6 +31,7 @@ class UnitLayer(nn.Module):
 
     Attributes:
         shift: 0..max_shift.
+        activated: the model it was converted from has an activation function here.
         linear: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
             for the reduction has no useful gradient; `UnitNetwork` reduces them.
     """
@@ -41,6 +45,7 @@ class UnitLayer(nn.Module):
         super().__init__()
         self.spec = spec
         self.shift = 0
+        self.activated = False
         self.linear = False
 
     @property
@@ -102,11 +107,6 @@ def _without_bias(layer: UnitLayer) -> Iterator[None]:
 class UnitProduct(UnitLayer):
     """A layer with weights of the family and a bias.
 
-    Attributes:
-        centred: the mean of every output is taken off: while training that of the batch, else the running mean, which is part
-            of the bias (mean-only batch normalisation, Salimans and Kingma 2016). It keeps sums at their place on the wave.
-        mean: (outputs,) running mean of the sums without bias, in accumulator units.
-
     Args:
         shape: of the weights, outputs first.
         normalise: see `WeightQuantiser`.
@@ -115,39 +115,32 @@ class UnitProduct(UnitLayer):
         ProgramError: if an output has so many inputs that float32 would not be exact.
     """
 
-    mean: torch.Tensor
-
     def __init__(self, spec: UnitSpec, shape: tuple[int, ...], linear: bool = False, normalise: bool = True):
         super().__init__(spec)
         self.linear = linear
         self.quantiser = WeightQuantiser(spec, normalise)
         self.weight = nn.Parameter(torch.randn(*shape))
         self.bias = nn.Parameter(torch.zeros(shape[0]))
-        self.centred = False
-        self.register_buffer("mean", torch.zeros(shape[0]))
         inputs = math.prod(shape[1:])
         worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
         if emulate.exact_dtype(worst) is not torch.float32:
             raise emulate.inexact_training(inputs, worst)
 
-    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
-        if not self.centred:
-            return super().integer_bias(factor)
-        return round_bias(self.bias - self.mean / self.bias_unit, self.bias_unit, self.spec.acc_bits, factor)
+    @property
+    def latent(self) -> torch.Tensor:
+        """What the quantiser rounds to the family's values."""
+        return self.weight
 
     @torch.no_grad()
-    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
-        centred, self.centred = self.centred, False
-        super().calibrate(inputs, spread)
-        if centred:
-            with _without_bias(self):
-                sums = self.sums(*inputs) / self.slope
-            self.mean.copy_(sums.mean([axis for axis in range(sums.ndim) if axis != 1]))
-        self.centred = centred
+    def release(self, size: float) -> None:
+        """From now on the scale of the weights is learnt too; it begins at `size` (root mean square, in units of sigma)."""
+        self.quantiser = WeightQuantiser(self.spec, normalise=False)
+        self.weight.mul_(size / self.weight.square().mean().sqrt())
+        self.bias.mul_(size)
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""
-        return quantise(self.weight, self.quantiser, self.slope), self.integer_bias(self.slope)
+        return quantise(self.latent, self.quantiser, self.slope), self.integer_bias(self.slope)
 
 
 class UnitLinear(UnitProduct):
@@ -193,16 +186,78 @@ class UnitConv2d(UnitProduct):
         self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        if not (self.centred and self.training):
-            return self._convolve(inputs[0], *self.parts())
-        sums = self._convolve(inputs[0], quantise(self.weight, self.quantiser, self.slope), None)
-        mean = sums.mean((0, 2, 3)) / self.slope
-        self.mean.lerp_(mean.detach(), MOMENTUM)
-        start = round_bias(self.bias - mean / self.bias_unit, self.bias_unit, self.spec.acc_bits, self.slope)
-        return sums + start.reshape(1, -1, 1, 1)
+        return self._convolve(inputs[0], *self.parts())
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class UnitNormalisedConv2d(UnitConv2d):
+    """A convolution trained with batch normalisation (Ioffe and Szegedy 2015), which becomes part of its weights and bias.
+
+    While training, sums of the rounded weights are normalised by the batch's own mean and deviation. Else they are what the
+    unit computes: the weights have been divided by the running deviation before they were rounded, the bias has the running
+    mean taken off. The shift follows the weights, so that they neither leave the family's range nor shrink to a few values.
+
+    Attributes:
+        gain: (outputs,) logarithm of the wanted standard deviation of a channel's sums, in quarter periods of the fold.
+        bias: their wanted mean, in quarter periods.
+        deviation: (outputs,) running standard deviation of sums of the latent weights, in activations times latent units.
+        mean: (outputs,) running mean of the sums without bias, in quarter periods.
+    """
+
+    deviation: torch.Tensor
+    mean: torch.Tensor
+
+    def __init__(self, *arguments: Any):
+        """Arguments as for `UnitConv2d`, without `linear` and `normalise`."""
+        super().__init__(*arguments)
+        self.quantiser = WeightQuantiser(self.spec, normalise=False)
+        self.gain = nn.Parameter(torch.zeros_like(self.bias))
+        self.register_buffer("deviation", torch.ones_like(self.bias))
+        self.register_buffer("mean", torch.zeros_like(self.bias))
+
+    @property
+    def latent(self) -> torch.Tensor:
+        """Weights in units of the family's sigma, each channel with its gain."""
+        unit = self.bias_unit / self.quantiser.sigma
+        return self.weight * (self.gain.exp() * unit / self.deviation).reshape(-1, 1, 1, 1)
+
+    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        return round_bias(self.bias - self.mean, self.bias_unit, self.spec.acc_bits, factor)
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().sums(*inputs)
+        self._fit_shift()
+        sums = self._convolve(inputs[0], quantise(self.latent, self.quantiser, self.slope), None)
+        quarter = self.bias_unit * self.slope
+        wanted = self.gain.exp() * quarter
+        start = round_bias(self.bias, self.bias_unit, self.spec.acc_bits, self.slope)
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.mean)
+        found = F.batch_norm(sums, mean, variance, wanted, start, training=True, momentum=1.0)
+        with torch.no_grad():
+            self.mean.lerp_(mean / quarter, MOMENTUM)
+            # Nothing in place: the gradients want the old ones.
+            self.deviation = self.deviation * (variance.sqrt().clamp_(min=1e-6) / wanted).pow_(MOMENTUM)
+        return found
+
+    @torch.no_grad()
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
+        """Statistics of a batch; the gains, whose ratios stay, such that their root mean square is `spread` quarter periods."""
+        self.gain.add_(math.log(spread) - self.gain.mul(2).exp().mean().log() / 2)
+        self.deviation.copy_(self._convolve(inputs[0], self.weight, None).std((0, 2, 3)).clamp_(min=1e-6))
+        self._fit_shift()
+        weights = self.quantiser.values(self.latent)
+        self.mean.copy_(self._convolve(inputs[0], weights, None).mean((0, 2, 3)) / self.bias_unit)
+
+    @torch.no_grad()
+    def _fit_shift(self) -> None:
+        largest = float(self.latent.flatten(1).square().mean(1).max().sqrt())
+        while largest > FULL and self.shift < self.spec.max_shift:
+            self.shift, largest = self.shift + 1, largest / 2
+        while largest < 0.45 * FULL and self.shift > 0:  # less than half, or it would go to and fro
+            self.shift, largest = self.shift - 1, largest * 2
 
 
 class UnitAveragePool2d(UnitLayer):

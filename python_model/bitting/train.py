@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,11 +48,16 @@ class TrainConfig:
         smoothing: of labels; the twin gets the same.
         spread: see `UnitNetwork.calibrate`. A wide spread folds often: near inputs end far apart unless the weights are exactly
             right, which is what a wrong device must not escape; too wide and training suffers.
-        bias: initial biases are drawn from plus or minus this many quarter periods of the fold, but for layers that are added
-            to others, and for sums of such: those begin where the fold is linear.
+        bias: initial biases are drawn from plus or minus this many quarter periods of the fold, where the model has an
+            activation function; elsewhere, and in additions, they begin where the fold is linear.
         crests: biases begin at exactly plus or minus `bias` instead, and so do those of additions: one quarter period from 0 is
             a crest, where the fold is an absolute value.
+        logits: root mean square at which the weights of the logits begin, in units of the family's sigma; training then finds
+            their scale. 0: they are normalised as all others.
         bias_rate: learning rate of the unit's biases, as a share of `rate`: they move a sum along the wave directly.
+        gain_rate: the same for the gains of normalised channels.
+        usual_rates: `rate` is for weights of the size that PyTorch's layers begin with; latent weights are larger, and so are
+            their rates. Else it is for latent weights.
         distillation: share of the twin's answers in what the unit's network learns; the rest are the labels.
         seed: of initial weights and of the order of samples.
         balance: which histogram of codes training keeps: "none", "equal" or "drawn", see `bitting.balance`.
@@ -70,7 +75,10 @@ class TrainConfig:
     spread: tuple[float, ...] = (0.6,)
     bias: float = 0.0
     crests: bool = False
+    logits: float = 0.0
     bias_rate: float = 1.0
+    gain_rate: float = 1.0
+    usual_rates: bool = False
     distillation: float = 0.0
     seed: int = 0
     balance: str = "none"
@@ -100,14 +108,17 @@ _LENET = TrainConfig(
 _CONVOLUTIONAL = {
     "lenet": _LENET,
     # Narrow where sums are added to others (the end of a block's inner way, the shortcut): there the fold is to be linear.
+    # Wide for additions, which then neither lose a bit nor need one more.
     "residual": replace(
         _LENET,
         network="residual",
         epochs=10,
-        rate=0.12,
+        rate=0.01,
         crests=True,
-        bias_rate=0.25,
-        spread=(0.5, 0.5, 0.3, 0.5, 0.5, 0.3, 0.3, 0.5),
+        logits=0.12,
+        gain_rate=3.0,
+        usual_rates=True,
+        spread=(0.3, 0.3, 0.15, 1.0, 0.3, 0.15, 0.15, 1.0),
     ),
 }
 
@@ -198,6 +209,8 @@ def _on_unit(
     network = convert(reference, spec, samples, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
     if fresh:
         _draw_biases(network, config)
+    if config.logits:
+        network.products[-1].release(config.logits)
     project = _projection(network, config)
     project()
     network.calibrate(samples, config.spread)
@@ -207,16 +220,14 @@ def _on_unit(
 
 @torch.no_grad()
 def _draw_biases(network: UnitNetwork, config: TrainConfig) -> None:
-    summands = {name for target, names in network.nodes if isinstance(network.graph[target], UnitAdd) for name in names}
-    for name, module in network.graph.items():
-        if config.crests and (isinstance(module, UnitAdd) or (_folds(module) and name not in summands)):
-            module.bias.copy_(config.bias * torch.sign(torch.randn_like(module.bias)))
-        elif _folds(module) and name not in summands:
+    for module in network.graph.values():
+        if not isinstance(module, UnitProduct | UnitAdd) or not module.activated:
+            continue
+        if config.crests:
+            signs = torch.arange(len(module.bias)) % 2 * 2 - 1  # as many at either crest: luck would decide what is learnt
+            module.bias.copy_(config.bias * signs)
+        elif isinstance(module, UnitProduct):
             nn.init.uniform_(module.bias, -config.bias, config.bias)
-
-
-def _folds(module: nn.Module) -> TypeGuard[UnitProduct]:
-    return isinstance(module, UnitProduct) and not module.linear
 
 
 def build(data: Dataset, config: TrainConfig) -> nn.Module:
@@ -301,6 +312,18 @@ class _Objective(nn.Module):
         return found
 
 
+def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
+    """Learning rate of a parameter of the unit, in units of `config.rate`."""
+    if name.endswith("bias"):
+        return config.bias_rate
+    if name.endswith("gain"):
+        return config.gain_rate
+    if not config.usual_rates:
+        return 1.0
+    usual = 1 / math.sqrt(3 * parameter[0].numel())  # deviation of PyTorch's uniform initial weights
+    return float(parameter.detach().square().mean().sqrt()) / usual
+
+
 class _Run:
     """One network, its optimiser and its place in the schedule; `project` is called after each epoch."""
 
@@ -313,13 +336,13 @@ class _Run:
         self.project = project
         self.epoch = 0
         self.peak_rate = rate
-        named = list(self.objective.named_parameters())
-        share = config.bias_rate if isinstance(network, UnitNetwork) else 1.0
-        groups = [
-            {"params": [item for key, item in named if key.endswith("bias") == biases], "share": share if biases else 1.0}
-            for biases in (False, True)
-        ]
-        self.optimiser = torch.optim.Adam(groups, lr=rate, fused=True)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for key, parameter in self.objective.named_parameters():
+            share = _share_of_rate(key, parameter, config) if isinstance(network, UnitNetwork) else 1.0
+            groups.setdefault(share, []).append(parameter)
+        self.optimiser = torch.optim.Adam(
+            [{"params": item, "share": share} for share, item in groups.items()], lr=rate, fused=True
+        )
         self.shared = distributed.wrap(self.objective)
 
     def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
