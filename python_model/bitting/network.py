@@ -108,7 +108,7 @@ class UnitNetwork(nn.Module):
         if not self.training:
             return emulate.wrap(found, self.spec.acc_bits) * (LOGIT_GAIN / quarter)
         quarters = found / quarter
-        self.penalty = RANGE_WEIGHT * torch.relu(quarters.abs() - RANGE).square().mean()
+        self.penalty = RANGE_WEIGHT * nn.functional.mse_loss(quarters, quarters.detach().clamp(-RANGE, RANGE))
         return quarters * LOGIT_GAIN
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -154,9 +154,9 @@ class UnitLinear(UnitProduct):
         super().__init__(spec, (outputs, inputs), linear, normalise)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        if self.linear:
-            return self.sums(*inputs)
-        return dense(inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope)
+        return dense(
+            inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.linear
+        )
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         return F.linear(inputs[0], *self.parts())

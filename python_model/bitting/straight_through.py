@@ -35,8 +35,12 @@ def _lookup(native: kernel.Kernel, x: torch.Tensor, factor: float, low: float, t
 def integers(x: torch.Tensor, scale: float, spec: UnitSpec) -> torch.Tensor:
     """The nearest activations to `x` times `scale`, halves upwards, as float32; no gradient."""
     if native := _native(x):
-        table = torch.arange(spec.act_min, spec.act_max + 1, dtype=torch.float32)
-        return _lookup(native, x.detach(), scale, spec.act_min - 0.5, table)
+        found = torch.empty_like(x)
+        native.library.bitting_integers(
+            kernel.address(x.detach()), ctypes.c_int64(x.numel()), ctypes.c_float(scale), ctypes.c_int32(spec.act_min),
+            ctypes.c_int32(spec.act_max), kernel.address(found),
+        )  # fmt: skip
+        return found
     return torch.floor(x.detach() * scale - (spec.act_min - 0.5)).add_(spec.act_min).clamp_(spec.act_min, spec.act_max)
 
 
@@ -175,26 +179,28 @@ class _Fold(torch.autograd.Function):
 
 
 class _Dense(torch.autograd.Function):
-    """`fold(x quantise(latent)^T + round(bias))` in one: the functions above, without their overhead for small layers."""
+    """`x quantise(latent)^T + round(bias)`, folded or not, in one: the functions above without their overhead."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: torch.Tensor, latent: torch.Tensor, bias: torch.Tensor, quantiser: WeightQuantiser, spec: UnitSpec,
-        bias_unit: float, slope: float,
+        bias_unit: float, slope: float, folds: bool,
     ) -> torch.Tensor:  # fmt: skip
         scale = quantiser.scale(latent)
         weights = quantiser.values(latent, scale, slope)
         sums = torch.addmm(_rounded(bias, bias_unit, spec.acc_bits, slope), x, weights.t())
-        ctx.save_for_backward(x, weights, _fold_in_place(sums, spec, 1.0))
+        ctx.save_for_backward(x, weights, _fold_in_place(sums, spec, 1.0) if folds else None)
         ctx.slope, ctx.bias_unit, ctx.scale = scale * slope, bias_unit, scale
         return sums
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
         x, weights, side = ctx.saved_tensors
-        grad = _along_the_wave(grad, side, ctx.slope)  # what the latent weights want; the smaller gradients are scaled back
+        grad = (
+            grad * ctx.slope if side is None else _along_the_wave(grad, side, ctx.slope)
+        )  # what the latent weights want; the smaller gradients are scaled back
         grad_x = (grad @ weights).mul_(1 / ctx.slope) if ctx.needs_input_grad[0] else None
-        return grad_x, grad.t() @ x, grad.sum(0).mul_(ctx.bias_unit / ctx.scale), None, None, None, None
+        return grad_x, grad.t() @ x, grad.sum(0).mul_(ctx.bias_unit / ctx.scale), None, None, None, None, None
 
 
 def quantise(latent: torch.Tensor, quantiser: WeightQuantiser, factor: float = 1.0) -> torch.Tensor:
@@ -227,7 +233,8 @@ def dense(
     spec: UnitSpec,
     bias_unit: float,
     slope: float,
+    folds: bool = True,
 ) -> torch.Tensor:
-    """Activations (samples, outputs) of a whole dense layer; `slope` as from `emulate.fold_slope`."""
-    found: torch.Tensor = _Dense.apply(x, latent, bias, quantiser, spec, bias_unit, slope)
+    """A whole dense layer: activations (samples, outputs), with `slope` from `emulate.fold_slope`; else sums times `slope`."""
+    found: torch.Tensor = _Dense.apply(x, latent, bias, quantiser, spec, bias_unit, slope, folds)
     return found

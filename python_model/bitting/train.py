@@ -118,6 +118,7 @@ _CONVOLUTIONAL = {
         logits=0.12,
         gain_rate=3.0,
         usual_rates=True,
+        distillation=0.6,
         spread=(0.3, 0.3, 0.15, 1.0, 0.3, 0.15, 0.15, 1.0),
     ),
 }

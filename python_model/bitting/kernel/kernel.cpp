@@ -237,6 +237,17 @@ extern "C" void bitting_lookup(const float *x, int64_t count, float factor, floa
     }
 }
 
+// Inputs to the nearest of low..high, halves upwards.
+extern "C" void bitting_integers(const float *x, int64_t count, float factor, int32_t low, int32_t high, float *out) {
+    const float last = (float)(high - low), start = (float)low - 0.5f;
+#pragma omp parallel for simd schedule(static) if (count > 16384)
+    for (int64_t i = 0; i < count; i++) {
+        float place = x[i] * factor - start;
+        place = place > 0 ? place : 0;
+        out[i] = (float)((int32_t)(place < last ? place : last) + low);
+    }
+}
+
 // Biases: rounded to even, reduced modulo 2^bits, times a power of two.
 extern "C" void bitting_round(const float *latent, int64_t count, float unit, int32_t bits, float factor, float *out) {
     for (int64_t i = 0; i < count; i++) {
