@@ -103,13 +103,13 @@ class UnitNetwork(nn.Module):
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        quarter = float(1 << (self.spec.acc_bits - 2))
+        scale = LOGIT_GAIN / (1 << (self.spec.acc_bits - 2))
         found = self.accumulators(self.integers(x))
         if not self.training:
-            return emulate.wrap(found, self.spec.acc_bits) * (LOGIT_GAIN / quarter)
-        quarters = found / quarter
-        self.penalty = RANGE_WEIGHT * nn.functional.mse_loss(quarters, quarters.detach().clamp(-RANGE, RANGE))
-        return quarters * LOGIT_GAIN
+            return emulate.wrap(found, self.spec.acc_bits) * scale
+        logits, limit = found * scale, RANGE * LOGIT_GAIN
+        self.penalty = RANGE_WEIGHT / LOGIT_GAIN**2 * nn.functional.mse_loss(logits, logits.detach().clamp(-limit, limit))
+        return logits
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
