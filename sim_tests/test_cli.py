@@ -124,7 +124,7 @@ def test_pages_and_examination():
     assert json.loads(bitting("spec", "wide", "--json").stdout)["weights"]["codes"] == 256
     assert PRESETS["base"].id in bitting("spec").stdout
     checks = json.loads(bitting("doctor", "--json").stdout)
-    assert {"verilator", "g++", "make", "perl", "torch"} <= {check["name"] for check in checks}
+    assert {"verilator", "g++", "make", "perl", "torch", "yosys", "nextpnr-ecp5"} <= {check["name"] for check in checks}
     for command in (
         "demo",
         "spec",

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bitting import datasets, files
+from bitting.errors import ToolError
+from bitting.fpga import tools as fpga_tools
 from bitting.sim import toolchain
 
 _PACKAGES = (
@@ -52,6 +54,7 @@ def examine() -> list[Check]:
         path = toolchain.find(tool.name)
         needed = tool.name not in ("iverilog", "vvp")
         checks.append(Check(tool.name, str(path or "missing"), path is not None, needed, tool.remedy))
+    checks += [_fpga_tool(program) for program in fpga_tools.WHEELS]
     native = "compiled" if any((files.cache_folder() / "kernel").glob("*/kernel.so")) else "will be compiled when first wanted"
     checks.append(Check("native kernel", native if shutil.which("g++") else "torch instead, slower", True, False, ""))
     for name in datasets.NAMES[1:]:
@@ -67,3 +70,10 @@ def examine() -> list[Check]:
     )
     checks.append(Check("processors", str(os.cpu_count()), True, False, ""))
     return checks
+
+
+def _fpga_tool(program: str) -> Check:
+    try:
+        return Check(program, fpga_tools.find(program)[1], True, False, "")
+    except ToolError:
+        return Check(program, "missing", False, False, "pip install 'bitting[fpga]'")
