@@ -69,12 +69,10 @@ class Challenge:
                 f"spec {spec.name!r} can not run a challenge: it needs tile_codes of at least {needed} and scratch_words of at "
                 f"least {words}, found {spec.tile_codes} and {spec.scratch_words}; enlarge them"
             )
-        for attempt in itertools.count():
-            found = cls._drawn(spec, attempt, inputs, folded)
-            if _full_rank(found.program.layers[1], found.activations, spec.codes):
-                found.program.validate()
-                return found
-        raise AssertionError  # count() has no end
+        drawn = (cls._drawn(spec, attempt, inputs, folded) for attempt in itertools.count())
+        found = next(one for one in drawn if _full_rank(one.program.layers[1], one.activations, spec.codes))
+        found.program.validate()
+        return found
 
     @classmethod
     def _drawn(cls, spec: UnitSpec, attempt: int, inputs: int, folded: int) -> Challenge:
