@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bitting import console, datasets, train
+from bitting import console, datasets, recipes, train
 from bitting.artefact import Artefact
 from bitting.device import Device
 from bitting.files import write_text
@@ -32,7 +32,7 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
     """The model of a recipe and seed, trained if it is not there."""
     path = folder / f"{data}-{network}-{seed}.safetensors"
     if not path.exists():
-        config = replace(train.recipe(data, network), seed=seed)
+        config = replace(recipes.recipe(data, network), seed=seed)
         with console.progress(path.stem, 2 * config.epochs) as done:
             train.train(
                 parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), train.counted(done)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import balance, datasets, train
+from bitting import balance, datasets, recipes, train
 from bitting.artefact import Artefact
 from bitting.attack import mutants, screening, wrong_keys
 from bitting.demo import break_table
@@ -36,7 +36,7 @@ def a_lock(fingerprint: str, transform: str, spec=SPEC) -> Lock:
 @pytest.fixture(scope="module")
 def digits():
     data = datasets.load("digits")
-    model = train.train(SPEC, data, replace(train.RECIPES["digits"], epochs=30))
+    model = train.train(SPEC, data, replace(recipes.RECIPES["digits"], epochs=30))
     return data, model, datasets.activations(SPEC, data.test_images)
 
 
@@ -92,7 +92,7 @@ TINY = PRESETS["tiny"]
 def small():
     """A network on the small family: a simulation of it builds fast."""
     data = datasets.load("digits")
-    model = train.train(TINY, data, replace(train.RECIPES["digits"], epochs=20))
+    model = train.train(TINY, data, replace(recipes.RECIPES["digits"], epochs=20))
     return data, model, datasets.activations(TINY, data.test_images)
 
 
@@ -182,7 +182,7 @@ def mnist():
     """64 lanes: the test set passes four times as fast."""
     data = datasets.load("mnist")
     spec = parse_spec("base:lanes=64")
-    model = train.train(spec, data, replace(train.RECIPES["mnist"], epochs=8))  # fewer: the claims here are equalities
+    model = train.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=8))  # fewer: the claims here are equalities
     assert model.claims["accuracy"] >= 0.96
     return data, model, datasets.activations(spec, data.test_images)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bitting import datasets, train
+from bitting import datasets, recipes, train
 from bitting.device import Device
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import design, flow, gates, overhead, targets, tools
@@ -25,7 +25,7 @@ def test_the_netlist_after_synthesis_is_equal_to_golden():
     """100 images through the LUTs, flip-flops and block RAMs that Yosys made: every bit, every cycle, three transforms."""
     library = native.library_of(gates.verilog(ICE40, *design.engine(TINY, True, ICE40)), design.TOP)
     data = datasets.load("digits")
-    model = train.train(TINY, data, replace(train.recipe("digits"), epochs=2))
+    model = train.train(TINY, data, replace(recipes.recipe("digits"), epochs=2))
     device = Device(TINY, bytes(range(1, 17)))
     x, y = datasets.activations(TINY, data.test_images[:100]), data.test_labels[:100]
     for transform in ("aes-clocked", "shuffle", "aes"):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import bitting
-from bitting import datasets, networks, packets, train
+from bitting import datasets, networks, packets, recipes, train
 from bitting.device import Device
 from bitting.emulate import Emulator
 from bitting.errors import ConversionError, ProgramError
@@ -148,7 +148,7 @@ def test_words_are_used_again():
 def test_reference_networks_run_on_the_rtl(network):
     """Briefly trained, locked, a thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise."""
     spec, data = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
-    model = train.train(spec, data, replace(train.recipe("fashion-mnist", network), epochs=1, batch=128))
+    model = train.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch=128))
     assert model.claims["accuracy"] > 0.75
     device = Device(spec, ROOT)
     how = Lock.new(spec, "clock", "aes-clocked")

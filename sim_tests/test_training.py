@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import datasets, emulate, networks, train
+from bitting import datasets, emulate, networks, recipes, train
 from bitting.conversion import convert
 from bitting.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
@@ -111,7 +111,7 @@ class _InterruptError(Exception):
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     spec, data = PRESETS["tiny"], datasets.load("digits")
-    config = replace(train.RECIPES["digits"], epochs=4, hidden=(16,))
+    config = replace(recipes.RECIPES["digits"], epochs=4, hidden=(16,))
     whole = train.train(spec, data, config)
     checkpoint = tmp_path / "run"
 
@@ -135,7 +135,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     spec, data = PRESETS["tiny"], datasets.load("digits")
-    config = replace(train.RECIPES["digits"], epochs=2, hidden=(8,))
+    config = replace(recipes.RECIPES["digits"], epochs=2, hidden=(8,))
     checkpoint = tmp_path / "run"
 
     def stop(*_):
@@ -152,7 +152,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 def test_digits_within_half_a_point_of_the_twin():
     data = datasets.load("digits")
-    claims = [train.train(PRESETS["base"], data, replace(train.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
+    claims = [train.train(PRESETS["base"], data, replace(recipes.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
     unit, twin = (np.mean([claim[key] for claim in claims]) for key in ("accuracy", "twin_accuracy"))
     assert unit >= twin - 0.005, claims
     assert unit > 0.96
@@ -212,8 +212,8 @@ def test_normalised_sums_have_the_wanted_mean_and_deviation(rng):
         layer.gain.add_(torch.linspace(-0.5, 0.5, 8))
         layer.bias.copy_(torch.linspace(-1, 1, 8))
         sums = layer.train().sums(x) / (layer.bias_unit * layer.slope)
-    assert float((sums.std((0, 2, 3)) / layer.gain.exp() - 1).abs().max()) < 1e-3
-    assert float((sums.mean((0, 2, 3)) - layer.bias).abs().max()) <= 1 / layer.bias_unit
+    assert float((sums.std((0, 2, 3)) / layer.gain.detach().exp() - 1).abs().max()) < 1e-3
+    assert float((sums.mean((0, 2, 3)) - layer.bias.detach()).abs().max()) <= 1 / layer.bias_unit
 
 
 def test_running_statistics_make_training_and_the_unit_agree(rng):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting import console, datasets, signature, train, verify
+from bitting import console, datasets, recipes, signature, train, verify
 from bitting.artefact import Artefact
 from bitting.attack import free_table, mutants, wrong_keys
 from bitting.console import percent
@@ -28,7 +28,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     say = console.out.print
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
-    config = replace(train.RECIPES[data], seed=seed)
+    config = replace(recipes.RECIPES[data], seed=seed)
     with console.progress("training", 2 * config.epochs) as done:
         model = train.train(
             spec, dataset, config, folder / ".checkpoint",

@@ -42,12 +42,12 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch.
     """
-    from bitting import datasets, distributed
+    from bitting import datasets, distributed, recipes
     from bitting import train as training
 
     family = parse_spec(spec)
     dataset = datasets.load(data)
-    config = replace(training.recipe(data, network), seed=seed)
+    config = replace(recipes.recipe(data, network), seed=seed)
     config = replace(config, epochs=epochs) if epochs else config
     given = _read_onnx(onnx)
     checkpoint = output.with_name(f".{output.name}.checkpoint")
