@@ -34,6 +34,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Entry point: mistakes end in one line and an exit status, never in a traceback."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Read when torch is loaded. By default threads spin for milliseconds: on processors that have other work too, the demo
+        # then took more than ten minutes instead of half of one.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         sys.exit(app(standalone_mode=False) or 0)  # the status of a typer.Exit, or None
     except (typer.Abort, KeyboardInterrupt):
