@@ -86,10 +86,10 @@ def _attacks(
     slow = list(mutants.timing_mutants(Silicon.of(device)))
     with console.progress("chips a cycle off", len(slow)) as done:
         mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
-    with console.progress("learning the table", 12) as done:
+    with console.progress("learning the table", 2 * free_table.STARTS) as done:
         alone = lock(model.program, device, Lock.new(device.spec, "none", TABLE))
         broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
-        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(6 + count))
+        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
     scratch = train.from_scratch(dataset, STOLEN_SAMPLES)
     return [
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
