@@ -11,6 +11,7 @@ from bitting import datasets, emulate, networks, recipes, train
 from bitting.conversion import convert
 from bitting.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
+from bitting.loss import logit_scale, range_penalty, ranged_cross_entropy
 from bitting.nn import FULL, UnitAdd, UnitConv2d, UnitLinear, UnitNormalisedConv2d
 from bitting.spec import PRESETS
 from bitting.straight_through import WeightQuantiser
@@ -246,3 +247,20 @@ def test_a_normalised_layer_is_restored_to_the_bit(rng):
     other = UnitNormalisedConv2d(SPEC, 3, 8, (3, 3), (1, 1), (1, 1))
     other.load_state_dict(layer.state_dict())
     assert torch.equal(layer.eval().sums(x), other.eval().sums(x))
+
+
+@pytest.mark.parametrize("excess", [0.1, 30.0])
+def test_the_loss_in_one_step_is_the_loss_in_many(excess):
+    """Value, penalty and gradient of the fused loss against autograd's single operations, in and beyond the logits' range."""
+    generator = torch.Generator().manual_seed(int(excess))
+    sums = (torch.randn(37, 10, generator=generator) * 2000 * excess).double().requires_grad_()
+    targets = torch.rand(37, 10, generator=generator).double()  # rows need not sum to 1
+    total, penalty = ranged_cross_entropy(sums, targets, logit_scale(16))
+    (gradient,) = torch.autograd.grad(total * 3, sums)
+    logits = sums * logit_scale(16)
+    expected = range_penalty(logits)
+    (wanted,) = torch.autograd.grad(3 * (torch.nn.functional.cross_entropy(logits, targets) + expected), sums)
+    torch.testing.assert_close(penalty, expected)
+    torch.testing.assert_close(total, torch.nn.functional.cross_entropy(logits, targets) + expected)
+    torch.testing.assert_close(gradient, wanted)
+    assert (float(penalty) > 0) == (excess > 1)

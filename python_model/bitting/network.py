@@ -11,6 +11,7 @@ from torch import nn
 
 from bitting import emulate, lowering
 from bitting.errors import ProgramError
+from bitting.loss import logit_scale, range_penalty, ranged_cross_entropy
 from bitting.lowering import INPUT
 from bitting.nn import (
     Concatenate,
@@ -25,13 +26,6 @@ from bitting.nn import (
 from bitting.program import Program
 from bitting.spec import UnitSpec
 from bitting.straight_through import integers
-
-#: Cross entropy sees accumulators in units of 2^(W-2) / LOGIT_GAIN.
-LOGIT_GAIN = 5.0
-#: Logits beyond this many quarter periods (2 is where they wrap) are pulled back, with this weight.
-RANGE = 1.7
-RANGE_WEIGHT = 30.0
-
 
 #: Called with a module and its inputs.
 Visitor = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
@@ -103,17 +97,21 @@ class UnitNetwork(nn.Module):
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scale = LOGIT_GAIN / (1 << (self.spec.acc_bits - 2))
+        scale = logit_scale(self.spec.acc_bits)
         found = self.accumulators(self.integers(x))
         if not self.training:
             return emulate.wrap(found, self.spec.acc_bits) * scale
-        logits, limit = found * scale, RANGE * LOGIT_GAIN
-        self.penalty = RANGE_WEIGHT / LOGIT_GAIN**2 * nn.functional.mse_loss(logits, logits.detach().clamp(-limit, limit))
+        logits = found * scale
+        self.penalty = range_penalty(logits)
         return logits
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
-        return nn.functional.cross_entropy(self(x), labels) + self.penalty
+        if not (self.training and labels.is_floating_point()):
+            return nn.functional.cross_entropy(self(x), labels) + self.penalty
+        found = self.accumulators(self.integers(x))
+        total, self.penalty = ranged_cross_entropy(found, labels, logit_scale(self.spec.acc_bits))
+        return total
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:

@@ -5,7 +5,6 @@ Each is one pass over memory with the native kernel, and the same bits in torch 
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any
 
@@ -17,18 +16,17 @@ from bitting.spec import UnitSpec
 
 def _native(*tensors: torch.Tensor) -> kernel.Kernel | None:
     """The kernel, if it can work on these."""
-    if all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors):
-        return kernel.load()
-    return None
+    for tensor in tensors:
+        if not (tensor.is_cpu and tensor.dtype is torch.float32 and tensor.is_contiguous()):
+            return None
+    return kernel.load()
 
 
 def _lookup(native: kernel.Kernel, x: torch.Tensor, factor: float, low: float, table: torch.Tensor) -> torch.Tensor:
     """table[floor(clamp(x factor - low))], float32, in one pass."""
     found = torch.empty_like(x)
-    native.library.bitting_lookup(
-        kernel.address(x), ctypes.c_int64(x.numel()), ctypes.c_float(factor), ctypes.c_float(low),
-        ctypes.c_int32(len(table) - 1), kernel.address(table), kernel.address(found),
-    )  # fmt: skip
+    last = len(table) - 1
+    native.library.bitting_lookup(x.data_ptr(), x.numel(), factor, low, last, table.data_ptr(), found.data_ptr())
     return found
 
 
@@ -36,10 +34,7 @@ def integers(x: torch.Tensor, scale: float, spec: UnitSpec) -> torch.Tensor:
     """The nearest activations to `x` times `scale`, halves upwards, as float32; no gradient."""
     if native := _native(x):
         found = torch.empty_like(x)
-        native.library.bitting_integers(
-            kernel.address(x.detach()), ctypes.c_int64(x.numel()), ctypes.c_float(scale), ctypes.c_int32(spec.act_min),
-            ctypes.c_int32(spec.act_max), kernel.address(found),
-        )  # fmt: skip
+        native.library.bitting_integers(x.data_ptr(), x.numel(), scale, spec.act_min, spec.act_max, found.data_ptr())
         return found
     return torch.floor(x.detach() * scale - (spec.act_min - 0.5)).add_(spec.act_min).clamp_(spec.act_min, spec.act_max)
 
@@ -100,10 +95,7 @@ def _rounded(latent: torch.Tensor, unit: float, bits: int, factor: float) -> tor
     """`latent` times `unit`, rounded and reduced modulo 2^bits, times `factor`."""
     if native := _native(latent):
         found = torch.empty_like(latent)
-        native.library.bitting_round(
-            kernel.address(latent), ctypes.c_int64(latent.numel()), ctypes.c_float(unit), ctypes.c_int32(bits),
-            ctypes.c_float(factor), kernel.address(found),
-        )  # fmt: skip
+        native.library.bitting_round(latent.data_ptr(), latent.numel(), unit, bits, factor, found.data_ptr())
         return found
     return emulate.wrap((latent * unit).round_(), bits).mul_(factor)
 
@@ -112,10 +104,7 @@ def _fold_in_place(sums: torch.Tensor, spec: UnitSpec, factor: float) -> torch.T
     """Activations of sums times `factor` take their place; gives the side of the wave, int8: 1 where it rises, else -1."""
     if native := _native(sums):
         side = torch.empty_like(sums, dtype=torch.int8)
-        native.library.bitting_fold(
-            kernel.address(sums), ctypes.c_int64(sums.numel()), ctypes.c_float(factor), ctypes.c_int32(spec.act_bits),
-            kernel.address(sums), kernel.address(side),
-        )  # fmt: skip
+        native.library.bitting_fold(sums.data_ptr(), sums.numel(), factor, spec.act_bits, sums.data_ptr(), side.data_ptr())
         return side
     phase = emulate.fold_phase(spec, sums * factor)
     side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a crest and falls behind it
@@ -127,10 +116,7 @@ def _along_the_wave(grad: torch.Tensor, side: torch.Tensor, factor: float) -> to
     """`grad` times `factor`, and -1 where the wave falls."""
     if side.is_contiguous() and (native := _native(grad)):
         found = torch.empty_like(grad)
-        native.library.bitting_fold_backward(
-            kernel.address(grad), kernel.address(side), ctypes.c_int64(grad.numel()), ctypes.c_float(factor),
-            kernel.address(found),
-        )  # fmt: skip
+        native.library.bitting_fold_backward(grad.data_ptr(), side.data_ptr(), grad.numel(), factor, found.data_ptr())
         return found
     return grad * (side * factor)
 

@@ -18,7 +18,7 @@ from bitting.program import Program
 
 Progress = Callable[[int, int], None]
 
-#: Starts before the attack gives up, and a training loss that only a start near the table's truth reaches: the others stay above
+#: Starts before the attack gives up, and a training loss that only a start near the true table reaches: the others stay above
 #: 0.4 (digits, 200 labels). Of some networks all starts succeed, of others one in eight.
 STARTS = 32
 SOLVED = 0.2

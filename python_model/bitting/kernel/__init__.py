@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bitting import files
 from bitting.errors import BittingError, ToolError
@@ -23,6 +22,20 @@ _SOURCE = Path(__file__).parent / "kernel.cpp"
 _LIBRARY = "kernel.so"
 #: No fused multiply-add where the source has two roundings: torch has two.
 _FLAGS = ("-O3", "-ffp-contract=off", "-march=native", "-fopenmp", "-fPIC", "-shared", "-std=c++17", "-w")
+_FLOATS = _BYTES = _STRUCT = ctypes.c_void_p  # addresses of contiguous arrays on the CPU: `tensor.data_ptr()`, None for none
+_INT, _LONG, _FLOAT = ctypes.c_int32, ctypes.c_int64, ctypes.c_float
+#: Arguments of the functions that are always there, and of those that need vectors of bytes; see kernel.cpp.
+_ALWAYS = {
+    "bitting_lookup": (_FLOATS, _LONG, _FLOAT, _FLOAT, _INT, _FLOATS, _FLOATS),
+    "bitting_integers": (_FLOATS, _LONG, _FLOAT, _INT, _INT, _FLOATS),
+    "bitting_round": (_FLOATS, _LONG, _FLOAT, _INT, _FLOAT, _FLOATS),
+    "bitting_fold": (_FLOATS, _LONG, _FLOAT, _INT, _FLOATS, _BYTES),
+    "bitting_fold_backward": (_FLOATS, _BYTES, _LONG, _FLOAT, _FLOATS),
+}
+_VECTORS = {
+    "bitting_layer": (_STRUCT, _BYTES, ctypes.c_void_p),
+    "bitting_input": (_BYTES, _LONG, _LONG, _BYTES, _LONG, _INT),
+}
 #: What `BITTING_KERNEL` may say: take the best, do without AVX-512, do without vectors of bytes, do without any.
 CHOICES = {"auto": (), "avx2": ("-mno-avx512f",), "loops": ("-mno-avx512f", "-mno-avx2"), "off": None}
 
@@ -79,9 +92,7 @@ def _load(choice: str) -> Kernel | None:
     except (ToolError, OSError):  # an old compiler, or no OpenMP: slower, not wrong
         return None
     isa = library.bitting_isa()
+    for name, arguments in (_ALWAYS | (_VECTORS if isa else {})).items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
     return Kernel(library, isa, library.bitting_block() if isa else 1)
-
-
-def address(tensor: Any) -> ctypes.c_void_p:
-    """Of a contiguous torch tensor on the CPU."""
-    return ctypes.c_void_p(tensor.data_ptr())

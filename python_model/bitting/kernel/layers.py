@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bitting.kernel import Kernel, address
+from bitting.kernel import Kernel
 from bitting.program import Layer, Program
 
 #: Codes that one vector instruction multiplies.
@@ -105,7 +105,7 @@ class _NativeLayer:
         if keep or self.layer.linear:
             sums = torch.empty((self.layer.channels * self.layer.position_count, scratch.shape[1]), dtype=torch.int32)
         kernel.library.bitting_layer(
-            ctypes.byref(self._struct), address(scratch), address(sums) if sums is not None else ctypes.c_void_p()
+            ctypes.addressof(self._struct), scratch.data_ptr(), None if sums is None else sums.data_ptr()
         )
         if sums is None or self.order is None:
             return sums
@@ -166,8 +166,8 @@ class NativeProgram:
             zero = -self._program.spec.act_min
             self._scratch = torch.full((self._words, stride), zero, dtype=torch.uint8)
         self._kernel.library.bitting_input(
-            address(x), ctypes.c_int64(samples), ctypes.c_int64(words), address(self._scratch[self._program.input_base :]),
-            ctypes.c_int64(stride), ctypes.c_int(-self._program.spec.act_min),
+            x.data_ptr(), samples, words, self._scratch[self._program.input_base :].data_ptr(), stride,
+            -self._program.spec.act_min,
         )  # fmt: skip
         found = [layer(self._kernel, self._scratch, keep) for layer in self._layers]
         return [sums if sums is None else sums[:, :samples].t() for sums in found]
