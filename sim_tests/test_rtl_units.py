@@ -43,10 +43,10 @@ def test_lane_computes_every_code_times_every_activation(name):
         exponent=np.concatenate([exponent, pad]),
         negative=np.concatenate([negative, pad]),
         zero=np.concatenate([zero, pad]),
-        # load, accumulate and bias belong to the digit of the clock before
+        # load, accumulate and origin belong to the digit of the clock before
         load=np.concatenate([[0], first, [0]]),
         accumulate=np.concatenate([[0], np.ones(count, np.int64), [0]]),
-        bias=np.concatenate([[0], bias, [0]]),
+        origin=np.concatenate([[0], np.where(first, bias, (1 << spec.acc_bits) - 1), [0]]),
     )["acc"]
     expected = expected % (1 << spec.acc_bits)
     assert np.array_equal(found[2 : count + 2], expected), "latency is two clocks, one digit a clock"

@@ -12,6 +12,7 @@ from bitting.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, 
 from bitting.spec import UnitSpec
 from bitting_rtl.decode import Decode
 from bitting_rtl.depacketise import Depacketise
+from bitting_rtl.flavour import PLAIN, Flavour
 from bitting_rtl.fold import Fold
 from bitting_rtl.layouts import UNCHECKED, result_word_layout
 from bitting_rtl.mac import Lane
@@ -38,15 +39,14 @@ class Engine(wiring.Component):
     Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, compact: bool = False):
+    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, flavour: Flavour = PLAIN):
         """
         Args:
             table: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin).
-            compact: see `Aes128`; tile cycles stay the same.
         """
         self.spec = spec
         self._table = table
-        self._compact = compact
+        self._flavour = flavour
         super().__init__(
             {
                 "fuse": In(BLOCK_BITS),
@@ -86,7 +86,7 @@ class Engine(wiring.Component):
 
     def _decoder(self, table: Sequence[int] | None) -> Any:
         """What gives the digits of a code."""
-        return Decode(self.spec, table, self._compact)
+        return Decode(self.spec, table, self._flavour.compact)
 
     def _loading(self, m: Module) -> None:
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
@@ -155,7 +155,7 @@ class Engine(wiring.Component):
         packets, sequencer = self._packets, self._sequencer
         folded = []
         for index in range(self.spec.lanes):
-            m.submodules[f"lane{index}"] = lane = Lane(self.spec)
+            m.submodules[f"lane{index}"] = lane = Lane(self.spec, self._flavour.ecp5)
             m.submodules[f"fold{index}"] = fold = Fold(self.spec)
             m.d.comb += [
                 lane.x.eq(activations[index]),
@@ -164,7 +164,7 @@ class Engine(wiring.Component):
                 lane.zero.eq(sequencer.zero),
                 lane.load.eq(sequencer.load),
                 lane.accumulate.eq(sequencer.accumulate),
-                lane.bias.eq(self._buffer.tile.bias),
+                lane.origin.eq(sequencer.origin),
                 fold.acc.eq(lane.acc),
                 fold.shift.eq(packets.layer.shift),
                 self._results.accs[index].eq(lane.acc),
@@ -185,7 +185,7 @@ class Engine(wiring.Component):
     def _unlocking(self, m: Module) -> Vault:
         """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
         packets, buffer, decode = self._packets, self._buffer, self._decode
-        m.submodules.vault = vault = Vault(self.spec, self._compact)
+        m.submodules.vault = vault = Vault(self.spec, self._flavour.compact)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         keyed = vault.keyed & ~packets.layer.public
         ahead = Signal()  # the keystream of the tile to come is under way: nothing of it waits for the tiles before

@@ -16,6 +16,7 @@ from bitting import protocol
 from bitting.protocol import ErrorCode
 from bitting.spec import ARCHITECTURE, UnitSpec
 from bitting_rtl.engine import Engine
+from bitting_rtl.flavour import PLAIN, Flavour
 from bitting_rtl.layouts import result_word_layout
 from bitting_rtl.register_slice import RegisterSlice
 from bitting_rtl.unlock.aes import BLOCK_BITS
@@ -79,19 +80,18 @@ class Top(wiring.Component):
         *,
         root: bytes | None = None,
         table: Sequence[int] | None = None,
-        compact: bool = False,
+        flavour: Flavour = PLAIN,
         engine: Engine | None = None,
     ):
         """
         Args:
             root: a secret to bake in instead of the port `fuse`.
             table: makes an unlocked twin. At most one of both.
-            compact: for slow clocks and small devices: streams without registers at the ports, and see `Aes128`.
             engine: another one without locks in its place.
         """
-        self._engine = engine or Engine(spec, table, compact)
+        self._engine = engine or Engine(spec, table, flavour)
         self._root = root
-        self._compact = compact
+        self._flavour = flavour
         super().__init__(members(fused=root is None and table is None and engine is None))
 
     def elaborate(self, platform: object) -> Module:
@@ -105,7 +105,7 @@ class Top(wiring.Component):
         m.submodules.engine = engine = self._engine
         cmd, result = engine.cmd, engine.result
         awake = ~engine_domain.rst  # or a word would be lost in the last clock of a reset
-        if not self._compact:
+        if not self._flavour.compact:
             m.submodules.cmd_slice = cmd_slice = RegisterSlice(unsigned(protocol.WORD_BITS))
             m.submodules.result_slice = result_slice = RegisterSlice(result_word_layout())
             connect(m, cmd_slice.o, engine.cmd)
@@ -142,20 +142,19 @@ def to_verilog(component: wiring.Component, name: str) -> str:
 
 
 def engine_verilog(
-    spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, compact: bool = False
+    spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, flavour: Flavour = PLAIN
 ) -> str:
     """The engine as one Verilog file: the same for all devices of a spec, with a port `fuse` for the root secret.
 
     Args:
         root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
         table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
-        compact: see `Top`.
     """
     header = (
         f"// {TOP}: bitting engine, spec {spec.name} ({spec.id}), {spec.lanes} lanes.\n"
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
-    return header + to_verilog(Top(spec, root=root, table=table, compact=compact), TOP)
+    return header + to_verilog(Top(spec, root=root, table=table, flavour=flavour), TOP)
 
 
 def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Sequencer(wiring.Component):
     `step` moves stages 0 to 6 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
     stay there until `done`, which is high in the last cycle of the tile. `cycles` counts the clocks from the one after `start`
     up to and including `done`; it holds until the next `start`. Nothing in between can stall.
+    `origin` is where the sums begin, for the lanes: the bias in a clock with `load`, else all ones.
     A tile that resumes goes on with the sums of the tile before, if that one held them and no `forget` came between.
     `bad_address` is high when a gathered or written address lies outside the scratch memory; `halt` abandons the tile.
     """
@@ -73,6 +74,7 @@ class Sequencer(wiring.Component):
                 # accumulate
                 "accumulate": Out(1),
                 "load": Out(1),
+                "origin": Out(unsigned(spec.acc_bits)),
                 # fold
                 "write": Out(1),
                 "store": Out(1),
@@ -175,9 +177,12 @@ class Sequencer(wiring.Component):
         row_address = Signal(self.spec.address_bits + 1)
         x = Signal(self.spec.address_bits)
         held = Signal()  # the last tile left its sums in the lanes
+        load = Signal()
+        m.d.comb += load.eq(stage.first & first_digit & ~(self.tile.resume & held))
         m.d.sync += [
             self.accumulate.eq(stage.valid),
-            self.load.eq(stage.first & first_digit & ~(self.tile.resume & held)),
+            self.load.eq(load),
+            self.origin.eq(self.tile.bias | ~load.replicate(len(self.origin))),
             last7.eq(stage.valid & stage.last & last_digit),
             final7.eq(stage.final),
             self.write.eq(last7),

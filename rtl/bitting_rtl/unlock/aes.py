@@ -2,7 +2,7 @@
 and table expansion use it.
 
 Sized for its job: a code takes the MAC at least one clock, and a block unlocks 16 codes (8 for `shuffle`, whose draws take two
-bytes), so a block every ten clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
+bytes), so a block every eleven clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
 S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dual-port block RAMs, where logic would cost some
 20 x 130 LUT4. A block RAM takes half a clock by itself, so a second clock does the rest of the round, and a second block uses
 the clock in between.
@@ -57,26 +57,27 @@ def _xtime(byte: Value) -> Value:
     return Cat(0, byte[:7]) ^ Mux(byte[7], 0x1B, 0)
 
 
-def _mixed(column: list[Value]) -> list[Value]:
-    """MixColumns of one column (FIPS 197, 5.1.3): 2a + 3b + c + d for each byte."""
+def _round(column: list[Value], last: Value) -> list[Value]:
+    """MixColumns of one column (FIPS 197, 5.1.3), 2a + 3b + c + d for each byte; the bytes as they are in the last round."""
     total = column[0] ^ column[1] ^ column[2] ^ column[3]
-    return [column[i] ^ total ^ _xtime(column[i] ^ column[(i + 1) % 4]) for i in range(4)]
+    mixing = [total ^ _xtime(column[i] ^ column[(i + 1) % 4]) for i in range(4)]
+    return [byte ^ (mix & ~last.replicate(8)) for byte, mix in zip(column, mixing, strict=True)]
 
 
-#: Is there a block, and the round it is in (1..10).
-_PLACE = data.StructLayout({"valid": 1, "round": range(ROUNDS + 1)})
+#: Is there a block, the round it is in (1..10), and whether that is the last.
+_PLACE = data.StructLayout({"valid": 1, "round": range(ROUNDS + 1), "last": 1})
 
 
 class Aes128(wiring.Component):
     """Encrypt `block` under `key`, two blocks at a time.
 
-    `start` takes both in a clock in which `ready` is high. `done` comes 22 clocks later and stays, with `result`, until the
+    `start` takes both, in a clock in which `ready` is high. `done` comes 22 clocks later and stays, with `result`, until the
     clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait. `abort`
     forgets all blocks under way and the result. `wipe` does so too, and clears every register that held a key or a state, in
     three clocks.
 
-    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 20 clocks, each with a key of its own.
-    Compact, it does a round in one clock: latency 12, one block at a time, every 10 clocks; 288 registers fewer, and the
+    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 22 clocks, each with a key of its own.
+    Compact, it does a round in one clock: latency 12, one block at a time, every 11 clocks; 288 registers fewer, and the
     longest path of the engine.
     """
 
@@ -104,65 +105,78 @@ class Aes128(wiring.Component):
         looked_up_key = Signal(BLOCK_BITS)  # of the round before
         mixed_key = Signal(BLOCK_BITS)
         substituted = Signal(data.ArrayLayout(8, len(ports)))
-        next_key, next_state, last_state = (Signal(BLOCK_BITS, name=name) for name in ("next_key", "next_state", "last_state"))
-        last = Signal()  # the round of the block in `mixed`
-        again = Signal()  # it goes back to the S-boxes
+        entering = Signal()  # a block at the entrance, for a clock in which there is none in `mixed`; else zeros
+        entering_block = Signal(BLOCK_BITS)
+        entering_key = Signal(BLOCK_BITS)
+        again = Signal()  # the block in `mixed` goes back to the S-boxes
         leaves = Signal()
         advance = Signal()
-        waiting = Signal()  # a block at the entrance
-        waiting_state, waiting_key = Signal(BLOCK_BITS, name="waiting_state"), Signal(BLOCK_BITS, name="waiting_key")
         m.d.comb += [
-            last.eq(mixed.round == ROUNDS),
-            again.eq(mixed.valid & ~last),
-            advance.eq(~(mixed.valid & last & self.done & ~self.take)),
-            leaves.eq(mixed.valid & last & advance),
-            self.ready.eq(~waiting | (advance & ~again)),
+            again.eq(mixed.valid & ~mixed.last),
+            advance.eq(~(mixed.valid & mixed.last & self.done & ~self.take)),
+            leaves.eq(mixed.valid & mixed.last & advance),
+            self.ready.eq(advance & ~(again | entering if self._compact else looked_up.valid)),
         ]
-        with m.If(self.ready):
-            m.d.sync += [waiting.eq(self.start), waiting_state.eq(self.block ^ self.key), waiting_key.eq(self.key)]
-
-        self._expand(m, mixed_key, mixed.round, Cat(*(substituted[16 + row] for row in (3, 2, 1, 0))), next_key)
-        # ShiftRows: byte `row` of column `column` comes from column + row.
-        shifted = [substituted[(index + 4 * (index % 4)) % 16] for index in range(16)]
-        columns = [block_of(_mixed(shifted[first : first + 4])) for first in range(0, 16, 4)]
-        m.d.comb += [next_state.eq(block_of(columns) ^ next_key), last_state.eq(block_of(shifted) ^ next_key)]
-
-        address = Signal(BLOCK_BITS)
-        schedule = Signal(BLOCK_BITS)
-        m.d.comb += [
-            address.eq(Mux(again, next_state, waiting_state)),
-            schedule.eq(Mux(again, next_key, waiting_key)),
+        m.d.sync += [
+            entering.eq(self.start),
+            entering_block.eq(Mux(self.start, self.block, 0)),
+            entering_key.eq(Mux(self.start, self.key, 0)),
         ]
-        last_word = block_bytes(schedule)[12:]
-        for port, byte in zip(ports, [*block_bytes(address), *last_word[1:], last_word[0]], strict=True):  # RotWord
-            m.d.comb += [port.addr.eq(byte), port.en.eq(advance | self.wipe)]
+        next_state, next_key = self._step(m, substituted, mixed, mixed_key, entering_block, entering_key)
+        # RotWord; SubWord comes with the next round.
+        addresses = [*block_bytes(next_state), *block_bytes(next_key)[13:], block_bytes(next_key)[12]]
+        for port, address in zip(ports, addresses, strict=True):
+            m.d.comb += [port.addr.eq(address), port.en.eq(advance | self.wipe)]
 
         with m.If(advance):
             m.d.sync += [
-                looked_up.valid.eq(again | waiting),
+                looked_up.valid.eq(again | entering),
                 looked_up.round.eq(Mux(again, mixed.round + 1, 1)),
-                looked_up_key.eq(schedule),
+                looked_up.last.eq(again & (mixed.round == ROUNDS - 1)),
+                looked_up_key.eq(next_key),
             ]
-        second = [mixed.eq(looked_up), mixed_key.eq(looked_up_key), substituted.eq(Cat(port.data for port in ports))]
+        second = [(mixed, looked_up), (mixed_key, looked_up_key), (substituted, Cat(port.data for port in ports))]
         if self._compact:
-            m.d.comb += second
+            m.d.comb += [target.eq(source) for target, source in second]
         else:
-            with m.If(advance):
-                m.d.sync += second
+            # One condition for all that empties them: a flip-flop has one reset.
+            with m.If(self.wipe | (advance & ~looked_up.valid)):
+                m.d.sync += [target.eq(0) for target, _ in second]
+            with m.Elif(advance):
+                m.d.sync += [target.eq(source) for target, source in second]
         with m.If(leaves):
-            m.d.sync += [self.result.eq(last_state), self.done.eq(1)]
+            m.d.sync += [self.result.eq(next_state), self.done.eq(1)]
         with m.Elif(self.take):
             m.d.sync += self.done.eq(0)
         with m.If(self.abort | self.wipe):
-            m.d.sync += [flag.eq(0) for flag in (waiting, looked_up.valid, self.done)]
-        self._held = [waiting_state, waiting_key, looked_up_key, self.result]
-        if not self._compact:
-            self._held += [mixed_key, substituted.as_value()]
-            with m.If(self.abort | self.wipe):
+            m.d.sync += [flag.eq(0) for flag in (entering, looked_up.valid, self.done)]
+            if not self._compact:
                 m.d.sync += mixed.valid.eq(0)
+        self._held = [entering_block, entering_key, looked_up_key, self.result]
         with m.If(self.wipe):
             m.d.sync += [register.eq(0) for register in self._held]
+        if not self._compact:
+            self._held += [mixed_key, substituted.as_value()]  # emptied above
         return m
+
+    def _step(
+        self, m: Module, substituted: data.View, mixed: data.View, key: Value, entering_block: Value, entering_key: Value
+    ) -> tuple[Signal, Signal]:
+        """State and key of the next round, of the block in `mixed` or of the one that enters (its first key whitens it)."""
+        next_state = Signal(BLOCK_BITS)
+        next_key = Signal(BLOCK_BITS)
+        expanded = self._expand(m, key, mixed.round, Cat(*(substituted[16 + row] for row in (3, 2, 1, 0))))
+        # ShiftRows: byte `row` of column `column` comes from column + row.
+        shifted = [substituted[(index + 4 * (index % 4)) % 16] for index in range(16)]
+        state = block_of([block_of(_round(shifted[first : first + 4], mixed.last)) for first in range(0, 16, 4)])
+        if self._compact:  # what the memories give is never 0
+            state, expanded = (
+                Mux(mixed.valid, ours, theirs) for ours, theirs in ((state, entering_block), (expanded, entering_key))
+            )
+        else:  # one of both is 0: half the logic of a choice
+            state, expanded = state ^ entering_block, expanded ^ entering_key
+        m.d.comb += [next_key.eq(expanded), next_state.eq(state ^ next_key)]
+        return next_state, next_key
 
     def _sboxes(self, m: Module) -> list[ReadPort]:
         """20 read ports of the S-box, two a memory, as a block RAM has (at 20 Yosys runs out of memory itself)."""
@@ -174,7 +188,7 @@ class Aes128(wiring.Component):
             ports += [sbox.read_port(), sbox.read_port()]
         return ports
 
-    def _expand(self, m: Module, key: Value, number: Value, rotated: Value, next_key: Signal) -> None:
+    def _expand(self, m: Module, key: Value, number: Value, rotated: Value) -> Value:
         """The key schedule (FIPS 197, 5.2): four words from the four before; `rotated` is SubWord(RotWord(last))."""
         words = [key[96:128], key[64:96], key[32:64], key[0:32]]
         constant = Signal(8)
@@ -191,4 +205,4 @@ class Aes128(wiring.Component):
             m.d.comb += after.eq(word ^ before)
             expanded.append(after)
             before = after
-        m.d.comb += next_key.eq(block_of(expanded))
+        return block_of(expanded)

@@ -1,8 +1,9 @@
 """Everything that knows a key: boot from the fuses, the fingerprint's CMAC, the lock key, the keystream.
 
-Three 128-bit registers: `secret` (the root secret, after boot the device's lock seed), `key` (the table key while the table is
-expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or the
-keystream block being used up). Beside them `counter`, which is no secret, and `half`, the keystream of the draw to come.
+Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on), `key`
+(the table key while the table is expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key) and
+`block` (the CMAC chain, or the keystream block being used up). Beside them `counter`, which is no secret, and `half`, the
+keystream of the draw to come.
 `bitting.device` and `bitting.lock.keys` are the same derivations in Python.
 """
 
@@ -31,7 +32,7 @@ class Vault(wiring.Component):
     """Holds the keys; nothing but keystream bytes, draws and the bitting table leave it.
 
     Boot starts with reset's end: the table key and the lock seed are derived from `fuse`, the table is expanded through the
-    `table_*` ports, and the root secret is overwritten by the seed. It takes the same clocks on every device. Then `ready` is
+    `table_*` ports, and the root secret gives way to the seed. It takes the same clocks on every device. Then `ready` is
     high whenever a command is taken.
 
     `challenge` begins a fingerprint: words offered on `absorb` enter the CMAC. `unlock` ends it: the result is the lock key,
@@ -81,7 +82,8 @@ class Vault(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.aes = self._aes = Aes128(self._compact)
-        self._secret = Signal(BLOCK_BITS)
+        self._root = Signal(BLOCK_BITS)
+        self._seed = Signal(BLOCK_BITS)
         self._key = Signal(BLOCK_BITS)
         self._block = Signal(BLOCK_BITS)
         self._counter = Signal(BLOCK_BITS)  # the counter block to come
@@ -111,8 +113,8 @@ class Vault(wiring.Component):
         """The key registers, and all that ever enters them: two choices a bit, where a choice in every state would cost ten."""
         result = self._aes.result
         self._turn = Signal()  # `block` by a word, the uppermost with `word` added
-        self._load_block, self._load_key, self._load_secret = (
-            Signal(name=f"load_{name}") for name in ("block", "key", "secret")
+        self._load_block, self._load_key, self._load_root, self._load_seed = (
+            Signal(name=f"load_{name}") for name in ("block", "key", "root", "seed")
         )
         self._clear_block, self._clear_key = Signal(name="clear_block"), Signal(name="clear_key")
         self._double = Signal()  # what enters `key`
@@ -125,10 +127,14 @@ class Vault(wiring.Component):
             m.d.sync += self._key.eq(0)
         with m.Elif(self._load_key):
             m.d.sync += self._key.eq(Mux(self._double, doubled(result), result))
+        with m.If(self.wipe | self._load_seed):
+            m.d.sync += self._root.eq(0)
+        with m.Elif(self._load_root):
+            m.d.sync += self._root.eq(self.fuse)
         with m.If(self.wipe):
-            m.d.sync += self._secret.eq(0)
-        with m.Elif(self._load_secret):
-            m.d.sync += self._secret.eq(Mux(self._aes.done, result, self.fuse))
+            m.d.sync += self._seed.eq(0)
+        with m.Elif(self._load_seed):
+            m.d.sync += self._seed.eq(result)
 
     def _encrypt(self, m: Module) -> None:
         """Start the core on what `_connect_core` chooses."""
@@ -136,12 +142,12 @@ class Vault(wiring.Component):
 
     def _connect_core(self, m: Module) -> None:
         """While streaming, counters are encrypted with the key register; else `block`, which is 0 where 0 is meant, with the
-        secret. `_use_key` adds the key register to the block."""
+        root or the seed (of which one is 0). `_use_key` adds the key register to the block."""
         m.d.comb += [
             self._aes.block.eq(
                 Mux(self._streaming, self._counter, self._block) ^ (self._key & self._use_key.replicate(BLOCK_BITS))
             ),
-            self._aes.key.eq(Mux(self._streaming, self._key, self._secret)),
+            self._aes.key.eq(Mux(self._streaming, self._key, self._root | self._seed)),
             self._aes.wipe.eq(self.wipe),
         ]
 
@@ -209,7 +215,7 @@ class Vault(wiring.Component):
         second = Signal()
         label = Value.cast(Mux(second, int.from_bytes(LABEL_SEED), int.from_bytes(LABEL_TABLE)))
         with self._state(m, "LOAD"):
-            m.d.comb += self._load_secret.eq(1)
+            m.d.comb += self._load_root.eq(1)
             m.next = "SUBKEY"
         with self._state(m, "SUBKEY"):
             self._encrypt(m)
@@ -233,7 +239,7 @@ class Vault(wiring.Component):
             m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
             m.d.sync += second.eq(1)
             with m.If(second & ~self.booted):
-                m.d.comb += [self._load_secret.eq(1), self._clear_key.eq(1)]
+                m.d.comb += [self._load_seed.eq(1), self._clear_key.eq(1)]
                 m.d.sync += self.booted.eq(1)
             with m.Else():
                 m.d.comb += self._load_key.eq(1)
