@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.spec import UnitSpec
 
-#: Both look-up tables of a CCU2C, bit `8 D + 4 C + 2 B + A`: A is a bit of the term, B of the accumulator, C `load`, D of `origin`.
-#: The sum is A xor (C ? D : B); D is 1 while C is 0. With C and D 0, which then never is, the cell's second table reads its four
-#: lowest bits: what is carried if the sum without carry is 0, which then is A.
+#: Both look-up tables of a CCU2C, bit `8 D + 4 C + 2 B + A`: A is a bit of the term, B of the accumulator, C is `load`, D of
+#: `origin`. The sum is A xor (C ? D : B); D is 1 while C is 0. So C and D are never both 0, and there the cell's second table
+#: has its place: what is carried if the sum without carry is 0, which is A.
 _LOOKUP = sum(
     bool(a ^ (d if c else b) if c | d else a) << (8 * d + 4 * c + 2 * b + a)
     for a in (0, 1) for b in (0, 1) for c in (0, 1) for d in (0, 1)

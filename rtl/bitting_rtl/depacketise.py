@@ -92,6 +92,7 @@ class Depacketise(wiring.Component):
             parser.activations()
             parser.challenge()
             parser.crc()
+        parser.ranges()
         return m
 
 
@@ -296,6 +297,8 @@ class _Parser:
         m, io, spec, pair = self.m, self.io, self.spec, self.pair
         words = spec.lanes // ACTIVATIONS_PER_WORD
         vectors_left = Signal(spec.address_bits + 1)
+        self.reach = Signal(ADDRESS_FIELD_BITS + 1)  # one past the last address, a clock after it came
+        self.reaches = Signal()
         word_count = Signal(range(max(2, words)))  # a counter of no bits would be no Verilog
         last_word = Signal()
         earlier = Signal(words * WORD_BITS, reset_less=True)
@@ -309,10 +312,9 @@ class _Parser:
             with m.If(self.io.cmd.valid):
                 m.d.sync += [io.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
                 m.next = "ACTIVATIONS_DATA"
+                m.d.sync += [self.reach.eq(pair.low + pair.high), self.reaches.eq(pair.high != 0)]
                 with m.If(pair.high == 0):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
-                with m.Elif(pair.low + pair.high > spec.scratch_words):
-                    m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
         with m.State("ACTIVATIONS_DATA"):
             self._take_payload_word(last=last_word & (vectors_left == 1))
             with m.If(io.cmd.valid):
@@ -322,6 +324,13 @@ class _Parser:
                     m.d.sync += [word_count.eq(0), io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
                     with m.If(vectors_left == 1):
                         m.next = "CRC"
+
+    def ranges(self) -> None:
+        """A range of activations that ends beyond the memory, seen a clock later: an adder and a comparison take one each."""
+        with self.m.If(self.reaches):
+            self.m.d.sync += self.reaches.eq(0)
+            with self.m.If(self.reach > self.spec.scratch_words):
+                self.m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
     def challenge(self) -> None:
         """What is locked and how, then the nonce; every word is absorbed, and so must wait until the vault takes it."""

@@ -17,6 +17,7 @@ from bitting_rtl.fold import Fold
 from bitting_rtl.layouts import UNCHECKED, result_word_layout
 from bitting_rtl.mac import Lane
 from bitting_rtl.results import TILE_COUNT_BITS, Results
+from bitting_rtl.scratch import Scratch
 from bitting_rtl.sequencer import Sequencer
 from bitting_rtl.tile_buffer import TileBuffer
 from bitting_rtl.unlock.aes import BLOCK_BITS
@@ -108,17 +109,11 @@ class Engine(wiring.Component):
     def _running(self, m: Module) -> None:
         """Every stage is addressed by the sequencer and moves with its `step`; folded activations go back to the scratch."""
         packets, buffer, sequencer, decode = self._packets, self._buffer, self._sequencer, self._decode
-        m.submodules.scratch = scratch = Memory(
-            shape=data.ArrayLayout(unsigned(self.spec.act_bits), self.spec.lanes),
-            depth=self.spec.scratch_words,
-            init=[],
-            attrs=UNCHECKED,  # a layer's outputs are no inputs of the same tile, but in place: then they are read before
-        )
         offset_read = self._offsets.read_port()
-        scratch_read, scratch_write = scratch.read_port(), scratch.write_port()
-        activations = Signal.like(scratch_read.data)
+        m.submodules.scratch = scratch = Scratch(self.spec, self._flavour.ecp5)
+        activations = Signal.like(scratch.read_data)
         with m.If(sequencer.step):
-            m.d.sync += activations.eq(scratch_read.data)
+            m.d.sync += activations.eq(scratch.read_data)
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),
@@ -134,20 +129,20 @@ class Engine(wiring.Component):
             decode.binary.eq(packets.layer.binary),
             decode.step.eq(sequencer.step),
             sequencer.digits.eq(decode.digits),
-            scratch_read.addr.eq(sequencer.read_addr),
-            scratch_read.en.eq(sequencer.step),
+            scratch.read_addr.eq(sequencer.read_addr),
+            scratch.read.eq(sequencer.step),
         ]
         # A clock later than the fold: nothing reads so soon after.
         m.d.sync += [
-            scratch_write.addr.eq(sequencer.write_addr),
-            scratch_write.data.eq(self._lanes(m, activations)),
-            scratch_write.en.eq(sequencer.store),
+            scratch.write_addr.eq(sequencer.write_addr),
+            scratch.write_data.eq(self._lanes(m, activations)),
+            scratch.write.eq(sequencer.store),
         ]
         with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
             m.d.sync += [
-                scratch_write.addr.eq(packets.act_addr),
-                scratch_write.data.eq(packets.act_data),
-                scratch_write.en.eq(1),
+                scratch.write_addr.eq(packets.act_addr),
+                scratch.write_data.eq(packets.act_data),
+                scratch.write.eq(1),
             ]
 
     def _lanes(self, m: Module, activations: data.View) -> Value:

@@ -10,7 +10,8 @@ class Flavour:
     Attributes:
         compact: for slow clocks and small devices: streams without registers at the ports, the bitting table in a block RAM,
             a round of AES in one clock (`bitting_rtl.unlock.aes.Aes128`).
-        ecp5: the lanes' adders are carry cells of the ECP5 (`bitting_rtl.accumulate`), which nothing else has.
+        ecp5: the lanes' adders are carry cells of the ECP5 (`bitting_rtl.accumulate`), which nothing else has, and the scratch
+            memory is as deep as one of its block RAMs (`bitting_rtl.scratch`).
     """
 
     compact: bool = False

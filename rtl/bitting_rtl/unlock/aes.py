@@ -2,7 +2,7 @@
 and table expansion use it.
 
 Sized for its job: a code takes the MAC at least one clock, and a block unlocks 16 codes (8 for `shuffle`, whose draws take two
-bytes), so a block every eleven clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
+bytes), so a block every twelve clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
 S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dual-port block RAMs, where logic would cost some
 20 x 130 LUT4. A block RAM takes half a clock by itself, so a second clock does the rest of the round, and a second block uses
 the clock in between.
@@ -72,11 +72,11 @@ class Aes128(wiring.Component):
     """Encrypt `block` under `key`, two blocks at a time.
 
     `start` takes both, in a clock in which `ready` is high. `done` comes 22 clocks later and stays, with `result`, until the
-    clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait. `abort`
-    forgets all blocks under way and the result. `wipe` does so too, and clears every register that held a key or a state, in
-    three clocks.
+    clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait, and the
+    next is there two clocks after it was. `abort` forgets all blocks under way and the result. `wipe` does so too, and clears
+    every register that held a key or a state, in three clocks.
 
-    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 22 clocks, each with a key of its own.
+    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 23 clocks, each with a key of its own.
     Compact, it does a round in one clock: latency 12, one block at a time, every 11 clocks; 288 registers fewer, and the
     longest path of the engine.
     """
@@ -113,7 +113,7 @@ class Aes128(wiring.Component):
         advance = Signal()
         m.d.comb += [
             again.eq(mixed.valid & ~mixed.last),
-            advance.eq(~(mixed.valid & mixed.last & self.done & ~self.take)),
+            advance.eq(~(mixed.valid & mixed.last & self.done)),  # `take` would come too late
             leaves.eq(mixed.valid & mixed.last & advance),
             self.ready.eq(advance & ~(again | entering if self._compact else looked_up.valid)),
         ]

@@ -1,8 +1,8 @@
 """Everything that knows a key: boot from the fuses, the fingerprint's CMAC, the lock key, the keystream.
 
-Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on), `key`
-(the table key while the table is expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key) and
-`block` (the CMAC chain, or the keystream block being used up). Beside them `counter`, which is no secret, and `half`, the
+Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on),
+`key` (the table key while the table is expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key)
+and `block` (the CMAC chain, or the keystream block being used up). Beside them `counter`, which is no secret, and `half`, the
 keystream of the draw to come.
 `bitting.device` and `bitting.lock.keys` are the same derivations in Python.
 """
@@ -90,12 +90,15 @@ class Vault(wiring.Component):
         self._use_key = Signal()
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
+        self._some = Signal()  # it is not 0: what waits for a byte has a long way to go
         self._half = Signal(DRAW_BITS)
         self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
         self._position = Signal(range(_WORDS))  # words absorbed into `block`
         self._index = Signal(self.spec.code_bits)
         self._word = Signal(WORD_BITS)  # what is absorbed
         self._take = Signal()  # a draw for the table
+        self._owns = Signal()  # the table
+        m.d.sync += self.table_owned.eq(self._owns)  # a clock late: what is read first has been written first
         self._registers(m)
         self._connect_core(m)
         self._keystream(m)
@@ -106,7 +109,7 @@ class Vault(wiring.Component):
             self._wipe(m)
         with m.If(self.wipe):
             cleared = (self.draw, self._half, self.booted, self.absorbing, self.keyed)
-            m.d.sync += [item.eq(0) for item in (*cleared, self._streaming, self._left, self._drawn, self._fetched)]
+            m.d.sync += [item.eq(0) for item in (*cleared, self._streaming, self._left, self._some, self._drawn, self._fetched)]
         return m
 
     def _registers(self, m: Module) -> None:
@@ -170,10 +173,10 @@ class Vault(wiring.Component):
         started = Signal()
         m.d.comb += [
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
-            self.available.eq(Mux(draws, drawn, left != 0) & ~started),
+            self.available.eq(Mux(draws, drawn, self._some) & ~started),
             use_byte.eq(take & ~draws),
             use_draw.eq(fetched & (take | ~drawn)),
-            fetch.eq(self._streaming & draws & (left != 0) & (use_draw | ~fetched)),
+            fetch.eq(self._streaming & draws & self._some & (use_draw | ~fetched)),
         ]
         with m.If(use_draw):
             # Multiply and shift: no rejection, so that no clock depends on the keystream.
@@ -190,16 +193,17 @@ class Vault(wiring.Component):
                 self._half.eq(Mux(left[1], top[:DRAW_BITS], top[DRAW_BITS:])),
                 fetched.eq(1),
                 left.eq(left - 2),
+                self._some.eq(left != 2),
                 stale.eq(left[1]),
             ]
         with m.Elif(use_byte):
-            m.d.sync += [left.eq(left - 1), stale.eq(left[:2] == 1)]
+            m.d.sync += [left.eq(left - 1), self._some.eq(left != 1), stale.eq(left[:2] == 1)]
         with m.If(self._streaming & aes.ready & ~started):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
-        with m.If(self._streaming & aes.done & (left == 0)):
+        with m.If(self._streaming & aes.done & ~self._some):
             m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
-            m.d.sync += left.eq(_BLOCK_BYTES)
+            m.d.sync += [left.eq(_BLOCK_BYTES), self._some.eq(1)]
             with m.If(draws & (use_draw | ~fetched)):  # the first of the block at once
                 m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
         with m.If(self.tile_start):
@@ -207,7 +211,7 @@ class Vault(wiring.Component):
         m.d.sync += started.eq(self.tile_start)  # it comes late in its clock, and a tile's codes come clocks after it
         with m.If(started):
             m.d.comb += aes.abort.eq(1)
-            m.d.sync += [self._streaming.eq(1), left.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
+            m.d.sync += [self._streaming.eq(1), left.eq(0), self._some.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
@@ -253,9 +257,12 @@ class Vault(wiring.Component):
         """The identity, then Fisher-Yates: swap entry i with entry draw(i + 1), for i from the last down to 1."""
         index = self._index
         target = Signal.like(index)
+        other = Signal()  # state OTHER, as a register: the way through the table is long
+        m.d.sync += other.eq(0)
+        m.d.comb += self.table_addr.eq(Mux(other, index, self.draw))
         with self._state(m, "FILL"):
             m.d.comb += [
-                self.table_owned.eq(1),
+                self._owns.eq(1),
                 self.table_write.eq(1),
                 self.table_write_addr.eq(index),
                 self.table_data.eq(index),
@@ -265,15 +272,15 @@ class Vault(wiring.Component):
                 m.d.sync += [index.eq(index), self._streaming.eq(1)]
                 m.next = "DRAW"
         with self._state(m, "DRAW"):
-            m.d.comb += [self.table_owned.eq(1), self.table_addr.eq(self.draw)]
+            m.d.comb += self._owns.eq(1)
             m.d.sync += target.eq(self.draw)
             with m.If(self.available):
                 m.d.comb += self._take.eq(1)
+                m.d.sync += other.eq(1)
                 m.next = "OTHER"
         with self._state(m, "OTHER"):  # the drawn entry is here: it goes to `index`, whose old entry is read in the same clock
             m.d.comb += [
-                self.table_owned.eq(1),
-                self.table_addr.eq(index),
+                self._owns.eq(1),
                 self.table_write.eq(1),
                 self.table_write_addr.eq(index),
                 self.table_data.eq(self.table_read),
@@ -281,7 +288,7 @@ class Vault(wiring.Component):
             m.next = "SWAP"
         with self._state(m, "SWAP"):
             m.d.comb += [
-                self.table_owned.eq(1),
+                self._owns.eq(1),
                 self.table_write.eq(1),
                 self.table_write_addr.eq(target),
                 self.table_data.eq(self.table_read),
@@ -290,7 +297,7 @@ class Vault(wiring.Component):
             m.next = "DRAW"
             with m.If(index == 1):
                 m.d.comb += [self._aes.abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
-                m.d.sync += [self._streaming.eq(0), self._left.eq(0), self._fetched.eq(0)]
+                m.d.sync += [self._streaming.eq(0), self._left.eq(0), self._some.eq(0), self._fetched.eq(0)]
                 m.next = "SUBKEY"
 
     def _fingerprint(self, m: Module) -> None:
@@ -302,7 +309,8 @@ class Vault(wiring.Component):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
                 m.d.comb += [aes.abort.eq(1), self._clear_block.eq(1)]
-                m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._position.eq(0), count.eq(0)]
+                m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._some.eq(0), self._position.eq(0)]
+                m.d.sync += count.eq(0)
                 m.next = "SUBKEY"
             with m.Elif(self.unlock & self.absorbing):
                 m.d.sync += self.absorbing.eq(0)
@@ -328,7 +336,7 @@ class Vault(wiring.Component):
     def _wipe(self, m: Module) -> None:
         """Overwrite the table, entry after entry, and stay."""
         with m.State("WIPED"):
-            m.d.comb += [self.table_owned.eq(1), self.table_write.eq(1), self.table_write_addr.eq(self._index)]
+            m.d.comb += [self._owns.eq(1), self.table_write.eq(1), self.table_write_addr.eq(self._index)]
             m.d.sync += self._index.eq(self._index + 1)
 
     @contextmanager
