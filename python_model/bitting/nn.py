@@ -243,6 +243,16 @@ class UnitNormalisedConv2d(UnitConv2d):
         return found
 
     @torch.no_grad()
+    def settle(self, inputs: tuple[torch.Tensor, ...]) -> None:
+        """The running statistics become those of these inputs, and of the weights as they are."""
+        for _ in range(2):  # another deviation rounds the weights anew
+            sums = self._convolve(inputs[0], self.quantiser.values(self.latent), None) / self.bias_unit
+            self.deviation.mul_(sums.std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
+            self._fit_shift()
+        sums = self._convolve(inputs[0], self.quantiser.values(self.latent), None)
+        self.mean.copy_(sums.mean((0, 2, 3)) / self.bias_unit)
+
+    @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
         """Statistics of a batch; the gains, whose ratios stay, such that their root mean square is `spread` quarter periods."""
         self.gain.add_(math.log(spread) - self.gain.mul(2).exp().mean().log() / 2)

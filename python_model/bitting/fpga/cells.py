@@ -1,4 +1,4 @@
-"""Simulation models of the ECP5 cells that Yosys knows only from outside: the block RAM and the multiplier.
+"""Simulation models of the ECP5 cells that Yosys knows only from outside, above all the block RAM and the multiplier.
 
 Written from Lattice's guides (FPGA-TN-02204 on memories, FPGA-TN-02205 on sysDSP) and Yosys' mapping onto the cells, for the
 modes that this project's netlists use; any other stops the simulation.
@@ -13,9 +13,68 @@ _WORD = 18  # bits of a port; a byte is half of it
 _ADDRESS = 14
 
 
+#: Inputs of cells that are 1 where nothing drives them.
+INPUTS = {
+    "TRELLIS_COMB": ["A", "B", "C", "D"],
+    "DP16KD": [
+        *(f"{name}{port}{bit}" for port in "AB" for name, bits in (("DI", 18), ("AD", 14), ("CS", 3)) for bit in range(bits)),
+        *(f"{name}{port}" for port in "AB" for name in ("CE", "OCE", "CLK", "WE", "RST")),
+    ],
+    "MULT18X18D": [
+        *(f"{name}{bit}" for name in "ABC" for bit in range(18)),
+        *("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"),
+    ],
+}
+
+
 def models() -> dict[str, str]:
     """Verilog of each cell, by its name."""
-    return {"DP16KD": _block_ram(), "MULT18X18D": _multiplier()}
+    return {"DP16KD": _block_ram(), "MULT18X18D": _multiplier(), **_AFTER_PLACING}
+
+
+#: What nextpnr makes of LUTs, carry cells and distributed memory, without wide multiplexers; wires that Yosys' models forget.
+_AFTER_PLACING = {
+    "TRELLIS_COMB": """module TRELLIS_COMB #(
+  parameter MODE = "LOGIC",
+  parameter INITVAL = 16'h0,
+  parameter CCU2_INJECT1 = "NO",
+  parameter WREMUX = "WRE",
+  parameter WCKMUX = "WCK"
+) (input A, input B, input C, input D, input FCI, input WD, input WAD0, input WAD1, input WAD2, input WAD3, input WRE,
+  input WCK, output F, output FCO);
+  wire found = INITVAL[{D, C, B, A}];
+  generate
+    if (MODE == "CCU2") begin
+      assign F = found ^ (CCU2_INJECT1 == "NO" && FCI);
+      assign FCO = found ? FCI : CCU2_INJECT1 == "NO" && INITVAL[{2'b00, B, A}];
+    end else if (MODE == "DPRAM") begin
+      reg [15:0] memory = INITVAL;
+      assign F = memory[{A, C, B, D}];
+      always @(posedge WCK) if (WRE) memory[{WAD3, WAD2, WAD1, WAD0}] <= WD;
+      initial if (WREMUX != "WRE" || WCKMUX != "WCK") $fatal(1, "TRELLIS_COMB with a changed WRE or WCK has no model");
+    end else assign F = found;
+  endgenerate
+endmodule
+""",
+    "TRELLIS_RAMW": """module TRELLIS_RAMW(input A0, input B0, input C0, input D0, input A1, input B1, input C1, input D1,
+  output WADO0, output WADO1, output WADO2, output WADO3, output WDO0, output WDO1, output WDO2, output WDO3);
+  assign {WADO3, WADO2, WADO1, WADO0} = {A0, C0, B0, D0};
+  assign {WDO3, WDO2, WDO1, WDO0} = {B1, D1, A1, C1};
+endmodule
+""",
+    "TRELLIS_IO_INPUT": """module TRELLIS_IO_INPUT(input B, output O);
+  assign O = B;
+endmodule
+""",
+    "TRELLIS_IO_OUTPUT": """module TRELLIS_IO_OUTPUT(input I, output B);
+  assign B = I;
+endmodule
+""",
+    "DCCA": """module DCCA(input CLKI, output CLKO);
+  assign CLKO = CLKI;
+endmodule
+""",
+}
 
 
 def _block_ram() -> str:
@@ -31,14 +90,6 @@ def _block_ram() -> str:
         **{f"CLK{port}MUX": f'"CLK{port}"' for port in "AB"},
         **{f"INITVAL_{row:02X}": "320'b0" for row in range(_ROWS)},
     }
-    inputs = [
-        *(
-            name
-            for port in "AB"
-            for name in (*_bits(f"DI{port}", _WORD), *_bits(f"AD{port}", _ADDRESS), *_bits(f"CS{port}", 3))
-        ),
-        *_for_ports(dict.fromkeys(("CE", "OCE", "CLK", "WE", "RST"), ""), ""),
-    ]
     initial = "".join(
         f"    for (k = 0; k < 32; k = k + 1) bytes[32 * {row} + k] = INITVAL_{row:02X}[20 * (k / 2) + 9 * (k % 2) +: 9];\n"
         for row in range(_ROWS)
@@ -78,13 +129,12 @@ def _block_ram() -> str:
     else for (k = 0; k < NB; k = k + 1) qb[9 * k +: 9] <= bytes[first_b + k];
   end
 """
-    return _module("DP16KD", parameters, inputs, [*_bits("DOA", _WORD), *_bits("DOB", _WORD)], body)
+    return _module("DP16KD", parameters, INPUTS["DP16KD"], [*_bits("DOA", _WORD), *_bits("DOB", _WORD)], body)
 
 
 def _multiplier() -> str:
     """18 x 18 bits, without registers."""
     stages = ("INPUTA", "INPUTB", "INPUTC", "PIPELINE", "OUTPUT")
-    inputs = [*_bits("A", 18), *_bits("B", 18), *_bits("C", 18), "SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"]
     used = " || ".join(f'REG_{stage}_CLK != "NONE"' for stage in stages)
     body = f"""
   initial if ({used}) $fatal(1, "MULT18X18D with registers has no model");
@@ -92,11 +142,11 @@ def _multiplier() -> str:
   wire signed [37:0] product = a * b;
   assign {_vector("P", 36)} = product[35:0];
 """
-    return _module("MULT18X18D", {f"REG_{stage}_CLK": '"NONE"' for stage in stages}, inputs, _bits("P", 36), body)
+    return _module("MULT18X18D", {f"REG_{stage}_CLK": '"NONE"' for stage in stages}, INPUTS["MULT18X18D"], _bits("P", 36), body)
 
 
-def _for_ports(values: dict[str, str], between: str = "_") -> dict[str, str]:
-    return {f"{name}{between}{port}": value for name, value in values.items() for port in "AB"}
+def _for_ports(values: dict[str, str]) -> dict[str, str]:
+    return {f"{name}_{port}": value for name, value in values.items() for port in "AB"}
 
 
 def _bits(name: str, count: int) -> list[str]:

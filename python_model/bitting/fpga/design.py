@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bitting.fpga import flow
 from bitting.fpga.targets import Target
@@ -41,5 +42,17 @@ def implement(
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.
     """
-    wrapper = flow.Wrapper(pins.pins_verilog(fused=locked), pins.TOP)
-    return flow.implement(target, *engine(spec, locked, target), wrapper, seeds, progress)
+    return flow.implement(target, *engine(spec, locked, target), _behind_pins(locked), seeds, progress)
+
+
+def routed(target: Target, spec: UnitSpec, locked: bool, seed: int) -> Path:
+    """Folder with `routed.json`: the cells of the same after place and route.
+
+    Raises:
+        ToolError: as `implement`.
+    """
+    return flow.place(target, *engine(spec, locked, target), _behind_pins(locked), seed, netlist=True)[1]
+
+
+def _behind_pins(locked: bool) -> flow.Wrapper:
+    return flow.Wrapper(pins.pins_verilog(fused=locked), pins.TOP)

@@ -164,8 +164,9 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
     return {name.lstrip("\\"): Area.of(target.family, found["num_cells_by_type"]) for name, found in modules.items()}
 
 
-def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int) -> tuple[Placed, Path]:
-    """Place and route a module inside a wrapper that fits the pins; gives the run and the folder with `bitstream.bin`.
+def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False) -> tuple[Placed, Path]:
+    """Place and route a module inside a wrapper that fits the pins; gives the run and the folder with `bitstream.bin`, and with
+    what was placed, in Yosys' JSON (`routed.json`), if `netlist`.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
     what was counted.
@@ -173,14 +174,14 @@ def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int) -
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.
     """
-    netlist = synthesise(target, verilog, top)
+    synthesised = synthesise(target, verilog, top)
     program = f"nextpnr-{target.family}"
     around = " ".join((f"synth_{target.family}", *target.synthesis, "-top", wrapper.top))
 
     def make(work: Path, finished: Path) -> None:
         (work / "wrapper").write_text(wrapper.text)
         (work / "pins").write_text(wrapper.constraints)
-        shutil.copy(netlist / "netlist.il", work)
+        shutil.copy(synthesised / "netlist.il", work)
         script = (
             f"read_rtlil netlist.il; blackbox {top}; {wrapper.reader} wrapper; {around}; "
             f"delete {top}; read_rtlil netlist.il; "
@@ -191,11 +192,13 @@ def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int) -
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
         report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
         extra = [_CONSTRAINTS[target.family], "pins"] if wrapper.constraints else []
+        extra += ["--write", "routed.json"] if netlist else []
         extra += ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
         tools.run(program, [*target.options, *common, *report, *extra], work)
         packer = "ecppack" if target.family == "ecp5" else "icepack"
         tools.run(packer, ["routed.txt", f"{finished.name}/bitstream.bin"], work)
-        (work / "report.json").rename(finished / "report.json")
+        for name in ("report.json", *["routed.json"] * netlist):
+            (work / name).rename(finished / name)
 
     versions = [tools.find(name)[1] for name in ("yosys", program)]
     parts = [
@@ -208,7 +211,7 @@ def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int) -
         str(target.goal),
         str(seed),
         *versions,
-        "2",
+        f"netlist {netlist}",
     ]
     folder = files.built("placed", parts, make)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder

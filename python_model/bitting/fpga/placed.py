@@ -1,0 +1,113 @@
+"""The netlist after place and route on an ECP5, for a simulator: nextpnr's cells as Verilog, behind the ports of the engine.
+
+nextpnr writes cells as the device has them: constants as settings of a pin, pins that are 1 where nothing drives them,
+flip-flops with two data inputs. Here they become what `bitting.fpga.cells` has models of.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bitting import files
+from bitting.errors import ToolError
+from bitting.fpga import cells, design, gates, tools
+from bitting.fpga.targets import Target
+from bitting.protocol import WORD_BITS
+from bitting.spec import UnitSpec
+
+#: nextpnr's name of what it has placed.
+_PLACED = "top"
+#: Cells whose constant inputs are settings of the pin.
+_SETTINGS = ("DP16KD", "MULT18X18D")
+
+
+def verilog(target: Target, spec: UnitSpec, locked: bool, seed: int) -> str:
+    """Verilog with the ports of `bitting_engine`: what `sim.native.library_of` takes.
+
+    Inside, words go byte by byte through `bitting_rtl.board.pins`, as they were placed; tiles take the cycles they take.
+
+    Raises:
+        ToolError: for a family other than the ECP5, or if a tool fails.
+    """
+    if target.family != "ecp5":
+        raise ToolError(
+            f"there are no models of {target.name} after place and route; simulate it after synthesis, or for ecp5-25k"
+        )
+    routed = json.loads((design.routed(target, spec, locked, seed) / "routed.json").read_text())
+    found = routed["modules"][_PLACED]["cells"]
+    for name in [name for name, cell in found.items() if cell["parameters"].get("MODE") == "RAMW_BLOCK"]:
+        del found[name]  # a place that a memory's write side takes from two LUTs
+    for cell in found.values():
+        _plain(cell)
+    text = json.dumps(routed)
+
+    def make(work: Path, finished: Path) -> None:
+        (work / "routed.json").write_text(text)
+        command = f"read_json routed.json; write_verilog -noattr {finished.name}/routed.v"
+        tools.run("yosys", ["-q", "-l", "yosys.log", "-p", command], work)
+
+    folder = files.built("routed", [text, tools.find("yosys")[1]], make)
+    return gates.with_models(target, (folder / "routed.v").read_text()) + _shim(locked)
+
+
+def _plain(cell: dict[str, Any]) -> None:
+    """Constants as connections, one data input, pads of one direction."""
+    connections, parameters = cell["connections"], cell["parameters"]
+    if cell["type"] == "TRELLIS_IO":
+        cell["type"] = f"TRELLIS_IO_{parameters['DIR']}"
+        parameters.clear()
+    if cell["type"] == "TRELLIS_FF" and parameters.pop("SD", "1").strip() == "0":  # not from the LUT beside it
+        connections["DI"] = connections.pop("M")
+        cell["port_directions"]["DI"] = cell["port_directions"].pop("M")
+    if cell["type"] not in cells.INPUTS:
+        return
+    settings: dict[str, str] = {}
+    if cell["type"] in _SETTINGS:
+        settings = {key[:-3]: parameters.pop(key).strip() for key in list(parameters) if key.endswith("MUX")}
+    for port in cells.INPUTS[cell["type"]]:
+        setting = settings.get(port, port)  # "0", "1", "INV", or the port itself
+        if not connections.get(port):
+            connections[port] = ["0" if setting in ("0", "INV") else "1"]
+            cell["port_directions"][port] = "input"
+        elif setting != port:
+            raise ToolError(f"pin {port} of a {cell['type']} is {setting}: no model")
+
+
+def _shim(locked: bool) -> str:
+    """The engine's ports in front of the pins' module: the root secret bit by bit while reset lasts, words as bytes."""
+    fuse_port, fuse_pin = ("input [127:0] fuse, ", ".fuse_bit(root[127]), ") if locked else ("", "")
+    return f"""
+module {design.TOP}(input clk, rst, {fuse_port}input lock_now,
+  input [{WORD_BITS - 1}:0] cmd_data, input cmd_valid, output cmd_ready,
+  output reg [{WORD_BITS - 1}:0] result_data, output reg result_last, output result_valid, input result_ready,
+  output [2:0] error, output busy);
+  reg [6:0] started = 0;  // clocks since reset; the root's last bit goes in as the pins' reset ends, all are read a clock later
+  wire running = started == 127;
+  {"reg [127:0] root;" if locked else ""}
+  always @(posedge clk) begin
+    started <= rst ? 0 : running ? started : started + 1;
+    {"root <= rst ? fuse : {root[126:0], 1'b0};" if locked else ""}
+  end
+  reg [1:0] sent = 0;  // bytes of the command word
+  reg [2:0] have = 0;  // bytes of the result word
+  wire taken, given, last, working;
+  wire [7:0] result;
+  assign cmd_ready = running && taken && sent == 3;
+  assign result_valid = have == 4;
+  assign busy = working || sent != 0 || have != 0 || !running;
+  always @(posedge clk) begin
+    if (running && cmd_valid && taken) sent <= sent + 1;
+    if (given && have != 4) begin
+      result_data <= {{result, result_data[{WORD_BITS - 1}:8]}};
+      result_last <= last;
+      have <= have + 1;
+    end else if (result_ready && have == 4) have <= 0;
+    if (rst) {{sent, have}} <= 0;
+  end
+  {_PLACED} placed(.clk(clk), .rst(!running), {fuse_pin}.lock_now(lock_now),
+    .cmd(cmd_data[8 * sent +: 8]), .cmd_valid(running && cmd_valid), .cmd_ready(taken),
+    .result(result), .result_last(last), .result_valid(given), .result_ready(have != 4), .error(error), .busy(working));
+endmodule
+"""
