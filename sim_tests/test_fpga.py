@@ -8,10 +8,10 @@ import pytest
 from bitting import datasets, recipes, train
 from bitting.device import Device
 from bitting.errors import BittingError, ToolError
-from bitting.fpga import design, flow, gates, overhead, targets, tools
+from bitting.fpga import design, flow, gates, overhead, placed, targets, tools
 from bitting.lock import Lock, lock
 from bitting.sim import native
-from bitting.spec import PRESETS
+from bitting.spec import PRESETS, parse_spec
 from bitting.verify import verify
 from test_cli import bitting, error_of
 
@@ -20,16 +20,29 @@ ECP5 = targets.find("ecp5-25k")
 TINY = PRESETS["tiny"]
 
 
+#: Fewer lanes than usual, for the time it takes; all else is there.
+BASE = parse_spec("base:lanes=4")
+
+
 @pytest.mark.slow
-def test_the_netlist_after_synthesis_is_equal_to_golden():
-    """100 images through the LUTs, flip-flops and block RAMs that Yosys made: every bit, every cycle, three transforms."""
-    library = native.library_of(gates.verilog(ICE40, *design.engine(TINY, True, ICE40)), design.TOP)
+@pytest.mark.parametrize(
+    ("spec", "netlist"),
+    [
+        (TINY, lambda: gates.verilog(ICE40, *design.engine(TINY, True, ICE40))),
+        (BASE, lambda: gates.verilog(ECP5, *design.engine(BASE, True, ECP5))),
+        (BASE, lambda: placed.verilog(ECP5, BASE, True, seed=1)),
+    ],
+    ids=["iCE40 after synthesis", "ECP5 after synthesis", "ECP5 after place and route"],
+)
+def test_the_netlist_is_equal_to_golden(spec, netlist):
+    """100 images through LUTs, flip-flops, block RAMs, multipliers: every bit, every cycle, three transforms."""
+    library = native.library_of(netlist(), design.TOP)
     data = datasets.load("digits")
-    model = train.train(TINY, data, replace(recipes.recipe("digits"), epochs=2))
-    device = Device(TINY, bytes(range(1, 17)))
-    x, y = datasets.activations(TINY, data.test_images[:100]), data.test_labels[:100]
+    model = train.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
+    device = Device(spec, bytes(range(1, 17)))
+    x, y = datasets.activations(spec, data.test_images[:100]), data.test_labels[:100]
     for transform in ("aes-clocked", "shuffle", "aes"):
-        how = Lock.new(TINY, "clock", transform)
+        how = Lock.new(spec, "clock", transform)
         locked = lock(model.program, device, how)
         report = verify(locked, how, device, x, y, library=library)
         assert report.equal and report.wrong_logits == report.wrong_cycles == 0, transform
@@ -67,6 +80,10 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match="bitting\\[fpga\\]"):
         monkeypatch.setitem(tools.WHEELS, "vivado", "none")
         tools.find("vivado")
+    with pytest.raises(ToolError, match="simulate it after synthesis"):
+        placed.verilog(ICE40, TINY, True, seed=1)
+    with pytest.raises(ToolError, match="no simulation model of EXOTIC"):
+        gates.with_models(ECP5, "module top(input a);\n  EXOTIC #(.X(1)) cell (.A(a));\nendmodule\n")
     with pytest.raises(ToolError, match=r"yosys failed.*ERROR"):
         flow.synthesise(ECP5, "module broken(input a; endmodule", "broken")
 

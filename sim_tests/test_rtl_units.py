@@ -1,9 +1,12 @@
 """Every component of the data path against golden, exhaustively."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from bitting import golden
+from bitting.fpga import gates, targets
 from bitting.spec import PRESETS
 from bitting_rtl.crc import Crc32
 from bitting_rtl.decode import LATENCY, Decode, digits_rom
@@ -31,14 +34,16 @@ def lane_rows(spec):
     return np.array(rows), np.array(expected)
 
 
+@pytest.mark.parametrize("ecp5", [False, True], ids=["plain", "carry cells of the ECP5"])
 @pytest.mark.parametrize("name", ["tiny", "base"])
-def test_lane_computes_every_code_times_every_activation(name):
+def test_lane_computes_every_code_times_every_activation(name, ecp5):
     spec = PRESETS[name]
     rows, expected = lane_rows(spec)
     count = len(rows)
     x, exponent, negative, zero, first, bias = rows.T
     pad = np.zeros(2, np.int64)
-    found = VectorModel(Lane(spec), clocked=True).run(
+    with_cells = functools.partial(gates.with_models, targets.find("ecp5-25k")) if ecp5 else str
+    found = VectorModel(Lane(spec, ecp5), clocked=True, complete=with_cells).run(
         x=np.concatenate([x, pad]),
         exponent=np.concatenate([exponent, pad]),
         negative=np.concatenate([negative, pad]),

@@ -134,8 +134,10 @@ class UnitNetwork(nn.Module):
     def settle(self, x: torch.Tensor) -> None:
         """Take the statistics of normalised layers from these inputs, layer by layer.
 
-        Those of training lag behind the weights and are of few samples: at the end of training they cost up to four points.
+        Those of training lag behind the weights and are of few samples: they cost up to four points, by chance.
         """
+        if not any(isinstance(module, UnitNormalisedConv2d) for module in self.graph.values()):
+            return
 
         def visit(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             if isinstance(module, UnitNormalisedConv2d):

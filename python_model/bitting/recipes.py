@@ -78,8 +78,9 @@ RECIPES = {"digits": TrainConfig(), "mnist": _IMAGES, "fashion-mnist": _IMAGES}
 #: Reference convolutional networks, for images. Their weights are too few for the histogram of every tile to be given: drawn
 #: histograms cost LeNet a point on Fashion-MNIST.
 _LENET = TrainConfig(
-    network="lenet", epochs=12, batch=64, rate=0.02, twin_rate=0.002, dropout=0.0, smoothing=0.1, spread=(0.6,), bias=1.0
-)
+    network="lenet", epochs=12, batch=64, rate=0.02, twin_rate=0.002, dropout=0.0, smoothing=0.1, spread=(0.6,), bias=1.0,
+    crests=True, logits=0.12, distillation=0.6,
+)  # fmt: skip
 _CONVOLUTIONAL = {
     "lenet": _LENET,
     # Narrow where sums are added to others (the end of a block's inner way, the shortcut): there the fold is to be linear.
@@ -89,11 +90,8 @@ _CONVOLUTIONAL = {
         network="residual",
         epochs=10,
         rate=0.01,
-        crests=True,
-        logits=0.12,
         gain_rate=3.0,
         usual_rates=True,
-        distillation=0.6,
         spread=(0.3, 0.3, 0.15, 1.0, 0.3, 0.15, 0.15, 1.0),
     ),
 }

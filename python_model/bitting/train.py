@@ -28,6 +28,9 @@ from bitting.spec import UnitSpec
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
 Progress = Callable[[str, int, int, float], None]
 
+#: Training samples that statistics of normalised layers are taken from, after every epoch.
+SETTLING = 4096
+
 
 def counted(done: Callable[[int], None]) -> Progress:
     """Progress as a number of epochs, of twin and unit together."""
@@ -69,9 +72,14 @@ def train(
     reference = model or build(data, config)
     twin_scale = 1.0 / (spec.act_max + 1)
     network, project = _on_unit(reference, spec, material.train_x[:1024] * twin_scale, 1.0 / twin_scale, config, model is None)
+
+    def finish_epoch() -> None:
+        project()
+        network.settle(material.train_x[:SETTLING] * twin_scale)
+
     runs = [
         _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
-        _Run("unit", network, twin_scale, config.rate, config, project),
+        _Run("unit", network, twin_scale, config.rate, config, finish_epoch),
     ]
     saved = _Checkpoint(checkpoint, spec, data.name, config)
     found: dict[str, float] = {}
@@ -223,15 +231,15 @@ def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> f
 
 
 class _Run:
-    """One network, its optimiser and its place in the schedule; `project` is called after each epoch."""
+    """One network, its optimiser and its place in the schedule; `finish_epoch` is called after each."""
 
     def __init__(
-        self, name: str, network: nn.Module, scale: float, rate: float, config: TrainConfig, project: Callable[[], None]
+        self, name: str, network: nn.Module, scale: float, rate: float, config: TrainConfig, finish_epoch: Callable[[], None]
     ):
         self.name = name
         self.objective = _Objective(network, scale)
         self.config = config
-        self.project = project
+        self.finish_epoch = finish_epoch
         self.epoch = 0
         self.peak_rate = rate
         groups: dict[float, list[nn.Parameter]] = {}
@@ -259,7 +267,7 @@ class _Run:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-        self.project()
+        self.finish_epoch()
         self.epoch = epoch + 1
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ For exhaustive tests: millions of rows a second.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from amaranth.hdl import Shape
@@ -42,9 +42,10 @@ class VectorModel:
     Args:
         component: the design; ports are named as `amaranth.back.verilog` names them.
         clocked: it has a clock and a reset.
+        complete: adds what the Verilog lacks.
     """
 
-    def __init__(self, component: wiring.Component, clocked: bool):
+    def __init__(self, component: wiring.Component, clocked: bool, complete: Callable[[str], str] = str):
         members = {"__".join(map(str, path)): member for path, member, _ in component.signature.flatten(component)}
         widths = {name: Shape.cast(member.shape) for name, member in members.items()}
         self._inputs = [name for name, member in members.items() if member.flow == wiring.In]
@@ -62,7 +63,7 @@ class VectorModel:
             clock_low="top->clk = 0;" if clocked else "",
             clock_high="top->clk = 1; top->eval();" if clocked else "",
         )
-        self._library = ctypes.CDLL(str(build.shared_library(to_verilog(component, "unit"), "unit", harness)))
+        self._library = ctypes.CDLL(str(build.shared_library(complete(to_verilog(component, "unit")), "unit", harness)))
 
     def run(self, **inputs: np.ndarray) -> Mapping[str, np.ndarray]:
         """(rows,) integers for each input to (rows,) signed or unsigned int64 for each output."""

@@ -35,6 +35,7 @@ def synth(
     The root secret is shifted in through a pin, so the bitstream holds none. Results are cached.
     """
     from bitting.fpga import design, targets
+    from bitting_rtl.unlock.aes import pace
 
     family, device = parse_spec(spec), targets.find(target)
     if lock not in ("full", "none"):
@@ -43,7 +44,8 @@ def synth(
         raise BittingError("--output wants a bitstream, which --seeds 0 does not make")
     with console.progress(f"{family.name} on {target}", max(1, seeds)) as done:
         report = design.implement(device, family, lock == "full", range(1, seeds + 1), done)
-    facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict()}
+    cipher = pace(device.flavour.compact)
+    facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict(), "aes": cipher._asdict()}
     if output:
         files.write_bytes(output, Path(report.bitstream).read_bytes())
     _remember(history, "synth", facts)
@@ -59,6 +61,8 @@ def synth(
         ("flip-flops", area.ff),
         ("block RAM, distributed RAM, DSP", f"{area.bram}, {area.lutram}, {area.dsp}"),
     ]
+    if lock == "full":
+        rows.append(("AES-128", f"{cipher.period / cipher.blocks:g} clocks a block, {cipher.latency} from start to result"))
     if report.placed:
         low, high = report.spread
         rows.append(("Fmax", f"{report.fmax:.1f} MHz, median of {seeds} seeds ({low:.1f} to {high:.1f})"))

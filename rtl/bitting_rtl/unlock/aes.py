@@ -8,6 +8,8 @@ S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dua
 the clock in between.
 """
 
+from typing import NamedTuple
+
 from amaranth import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Value
 from amaranth.lib import data, wiring
@@ -16,6 +18,19 @@ from amaranth.lib.wiring import In, Out
 
 BLOCK_BITS = 128
 ROUNDS = 10
+
+
+class Pace(NamedTuple):
+    """How fast a core is: `blocks` of them every `period` clocks, each `latency` clocks after its start."""
+
+    latency: int
+    blocks: int
+    period: int
+
+
+def pace(compact: bool) -> Pace:
+    """Of a core whose results are taken at once."""
+    return Pace(12, 1, 11) if compact else Pace(22, 2, 23)
 
 
 def _times2(value: int) -> int:
@@ -76,9 +91,8 @@ class Aes128(wiring.Component):
     next is there two clocks after it was. `abort` forgets all blocks under way and the result. `wipe` does so too, and clears
     every register that held a key or a state, in three clocks.
 
-    Latency: 22 clocks, and as long as results wait. Throughput: two blocks every 23 clocks, each with a key of its own.
-    Compact, it does a round in one clock: latency 12, one block at a time, every 11 clocks; 288 registers fewer, and the
-    longest path of the engine.
+    Latency and throughput: `pace`, and as long as results wait; each block has a key of its own. Compact, it does a round in
+    one clock, for one block at a time: 288 registers fewer, and the longest path of the engine.
     """
 
     def __init__(self, compact: bool = False):

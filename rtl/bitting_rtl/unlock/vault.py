@@ -87,7 +87,6 @@ class Vault(wiring.Component):
         self._key = Signal(BLOCK_BITS)
         self._block = Signal(BLOCK_BITS)
         self._counter = Signal(BLOCK_BITS)  # the counter block to come
-        self._use_key = Signal()
         self._streaming = Signal()
         self._left = Signal(range(_BLOCK_BYTES + 1))  # keystream bytes left in `block`
         self._some = Signal()  # it is not 0: what waits for a byte has a long way to go
@@ -145,11 +144,9 @@ class Vault(wiring.Component):
 
     def _connect_core(self, m: Module) -> None:
         """While streaming, counters are encrypted with the key register; else `block`, which is 0 where 0 is meant, with the
-        root or the seed (of which one is 0). `_use_key` adds the key register to the block."""
+        root or the seed (of which one is 0)."""
         m.d.comb += [
-            self._aes.block.eq(
-                Mux(self._streaming, self._counter, self._block) ^ (self._key & self._use_key.replicate(BLOCK_BITS))
-            ),
+            self._aes.block.eq(Mux(self._streaming, self._counter, self._block)),
             self._aes.key.eq(Mux(self._streaming, self._key, self._root | self._seed)),
             self._aes.wipe.eq(self.wipe),
         ]
@@ -184,7 +181,7 @@ class Vault(wiring.Component):
                 self.draw.eq((self._half * bound) >> DRAW_BITS),
                 drawn.eq(1),
                 fetched.eq(0),
-                bound.eq(Mux(self.booted, bound + 1, bound - 1)),
+                bound.eq(bound + Mux(self.booted, 1, -1)),
             ]
         with m.Elif(take):
             m.d.sync += drawn.eq(0)
@@ -234,10 +231,14 @@ class Vault(wiring.Component):
             m.d.comb += [self._turn.eq(1), self._word.eq(label.word_select(~self._position, WORD_BITS))]
             m.d.sync += self._position.eq(self._position + 1)
             with m.If(self._position == _WORDS - 1):
+                m.next = "WHITEN"
+        with self._state(m, "WHITEN"):  # the subkey word by word: all at once would cost a gate a bit before the core
+            m.d.comb += [self._turn.eq(1), self._word.eq(self._key.word_select(~self._position, WORD_BITS))]
+            m.d.sync += self._position.eq(self._position + 1)
+            with m.If(self._position == _WORDS - 1):
                 m.next = "LAST"
         with self._state(m, "LAST"):
             self._encrypt(m)
-            m.d.comb += self._use_key.eq(1)
             m.next = "DERIVED"
         with self._state(m, "DERIVED"), m.If(aes.done):
             m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
@@ -331,7 +332,7 @@ class Vault(wiring.Component):
             m.d.sync += self._position.eq(self._position + 1)
             with m.If(last):
                 m.d.comb += self._word.eq(count)
-                m.next = "LAST"
+                m.next = "WHITEN"
 
     def _wipe(self, m: Module) -> None:
         """Overwrite the table, entry after entry, and stay."""
