@@ -230,6 +230,27 @@ def test_running_statistics_make_training_and_the_unit_agree(rng):
     assert float((found - seen).std() / seen.std()) < 0.1 < float(before / seen.std()), "a weight may still change at the end"
 
 
+def test_settled_statistics_are_those_of_the_samples(rng):
+    """At once, whatever the running ones were: mean and deviation of the unit's sums are the wanted ones."""
+    layer, x = normalised(rng)
+    with torch.no_grad():
+        layer.weight.mul_(torch.linspace(0.5, 3, 8).reshape(-1, 1, 1, 1))
+        layer.bias.copy_(torch.linspace(-1, 1, 8))
+        layer.mean.add_(0.7)
+        off = []
+        for step in (lambda: None, lambda: layer.settle((x,))):
+            step()
+            sums = layer.eval().sums(x) / (layer.bias_unit * layer.slope)
+            off.append(
+                (
+                    float((sums.mean((0, 2, 3)) - layer.bias).abs().max()),
+                    float((sums.std((0, 2, 3)) / layer.gain.exp() - 1).abs().max()),
+                )
+            )
+    assert off[0][0] > 0.5 and off[0][1] > 0.5
+    assert off[1][0] <= 1 / layer.bias_unit and off[1][1] < 0.1, "but for the rounding of bias and weights"
+
+
 def test_the_shift_follows_the_weights(rng):
     layer, x = normalised(rng)
     for gain in (0.02, 0.2, 2.0):
