@@ -75,9 +75,8 @@ def columns_of(rows: int, **at: np.ndarray) -> dict[str, np.ndarray]:
 def encrypted(core: VectorModel, keys: list[bytes], blocks: list[bytes]) -> list[bytes]:
     """Through the core as fast as it goes: two and two, or (compact) one by one."""
     count = len(keys)
-    second = np.arange(count) % core.blocks
-    at = core.period * (np.arange(count) // core.blocks) + second
-    taken = at + core.latency + second  # the second waits for the first to be taken
+    at = core.period * (np.arange(count) // core.blocks) + np.arange(count) % core.blocks
+    taken = at + core.latency
     columns = columns_of(int(taken[-1]) + 2, start=at, take=taken)
     for name, values in (("key", keys), ("block", blocks)):
         columns[f"{name}0"][at], columns[f"{name}1"][at] = halves(values)

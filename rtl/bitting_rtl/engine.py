@@ -24,6 +24,9 @@ from bitting_rtl.unlock.aes import BLOCK_BITS
 from bitting_rtl.unlock.unlocker import Unlocker
 from bitting_rtl.unlock.vault import Vault
 
+#: Codes are unlocked in groups of 2 to this power: one block has keystream for the draws of one, or for the bytes of two.
+_GROUP_BITS = 3
+
 #: What STATUS tells of the unlocked twin.
 LOCKLESS = 0b1000
 
@@ -183,13 +186,17 @@ class Engine(wiring.Component):
         m.submodules.vault = vault = Vault(self.spec, self._flavour.compact)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         keyed = vault.keyed & ~packets.layer.public
-        ahead = Signal()  # the keystream of the tile to come is under way: nothing of it waits for the tiles before
-        early = packets.tile_commit & (packets.transform != Transform.AES_CLOCKED)
+        # Codes come in groups that one block of keystream serves. The last group's block is there when its first code has been
+        # taken, so the next tile's may be made, unless they wait for the tiles before.
+        last_group = Signal()
+        ahead = Signal()  # they are under way
+        in_last = packets.item_index[_GROUP_BITS:] == packets.layer.last_code[_GROUP_BITS:]
+        m.d.sync += last_group.eq(packets.code_valid & packets.code_ready & in_last)
         shuffles = Signal()  # compared a clock ahead: what follows has a long way to go
         m.d.sync += shuffles.eq(packets.transform == Transform.SHUFFLE)
         with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
             m.d.sync += ahead.eq(0)
-        with m.Elif(keyed & early):
+        with m.Elif(vault.tile_ahead):
             m.d.sync += ahead.eq(1)
         m.d.comb += [
             unlocker.keyed.eq(keyed),
@@ -201,7 +208,9 @@ class Engine(wiring.Component):
             unlocker.available.eq(vault.available),
             unlocker.byte.eq(vault.byte),
             unlocker.draw.eq(vault.draw),
-            vault.tile_start.eq(keyed & Mux(packets.tile_start, ~ahead, early)),
+            vault.tile_start.eq(keyed & packets.tile_start & ~ahead),
+            vault.tile_next.eq(keyed & packets.tile_start & ahead),
+            vault.tile_ahead.eq(keyed & last_group & ~ahead & (packets.transform != Transform.AES_CLOCKED)),
             vault.draws.eq(shuffles),
             vault.take.eq(unlocker.take),
             buffer.write.eq(unlocker.write),

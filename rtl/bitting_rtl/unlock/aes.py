@@ -2,7 +2,7 @@
 and table expansion use it.
 
 Sized for its job: a code takes the MAC at least one clock, and a block unlocks 16 codes (8 for `shuffle`, whose draws take two
-bytes), so a block every twelve clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
+bytes), so a block every eleven clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20
 S-boxes (16 for the state, 4 for the key schedule) are synchronous ROMs: ten dual-port block RAMs, where logic would cost some
 20 x 130 LUT4. A block RAM takes half a clock by itself, so a second clock does the rest of the round, and a second block uses
 the clock in between.
@@ -30,7 +30,7 @@ class Pace(NamedTuple):
 
 def pace(compact: bool) -> Pace:
     """Of a core whose results are taken at once."""
-    return Pace(12, 1, 11) if compact else Pace(22, 2, 23)
+    return Pace(12, 1, 11) if compact else Pace(22, 2, 22)
 
 
 def _times2(value: int) -> int:
@@ -87,9 +87,9 @@ class Aes128(wiring.Component):
     """Encrypt `block` under `key`, two blocks at a time.
 
     `start` takes both, in a clock in which `ready` is high. `done` comes 22 clocks later and stays, with `result`, until the
-    clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait, and the
-    next is there two clocks after it was. `abort` forgets all blocks under way and the result. `wipe` does so too, and clears
-    every register that held a key or a state, in three clocks.
+    clock in which `take` is high. Blocks leave in the order they came; behind a result that is not taken they wait. `abort`
+    forgets all blocks under way and the result; a block may start in the same clock. `wipe` forgets too, and clears every
+    register that held a key or a state, in three clocks.
 
     Latency and throughput: `pace`, and as long as results wait; each block has a key of its own. Compact, it does a round in
     one clock, for one block at a time: 288 registers fewer, and the longest path of the engine.
@@ -127,12 +127,12 @@ class Aes128(wiring.Component):
         advance = Signal()
         m.d.comb += [
             again.eq(mixed.valid & ~mixed.last),
-            advance.eq(~(mixed.valid & mixed.last & self.done)),  # `take` would come too late
+            advance.eq(~(mixed.valid & mixed.last & self.done & ~self.take)),
             leaves.eq(mixed.valid & mixed.last & advance),
             self.ready.eq(advance & ~(again | entering if self._compact else looked_up.valid)),
         ]
         m.d.sync += [
-            entering.eq(self.start),
+            entering.eq(self.start & ~self.wipe),
             entering_block.eq(Mux(self.start, self.block, 0)),
             entering_key.eq(Mux(self.start, self.key, 0)),
         ]
@@ -154,7 +154,7 @@ class Aes128(wiring.Component):
             m.d.comb += [target.eq(source) for target, source in second]
         else:
             # One condition for all that empties them: a flip-flop has one reset.
-            with m.If(self.wipe | (advance & ~looked_up.valid)):
+            with m.If(self.abort | self.wipe | (advance & ~looked_up.valid)):
                 m.d.sync += [target.eq(0) for target, _ in second]
             with m.Elif(advance):
                 m.d.sync += [target.eq(source) for target, source in second]
@@ -163,9 +163,7 @@ class Aes128(wiring.Component):
         with m.Elif(self.take):
             m.d.sync += self.done.eq(0)
         with m.If(self.abort | self.wipe):
-            m.d.sync += [flag.eq(0) for flag in (entering, looked_up.valid, self.done)]
-            if not self._compact:
-                m.d.sync += mixed.valid.eq(0)
+            m.d.sync += [flag.eq(0) for flag in (looked_up.valid, self.done)]
         self._held = [entering_block, entering_key, looked_up_key, self.result]
         with m.If(self.wipe):
             m.d.sync += [register.eq(0) for register in self._held]

@@ -37,7 +37,8 @@ class Vault(wiring.Component):
 
     `challenge` begins a fingerprint: words offered on `absorb` enter the CMAC. `unlock` ends it: the result is the lock key,
     and `keyed` goes high. `tile_start` begins the keystream of a tile: bytes of AES-128 in counter mode over `counter` and the
-    block number. While `available`, `byte` may be read and used up with `take`; if `draws`, `draw` instead, uniform (up to
+    block number. `tile_ahead` begins it too, while what is left of the block in use still serves the tile before; `tile_next`
+    then goes over to it. While `available`, `byte` may be read and used up with `take`; if `draws`, `draw` instead, uniform (up to
     2^-16) in 0..n for the draw number n of the tile, made of two bytes.
 
     `wipe` clears all keys and the table; only reset leads out of it. No output's timing depends on a key.
@@ -63,6 +64,8 @@ class Vault(wiring.Component):
                 "keyed": Out(1),
                 # keystream
                 "tile_start": In(1),
+                "tile_ahead": In(1),
+                "tile_next": In(1),
                 "counter": In(counter_layout()),
                 "available": Out(1),
                 "draws": In(1),
@@ -168,9 +171,11 @@ class Vault(wiring.Component):
         fetch = Signal()
         self._fetched = fetched = Signal()  # `half` is the keystream of the next draw: the multiplier is slow by itself
         started = Signal()
+        switched = Signal()  # to the keystream of another tile
+        hold = Signal()  # what comes is for the tile after this
         m.d.comb += [
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
-            self.available.eq(Mux(draws, drawn, self._some) & ~started),
+            self.available.eq(Mux(draws, drawn, self._some) & ~switched),
             use_byte.eq(take & ~draws),
             use_draw.eq(fetched & (take | ~drawn)),
             fetch.eq(self._streaming & draws & self._some & (use_draw | ~fetched)),
@@ -195,20 +200,24 @@ class Vault(wiring.Component):
             ]
         with m.Elif(use_byte):
             m.d.sync += [left.eq(left - 1), self._some.eq(left != 1), stale.eq(left[:2] == 1)]
-        with m.If(self._streaming & aes.ready & ~started):
+        with m.If(self._streaming & (aes.ready | started)):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
-        with m.If(self._streaming & aes.done & ~self._some):
+        with m.If(self._streaming & aes.done & ~self._some & ~hold):
             m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
             m.d.sync += [left.eq(_BLOCK_BYTES), self._some.eq(1)]
             with m.If(draws & (use_draw | ~fetched)):  # the first of the block at once
                 m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
-        with m.If(self.tile_start):
-            m.d.sync += self._counter.eq(Cat(C(0, 16), self.counter))
-        m.d.sync += started.eq(self.tile_start)  # it comes late in its clock, and a tile's codes come clocks after it
+        with m.If(self.tile_start | self.tile_ahead):
+            m.d.sync += [self._counter.eq(Cat(C(0, 16), self.counter)), self._streaming.eq(1)]
+        # These come late in their clock, and a tile's codes come clocks after them.
+        m.d.sync += [started.eq(self.tile_start | self.tile_ahead), switched.eq(self.tile_start | self.tile_next)]
+        with m.If(self.tile_ahead):
+            m.d.sync += hold.eq(1)
         with m.If(started):
             m.d.comb += aes.abort.eq(1)
-            m.d.sync += [self._streaming.eq(1), left.eq(0), self._some.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
+        with m.If(switched):
+            m.d.sync += [hold.eq(0), left.eq(0), self._some.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
