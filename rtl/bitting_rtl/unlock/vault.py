@@ -38,8 +38,8 @@ class Vault(wiring.Component):
     `challenge` begins a fingerprint: words offered on `absorb` enter the CMAC. `unlock` ends it: the result is the lock key,
     and `keyed` goes high. `tile_start` begins the keystream of a tile: bytes of AES-128 in counter mode over `counter` and the
     block number. `tile_ahead` begins it too, while what is left of the block in use still serves the tile before; `tile_next`
-    then goes over to it. While `available`, `byte` may be read and used up with `take`; if `draws`, `draw` instead, uniform (up to
-    2^-16) in 0..n for the draw number n of the tile, made of two bytes.
+    then goes over to it. While `available`, `byte` may be read and used up with `take`; if `draws`, `draw` instead, uniform
+    (up to 2^-16) in 0..n for the draw number n of the tile, made of two bytes.
 
     `wipe` clears all keys and the table; only reset leads out of it. No output's timing depends on a key.
     """
@@ -97,9 +97,12 @@ class Vault(wiring.Component):
         self._bound = Signal(range(max(self.spec.tile_codes, self.spec.codes) + 2))  # of the next draw
         self._position = Signal(range(_WORDS))  # words absorbed into `block`
         self._index = Signal(self.spec.code_bits)
+        self._beside = Signal.like(self._index)  # the index above; below if `_down`
+        self._down = Signal()
         self._word = Signal(WORD_BITS)  # what is absorbed
         self._take = Signal()  # a draw for the table
         self._owns = Signal()  # the table
+        m.d.comb += self._beside.eq(self._index + Mux(self._down, -1, 1))
         m.d.sync += self.table_owned.eq(self._owns)  # a clock late: what is read first has been written first
         self._registers(m)
         self._connect_core(m)
@@ -166,6 +169,7 @@ class Vault(wiring.Component):
         m.d.comb += self._turn.eq(stale)
         draws = self.draws | ~self.booted
         take = self.take | self._take
+        fewer = left - Mux(draws, 2, 1)
         use_byte = Signal()
         use_draw = Signal()
         fetch = Signal()
@@ -194,12 +198,12 @@ class Vault(wiring.Component):
             m.d.sync += [
                 self._half.eq(Mux(left[1], top[:DRAW_BITS], top[DRAW_BITS:])),
                 fetched.eq(1),
-                left.eq(left - 2),
+                left.eq(fewer),
                 self._some.eq(left != 2),
                 stale.eq(left[1]),
             ]
         with m.Elif(use_byte):
-            m.d.sync += [left.eq(left - 1), self._some.eq(left != 1), stale.eq(left[:2] == 1)]
+            m.d.sync += [left.eq(fewer), self._some.eq(left != 1), stale.eq(left[:2] == 1)]
         with m.If(self._streaming & (aes.ready | started)):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
@@ -277,7 +281,7 @@ class Vault(wiring.Component):
                 self.table_write_addr.eq(index),
                 self.table_data.eq(index),
             ]
-            m.d.sync += [index.eq(index + 1), self._bound.eq(self.spec.codes)]
+            m.d.sync += [index.eq(self._beside), self._bound.eq(self.spec.codes)]
             with m.If(index == self.spec.codes - 1):
                 m.d.sync += [index.eq(index), self._streaming.eq(1)]
                 m.next = "DRAW"
@@ -303,7 +307,8 @@ class Vault(wiring.Component):
                 self.table_write_addr.eq(target),
                 self.table_data.eq(self.table_read),
             ]
-            m.d.sync += index.eq(index - 1)
+            m.d.comb += self._down.eq(1)
+            m.d.sync += index.eq(self._beside)
             m.next = "DRAW"
             with m.If(index == 1):
                 m.d.comb += [self._aes.abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
@@ -347,7 +352,7 @@ class Vault(wiring.Component):
         """Overwrite the table, entry after entry, and stay."""
         with m.State("WIPED"):
             m.d.comb += [self._owns.eq(1), self.table_write.eq(1), self.table_write_addr.eq(self._index)]
-            m.d.sync += self._index.eq(self._index + 1)
+            m.d.sync += self._index.eq(self._beside)
 
     @contextmanager
     def _state(self, m: Module, name: str) -> Iterator[None]:
