@@ -92,7 +92,7 @@ class Depacketise(wiring.Component):
             parser.activations()
             parser.challenge()
             parser.crc()
-        parser.ranges()
+        parser.compare_late()
         return m
 
 
@@ -131,7 +131,13 @@ class _Parser:
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
             io.absorb.payload.eq(self.word),
         ]
-        m.d.sync += io.error.eq(Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault))
+        # What is seen a clock later than its word was the first mistake all the same: comparisons take a clock of their own.
+        self.late = Signal(ErrorCode)
+        self.codes = Signal(16)  # of a layer, as its packet says
+        self.reach = Signal(ADDRESS_FIELD_BITS + 1)  # one past the last address of activations
+        self.shaped, self.ranged = Signal(name="shaped"), Signal(name="ranged")  # they came in the clock before
+        now = Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault)
+        m.d.sync += [self.shaped.eq(0), self.ranged.eq(0), io.error.eq(Mux(self.late == ErrorCode.NONE, now, self.late))]
 
     def _take_payload_word(self, last: ValueLike) -> None:
         """Accept a payload word; `last`: the packet's fields end with it, and so must its length.
@@ -233,10 +239,10 @@ class _Parser:
                     layer.public.eq((shape.flags & LayerFlag.PUBLIC).any()),
                     layer.shift.eq(shape.shift),
                 ]
+                m.d.sync += [self.codes.eq(shape.codes), self.shaped.eq(1)]
                 m.next = "LAYER_POSITIONS"
                 with m.If(
                     (shape.codes == 0)
-                    | (shape.codes > spec.tile_codes)
                     | (shape.shift > spec.max_shift)
                     | (shape.flags & unknown_flags).any()
                     | ((shape.flags & (LayerFlag.PUBLIC | LayerFlag.BINARY)) == LayerFlag.PUBLIC)
@@ -297,8 +303,6 @@ class _Parser:
         m, io, spec, pair = self.m, self.io, self.spec, self.pair
         words = spec.lanes // ACTIVATIONS_PER_WORD
         vectors_left = Signal(spec.address_bits + 1)
-        self.reach = Signal(ADDRESS_FIELD_BITS + 1)  # one past the last address, a clock after it came
-        self.reaches = Signal()
         word_count = Signal(range(max(2, words)))  # a counter of no bits would be no Verilog
         last_word = Signal()
         earlier = Signal(words * WORD_BITS, reset_less=True)
@@ -312,7 +316,7 @@ class _Parser:
             with m.If(self.io.cmd.valid):
                 m.d.sync += [io.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
                 m.next = "ACTIVATIONS_DATA"
-                m.d.sync += [self.reach.eq(pair.low + pair.high), self.reaches.eq(pair.high != 0)]
+                m.d.sync += [self.reach.eq(pair.low + pair.high), self.ranged.eq(pair.high != 0)]
                 with m.If(pair.high == 0):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("ACTIVATIONS_DATA"):
@@ -325,12 +329,12 @@ class _Parser:
                     with m.If(vectors_left == 1):
                         m.next = "CRC"
 
-    def ranges(self) -> None:
-        """A range of activations that ends beyond the memory, seen a clock later: an adder and a comparison take one each."""
-        with self.m.If(self.reaches):
-            self.m.d.sync += self.reaches.eq(0)
-            with self.m.If(self.reach > self.spec.scratch_words):
-                self.m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
+    def compare_late(self) -> None:
+        """Layers with more codes than the buffer holds, activations that end beyond the memory."""
+        with self.m.If(self.shaped & (self.codes > self.spec.tile_codes)):
+            self.m.d.comb += self.late.eq(ErrorCode.BAD_FIELD)
+        with self.m.If(self.ranged & (self.reach > self.spec.scratch_words)):
+            self.m.d.comb += self.late.eq(ErrorCode.BAD_ADDRESS)
 
     def challenge(self) -> None:
         """What is locked and how, then the nonce; every word is absorbed, and so must wait until the vault takes it."""

@@ -178,6 +178,8 @@ class Vault(wiring.Component):
         switched = Signal()  # to the keystream of another tile
         hold = Signal()  # what comes is for the tile after this
         m.d.comb += [
+            # Whatever is not keystream is used as it comes; registers only, for a long way begins here.
+            aes.take.eq(~self._streaming | (~self._some & ~hold)),
             self.byte.eq(top.word_select((left - 1)[:2], 8)),
             self.available.eq(Mux(draws, drawn, self._some) & ~switched),
             use_byte.eq(take & ~draws),
@@ -208,7 +210,7 @@ class Vault(wiring.Component):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
         with m.If(self._streaming & aes.done & ~self._some & ~hold):
-            m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
+            m.d.comb += self._load_block.eq(1)
             m.d.sync += [left.eq(_BLOCK_BYTES), self._some.eq(1)]
             with m.If(draws & (use_draw | ~fetched)):  # the first of the block at once
                 m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
@@ -235,7 +237,7 @@ class Vault(wiring.Component):
             self._encrypt(m)
             m.next = "CHAIN"
         with self._state(m, "CHAIN"), m.If(aes.done):
-            m.d.comb += [aes.take.eq(1), self._load_key.eq(1), self._double.eq(1), self._clear_block.eq(1)]
+            m.d.comb += [self._load_key.eq(1), self._double.eq(1), self._clear_block.eq(1)]
             m.d.sync += self.absorbing.eq(self.booted)
             m.next = "LABEL"
             with m.If(self.booted):
@@ -254,7 +256,7 @@ class Vault(wiring.Component):
             self._encrypt(m)
             m.next = "DERIVED"
         with self._state(m, "DERIVED"), m.If(aes.done):
-            m.d.comb += [aes.take.eq(1), self._clear_block.eq(1)]
+            m.d.comb += self._clear_block.eq(1)
             m.d.sync += second.eq(1)
             with m.If(second & ~self.booted):
                 m.d.comb += [self._load_seed.eq(1), self._clear_key.eq(1)]
@@ -339,7 +341,7 @@ class Vault(wiring.Component):
             self._encrypt(m)
             m.next = "ABSORBED"
         with self._state(m, "ABSORBED"), m.If(aes.done):
-            m.d.comb += [aes.take.eq(1), self._load_block.eq(1)]
+            m.d.comb += self._load_block.eq(1)
             m.next = "READY"
         with self._state(m, "PAD"):
             m.d.comb += self._turn.eq(1)
