@@ -102,6 +102,7 @@ class Vault(wiring.Component):
         self._word = Signal(WORD_BITS)  # what is absorbed
         self._take = Signal()  # a draw for the table
         self._owns = Signal()  # the table
+        self._abort = Signal()  # forget the blocks under way
         m.d.comb += self._beside.eq(self._index + Mux(self._down, -1, 1))
         m.d.sync += self.table_owned.eq(self._owns)  # a clock late: what is read first has been written first
         self._registers(m)
@@ -220,8 +221,9 @@ class Vault(wiring.Component):
         m.d.sync += [started.eq(self.tile_start | self.tile_ahead), switched.eq(self.tile_start | self.tile_next)]
         with m.If(self.tile_ahead):
             m.d.sync += hold.eq(1)
-        with m.If(started):
-            m.d.comb += aes.abort.eq(1)
+        aborted = Signal()  # a clock late: a block may start in the same
+        m.d.sync += aborted.eq(self._abort)
+        m.d.comb += aes.abort.eq(started | aborted)
         with m.If(switched):
             m.d.sync += [hold.eq(0), left.eq(0), self._some.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
 
@@ -313,7 +315,7 @@ class Vault(wiring.Component):
             m.d.sync += index.eq(self._beside)
             m.next = "DRAW"
             with m.If(index == 1):
-                m.d.comb += [self._aes.abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
+                m.d.comb += [self._abort.eq(1), self._clear_key.eq(1), self._clear_block.eq(1)]
                 m.d.sync += [self._streaming.eq(0), self._left.eq(0), self._some.eq(0), self._fetched.eq(0)]
                 m.next = "SUBKEY"
 
@@ -325,7 +327,7 @@ class Vault(wiring.Component):
         with self._state(m, "READY"):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
-                m.d.comb += [aes.abort.eq(1), self._clear_block.eq(1)]
+                m.d.comb += [self._abort.eq(1), self._clear_block.eq(1)]
                 m.d.sync += [self.keyed.eq(0), self._streaming.eq(0), self._left.eq(0), self._some.eq(0), self._position.eq(0)]
                 m.d.sync += count.eq(0)
                 m.next = "SUBKEY"
