@@ -1,9 +1,9 @@
 """Everything that knows a key: boot from the fuses, the fingerprint's CMAC, the lock key, the keystream.
 
-Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on),
-`key` (the table key while the table is expanded, then the first CMAC subkey while a fingerprint is absorbed, then the lock key)
-and `block` (the CMAC chain, or the keystream block being used up). Beside them `counter`, which is no secret, and `half`, the
-keystream of the draw to come.
+Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on; compact,
+it is one register with `root`), `key` (the table key while the table is expanded, then the first CMAC subkey while a
+fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or the keystream block being used up). Beside them
+`counter`, which is no secret, and `half`, the keystream of the draw to come.
 `bitting.device` and `bitting.lock.keys` are the same derivations in Python.
 """
 
@@ -136,6 +136,12 @@ class Vault(wiring.Component):
             m.d.sync += self._key.eq(0)
         with m.Elif(self._load_key):
             m.d.sync += self._key.eq(Mux(self._double, doubled(result), result))
+        if self._compact:  # one register for both: there, a flip-flop costs as much as the choice before it
+            with m.If(self.wipe):
+                m.d.sync += self._seed.eq(0)
+            with m.Elif(self._load_root | self._load_seed):
+                m.d.sync += self._seed.eq(Mux(self._load_seed, result, self.fuse))
+            return
         with m.If(self.wipe | self._load_seed):
             m.d.sync += self._root.eq(0)
         with m.Elif(self._load_root):
