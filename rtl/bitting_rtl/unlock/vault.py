@@ -1,7 +1,7 @@
 """Everything that knows a key: boot from the fuses, the fingerprint's CMAC, the lock key, the keystream.
 
-Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on; compact,
-it is one register with `root`), `key` (the table key while the table is expanded, then the first CMAC subkey while a
+Four 128-bit registers: `root` (the root secret, until the seed is derived), `seed` (the device's lock seed, from then on;
+compact, it is one register with `root`), `key` (the table key while the table is expanded, then the first CMAC subkey while a
 fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or the keystream block being used up). Beside them
 `counter`, which is no secret, and `half`, the keystream of the draw to come.
 `bitting.device` and `bitting.lock.keys` are the same derivations in Python.
