@@ -246,11 +246,9 @@ class UnitNormalisedConv2d(UnitConv2d):
     def settle(self, inputs: tuple[torch.Tensor, ...]) -> None:
         """The running statistics become those of these inputs, and of the weights as they are."""
         for _ in range(2):  # another deviation rounds the weights anew
-            sums = self._convolve(inputs[0], self.quantiser.values(self.latent), None) / self.bias_unit
-            self.deviation.mul_(sums.std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
+            self.deviation.mul_(self._unit_sums(inputs[0]).std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
             self._fit_shift()
-        sums = self._convolve(inputs[0], self.quantiser.values(self.latent), None)
-        self.mean.copy_(sums.mean((0, 2, 3)) / self.bias_unit)
+        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
 
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
@@ -258,8 +256,11 @@ class UnitNormalisedConv2d(UnitConv2d):
         self.gain.add_(math.log(spread) - self.gain.mul(2).exp().mean().log() / 2)
         self.deviation.copy_(self._convolve(inputs[0], self.weight, None).std((0, 2, 3)).clamp_(min=1e-6))
         self._fit_shift()
-        weights = self.quantiser.values(self.latent)
-        self.mean.copy_(self._convolve(inputs[0], weights, None).mean((0, 2, 3)) / self.bias_unit)
+        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
+
+    def _unit_sums(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums of the rounded weights without bias, in quarter periods."""
+        return self._convolve(x, self.quantiser.values(self.latent), None) / self.bias_unit
 
     @torch.no_grad()
     def _fit_shift(self) -> None:

@@ -28,8 +28,8 @@ from bitting.spec import UnitSpec
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
 Progress = Callable[[str, int, int, float], None]
 
-#: Training samples that statistics of normalised layers are taken from, after every epoch.
-SETTLING = 4096
+#: Training samples that shifts are calibrated on, and that statistics of normalised layers are taken from after every epoch.
+CALIBRATING, SETTLING = 1024, 4096
 
 
 def counted(done: Callable[[int], None]) -> Progress:
@@ -71,12 +71,8 @@ def train(
     torch.manual_seed(config.seed)
     reference = model or build(data, config)
     twin_scale = 1.0 / (spec.act_max + 1)
-    network, project = _on_unit(reference, spec, material.train_x[:1024] * twin_scale, 1.0 / twin_scale, config, model is None)
-
-    def finish_epoch() -> None:
-        project()
-        network.settle(material.train_x[:SETTLING] * twin_scale)
-
+    samples = material.train_x[:SETTLING] * twin_scale
+    network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
     runs = [
         _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
         _Run("unit", network, twin_scale, config.rate, config, finish_epoch),
@@ -109,19 +105,25 @@ def train(
 def _on_unit(
     reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, input_scale: float, config: TrainConfig, fresh: bool
 ) -> tuple[UnitNetwork, Callable[[], None]]:
-    """The network to train, calibrated and known to fit the spec, and what keeps its histogram."""
+    """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
     torch.manual_seed(config.seed)
     normalise = config.balance == "none"
-    network = convert(reference, spec, samples, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
+    first = samples[:CALIBRATING]
+    network = convert(reference, spec, first, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
     if fresh:
         _draw_biases(network, config)
     if config.logits:
         network.products[-1].release(config.logits)
     project = _projection(network, config)
     project()
-    network.calibrate(samples, config.spread)
+    network.calibrate(first, config.spread)
     network.to_program()
-    return network, project
+
+    def finish_epoch() -> None:
+        project()
+        network.settle(samples)
+
+    return network, finish_epoch
 
 
 @torch.no_grad()

@@ -20,3 +20,5 @@ class Flavour:
 
 #: Any FPGA, any simulator.
 PLAIN = Flavour()
+COMPACT = Flavour(compact=True)
+ECP5 = Flavour(ecp5=True)

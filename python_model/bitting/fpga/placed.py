@@ -19,8 +19,6 @@ from bitting.spec import UnitSpec
 
 #: nextpnr's name of what it has placed.
 _PLACED = "top"
-#: Cells whose constant inputs are settings of the pin.
-_SETTINGS = ("DP16KD", "MULT18X18D")
 
 
 def verilog(target: Target, spec: UnitSpec, locked: bool, seed: int) -> str:
@@ -61,13 +59,8 @@ def _plain(cell: dict[str, Any]) -> None:
     if cell["type"] == "TRELLIS_FF" and parameters.pop("SD", "1").strip() == "0":  # not from the LUT beside it
         connections["DI"] = connections.pop("M")
         cell["port_directions"]["DI"] = cell["port_directions"].pop("M")
-    if cell["type"] not in cells.INPUTS:
-        return
-    settings: dict[str, str] = {}
-    if cell["type"] in _SETTINGS:
-        settings = {key[:-3]: parameters.pop(key).strip() for key in list(parameters) if key.endswith("MUX")}
-    for port in cells.INPUTS[cell["type"]]:
-        setting = settings.get(port, port)  # "0", "1", "INV", or the port itself
+    for port in cells.INPUTS.get(cell["type"], ()):
+        setting = parameters.pop(f"{port}MUX", port).strip()  # "0", "1", "INV", or the port itself
         if not connections.get(port):
             connections[port] = ["0" if setting in ("0", "INV") else "1"]
             cell["port_directions"][port] = "input"

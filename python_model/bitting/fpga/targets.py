@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bitting.errors import BittingError
-from bitting_rtl.flavour import PLAIN, Flavour
+from bitting_rtl.flavour import COMPACT, ECP5, PLAIN, Flavour
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,13 @@ class Target:
 
 # Without wide multiplexers ABC covers with plain LUT4, a quarter fewer of them here, and no slower. ABC9 stops on this design
 # with a failed assertion (Yosys 0.62: a wire's name twice; 0.70: widths of a connection), so the older ABC maps it.
-_CARRY_CELLS, _SMALL = Flavour(ecp5=True), Flavour(compact=True)
-_ECP5 = ("-nowidelut", "-noabc9")
+_LUT4_ONLY = ("-nowidelut", "-noabc9")
 TARGETS = {
     target.name: target
     for target in (
-        Target("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24_288, 150.0, _ECP5, _CARRY_CELLS),
-        Target("ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83_640, 150.0, _ECP5, _CARRY_CELLS),
-        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5_280, 24.0, ("-device", "u", "-dsp"), _SMALL),
+        Target("ecp5-25k", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 24_288, 150.0, _LUT4_ONLY, ECP5),
+        Target("ecp5-85k", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 83_640, 150.0, _LUT4_ONLY, ECP5),
+        Target("ice40-up5k", "ice40", ("--up5k", "--package", "sg48"), 5_280, 24.0, ("-device", "u", "-dsp"), COMPACT),
     )
 }
 

@@ -22,9 +22,9 @@ class SimulatedPort:
     def __init__(self, device: Device):
         from bitting_rtl.board import serial_engine  # slow to import
         from bitting_rtl.export import engine_verilog
-        from bitting_rtl.flavour import Flavour
+        from bitting_rtl.flavour import COMPACT
 
-        engine = engine_verilog(device.spec, flavour=Flavour(compact=True))
+        engine = engine_verilog(device.spec, flavour=COMPACT)
         verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root)
         harness = (build.HARNESS / "serial.cpp").read_text()
         self._library = ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, harness)))

@@ -165,9 +165,8 @@ class Vault(wiring.Component):
         ]
 
     def _keystream(self, m: Module) -> None:
-        """Keep `block` filled while streaming, the core a block ahead; hand out bytes of its uppermost word, or draws."""
+        """Hand out bytes of the uppermost word of `block`, or draws."""
         aes, left, bound = self._aes, self._left, self._bound
-        number = self._counter[:16]
         self._drawn = drawn = Signal()  # `draw` is one
         # A word that is used up leaves a clock later, for `take` comes late; until then the one below is the uppermost.
         stale = Signal()
@@ -181,7 +180,6 @@ class Vault(wiring.Component):
         use_draw = Signal()
         fetch = Signal()
         self._fetched = fetched = Signal()  # `half` is the keystream of the next draw: the multiplier is slow by itself
-        started = Signal()
         switched = Signal()  # to the keystream of another tile
         hold = Signal()  # what comes is for the tile after this
         m.d.comb += [
@@ -213,14 +211,25 @@ class Vault(wiring.Component):
             ]
         with m.Elif(use_byte):
             m.d.sync += [left.eq(fewer), self._some.eq(left != 1), stale.eq(left[:2] == 1)]
+        self._refill(m, switched, hold, draws & (use_draw | ~fetched))
+
+    def _refill(self, m: Module, switched: Signal, hold: Signal, at_once: Value) -> None:
+        """Keep `block` filled while streaming, the core a block ahead, and go from tile to tile.
+
+        Args:
+            at_once: the first draw of a block is wanted with it.
+        """
+        aes, left = self._aes, self._left
+        number = self._counter[:16]
+        started = Signal()
         with m.If(self._streaming & (aes.ready | started)):
             self._encrypt(m)
             m.d.sync += number.eq(number + 1)
         with m.If(self._streaming & aes.done & ~self._some & ~hold):
             m.d.comb += self._load_block.eq(1)
             m.d.sync += [left.eq(_BLOCK_BYTES), self._some.eq(1)]
-            with m.If(draws & (use_draw | ~fetched)):  # the first of the block at once
-                m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
+            with m.If(at_once):
+                m.d.sync += [self._half.eq(aes.result[-DRAW_BITS:]), self._fetched.eq(1), left.eq(_BLOCK_BYTES - 2)]
         with m.If(self.tile_start | self.tile_ahead):
             m.d.sync += [self._counter.eq(Cat(C(0, 16), self.counter)), self._streaming.eq(1)]
         # These come late in their clock, and a tile's codes come clocks after them.
@@ -231,7 +240,8 @@ class Vault(wiring.Component):
         m.d.sync += aborted.eq(self._abort)
         m.d.comb += aes.abort.eq(started | aborted)
         with m.If(switched):
-            m.d.sync += [hold.eq(0), left.eq(0), self._some.eq(0), drawn.eq(0), fetched.eq(0), bound.eq(1)]
+            m.d.sync += [hold.eq(0), left.eq(0), self._some.eq(0)]
+            m.d.sync += [self._drawn.eq(0), self._fetched.eq(0), self._bound.eq(1)]
 
     def _derive(self, m: Module) -> None:
         """AES-CMAC (RFC 4493) of whole blocks: a label under the root secret (table key, then lock seed), or a fingerprint."""
