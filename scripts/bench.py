@@ -23,18 +23,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitting import __version__, console, emulate, kernel, networks, packets
-from bitting.conversion import convert
-from bitting.device import Device
-from bitting.emulate import Emulator
+from bitting import __version__
+from bitting.cli import console
+from bitting.conversion.converter import convert
+from bitting.emulator import emulate, kernel
+from bitting.emulator.emulate import Emulator
 from bitting.files import write_text
-from bitting.lock import FINGERPRINTS, TRANSFORMS, Lock, lock
-from bitting.network import UnitNetwork
-from bitting.program import Program, dense, multilayer_perceptron
+from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, lock
+from bitting.locking.device import Device
+from bitting.network.graph import UnitNetwork
+from bitting.program import packets
+from bitting.program.layers import Program, dense, multilayer_perceptron
 from bitting.sim import cocotb_runner
 from bitting.sim.native import NativeEngine, engine_library
-from bitting.spec import PRESETS, UnitSpec, parse_spec
-from bitting_rtl.export import TOP, engine_verilog
+from bitting.training import architectures
+from bitting.unit.spec import PRESETS, UnitSpec, parse_spec
+from bitting_rtl.engine.export import TOP, engine_verilog
 
 SIZES = (784, 256, 128, 10)
 #: (samples, inputs, outputs) of single layers.
@@ -218,7 +222,7 @@ def brevitas_step(shape: tuple[int, int, int]) -> dict[str, float] | None:
 
         return step
 
-    return paired(step_of(networks.multilayer_perceptron((inputs, outputs, 10))), step_of(quantised), pairs=7)
+    return paired(step_of(architectures.multilayer_perceptron((inputs, outputs, 10))), step_of(quantised), pairs=7)
 
 
 def apytypes_product(shape: tuple[int, int, int]) -> dict[str, float] | None:
@@ -247,18 +251,18 @@ def speeds(threads: int) -> dict[str, Any]:
         samples, inputs, outputs = shape
         x = torch.randint(0, spec.act_max + 1, (samples, inputs)).float()
         found[f"layer {shape}"] = one_layer(spec, shape)
-        pair = networks.multilayer_perceptron((inputs, outputs, 10))
+        pair = architectures.multilayer_perceptron((inputs, outputs, 10))
         found[f"training {shape}"] = {
             "unit": training_step(spec, pair, x, 10),
             "brevitas": brevitas_step(shape),
         }
         found[f"apytypes {shape}"] = apytypes_product(shape) if threads == 1 else None
     cnn = parse_spec(CNN)
-    for name, plain in (("lenet", networks.LeNet()), ("residual", networks.ResidualNetwork())):
+    for name, plain in (("lenet", architectures.LeNet()), ("residual", architectures.ResidualNetwork())):
         images = torch.randint(0, spec.act_max + 1, (128, 1, 28, 28)).float()
         found[f"{name}, 128 images"] = {"emulator": forward(name, cnn, plain, images)}
         found[f"training {name}, 128 images"] = {"unit": training_step(cnn, plain, images, 10)}
-    mlp = networks.multilayer_perceptron(SIZES)
+    mlp = architectures.multilayer_perceptron(SIZES)
     x = torch.randint(0, spec.act_max + 1, (128, SIZES[0])).float()
     found["mlp, 128 images"] = {"emulator": forward("mlp", spec, mlp, x)}
     found["training mlp, 128 images"] = {"unit": training_step(spec, mlp, x, 10)}

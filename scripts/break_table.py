@@ -11,10 +11,10 @@ import argparse
 import time
 from pathlib import Path
 
-from bitting import datasets
-from bitting.artefact import Artefact
-from bitting.demo import break_table
-from bitting.train import from_scratch
+from bitting.artefact.artefact import Artefact
+from bitting.cli.demo import break_table
+from bitting.data import datasets
+from bitting.training.loop import from_scratch
 
 
 def main() -> None:

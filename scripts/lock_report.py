@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 
-from bitting import console, datasets
-from bitting.artefact import Artefact
+from bitting.artefact.artefact import Artefact
 from bitting.attack import mutants, screening
-from bitting.device import Device
+from bitting.check.verification import verify
+from bitting.cli import console
+from bitting.data import datasets
 from bitting.files import write_text
-from bitting.lock import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock
-from bitting.verify import verify
+from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock
+from bitting.locking.device import Device
 
 #: Public, so that every figure can be repeated; a real device's secret is random.
 ROOT = bytes.fromhex("8f3a51c7e2640bd99a1725f0c86e3bd4")

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from bitting import console, datasets, recipes, train
-from bitting.artefact import Artefact
-from bitting.device import Device
+from bitting.artefact.artefact import Artefact
+from bitting.check.verification import verify
+from bitting.cli import console
+from bitting.data import datasets
 from bitting.files import write_text
-from bitting.lock import Lock, lock
-from bitting.spec import parse_spec
-from bitting.verify import verify
+from bitting.locking import Lock, lock
+from bitting.locking.device import Device
+from bitting.training import loop, recipes
+from bitting.unit.spec import parse_spec
 
 SPEC = "base:scratch_words=8192"
 #: Lanes change nothing of a network but how many images pass together.
@@ -34,9 +36,9 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
     if not path.exists():
         config = replace(recipes.recipe(data, network), seed=seed)
         with console.progress(path.stem, 2 * config.epochs) as done:
-            train.train(
-                parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), train.counted(done)
-            ).save(path)
+            loop.train(parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), loop.counted(done)).save(
+                path
+            )
     return Artefact.load(path, "model")
 
 

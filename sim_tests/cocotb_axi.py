@@ -15,11 +15,11 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Event, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
-from bitting import packets
-from bitting.device import Device
-from bitting.packets import ExpectedResults
-from bitting.protocol import ErrorCode
-from bitting.spec import ARCHITECTURE, parse_spec
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.packets import ExpectedResults
+from bitting.unit.protocol import ErrorCode
+from bitting.unit.spec import ARCHITECTURE, parse_spec
 from bitting_rtl.board.axi import ID, Control, Register
 from tb.programs import golden_run, random_activations, random_program
 

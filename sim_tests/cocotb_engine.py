@@ -9,13 +9,14 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge
 
-from bitting import packets, protocol, timing
-from bitting.device import Device
-from bitting.packets import ExpectedResults
-from bitting.program import Program, dense
-from bitting.protocol import ErrorCode, Result
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program, dense
+from bitting.program.packets import ExpectedResults
 from bitting.sim.cocotb_stream import CommandDriver, ResultMonitor, reset, start
-from bitting.spec import parse_spec
+from bitting.unit import protocol, timing
+from bitting.unit.protocol import ErrorCode, Result
+from bitting.unit.spec import parse_spec
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
 SPEC = parse_spec(os.environ["BITTING_SPEC"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitting.spec import PRESETS, UnitSpec
+from bitting.unit.spec import PRESETS, UnitSpec
 
 
 @pytest.fixture(params=["tiny", "base", "wide"])

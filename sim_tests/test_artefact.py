@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bitting import artefact as artefact_module
 from bitting import files
-from bitting.artefact import Artefact
-from bitting.device import Device
+from bitting.artefact import artefact as artefact_module
+from bitting.artefact.artefact import Artefact
 from bitting.errors import ArtefactError, BittingError
-from bitting.lock import Lock, lock
-from bitting.program import multilayer_perceptron
-from bitting.spec import PRESETS
+from bitting.locking import Lock, lock
+from bitting.locking.device import Device
+from bitting.program.layers import multilayer_perceptron
+from bitting.unit.spec import PRESETS
 
 SPEC = PRESETS["base"]
 ROOT = bytes.fromhex("5f1d36a08c2be94477d210fe6b3ac985")

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import balance, datasets, recipes, train
-from bitting.artefact import Artefact
+from bitting.artefact.artefact import Artefact
 from bitting.attack import mutants, screening, wrong_keys
-from bitting.demo import break_table
-from bitting.device import Device
-from bitting.emulate import Emulator
-from bitting.lock import FINGERPRINTS, TABLE, TRANSFORMS, Lock, Silicon, lock, unlock
-from bitting.packets import activations_packet, program_packets, result_words, split
-from bitting.program import multilayer_perceptron
-from bitting.protocol import TILE_DONE_FIXED_WORDS, Result
+from bitting.check.verification import verify
+from bitting.cli.demo import break_table
+from bitting.data import datasets
+from bitting.emulator.emulate import Emulator
+from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.device import Device
+from bitting.program.layers import multilayer_perceptron
+from bitting.program.packets import activations_packet, program_packets, result_words, split
 from bitting.sim.native import NativeEngine, Stalls, library_of
-from bitting.spec import PRESETS, parse_spec
-from bitting.verify import verify
-from bitting_rtl.export import TOP
+from bitting.training import balance, loop, recipes
+from bitting.unit.protocol import TILE_DONE_FIXED_WORDS, Result
+from bitting.unit.spec import PRESETS, parse_spec
+from bitting_rtl.engine.export import TOP
 from tb.mutants import ARITHMETIC, TIMING, mutant_verilog
 
 SPEC = PRESETS["base"]
@@ -36,7 +37,7 @@ def a_lock(fingerprint: str, transform: str, spec=SPEC) -> Lock:
 @pytest.fixture(scope="module")
 def digits():
     data = datasets.load("digits")
-    model = train.train(SPEC, data, replace(recipes.RECIPES["digits"], epochs=30))
+    model = loop.train(SPEC, data, replace(recipes.RECIPES["digits"], epochs=30))
     return data, model, datasets.activations(SPEC, data.test_images)
 
 
@@ -67,7 +68,7 @@ def test_the_table_alone_is_no_lock_and_a_keyed_transform_gives_less_than_nothin
     data, model, _ = digits
     alone = break_table(lock(model.program, OWNER, OPEN), data, 200)
     keyed = break_table(lock(model.program, OWNER, a_lock("clock", "aes-pre")), data, 200)
-    assert alone > 0.85 and keyed < train.from_scratch(data, 200) < alone + 0.15
+    assert alone > 0.85 and keyed < loop.from_scratch(data, 200) < alone + 0.15
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ TINY = PRESETS["tiny"]
 def small():
     """A network on the small family: a simulation of it builds fast."""
     data = datasets.load("digits")
-    model = train.train(TINY, data, replace(recipes.RECIPES["digits"], epochs=20))
+    model = loop.train(TINY, data, replace(recipes.RECIPES["digits"], epochs=20))
     return data, model, datasets.activations(TINY, data.test_images)
 
 
@@ -182,7 +183,7 @@ def mnist():
     """64 lanes: the test set passes four times as fast."""
     data = datasets.load("mnist")
     spec = parse_spec("base:lanes=64")
-    model = train.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=8))  # fewer: the claims here are equalities
+    model = loop.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=8))  # fewer: the claims here are equalities
     assert model.claims["accuracy"] >= 0.96
     return data, model, datasets.activations(spec, data.test_images)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bitting.sim import cocotb_runner, toolchain
-from bitting.spec import PRESETS
+from bitting.unit.spec import PRESETS
 from bitting_rtl.board import axi
-from bitting_rtl.export import engine_verilog
+from bitting_rtl.engine.export import engine_verilog
 from test_cli import bitting
 
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", (Path(__file__).parent / "cocotb_axi.py").read_text())

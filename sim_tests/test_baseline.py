@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from bitting import packets
-from bitting.program import Program, dense
+from bitting.program import packets
+from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, library_of
-from bitting.spec import PRESETS
-from bitting_rtl.baseline import Int8Engine, baseline_verilog
-from bitting_rtl.export import TOP
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.baseline import Int8Engine, baseline_verilog
+from bitting_rtl.engine.export import TOP
 
 SPEC = PRESETS["wide"].replace(lanes=8, acc_bits=20, max_shift=8)
 

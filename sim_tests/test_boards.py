@@ -7,15 +7,15 @@ import threading
 import numpy as np
 import pytest
 
-from bitting import packets
-from bitting.device import Device
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import boards
-from bitting.packets import ExpectedResults
-from bitting.serial_link import SerialLink
-from bitting.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.packets import ExpectedResults
+from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
-from bitting.spec import PRESETS
+from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
+from bitting.unit.spec import PRESETS
 from tb.programs import golden_run, random_activations, random_program
 from test_cli import bitting, error_of
 

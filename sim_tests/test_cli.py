@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitting import datasets, lock_table
-from bitting.artefact import Artefact
-from bitting.device import Device
-from bitting.spec import PRESETS
-from bitting_rtl.export import TOP
+from bitting.artefact.artefact import Artefact
+from bitting.check import lock_table
+from bitting.data import datasets
+from bitting.locking.device import Device
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.export import TOP
 
 
 def bitting(*arguments: object, cwd: Path | None = None, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
@@ -185,9 +186,10 @@ def error_of_last(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_divergence_is_printed_and_ends_with_status_1(job, monkeypatch, capsys):
-    from bitting import cli, verify
+    from bitting import cli
+    from bitting.check import verification
 
-    honest = verify.verify
+    honest = verification.verify
 
     def lying(*arguments, **options):
         report = honest(*arguments, **options)
@@ -218,9 +220,13 @@ def test_importing_is_fast_and_compiles_nothing():
 def test_dependencies_point_one_way():
     """spec, digits, golden, timing know neither torch nor Amaranth; the RTL never torch; the emulator never the RTL."""
     checks = {
-        "bitting.spec, bitting.digits, bitting.golden, bitting.timing, bitting.protocol": ("torch", "amaranth", "numpy"),
-        "bitting_rtl.export": ("torch",),
-        "bitting.emulate, bitting.nn, bitting.train, bitting.artefact, bitting.lock, bitting.attack.wrong_keys": (
+        "bitting.unit.spec, bitting.unit.digits, bitting.unit.golden, bitting.unit.timing, bitting.unit.protocol": (
+            "torch",
+            "amaranth",
+            "numpy",
+        ),
+        "bitting_rtl.engine.export": ("torch",),
+        "bitting.emulator.emulate, bitting.network.layers, bitting.training.loop, bitting.artefact.artefact, bitting.locking, bitting.attack.wrong_keys": (
             "amaranth",
             "bitting_rtl",
         ),

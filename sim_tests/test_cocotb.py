@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitting.device import Device
-from bitting.lock import Lock, lock
-from bitting.lock.transform import inverse
+from bitting.locking import Lock, lock
+from bitting.locking.device import Device
+from bitting.locking.transform import inverse
 from bitting.sim import cocotb_runner, session
-from bitting.spec import parse_spec
-from bitting_rtl.export import TOP, engine_verilog
+from bitting.unit.spec import parse_spec
+from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", (Path(__file__).parent / "cocotb_engine.py").read_text())

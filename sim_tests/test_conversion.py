@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import bitting
-from bitting import datasets, networks
-from bitting.emulate import Emulator
+from bitting.data import datasets
+from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError
-from bitting.network import UnitNetwork
-from bitting.nn import UnitAveragePool2d, UnitLinear, UnitNormalisedConv2d
-from bitting.spec import PRESETS
+from bitting.network.graph import UnitNetwork
+from bitting.network.layers import UnitAveragePool2d, UnitLinear, UnitNormalisedConv2d
+from bitting.training import architectures
+from bitting.unit.spec import PRESETS
 
 SPEC = PRESETS["base"]
 
@@ -286,7 +287,7 @@ def test_calibration_inputs_are_checked(inputs):
 
 def test_onnx_gives_the_program_of_the_model_it_was_written_from(tmp_path):
     x = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(2))
-    for plain in (networks.LeNet(), with_statistics(networks.ResidualNetwork())):
+    for plain in (architectures.LeNet(), with_statistics(architectures.ResidualNetwork())):
         plain.eval()
         path = tmp_path / "model.onnx"
         torch.onnx.export(plain, (x[:1],), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}},

@@ -6,10 +6,10 @@ import stat
 import numpy as np
 import pytest
 
-from bitting.device import Device, derive_key, keystream, shuffled_table
 from bitting.errors import DeviceError
-from bitting.lock import Lock, lock
-from bitting.spec import PRESETS
+from bitting.locking import Lock, lock
+from bitting.locking.device import Device, derive_key, keystream, shuffled_table
+from bitting.unit.spec import PRESETS
 from tb.programs import random_program
 
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")

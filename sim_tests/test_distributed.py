@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import distributed
+from bitting.conversion.exporting import load
 from bitting.errors import BittingError
-from bitting.exporting import load
+from bitting.training import distributed
 
 SCRIPT = """
 import sys

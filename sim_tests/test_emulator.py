@@ -7,11 +7,12 @@ import pytest
 import torch
 from apytypes import APyFixed
 
-from bitting import emulate, golden, timing
-from bitting.emulate import Emulator
+from bitting.emulator import emulate
+from bitting.emulator.emulate import Emulator
 from bitting.errors import ProgramError
-from bitting.program import dense
-from bitting.spec import PRESETS
+from bitting.program.layers import dense
+from bitting.unit import golden, timing
+from bitting.unit.spec import PRESETS
 from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table, table_program
 
 
@@ -70,7 +71,7 @@ def test_emulator_widens_the_product_when_the_bound_asks_for_it(rng):
     assert emulate.exact_dtype(1 << 24) is torch.float32
     with pytest.raises(ProgramError):
         emulate.exact_dtype(1 << 60)
-    from bitting.program import Program
+    from bitting.program.layers import Program
 
     program = Program(family, (dense(codes, np.arange(4), 0, 0, 0, linear=True),), 0, 2000)
     x = np.full((2, 2000), family.act_min, np.int8)

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import packets, protocol, timing
-from bitting.device import Device
-from bitting.emulate import Emulator
+from bitting.emulator.emulate import Emulator
 from bitting.errors import SimulationError
-from bitting.packets import ExpectedResults
-from bitting.program import Program, dense
-from bitting.protocol import BIAS_FIELD_BITS, ErrorCode, LayerFlag, Packet, Result, TileFlag
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program, dense
+from bitting.program.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
-from bitting.spec import PRESETS
+from bitting.unit import protocol, timing
+from bitting.unit.protocol import BIAS_FIELD_BITS, ErrorCode, LayerFlag, Packet, Result, TileFlag
+from bitting.unit.spec import PRESETS
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
 ROOT = bytes(range(1, 17))

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from bitting import datasets, recipes, train
-from bitting.device import Device
+from bitting.check.verification import verify
+from bitting.data import datasets
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import design, flow, gates, overhead, placed, targets, tools
-from bitting.lock import Lock, lock
+from bitting.locking import Lock, lock
+from bitting.locking.device import Device
 from bitting.sim import native
-from bitting.spec import PRESETS, parse_spec
-from bitting.verify import verify
+from bitting.training import loop, recipes
+from bitting.unit.spec import PRESETS, parse_spec
 from test_cli import bitting, error_of
 
 ICE40 = targets.find("ice40-up5k")
@@ -38,7 +39,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     """100 images through LUTs, flip-flops, block RAMs, multipliers: every bit, every cycle, three transforms."""
     library = native.library_of(netlist(), design.TOP)
     data = datasets.load("digits")
-    model = train.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
+    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
     device = Device(spec, bytes(range(1, 17)))
     x, y = datasets.activations(spec, data.test_images[:100]), data.test_labels[:100]
     for transform in ("aes-clocked", "shuffle", "aes"):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import emulate, kernel, straight_through
-from bitting.emulate import Emulator
+from bitting.emulator import emulate, kernel
+from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError
-from bitting.program import Program, dense
-from bitting.spec import PRESETS, UnitSpec
-from bitting.straight_through import WeightQuantiser, fold
+from bitting.network import straight_through
+from bitting.network.straight_through import WeightQuantiser, fold
+from bitting.program.layers import Program, dense
+from bitting.unit.spec import PRESETS, UnitSpec
 from tb.programs import golden_run, random_activations, random_program, random_table
 
 

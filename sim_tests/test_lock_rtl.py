@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import packets, protocol, timing
-from bitting.device import Device, derive_key
-from bitting.emulate import Emulator
-from bitting.lock import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock, unlock
-from bitting.lock.keys import lock_key
-from bitting.packets import ExpectedResults
-from bitting.program import Program, dense, multilayer_perceptron
-from bitting.protocol import ErrorCode, LayerFlag, Packet, Result
+from bitting.emulator.emulate import Emulator
+from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.device import Device, derive_key
+from bitting.locking.keys import lock_key
+from bitting.program import packets
+from bitting.program.layers import Program, dense, multilayer_perceptron
+from bitting.program.packets import ExpectedResults
 from bitting.sim.enrolment import enrol
 from bitting.sim.native import NativeEngine, Stalls, engine_library
-from bitting.spec import PRESETS
+from bitting.unit import protocol, timing
+from bitting.unit.protocol import ErrorCode, LayerFlag, Packet, Result
+from bitting.unit.spec import PRESETS
 from tb.programs import random_activations, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")

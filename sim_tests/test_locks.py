@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from bitting import timing
 from bitting.attack import mutants
-from bitting.device import Device
 from bitting.errors import DeviceError, LockError
-from bitting.golden import Unit
-from bitting.lock import FINGERPRINTS, TABLE, TRANSFORMS, Challenge, Lock, Silicon, lock, min_entropy, restore, unlock
-from bitting.lock.keys import absorbed, lock_key
-from bitting.program import Program
-from bitting.spec import PRESETS, parse_spec
+from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Challenge, Lock, Silicon, lock, min_entropy, restore, unlock
+from bitting.locking.device import Device
+from bitting.locking.keys import absorbed, lock_key
+from bitting.program.layers import Program
+from bitting.unit import timing
+from bitting.unit.golden import Unit
+from bitting.unit.spec import PRESETS, parse_spec
 from tb.programs import golden_cycles, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")

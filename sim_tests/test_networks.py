@@ -8,15 +8,17 @@ import torch
 from torch import nn
 
 import bitting
-from bitting import datasets, networks, packets, recipes, train
-from bitting.device import Device
-from bitting.emulate import Emulator
+from bitting.check.verification import verify
+from bitting.data import datasets
+from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError, ProgramError
-from bitting.lock import TRANSFORMS, Lock, Silicon, lock, unlock
-from bitting.packets import ExpectedResults
+from bitting.locking import TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
-from bitting.spec import PRESETS, parse_spec
-from bitting.verify import verify
+from bitting.training import architectures, loop, recipes
+from bitting.unit.spec import PRESETS, parse_spec
 from tb.networks import RandomNetwork
 from tb.programs import golden_cycles, golden_run, random_activations
 
@@ -122,10 +124,10 @@ def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
 
 def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
     x = torch.rand(4, 1, 28, 28)
-    network = bitting.convert(networks.LeNet(), PRESETS["base"], x)
+    network = bitting.convert(architectures.LeNet(), PRESETS["base"], x)
     with pytest.raises(ProgramError, match=r"layer features_\d.*scratch_words = 4096.*base:scratch_words=8192 would do"):
         network.to_program()
-    bitting.convert(networks.LeNet(), parse_spec("base:scratch_words=8192"), x).to_program().validate()
+    bitting.convert(architectures.LeNet(), parse_spec("base:scratch_words=8192"), x).to_program().validate()
     with pytest.raises(ProgramError, match="no spec would do"):
         bitting.convert(nn.Sequential(nn.Conv2d(1, 100, 3), nn.Flatten(), nn.Linear(67600, 2)), PRESETS["tiny"], x).to_program()
     with pytest.raises(ProgramError, match=r"window of 400 weights.*tile_codes=512"):
@@ -148,7 +150,7 @@ def test_words_are_used_again():
 def test_reference_networks_run_on_the_rtl(network):
     """Briefly trained, locked, a thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise."""
     spec, data = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
-    model = train.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch=128))
+    model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch=128))
     assert model.claims["accuracy"] > 0.75
     device = Device(spec, ROOT)
     how = Lock.new(spec, "clock", "aes-clocked")

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitting import digits, formatpage
+from bitting.cli import format_page
 from bitting.errors import SpecError
-from bitting.spec import PRESETS, UnitSpec, parse_spec
+from bitting.unit import digits
+from bitting.unit.spec import PRESETS, UnitSpec, parse_spec
 
 
 @given(st.integers(-(1 << 20), 1 << 20))
@@ -52,7 +53,7 @@ def test_value_set_is_the_best_subset_by_brute_force():
 def test_gaussian_weights_use_the_codes_about_equally(rng):
     import torch
 
-    from bitting.straight_through import WeightQuantiser
+    from bitting.network.straight_through import WeightQuantiser
 
     family = PRESETS["base"]
     indices = WeightQuantiser(family).indices(torch.from_numpy(rng.standard_normal(200_000)).float()).numpy()
@@ -99,6 +100,6 @@ def test_specs_are_read_from_text():
 
 
 def test_format_page_shows_every_code(spec):
-    facts = formatpage.facts(spec)
+    facts = format_page.facts(spec)
     assert [row["value"] for row in facts["values"]] == list(spec.values)
-    assert spec.id in formatpage.text(spec)
+    assert spec.id in format_page.text(spec)

@@ -5,15 +5,15 @@ import functools
 import numpy as np
 import pytest
 
-from bitting import golden
 from bitting.fpga import gates, targets
-from bitting.spec import PRESETS
-from bitting_rtl.crc import Crc32
-from bitting_rtl.decode import LATENCY, Decode, digits_rom
-from bitting_rtl.fold import Fold
-from bitting_rtl.layouts import digits_layout
-from bitting_rtl.mac import Lane
-from bitting_rtl.register_slice import RegisterSlice
+from bitting.unit import golden
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.decode import LATENCY, Decode, digits_rom
+from bitting_rtl.engine.fold import Fold
+from bitting_rtl.engine.mac import Lane
+from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.lib.layouts import digits_layout
+from bitting_rtl.lib.register_slice import RegisterSlice
 from tb.vector import VectorModel
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import datasets, emulate, networks, recipes, train
-from bitting.conversion import convert
-from bitting.emulate import Emulator
+from bitting.conversion.converter import convert
+from bitting.data import datasets
+from bitting.emulator import emulate
+from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
-from bitting.loss import logit_scale, range_penalty, ranged_cross_entropy
-from bitting.nn import FULL, UnitAdd, UnitConv2d, UnitLinear, UnitNormalisedConv2d
-from bitting.spec import PRESETS
-from bitting.straight_through import WeightQuantiser
+from bitting.network.layers import FULL, UnitAdd, UnitConv2d, UnitLinear, UnitNormalisedConv2d
+from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
+from bitting.network.straight_through import WeightQuantiser
+from bitting.training import architectures, loop, recipes
+from bitting.unit.spec import PRESETS
 from tb.programs import golden_run
 
 SPEC = PRESETS["base"]
@@ -96,7 +98,7 @@ def test_training_forward_is_the_emulator_and_golden(spec, rng):
     torch.manual_seed(1)
     x = rng.integers(spec.act_min, spec.act_max + 1, (6, 20)).astype(np.int8)
     inputs = torch.from_numpy(x).float()
-    plain = networks.multilayer_perceptron((20, 16, 8, 5))
+    plain = architectures.multilayer_perceptron((20, 16, 8, 5))
     network = convert(plain, spec, inputs, input_scale=1.0, spread=(0.6, 2.0), fresh=True).eval()
     program = network.to_program()
     identity = tuple(range(spec.codes))
@@ -113,7 +115,7 @@ class _InterruptError(Exception):
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     spec, data = PRESETS["tiny"], datasets.load("digits")
     config = replace(recipes.RECIPES["digits"], epochs=4, hidden=(16,))
-    whole = train.train(spec, data, config)
+    whole = loop.train(spec, data, config)
     checkpoint = tmp_path / "run"
 
     def stop_at(place):
@@ -125,9 +127,9 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
     for place in (("twin", 2), ("unit", 3)):
         with pytest.raises(_InterruptError):
-            train.train(spec, data, config, checkpoint, stop_at(place))
+            loop.train(spec, data, config, checkpoint, stop_at(place))
         assert checkpoint.exists()
-    resumed = train.train(spec, data, config, checkpoint)
+    resumed = loop.train(spec, data, config, checkpoint)
     assert not checkpoint.exists()
     assert resumed.claims == whole.claims
     for a, b in zip(whole.program.layers, resumed.program.layers, strict=True):
@@ -143,17 +145,17 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         raise _InterruptError
 
     with pytest.raises(_InterruptError):
-        train.train(spec, data, config, checkpoint, stop)
+        loop.train(spec, data, config, checkpoint, stop)
     with pytest.raises(BittingError, match="another run"):
-        train.train(spec, data, replace(config, seed=1), checkpoint)
+        loop.train(spec, data, replace(config, seed=1), checkpoint)
     checkpoint.write_bytes(b"garbage")
     with pytest.raises(BittingError, match="no checkpoint"):
-        train.train(spec, data, config, checkpoint)
+        loop.train(spec, data, config, checkpoint)
 
 
 def test_digits_within_half_a_point_of_the_twin():
     data = datasets.load("digits")
-    claims = [train.train(PRESETS["base"], data, replace(recipes.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
+    claims = [loop.train(PRESETS["base"], data, replace(recipes.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
     unit, twin = (np.mean([claim[key] for claim in claims]) for key in ("accuracy", "twin_accuracy"))
     assert unit >= twin - 0.005, claims
     assert unit > 0.96

@@ -9,10 +9,10 @@ from amaranth.sim import Simulator
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 
-from bitting.device import Device
-from bitting.protocol import LABEL_TABLE
-from bitting.spec import PRESETS
-from bitting_rtl.export import Top
+from bitting.locking.device import Device
+from bitting.unit.protocol import LABEL_TABLE
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.export import Top
 from bitting_rtl.unlock.aes import Aes128, pace, sbox_contents
 from bitting_rtl.unlock.vault import Vault
 from tb.netlist import Netlist
@@ -342,6 +342,6 @@ def test_no_unlocked_code_reaches_a_port_but_through_the_mac(netlist):
 
 
 def test_labels_are_single_blocks_and_differ():
-    from bitting.protocol import LABEL_SEED
+    from bitting.unit.protocol import LABEL_SEED
 
     assert len(LABEL_TABLE) == len(LABEL_SEED) == 16 and LABEL_TABLE != LABEL_SEED

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bitting.device import Device
-from bitting.lock import TRANSFORMS, Lock, lock
-from bitting.program import multilayer_perceptron
+from bitting.check.verification import verify
+from bitting.locking import TRANSFORMS, Lock, lock
+from bitting.locking.device import Device
+from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import Stalls, engine_library, library_of
-from bitting.spec import PRESETS
-from bitting.verify import verify
-from bitting_rtl.export import TOP, engine_verilog
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.faults import FAULTS, faulty_verilog
 from tb.programs import random_activations
 

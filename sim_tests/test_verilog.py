@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from bitting import packets
-from bitting.device import Device
-from bitting.emulate import Emulator
-from bitting.packets import ExpectedResults
+from bitting.emulator.emulate import Emulator
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.packets import ExpectedResults
 from bitting.sim import toolchain
 from bitting.sim.build import HARNESS
-from bitting.spec import PRESETS
-from bitting_rtl.export import PORTS, TOP, engine_verilog, sidecar
+from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.export import PORTS, TOP, engine_verilog, sidecar
 from tb.icarus import simulate
 from tb.programs import random_activations, random_program
 

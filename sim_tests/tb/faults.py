@@ -14,9 +14,9 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-from bitting.spec import UnitSpec
-from bitting_rtl import engine as engine_module
-from bitting_rtl.export import engine_verilog
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine import engine as engine_module
+from bitting_rtl.engine.export import engine_verilog
 
 #: Given the wrapped component and the module to add logic to, returns what a port shows instead.
 Lie = Callable[[wiring.Component, Module], Value]

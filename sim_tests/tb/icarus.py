@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitting.packets import WORDS
+from bitting.program.packets import WORDS
 from bitting.sim import toolchain
 
 BENCH = Path(__file__).parent / "icarus.v"

@@ -11,9 +11,9 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
-from bitting.spec import UnitSpec
-from bitting_rtl import engine as engine_module
-from bitting_rtl.export import engine_verilog
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine import engine as engine_module
+from bitting_rtl.engine.export import engine_verilog
 from tb.faults import Lie, slow_zero, wrapped, wrong_digit
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bitting.golden import Unit
-from bitting.program import Layer, Program
-from bitting.spec import UnitSpec
+from bitting.program.layers import Layer, Program
+from bitting.unit.golden import Unit
+from bitting.unit.spec import UnitSpec
 
 
 def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:

@@ -13,7 +13,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from bitting.sim import build
-from bitting_rtl.export import to_verilog
+from bitting_rtl.engine.export import to_verilog
 
 _HARNESS = """
 #include <cstdint>

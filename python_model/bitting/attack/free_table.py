@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from bitting.emulate import fold_of_phase, fold_phase, fold_slope
+from bitting.emulator.emulate import fold_of_phase, fold_phase, fold_slope
 from bitting.errors import BittingError
-from bitting.program import Program
+from bitting.program.layers import Program
 
 Progress = Callable[[int, int], None]
 

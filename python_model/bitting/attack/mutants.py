@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitting.device import Device
-from bitting.emulate import Emulator
-from bitting.lock import Lock, Silicon, unlock
-from bitting.lock.silicon import Fold, fold, wrap
-from bitting.program import Program
-from bitting.spec import UnitSpec
-from bitting.train import accuracy
+from bitting.emulator.emulate import Emulator
+from bitting.locking import Lock, Silicon, unlock
+from bitting.locking.chip import Fold, fold, wrap
+from bitting.locking.device import Device
+from bitting.program.layers import Program
+from bitting.training.loop import accuracy
+from bitting.unit.spec import UnitSpec
 
 Progress = Callable[[int, int], None]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from bitting import balance
-from bitting.artefact import Artefact
-from bitting.device import ROOT_BYTES, Device
-from bitting.lock import Lock, Silicon
-from bitting.lock.transform import unlock_with_key
-from bitting.program import Program
+from bitting.artefact.artefact import Artefact
+from bitting.locking import Lock, Silicon
+from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.transform import unlock_with_key
+from bitting.program.layers import Program
+from bitting.training import balance
 
 Progress = Callable[[int, int], None]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitting.device import ROOT_BYTES, Device
-from bitting.emulate import Emulator
-from bitting.lock import Lock, Silicon, unlock
-from bitting.program import Program
-from bitting.train import accuracy
+from bitting.emulator.emulate import Emulator
+from bitting.locking import Lock, Silicon, unlock
+from bitting.locking.device import ROOT_BYTES, Device
+from bitting.program.layers import Program
+from bitting.training.loop import accuracy
 
 Progress = Callable[[int, int], None]
 

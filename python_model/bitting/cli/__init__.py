@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bitting import __version__, console
-from bitting.cli import boards, fpga, locks, models, runs
+from bitting import __version__
+from bitting.cli import boards, console, fpga, locks, models, runs
 from bitting.errors import BittingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

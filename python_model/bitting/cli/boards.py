@@ -10,7 +10,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from bitting import console, files
+from bitting import files
+from bitting.cli import console
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -22,10 +23,10 @@ from bitting.cli.options import (
     load_locked,
     test_set,
 )
-from bitting.device import Device
 from bitting.errors import BittingError
-from bitting.serial_link import Port
-from bitting.spec import parse_spec
+from bitting.locking.device import Device
+from bitting.sim.serial_link import Port
+from bitting.unit.spec import parse_spec
 
 #: The port that needs no board.
 SIMULATED = "simulated"
@@ -78,7 +79,7 @@ def _opened(name: str, chip: Device) -> Iterator[Port]:
     try:
         import serial
 
-        from bitting.serial_protocol import BAUD
+        from bitting.unit.serial_protocol import BAUD
 
         with serial.serial_for_url(name, baudrate=BAUD, timeout=_TIMEOUT_SECONDS) as port:
             yield port
@@ -104,10 +105,10 @@ def run(
     """
     import torch
 
-    from bitting.emulate import Emulator
-    from bitting.lock import Silicon, unlock
-    from bitting.serial_link import SerialLink
+    from bitting.emulator.emulate import Emulator
+    from bitting.locking import Silicon, unlock
     from bitting.sim import session
+    from bitting.sim.serial_link import SerialLink
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, part = test_set(loaded, data, samples)

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bitting import console, files
+from bitting import files
+from bitting.cli import console
 from bitting.cli.options import JsonOption, SpecOption
 from bitting.errors import BittingError
-from bitting.spec import parse_spec
+from bitting.unit.spec import parse_spec
 
 TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", min=0, help="Runs of place and route; 0: synthesis only.")]

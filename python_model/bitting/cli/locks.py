@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from bitting import console, files
+from bitting import files
+from bitting.cli import console
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -23,7 +24,7 @@ from bitting.cli.options import (
     TransformOption,
     test_set,
 )
-from bitting.spec import parse_spec
+from bitting.unit.spec import parse_spec
 
 device_app = typer.Typer(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
 owner_app = typer.Typer(no_args_is_help=True, help="The owner's signing key.")
@@ -40,7 +41,7 @@ class Format(StrEnum):
 @device_app.command("new")
 def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mode 0600).")], spec: SpecOption = "base") -> None:
     """Make a device with a random root secret. An existing key is never overwritten."""
-    from bitting.device import Device
+    from bitting.locking.device import Device
 
     device = Device.new(parse_spec(spec))
     device.save(path)
@@ -50,8 +51,8 @@ def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mod
 @device_app.command("show")
 def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: JsonOption = False) -> None:
     """Print what is public about a device: its family, and the entropy of its fingerprints. The secret is not shown."""
-    from bitting.device import Device
-    from bitting.lock import FINGERPRINTS, min_entropy
+    from bitting.locking import FINGERPRINTS, min_entropy
+    from bitting.locking.device import Device
 
     device = Device.load(path)
     entropies = {name: min_entropy(device.spec, name, device.level) for name in FINGERPRINTS}
@@ -78,8 +79,8 @@ def enroll(
 
     Nothing is written if the chip differs from its family in anything.
     """
-    from bitting.device import Device
     from bitting.errors import DeviceError
+    from bitting.locking.device import Device
     from bitting.sim.enrolment import enrol
     from bitting.sim.native import NativeEngine, engine_library
 
@@ -101,7 +102,7 @@ def enroll(
 @owner_app.command("new")
 def owner_new(path: Annotated[Path, typer.Argument(help="Private key to write (mode 0600); .pub is put beside it.")]) -> None:
     """Make an owner's Ed25519 key."""
-    from bitting import signature
+    from bitting.artefact import signature
 
     public = signature.new_owner(path)
     console.out.print(f"{path}: private, signs artefacts; {public}: public, checks them (--owner, or BITTING_OWNER)")
@@ -117,11 +118,11 @@ def lock(
     json: JsonOption = False,
 ) -> None:
     """Personalise a trained model to a device, without training."""
-    from bitting import signature
-    from bitting.artefact import Artefact
-    from bitting.device import Device
-    from bitting.lock import TABLE, Lock
-    from bitting.lock import lock as lock_program
+    from bitting.artefact import signature
+    from bitting.artefact.artefact import Artefact
+    from bitting.locking import TABLE, Lock
+    from bitting.locking import lock as lock_program
+    from bitting.locking.device import Device
 
     unlocked = Artefact.load(model, "model")
     owner = signature.load_private(sign_with) if sign_with else None
@@ -147,8 +148,8 @@ def sign(
     key: Annotated[Path, typer.Option("--key", help="Owner's private key, from `bitting owner new`.")],
 ) -> None:
     """Sign an artefact with the owner's Ed25519 key, in place; an earlier signature is replaced."""
-    from bitting import signature
-    from bitting.artefact import Artefact
+    from bitting.artefact import signature
+    from bitting.artefact.artefact import Artefact
 
     owner = signature.load_private(key)
     Artefact.load(artefact, "artefact").save(artefact, owner)
@@ -169,9 +170,9 @@ def lock_table(
     """What each fingerprint x transform gives and costs, measured on the emulator and the RTL."""
     import json
 
-    from bitting import lock_table as tables
-    from bitting.artefact import Artefact
-    from bitting.device import Device
+    from bitting.artefact.artefact import Artefact
+    from bitting.check import lock_table as tables
+    from bitting.locking.device import Device
 
     unlocked, chip = Artefact.load(model, "model"), Device.load(device)
     chip.require_spec(unlocked.program.spec, str(model))

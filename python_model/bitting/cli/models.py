@@ -9,20 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from bitting import console, files
+from bitting import files
+from bitting.cli import console
 from bitting.cli.options import JsonOption, NetworkOption, SpecOption
-from bitting.spec import parse_spec
+from bitting.unit.spec import parse_spec
 
 
 def spec(spec: Annotated[str, typer.Argument(help="Family.")] = "base", json: JsonOption = False) -> None:
     """Print the format page of a family: widths, extremes, code table, cycles, sizes."""
-    from bitting import formatpage
+    from bitting.cli import format_page
 
     family = parse_spec(spec)
     if json:
-        console.emit_json(formatpage.facts(family))
+        console.emit_json(format_page.facts(family))
     else:
-        console.out.print(formatpage.text(family))
+        console.out.print(format_page.text(family))
 
 
 def train(
@@ -42,8 +43,9 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch.
     """
-    from bitting import datasets, distributed, recipes
-    from bitting import train as training
+    from bitting.data import datasets
+    from bitting.training import distributed, recipes
+    from bitting.training import loop as training
 
     family = parse_spec(spec)
     dataset = datasets.load(data)
@@ -75,7 +77,7 @@ def train(
 def _read_onnx(path: Path | None) -> Any:
     if path is None:
         return None
-    from bitting.onnx_import import from_onnx
+    from bitting.conversion.onnx_import import from_onnx
 
     return from_onnx(path)
 
@@ -94,9 +96,9 @@ def verilog(
     """
     import json
 
-    from bitting.device import Device
+    from bitting.locking.device import Device
     from bitting_rtl.board import package
-    from bitting_rtl.export import TOP, engine_verilog, sidecar
+    from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
 
     family = parse_spec(spec)
     root = None
@@ -115,7 +117,7 @@ def verilog(
 
 def doctor(json: JsonOption = False) -> None:
     """Name each tool found or missing, with the remedy. Exit status 2 if something needed is missing."""
-    from bitting import doctor as examination
+    from bitting.cli import doctor as examination
 
     checks = examination.examine()
     if json:
@@ -137,6 +139,6 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
 ) -> None:
     """The whole idea on real data: train, lock, verify on the RTL, and watch it fail elsewhere."""
-    from bitting import demo as demonstration
+    from bitting.cli import demo as demonstration
 
     demonstration.run(folder, data, parse_spec(spec), seed)

@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from bitting.artefact import Artefact
-from bitting.device import Device
+from bitting.artefact.artefact import Artefact
 from bitting.errors import BittingError
-from bitting.lock import FINGERPRINTS, TABLE, TRANSFORMS
-from bitting.spec import PRESETS
+from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS
+from bitting.locking.device import Device
+from bitting.unit.spec import PRESETS
 
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
@@ -38,7 +38,7 @@ def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bo
     Raises:
         BittingError: if either can not be read, or they do not fit.
     """
-    from bitting import signature
+    from bitting.artefact import signature
 
     artefact = Artefact.load(path, "artefact")
     artefact.require_owner(path, signature.load_public(owner) if owner else None, allow_unsigned)
@@ -61,7 +61,7 @@ def selected(samples: str, available: int) -> slice:
 
 def test_set(artefact: Artefact, data: str, samples: str) -> tuple[np.ndarray, np.ndarray, slice]:
     """Activations and labels of the chosen part of a test set."""
-    from bitting import datasets
+    from bitting.data import datasets
 
     name = data or artefact.claims.get("dataset", "")
     dataset = datasets.load(name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitting import console
+from bitting.cli import console
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -42,7 +42,7 @@ def verify(
     Interrupt it and run the same command again: batches that were equal are not run twice.
     Exit status 1 if anything differs; the first divergence is then described step by step.
     """
-    from bitting import verify as verification
+    from bitting.check import verification as verification
     from bitting.sim.native import Stalls, engine_library
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
@@ -187,7 +187,7 @@ def attack_mutants(
 ) -> None:
     """Chips that know the secret but are a cycle, or a bit, off: what they make of an artefact (emulator)."""
     from bitting.attack import mutants
-    from bitting.lock import Silicon
+    from bitting.locking import Silicon
 
     if kind not in ("timing", "arithmetic"):
         raise BittingError(f"unknown kind of mutants {kind!r}; allowed: timing, arithmetic")

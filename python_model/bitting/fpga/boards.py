@@ -9,7 +9,7 @@ from typing import Any
 
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import design, flow, targets
-from bitting.spec import UnitSpec
+from bitting.unit.spec import UnitSpec
 from bitting_rtl.board.top import BoardTop
 
 _TOP = "bitting_board"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bitting.fpga import flow
 from bitting.fpga.targets import Target
-from bitting.spec import PRESETS, UnitSpec
-from bitting_rtl.baseline import baseline_verilog
+from bitting.unit.spec import PRESETS, UnitSpec
 from bitting_rtl.board import pins
-from bitting_rtl.export import TOP, engine_verilog
+from bitting_rtl.engine.baseline import baseline_verilog
+from bitting_rtl.engine.export import TOP, engine_verilog
 
 
 def engine(spec: UnitSpec, locked: bool, target: Target) -> tuple[str, str]:

@@ -12,10 +12,10 @@ from bitting.errors import BittingError
 from bitting.fpga import design, flow, targets
 from bitting.fpga.flow import Area, Report
 from bitting.fpga.targets import Target
-from bitting.spec import UnitSpec
-from bitting_rtl.baseline import Relu
-from bitting_rtl.export import to_verilog
-from bitting_rtl.fold import Fold
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine.baseline import Relu
+from bitting_rtl.engine.export import to_verilog
+from bitting_rtl.engine.fold import Fold
 
 #: Modules that only unlock: AES, keys, the place of each code.
 _UNLOCKING = ("engine.vault", "engine.unlocker", "engine.tile_buffer.half")

@@ -14,8 +14,8 @@ from bitting import files
 from bitting.errors import ToolError
 from bitting.fpga import cells, design, gates, tools
 from bitting.fpga.targets import Target
-from bitting.protocol import WORD_BITS
-from bitting.spec import UnitSpec
+from bitting.unit.protocol import WORD_BITS
+from bitting.unit.spec import UnitSpec
 
 #: nextpnr's name of what it has placed.
 _PLACED = "top"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bitting.errors import BittingError
-from bitting_rtl.flavour import COMPACT, ECP5, PLAIN, Flavour
+from bitting_rtl.lib.build_options import COMPACT, ECP5, PLAIN, Flavour
 
 
 @dataclass(frozen=True)

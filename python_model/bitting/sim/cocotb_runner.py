@@ -17,9 +17,9 @@ import numpy as np
 from cocotb_tools import runner
 
 from bitting import files
-from bitting.device import ROOT_BYTES
 from bitting.errors import SimulationError, ToolError
-from bitting.packets import WORDS
+from bitting.locking.device import ROOT_BYTES
+from bitting.program.packets import WORDS
 from bitting.sim import toolchain
 from bitting.sim.native import Run
 

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitting import packets, timing
-from bitting.device import Device
-from bitting.emulate import Emulator
+from bitting.emulator.emulate import Emulator
 from bitting.errors import DeviceError, LockError, SimulationError
-from bitting.lock import FINGERPRINTS, TRANSFORMS, Challenge, Lock, Silicon, lock, unlock
-from bitting.program import Program, dense
-from bitting.protocol import FRAME_WORDS, STATUS_WORDS
+from bitting.locking import FINGERPRINTS, TRANSFORMS, Challenge, Lock, Silicon, lock, unlock
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine
-from bitting.spec import UnitSpec
+from bitting.unit import timing
+from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
+from bitting.unit.spec import UnitSpec
 
 #: Nonces of the known answers: fixed, for nothing of value is locked under them.
 _TEST_NONCE = bytes(range(16))

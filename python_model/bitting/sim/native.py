@@ -9,11 +9,11 @@ from types import TracebackType
 
 import numpy as np
 
-from bitting.device import ROOT_BYTES
 from bitting.errors import SimulationError
-from bitting.packets import WORDS
+from bitting.locking.device import ROOT_BYTES
+from bitting.program.packets import WORDS
 from bitting.sim import build
-from bitting.spec import UnitSpec
+from bitting.unit.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
 #: tile: at most 4096 codes of 5 cycles a position.
@@ -102,7 +102,7 @@ def engine_library(spec: UnitSpec, waves: str | None = None) -> Path:
     Raises:
         ToolError: if a tool is missing or fails.
     """
-    from bitting_rtl.export import TOP, engine_verilog  # slow to import
+    from bitting_rtl.engine.export import TOP, engine_verilog  # slow to import
 
     return library_of(engine_verilog(spec), TOP, waves)
 

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from bitting.device import Device
+from bitting.locking.device import Device
 from bitting.sim import build
 
 #: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
@@ -17,12 +17,12 @@ _STEP_CLOCKS = 1 << 14
 
 
 class SimulatedPort:
-    """`bitting.serial_link.Port` of the simulated board of a device."""
+    """`bitting.sim.serial_link.Port` of the simulated board of a device."""
 
     def __init__(self, device: Device):
         from bitting_rtl.board import serial_engine  # slow to import
-        from bitting_rtl.export import engine_verilog
-        from bitting_rtl.flavour import COMPACT
+        from bitting_rtl.engine.export import engine_verilog
+        from bitting_rtl.lib.build_options import COMPACT
 
         engine = engine_verilog(device.spec, flavour=COMPACT)
         verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root)

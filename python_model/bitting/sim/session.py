@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bitting import files, packets
-from bitting.device import Device
+from bitting import files
 from bitting.errors import BittingError, SimulationError
-from bitting.lock import Lock
-from bitting.program import Program
-from bitting.protocol import ErrorCode
-from bitting.serial_link import SerialLink
+from bitting.locking import Lock
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
+from bitting.sim.serial_link import SerialLink
 from bitting.sim.waves import save_file
+from bitting.unit.protocol import ErrorCode
 
 SIMULATORS = ("native", "cocotb")
 
@@ -67,7 +68,7 @@ def simulate(
         return _batches(program, lock, activations, _cocotb(device), progress)
     with NativeEngine(engine_library(program.spec, kind), device.root) as engine:
         if waves:
-            from bitting_rtl.export import TOP, engine_verilog
+            from bitting_rtl.engine.export import TOP, engine_verilog
 
             with files.replacing(waves) as temporary:
                 engine.trace(temporary)
@@ -88,7 +89,7 @@ def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, 
 
 def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
     from bitting.sim import cocotb_runner
-    from bitting_rtl.export import TOP, engine_verilog
+    from bitting_rtl.engine.export import TOP, engine_verilog
 
     folder = cocotb_runner.build(engine_verilog(device.spec), TOP)
     return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, device.root)

@@ -6,12 +6,12 @@ from amaranth import C, Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, Va
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.protocol import WORD_BITS
-from bitting.spec import ARCHITECTURE, UnitSpec
+from bitting.unit.protocol import WORD_BITS
+from bitting.unit.spec import ARCHITECTURE, UnitSpec
 from bitting_rtl.board.engine_instance import EngineInstance
-from bitting_rtl.export import to_verilog
-from bitting_rtl.layouts import result_word_layout
-from bitting_rtl.register_slice import RegisterSlice
+from bitting_rtl.engine.export import to_verilog
+from bitting_rtl.lib.layouts import result_word_layout
+from bitting_rtl.lib.register_slice import RegisterSlice
 
 #: Name of the wrapper's module.
 TOP = "bitting_axi"
@@ -26,7 +26,7 @@ class Register(IntEnum):
 
     #: `ID`
     ID = 0x00
-    #: `bitting.spec.ARCHITECTURE`
+    #: `bitting.unit.spec.ARCHITECTURE`
     ARCHITECTURE = 0x04
     #: Low 32 bits of the spec id.
     SPEC = 0x08

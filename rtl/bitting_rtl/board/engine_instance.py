@@ -4,7 +4,7 @@ from amaranth import ClockSignal, Elaboratable, Instance, Module, ResetSignal, S
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from bitting_rtl.export import TOP, members
+from bitting_rtl.engine.export import TOP, members
 
 
 class EngineInstance(Elaboratable):

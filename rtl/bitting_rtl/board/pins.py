@@ -4,9 +4,9 @@ from amaranth import Cat, ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.protocol import WORD_BITS
+from bitting.unit.protocol import WORD_BITS
 from bitting_rtl.board.engine_instance import EngineInstance
-from bitting_rtl.export import to_verilog
+from bitting_rtl.engine.export import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_pins"

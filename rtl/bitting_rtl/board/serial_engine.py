@@ -1,15 +1,15 @@
-"""The engine behind a serial line, as on a board: `bitting.serial_protocol`."""
+"""The engine behind a serial line, as on a board: `bitting.unit.serial_protocol`."""
 
 from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from bitting.protocol import WORD_BITS
-from bitting.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
+from bitting.unit.protocol import WORD_BITS
+from bitting.unit.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.board.uart import UartReceiver, UartTransmitter
-from bitting_rtl.export import to_verilog
+from bitting_rtl.engine.export import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_serial"

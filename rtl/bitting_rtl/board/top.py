@@ -2,7 +2,7 @@
 
 from amaranth import Elaboratable, Module
 
-from bitting.serial_protocol import BAUD
+from bitting.unit.serial_protocol import BAUD
 from bitting_rtl.board.serial_engine import SerialEngine
 
 

@@ -5,7 +5,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.spec import UnitSpec
+from bitting.unit.spec import UnitSpec
 
 
 class Unlocker(wiring.Component):

@@ -4,7 +4,7 @@ Four 128-bit registers: `root` (the root secret, until the seed is derived), `se
 compact, it is one register with `root`), `key` (the table key while the table is expanded, then the first CMAC subkey while a
 fingerprint is absorbed, then the lock key) and `block` (the CMAC chain, or the keystream block being used up). Beside them
 `counter`, which is no secret, and `half`, the keystream of the draw to come.
-`bitting.device` and `bitting.lock.keys` are the same derivations in Python.
+`bitting.locking.device` and `bitting.locking.keys` are the same derivations in Python.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from amaranth.hdl import Shape, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.protocol import CYCLE_COUNT_BITS, DRAW_BITS, LABEL_SEED, LABEL_TABLE, WORD_BITS
-from bitting.spec import UnitSpec
+from bitting.unit.protocol import CYCLE_COUNT_BITS, DRAW_BITS, LABEL_SEED, LABEL_TABLE, WORD_BITS
+from bitting.unit.spec import UnitSpec
 from bitting_rtl.unlock.aes import BLOCK_BITS, Aes128, doubled
 
 _BLOCK_BYTES = BLOCK_BITS // 8

@@ -1,0 +1,1 @@
+"""Files that last: models (secret) and artefacts (ship), and the owner's signature."""

@@ -1,0 +1,1 @@
+"""Claims held against the RTL: verification, the first divergence, the table of locks."""

@@ -1,0 +1,176 @@
+"""The lock table: what each fingerprint x transform gives and costs, measured on one model and one device."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bitting.artefact.artefact import Artefact
+from bitting.attack import wrong_keys
+from bitting.errors import LockError
+from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program
+from bitting.sim.native import NativeEngine, engine_library
+from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
+
+Progress = Callable[[int, int], None]
+
+#: A personalisation is timed so often; the median counts.
+_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """A lock.
+
+    Attributes:
+        fingerprint, transform: which.
+        accuracy: of the right device (emulator; equal to that of the unlocked model, for the integers are the same).
+        worst: best accuracy among the wrong devices.
+        wrong_devices: how many were tried: random secrets, and the 128 one-bit neighbours of the right one.
+        fingerprint_clocks: of the challenge and the derivation of the key, once a reset (RTL).
+        unlock_clocks: of one batch locked, less the same in clear (RTL).
+        batch_clocks: of one batch in clear (RTL).
+        file_bytes: of the artefact, less that of the table alone.
+        milliseconds: to personalise, one thread, median.
+    """
+
+    fingerprint: str
+    transform: str
+    accuracy: float
+    worst: float
+    wrong_devices: int
+    fingerprint_clocks: int
+    unlock_clocks: int
+    batch_clocks: int
+    file_bytes: int
+    milliseconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LockTable:
+    """All rows, and the clocks of a boot, which are the same for all."""
+
+    rows: list[Row]
+    boot_clocks: int
+    samples: int
+    parameters: int
+    level: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(
+    model: Artefact,
+    device: Device,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    random_keys: int = 1000,
+    progress: Progress | None = None,
+) -> LockTable:
+    """Every pairing the family has, and the table alone for comparison.
+
+    Args:
+        model: unlocked.
+        activations: (samples, input_words).
+        progress: called with (wrong devices done, in all) of the row at work.
+    """
+    spec = model.program.spec
+    locks = [Lock.new(spec, "none", TABLE, device.level)]
+    for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
+        try:
+            locks.append(Lock.new(spec, fingerprint, transform, device.level))
+        except LockError:
+            continue  # a transform this family does not have
+    plain = _file_bytes(model, device, locks[0])
+    rows = []
+    with NativeEngine(engine_library(spec), device.root) as engine:
+        boot = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS).cycles
+        for how in locks:
+            locked = lock(model.program, device, how)
+            found = wrong_keys.survey(
+                locked, how, device, activations, labels, random_keys=random_keys,
+                progress=progress,
+            )  # fmt: skip
+            first, unlocking, clear = _clocks(engine, locked, how, device, boot)
+            rows.append(
+                Row(
+                    how.fingerprint, how.transform, found.right, found.best, found.random_keys + found.neighbours,
+                    first, unlocking, clear, _file_bytes(model, device, how) - plain,
+                    statistics.median(_milliseconds(model.program, device, how) for _ in range(_REPEATS)),
+                )
+            )  # fmt: skip
+    return LockTable(rows, boot, len(labels), model.program.parameters, device.level)
+
+
+def _milliseconds(model: Program, device: Device, how: Lock) -> float:
+    started = time.perf_counter()
+    lock(model, device, how)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _file_bytes(model: Artefact, device: Device, how: Lock) -> int:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "artefact"
+        Artefact("artefact", lock(model.program, device, how), how, model.claims).save(path)
+        return path.stat().st_size
+
+
+def _clocks(engine: NativeEngine, locked: Program, how: Lock, device: Device, boot: int) -> tuple[int, int, int]:
+    """Clocks of fingerprint and key, of unlocking a batch, and of the batch in clear."""
+    spec = locked.spec
+    clear = unlock(locked, how, Silicon.of(device))
+    status, answer = packets.status_packet(), STATUS_WORDS + FRAME_WORDS
+    # A STATUS packet waits until the engine is idle: it marks the end of what came before.
+    engine.reset()
+    keyed = engine.run(np.concatenate([how.packets(), status]), answer).cycles
+    x = np.zeros((spec.lanes, locked.input_words), np.int8)
+    inputs, expected = packets.activations_packet(spec, locked.input_base, x), packets.result_words(locked)
+    in_lock = engine.run(np.concatenate([inputs, packets.program_packets(locked)]), expected).cycles
+    engine.reset()
+    engine.run(status, answer)
+    in_clear = engine.run(np.concatenate([inputs, packets.program_packets(clear)]), expected).cycles
+    return keyed - boot, in_lock - in_clear, in_clear
+
+
+COLUMNS = (
+    "fingerprint", "transform", "right device", "worst wrong device", "fingerprint clocks", "unlock clocks", "added bytes",
+    "ms",
+)  # fmt: skip
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row for people."""
+    return (
+        row.fingerprint, row.transform, f"{100 * row.accuracy:.2f}%", f"{100 * row.worst:.2f}%", str(row.fingerprint_clocks),
+        f"{row.unlock_clocks} of {row.batch_clocks}", str(row.file_bytes), f"{row.milliseconds:.1f}",
+    )  # fmt: skip
+
+
+def markdown(table: LockTable) -> str:
+    """The table in Markdown."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in table.rows]
+    return "\n".join([*lines, "", caption(table)])
+
+
+def caption(table: LockTable) -> str:
+    """What the figures are of."""
+    return (
+        f"{table.parameters} codes, {table.samples} test samples, {table.rows[0].wrong_devices} wrong devices (random "
+        f"secrets and one-bit neighbours) a row; boot takes {table.boot_clocks} clocks; level of claim: {table.level}."
+    )

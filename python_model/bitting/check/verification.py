@@ -1,0 +1,339 @@
+"""A whole test set through the emulator and through the RTL: every logit bit and every tile's cycle count, equal or named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting import files
+from bitting.check import divergence
+from bitting.emulator.emulate import Emulator
+from bitting.locking import Lock, Silicon, unlock
+from bitting.locking.device import Device
+from bitting.program import packets
+from bitting.program.layers import Program, dense
+from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.unit import timing
+from bitting.unit.protocol import ACTIVATIONS_PER_WORD, FRAME_WORDS, LAYER_FIXED_WORDS, TILE_DONE_FIXED_WORDS, TILE_FIXED_WORDS
+
+#: Codes run on trial to see how fast the simulation is here.
+_TRIAL_CODES = 1 << 16
+
+#: Called with the number of samples done so far.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification saw.
+
+    Attributes:
+        samples: test samples run through both.
+        accuracy: of the RTL's logits.
+        emulator_accuracy: of the emulator's.
+        wrong_logits: logits that differ in any bit.
+        wrong_cycles: tiles whose cycle count differs from the timing law.
+        tiles: tiles run.
+        cycles: clocks of the simulated engine.
+        seconds: wall time of the RTL runs, without the build.
+        divergence: the first difference, or None.
+    """
+
+    samples: int
+    accuracy: float
+    emulator_accuracy: float
+    wrong_logits: int
+    wrong_cycles: int
+    tiles: int
+    cycles: int
+    seconds: float
+    macs: int
+    divergence: dict[str, Any] | None
+
+    @property
+    def equal(self) -> bool:
+        return self.divergence is None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"equal": self.equal, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Outcome of one batch: how many samples were answered rightly, and what was wrong."""
+
+    index: int
+    equal: bool
+    right: int
+    wrong_logits: int
+    wrong_cycles: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a verification will take: batches still to run of all, clocks of those, and seconds by a short trial."""
+
+    batches: int
+    of_batches: int
+    clocks: int
+    seconds: float
+
+
+def verify(
+    program: Program,
+    lock: Lock,
+    device: Device,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    *,
+    library: Path | None = None,
+    stalls: Stalls = Stalls(),
+    threads: int | None = None,
+    progress: Progress | None = None,
+    forecast: Callable[[Forecast], None] | None = None,
+    replay: str = "",
+) -> Report:
+    """Run a locked program on a device's emulator and RTL and compare everything.
+
+    An interrupted run is resumed when the same one is asked for again: batches that were equal are noted in the cache.
+
+    Args:
+        program: what the artefact holds.
+        lock: how it is locked.
+        device: right or wrong; both sides are to make the same of it.
+        activations: (samples, input_words) int8.
+        labels: (samples,).
+        library: a built engine; by default the family's, built if need be.
+        stalls: random back-pressure on both streams.
+        threads: simulations run at once; by default one a core.
+        forecast: called once before the first batch.
+        replay: command that repeats the run, for the report of a divergence.
+
+    Raises:
+        ToolError: if the simulation can not be built.
+    """
+    library = library or engine_library(program.spec)
+    threads = threads or os.cpu_count() or 1
+    job = _Job.of(program, lock, device, activations, labels)
+    with _Journal(job, stalls) as journal:
+        if forecast:
+            forecast(_forecast(job, library, threads, len(journal.done)))
+        started = time.perf_counter()
+        batches = _run_all(job, library, stalls, threads, progress, journal)
+        seconds = time.perf_counter() - started
+    found = None
+    if not (last := batches[-1]).equal:
+        with NativeEngine(library, device.root) as engine:
+            found = job.locate(engine, device, lock, last.index, stalls) | {"replay": replay}
+    samples = min(job.samples, len(batches) * program.spec.lanes)
+    return Report(
+        samples=samples,
+        accuracy=sum(batch.right for batch in batches) / samples,
+        emulator_accuracy=float((job.logits[: job.samples].argmax(1) == labels).mean()),
+        wrong_logits=sum(batch.wrong_logits for batch in batches),
+        wrong_cycles=sum(batch.wrong_cycles for batch in batches),
+        tiles=len(batches) * sum(layer.tiles for layer in program.layers),
+        cycles=sum(batch.cycles for batch in batches),
+        seconds=seconds,
+        macs=samples * program.macs,
+        divergence=found,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What goes in and what must come out.
+
+    Attributes:
+        clear: the program as the device's tile buffer sees it.
+        challenge: the one before it, if it is locked with a key.
+        root: the device's secret.
+        samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
+        labels: (samples,).
+        inputs: (batches, L, input_words) int8.
+        head, body: command words before and after the activations, the same for every batch.
+        logits: (batches * L, outputs) int32, emulated.
+        expected: all other result words.
+    """
+
+    clear: Program
+    challenge: tuple[Program, ...]
+    root: bytes = field(repr=False)
+    samples: int
+    labels: np.ndarray
+    inputs: np.ndarray
+    head: np.ndarray
+    body: np.ndarray
+    logits: np.ndarray
+    expected: packets.ExpectedResults
+
+    @classmethod
+    def of(cls, program: Program, lock: Lock, device: Device, activations: np.ndarray, labels: np.ndarray) -> _Job:
+        lanes, table = program.spec.lanes, device.table()
+        clear = unlock(program, lock, Silicon.of(device))
+        earlier = lock.challenge.tiles if lock.challenge else 0
+        count = -(-len(activations) // lanes)
+        flat = np.zeros((count * lanes, program.input_words), np.int8)
+        flat[: len(activations)] = activations
+        return cls(
+            clear=clear,
+            challenge=(lock.challenge.program,) if lock.challenge else (),
+            root=device.root,
+            samples=len(activations),
+            labels=np.asarray(labels),
+            inputs=flat.reshape(count, lanes, -1),
+            head=lock.packets(),
+            body=packets.program_packets(program),
+            logits=Emulator(clear, table)(torch.from_numpy(flat)).numpy(),
+            expected=packets.ExpectedResults.of(clear, clear.tile_cycles(table), first_tile=earlier),
+        )
+
+    def run(self, engine: NativeEngine, index: int, stalls: Stalls) -> _Batch:
+        """One batch on the RTL, every result word compared."""
+        lanes = self.clear.spec.lanes
+        logits = self.logits[index * lanes : (index + 1) * lanes]
+        words = self.expected.words(logits)
+        inputs = packets.activations_packet(self.clear.spec, self.clear.input_base, self.inputs[index])
+        engine.reset()
+        run = engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index))
+        if len(run.words) != len(words):
+            return _Batch(index, False, 0, 0, 0, run.cycles)
+        found = self.expected.logits(run.words)
+        equal = np.array_equal(run.words, words) and not run.error
+        wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
+        labels = self.labels[index * lanes : (index + 1) * lanes]
+        right = int((found[: len(labels)].argmax(1) == labels).sum())
+        return _Batch(index, equal, right, int((found != logits).sum()), wrong_cycles, run.cycles)
+
+    def locate(self, engine: NativeEngine, device: Device, lock: Lock, index: int, stalls: Stalls) -> dict[str, Any]:
+        """The first difference in a batch that was not equal."""
+        table, inputs = device.table(), self.inputs[index]
+        found = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), lock.keyed)
+        return found | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
+
+    def digest(self, stalls: Stalls) -> str:
+        """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""
+        state = hashlib.sha256(repr(stalls).encode())
+        for array in (self.head, self.body, self.inputs, self.logits, self.labels, self.expected.template):
+            state.update(np.ascontiguousarray(array).tobytes())
+        return state.hexdigest()
+
+
+class _Journal:
+    """The batches of a job that were equal, one a line, in the cache; gone when the job is done."""
+
+    def __init__(self, job: _Job, stalls: Stalls):
+        self._path = files.cache_folder() / "verify" / f"{job.digest(stalls)[:32]}.jsonl"
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.done: dict[int, _Batch] = {}
+        if self._path.exists():
+            for line in self._path.read_text().splitlines():
+                with contextlib.suppress(ValueError, TypeError):  # a line cut short by the interruption: run it again
+                    batch = _Batch(**json.loads(line))
+                    self.done[batch.index] = batch
+
+    def __enter__(self) -> _Journal:
+        self._file = self._path.open("a")
+        return self
+
+    def add(self, batch: _Batch) -> None:
+        if batch.equal and batch.index not in self.done:
+            self._file.write(json.dumps(asdict(batch)) + "\n")
+            self._file.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if kind is None:
+            self._path.unlink(missing_ok=True)
+
+
+def _clocks(program: Program) -> int:
+    """A tile runs while the next one is loaded, a code a clock; without results, which leave after it."""
+    total = 0
+    for layer, cycles in zip(program.layers, program.tile_cycles(range(program.spec.codes)), strict=True):
+        load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
+        total += LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in cycles)
+    return total
+
+
+def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
+    """Clocks by the timing law; seconds by a trial of dense tiles on this machine, one thread, without locks."""
+    spec = job.clear.spec
+    clocks = len(job.head) + job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
+    clocks += sum(map(_clocks, (job.clear, *job.challenge)))
+    count = len(job.inputs) - done
+    width = min(256, spec.tile_codes, spec.scratch_words // 2)
+    tiles = -(-_TRIAL_CODES // width)
+    trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, linear=True)
+    commands = packets.program_packets(Program(spec, (trial,), 0, width), report=False)
+    with NativeEngine(library) as engine:
+        started = time.perf_counter()
+        run = engine.run(commands, tiles * (spec.lanes + TILE_DONE_FIXED_WORDS + FRAME_WORDS))
+        rate = run.cycles / (time.perf_counter() - started)
+    total = count * clocks
+    return Forecast(count, len(job.inputs), total, total / (rate * min(threads, os.cpu_count() or 1)))
+
+
+def _run_all(
+    job: _Job, library: Path, stalls: Stalls, threads: int, progress: Progress | None, journal: _Journal
+) -> list[_Batch]:
+    """All batches in order, up to the first that differs; each thread has an engine of its own."""
+    engines = threading.local()
+    opened: list[NativeEngine] = []
+
+    def work(index: int) -> _Batch:
+        if index in journal.done:
+            return journal.done[index]
+        if not hasattr(engines, "engine"):
+            engines.engine = NativeEngine(library, job.root)
+            opened.append(engines.engine)
+        return job.run(engines.engine, index, stalls)
+
+    batches = []
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in _in_order(pool, work, len(job.inputs)):
+                batches.append(batch)
+                journal.add(batch)
+                if progress:
+                    progress(min(job.samples, len(batches) * job.clear.spec.lanes))
+                if not batch.equal:
+                    break
+    finally:
+        for engine in opened:
+            engine.close()
+    return batches
+
+
+def stalls_of(stalls: Stalls, batch: int) -> Stalls:
+    """The stalls of one batch: each has a seed of its own."""
+    return replace(stalls, seed=stalls.seed + batch)
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], _Batch], count: int) -> Iterator[_Batch]:
+    """Results in order, with a few batches a thread under way, so that an early end leaves little behind."""
+    window = 4 * (os.cpu_count() or 1)
+    futures = [pool.submit(work, index) for index in range(min(window, count))]
+    try:
+        for index in range(count):
+            batch = futures[index].result()
+            if index + window < count:
+                futures.append(pool.submit(work, index + window))
+            yield batch
+    finally:
+        for future in futures:
+            future.cancel()

@@ -1,0 +1,139 @@
+"""The main job on real data, from nothing to the final table. What `make demo` runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bitting.artefact import signature
+from bitting.artefact.artefact import Artefact
+from bitting.attack import free_table, mutants, wrong_keys
+from bitting.check import verification
+from bitting.cli import console
+from bitting.cli.console import percent
+from bitting.data import datasets
+from bitting.locking import TABLE, Lock, Silicon, lock
+from bitting.locking.device import Device
+from bitting.program.layers import Program
+from bitting.sim.native import engine_library
+from bitting.training import loop, recipes
+from bitting.unit.spec import UnitSpec
+
+#: Labelled samples the demonstrated attacker holds.
+STOLEN_SAMPLES = 200
+
+
+def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
+    """Train, lock, verify on the RTL of the right and of a wrong device, attack, and show all of it."""
+    say = console.out.print
+    dataset = datasets.load(data)
+    say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
+    config = replace(recipes.RECIPES[data], seed=seed)
+    with console.progress("training", 2 * config.epochs) as done:
+        model = loop.train(
+            spec, dataset, config, folder / ".checkpoint",
+            loop.counted(done),
+        )  # fmt: skip
+    model.save(folder / "model.safetensors")
+
+    say("[bold]2. Lock[/] it to device A; device B is A with one bit of its root key flipped")
+    device = _device(folder / "A.key", spec)
+    neighbour = device.with_flipped_bit(0)
+    started = time.perf_counter()
+    how = Lock.new(spec, "clock", "aes-clocked", device.level)
+    program = lock(model.program, device, how)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    Artefact("artefact", program, how, model.claims).save(folder / "artefact.safetensors", _owner(folder / "owner.key"))
+
+    say("[bold]3. Verify[/]: the whole test set through emulator and Verilated RTL of A, then of B")
+    x, labels = datasets.activations(spec, dataset.test_images), dataset.test_labels
+    reports = {}
+    with console.err.status("building the simulation (cached afterwards)"):
+        library = engine_library(spec)
+    for name, unit in (("A", device), ("B", neighbour)):
+        with console.progress(f"device {name}", len(labels)) as done:
+            reports[name] = verification.verify(program, how, unit, x, labels, library=library, progress=done)
+
+    say("[bold]4. Attack[/]: wrong keys; chips with the right secret but a cycle off; gradient descent on the bitting table")
+    attacked = _attacks(model, program, how, device, dataset)
+
+    right, wrong = reports["A"], reports["B"]
+    rows = [
+        ("unlocked twin (fp32, ReLU)", percent(model.claims["twin_accuracy"]), "same shape, samples, epochs"),
+        ("device A, emulator", percent(right.emulator_accuracy), f"locked in {milliseconds:.1f} ms, no training"),
+        ("device A, RTL", percent(right.accuracy), _evidence(right)),
+        ("device B (one key bit away), RTL", percent(wrong.accuracy), _evidence(wrong)),
+        *attacked,
+    ]
+    title = f"{data}, {right.samples} test samples, {how.fingerprint} x {how.transform}, level of claim: {how.level}"
+    console.table(title, ("", "accuracy", ""), rows)
+    say(
+        "The bitting table makes behaviour device-specific; alone it is [bold]not a lock[/], as the last line shows. "
+        f"The lock is the keyed transform. What it does not withstand: {how.caution}."
+    )
+    say(f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub")
+    if not (right.equal and wrong.equal):
+        raise SystemExit(console.EXIT_MISMATCH)
+
+
+def _attacks(
+    model: Artefact, program: Program, how: Lock, device: Device, dataset: datasets.Dataset
+) -> list[tuple[str, str, str]]:
+    """Rows of the final table: what attackers reach."""
+    x, labels = datasets.activations(device.spec, dataset.test_images), dataset.test_labels
+    with console.progress("wrong keys", 1128) as done:
+        survey = wrong_keys.survey(program, how, device, x, labels, progress=lambda count, _total: done(count))
+    slow = list(mutants.timing_mutants(Silicon.of(device)))
+    with console.progress("chips a cycle off", len(slow)) as done:
+        mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
+    with console.progress("learning the table", 2 * free_table.STARTS) as done:
+        alone = lock(model.program, device, Lock.new(device.spec, "none", TABLE))
+        broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
+        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
+    scratch = loop.from_scratch(dataset, STOLEN_SAMPLES)
+    return [
+        (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
+        (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
+        (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen"),
+        (f"{STOLEN_SAMPLES} labels and no stolen file", percent(scratch), "logistic regression"),
+        (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
+    ]
+
+
+def break_table(program, dataset, count, progress=None) -> float:  # type: ignore[no-untyped-def]
+    """Test accuracy of a thief who learns the table from `count` labelled training samples."""
+    stolen = datasets.activations(program.spec, dataset.train_images[:count])
+    values = free_table.recover(program, stolen, dataset.train_labels[:count], progress=progress)
+    x = torch.from_numpy(datasets.activations(program.spec, dataset.test_images)).float()
+    with torch.no_grad():
+        return loop.accuracy(free_table.logits(program, values, x), torch.from_numpy(dataset.test_labels))
+
+
+def _owner(path: Path) -> Ed25519PrivateKey:
+    """The demonstration's owner: the key file if it is there, else a new one."""
+    if not path.exists():
+        signature.new_owner(path)
+    return signature.load_private(path)
+
+
+def _device(path: Path, spec: UnitSpec) -> Device:
+    """The demonstration's device: the key file if it is there and fits, else a new one."""
+    if path.exists():
+        device = Device.load(path)
+        device.require_spec(spec, "the demonstration")
+        return device
+    device = Device.new(spec)
+    device.save(path)
+    return device
+
+
+def _evidence(report: verification.Report) -> str:
+    rate = report.cycles / report.seconds / 1e6
+    return (
+        f"{report.wrong_logits} wrong logits, {report.wrong_cycles} wrong cycle counts "
+        f"({report.tiles} tiles, {report.cycles} clocks, {report.seconds:.1f} s, {rate:.1f} M clocks/s)"
+    )

@@ -1,0 +1,54 @@
+"""A trained network to a file: lowered to gather layers, and shown to answer as it did in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitting.artefact.artefact import Artefact
+from bitting.emulator import emulate
+from bitting.errors import BittingError
+from bitting.network.graph import UnitNetwork
+
+
+def export(
+    network: UnitNetwork, samples: torch.Tensor, path: Path | str | None = None, claims: dict[str, Any] | None = None
+) -> Artefact:
+    """A trained network as a model (unlocked: keep it secret), ready for `bitting lock`.
+
+    Args:
+        samples: (n, *input shape), inputs for which the exported program must answer as the network does.
+        path: where to write it; by default it is not written.
+        claims: what the file says of the model, e.g. its accuracy.
+
+    Raises:
+        ProgramError: if the spec can not hold the network.
+        BittingError: if the arithmetic of training and of the program differ: a fault of bitting, or of this machine's torch.
+    """
+    program = network.to_program()
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        integers = network.integers(samples)
+        trained = emulate.wrap(network.accumulators(integers), network.spec.acc_bits).to(torch.int32)
+    network.train(was_training)
+    emulated = emulate.Emulator(program, range(network.spec.codes))(integers.flatten(1))
+    if not torch.equal(trained.cpu(), emulated):
+        raise BittingError(
+            "the trained network and its program differ in some logit; please report this with the versions in use"
+        )
+    artefact = Artefact("model", program, claims={"input_scale": network.input_scale, **(claims or {})})
+    if path is not None:
+        artefact.save(Path(path))
+    return artefact
+
+
+def load(path: Path | str) -> Artefact:
+    """A model or artefact from its file.
+
+    Raises:
+        ArtefactError: if it can not be read, or is not what it should be.
+    """
+    return Artefact.load(Path(path))

@@ -1,0 +1,203 @@
+"""The exact, fast emulator: whole batches through the unit's arithmetic with torch. Never imports RTL.
+
+Modular addition does not care for order, so a tile is an exact integer product, reduced once. The product runs as a floating
+point GEMM whenever the bounds of the layer prove that no partial sum can be rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from bitting.emulator import kernel
+from bitting.emulator.native import NativeProgram, grouped_sums
+from bitting.errors import ProgramError
+from bitting.program.layers import Layer, Program
+from bitting.unit.spec import UnitSpec
+
+#: Samples emulated together: more only cost memory.
+_SAMPLES_AT_ONCE = 4096
+
+#: Integers up to 2^bits are exact in these types, narrowest first.
+_EXACT_BITS = ((torch.float32, 24), (torch.float64, 53))
+
+
+def accumulation_bound(spec: UnitSpec, weights: np.ndarray, bias: np.ndarray) -> int:
+    """Largest magnitude any partial sum of `bias + weights @ x` can have, in any order, for x of `act_bits` bits."""
+    magnitudes = np.abs(weights.astype(np.int64)).sum(axis=-1) * -spec.act_min + np.abs(bias.astype(np.int64))
+    return int(magnitudes.max())
+
+
+def exact_dtype(bound: int) -> torch.dtype:
+    """Narrowest floating point type in which sums bounded by `bound` are exact.
+
+    Raises:
+        ProgramError: if none is wide enough.
+    """
+    for dtype, bits in _EXACT_BITS:
+        if bound <= 1 << bits:
+            return dtype
+    raise ProgramError(f"sums up to {bound} are exact in no floating point type; allowed 2^{_EXACT_BITS[-1][1]}")
+
+
+def inexact_training(inputs: int, bound: int) -> ProgramError:
+    """The error of a layer too long to be trained in fp32."""
+    return ProgramError(
+        f"a layer of {inputs} inputs reaches sums of {bound} on this spec, beyond 2^24: training in fp32 would not be exact; "
+        "use fewer inputs or a narrower spec"
+    )
+
+
+def wrap(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """Exact integers in floating point, reduced modulo 2^bits to [-2^(bits-1), 2^(bits-1)). Consumes its argument."""
+    period = float(1 << bits)
+    quotient = (values * (1.0 / period)).add_(0.5).floor_()
+    return values.sub_(quotient.mul_(period))
+
+
+def fold_slope(spec: UnitSpec, shift: int) -> float:
+    """Activations per unit of accumulator where the fold rises; it falls as steeply elsewhere."""
+    return 2.0 ** (shift - (spec.acc_bits - 1 - spec.act_bits))
+
+
+def fold_phase(spec: UnitSpec, scaled: torch.Tensor) -> torch.Tensor:
+    """Signed distance from the nearest crest of the wave, in periods: never 0 and never a half. Consumes its argument.
+
+    Args:
+        scaled: accumulators times `fold_slope`, exact.
+    """
+    period = float(2 << spec.act_bits)
+    crest = ((1 << spec.act_bits) - 1) / 2
+    phase = torch.add(
+        torch.tensor(-crest / period, dtype=scaled.dtype, device=scaled.device), scaled.floor_(), alpha=1 / period
+    )
+    return phase.sub_(phase.round())
+
+
+def fold_of_phase(spec: UnitSpec, phase: torch.Tensor) -> torch.Tensor:
+    """Activations of `fold_phase`. Consumes its argument."""
+    crest = ((1 << spec.act_bits) - 1) / 2
+    crest_tensor = torch.tensor(crest, dtype=phase.dtype, device=phase.device)
+    return torch.add(crest_tensor, phase.abs_(), alpha=-float(2 << spec.act_bits))
+
+
+def fold(spec: UnitSpec, accumulators: torch.Tensor, shift: int) -> torch.Tensor:
+    """Activations of exact integer accumulators (wrapped or not), as floats of the same shape and type.
+
+    With t = floor(acc 2^shift / 2^(W-1-bx)), the bx+1 top bits of the shifted accumulator, inverting the low bits when the two
+    top bits differ is m -> 2^bx - 1 - m, where m is t reduced to [-2^(bx-1), 3 2^(bx-1)). So the activation is
+    min(m, 2^bx - 1 - m) = c - |m - c| with the crest c = (2^bx - 1) / 2, and m - c is the distance of t from the nearest of the
+    crests, which lie 2^(bx+1) apart. Sums and products by powers of two, floor and round: all exact.
+    """
+    return fold_of_phase(spec, fold_phase(spec, accumulators * fold_slope(spec, shift)))
+
+
+class Emulator:
+    """A program on a device's arithmetic, for batches of any size. Equal to golden to the bit.
+
+    On the CPU the native kernel does the work where it can (`bitting.emulator.kernel`), torch does it elsewhere: the same bits.
+
+    Args:
+        program: its codes are looked up in `table`.
+        table: bitting table, code -> value index.
+        device: torch device.
+    """
+
+    def __init__(self, program: Program, table: Sequence[int], device: str | torch.device = "cpu"):
+        self.program = program
+        self.spec = program.spec
+        self._device = torch.device(device)
+        values = [np.asarray(self.spec.decoding(table, binary).values, np.int64) for binary in (False, True)]
+        weights = [values[layer.binary][layer.codes] for layer in program.layers]
+        native = kernel.load() if self._device.type == "cpu" else None
+        self._native = NativeProgram.of(native, program, weights)
+        self._layers = (
+            []
+            if self._native
+            else [_TorchLayer(self.spec, layer, of, self._device) for layer, of in zip(program.layers, weights, strict=True)]
+        )
+
+    def __call__(self, activations: torch.Tensor) -> torch.Tensor:
+        """Logits (samples, outputs), int32: the raw accumulators of the linear layers.
+
+        Args:
+            activations: (samples, input_words) integers of `act_bits` bits, any type.
+        """
+        parts = []
+        for part in activations.split(_SAMPLES_AT_ONCE):
+            sums = self._run(part, False)
+            parts.append(
+                _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.linear and s is not None], 1)
+            )
+        return _joined(parts, 0)
+
+    def accumulators(self, activations: torch.Tensor) -> list[torch.Tensor]:
+        """Every layer's accumulators (samples, sums * positions), int32."""
+        return [sums for sums in self._run(activations, True) if sums is not None]
+
+    def activations(self, activations: torch.Tensor) -> torch.Tensor:
+        """What the last layer writes (it must not be linear): (samples, sums * positions), int8."""
+        layer = self.program.layers[-1]
+        if layer.linear:
+            raise ProgramError("the last layer is linear: it emits accumulators and writes nothing")
+        words = layer.written()
+        if self._native:
+            self._native.run(activations, False)
+            return self._native.written(words, len(activations))
+        scratch = self._filled(activations)
+        for run in self._layers:
+            run(scratch, False)
+        return scratch[:, torch.from_numpy(words).to(self._device)].to(torch.int8)
+
+    @torch.no_grad()
+    def _run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:
+        """Each layer's accumulators; those of folded layers only if they are to be kept."""
+        if self._native:
+            return self._native.run(activations, keep)
+        scratch = self._filled(activations)
+        return [layer(scratch, keep) for layer in self._layers]
+
+    def _filled(self, activations: torch.Tensor) -> torch.Tensor:
+        """A scratch memory for each sample, with its input."""
+        x = activations.to(self._device, torch.float32)
+        scratch = x.new_zeros(len(x), self.program.reach)
+        scratch[:, self.program.input_base : self.program.input_base + self.program.input_words] = x
+        return scratch
+
+
+def _joined(parts: list[torch.Tensor], dimension: int) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dimension)
+
+
+class _TorchLayer:
+    """One gather layer in torch: sums that read the same addresses share a product."""
+
+    def __init__(self, spec: UnitSpec, layer: Layer, weights: np.ndarray, device: torch.device):
+        self.layer = layer
+        self.spec = spec
+        bias = layer.bias[:: layer.parts]
+        self._dtype = exact_dtype(accumulation_bound(spec, weights.reshape(layer.channels, -1), bias))
+        self._groups = [
+            (
+                torch.from_numpy(group.channels).to(device),
+                torch.from_numpy(group.addresses).to(device),
+                torch.from_numpy(group.weights.T).to(device, self._dtype),
+                torch.from_numpy(bias[group.channels]).to(device, self._dtype),
+            )
+            for group in grouped_sums(layer, weights)
+        ]
+        self._targets = torch.from_numpy(layer.written()).to(device)
+
+    def __call__(self, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
+        """Accumulators (samples, sums * positions) if they are wanted; writes activations into `scratch`."""
+        samples, positions = len(scratch), self.layer.position_count
+        found = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
+        for channels, addresses, weights, bias in self._groups:
+            x = scratch[:, addresses].to(self._dtype)
+            found[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
+        sums = wrap(found.reshape(samples, -1), self.spec.acc_bits)
+        if not self.layer.linear:
+            scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
+        return sums.to(torch.int32) if keep or self.layer.linear else None

@@ -1,0 +1,30 @@
+"""From a fingerprint to the lock key: AES-CMAC (RFC 4493) under the device's seed.
+
+    message = kind and transform | nonce (4 words) | fingerprint words | zeros to three words before the block's end .. | count
+
+in 32-bit big-endian words, a whole number of 16-byte blocks; `count` is the number of words before the zeros, so that no two
+inputs give one message. The seed never meets anything but CMAC.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitting.locking.chip import Silicon
+from bitting.locking.device import derive_key
+from bitting.locking.scheme import Lock
+
+_BLOCK_WORDS = 4
+
+
+def absorbed(lock: Lock, fingerprint: np.ndarray) -> bytes:
+    """The message above."""
+    words = np.concatenate([lock.words(), fingerprint.astype(np.uint32)])
+    zeros = -(len(words) + 1) % _BLOCK_WORDS
+    return np.concatenate([words, np.zeros(zeros, np.uint32), [len(words) & 0xFFFF]]).astype(">u4").tobytes()
+
+
+def lock_key(lock: Lock, silicon: Silicon) -> bytes:
+    """The 16-byte lock key that a chip derives; secret."""
+    assert lock.challenge is not None
+    return derive_key(silicon.seed, absorbed(lock, silicon.fingerprint(lock.challenge, lock.fingerprint)))

@@ -1,0 +1,180 @@
+"""What a lock key does to the codes of a program, and back.
+
+The counter block of block i of tile n is one 128-bit big-endian number:
+
+    cycles (48 bits) | layer (32) | n (32) | i (16)
+
+`layer` holds what changes the meaning of a tile (codes - 1, flags, shift), so that a hidden layer replayed as a linear one
+gives noise. `cycles` is 0, but for `aes-clocked`: there it is the number of cycles the tiles before n - 1 have taken, as
+counted by the device itself.
+
+`shuffle` runs Fisher-Yates inside out (Knuth, TAOCP 2): code i goes to place r (i + 1) >> 16, with r the next two bytes of
+keystream, and what was there to place i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from bitting.errors import LockError
+from bitting.locking.chip import Silicon
+from bitting.locking.device import Device, draw
+from bitting.locking.keys import lock_key
+from bitting.locking.scheme import Lock
+from bitting.program.layers import Layer, Program
+
+_BLOCK = 16
+
+
+class _Keystream:
+    """AES-128 under one key, many counter blocks at a time."""
+
+    def __init__(self, key: bytes):
+        self._encryptor = Cipher(algorithms.AES128(key), modes.ECB()).encryptor()
+
+    def tiles(self, layer: Layer, first: int, cycles: np.ndarray, size: int) -> np.ndarray:
+        """(tiles, size) bytes for the tiles `first`, `first` + 1, ... of a program; `cycles`: (tiles,) for their counters."""
+        blocks = -(-size // _BLOCK)
+        fields = np.zeros((len(cycles), blocks, 4), ">u4")
+        word = (layer.tile_codes - 1) | layer.flags << 16 | layer.shift << 24
+        number = np.arange(first, first + len(cycles))[:, None]
+        fields[:, :, 0] = (cycles >> 16)[:, None]
+        fields[:, :, 1] = (cycles & 0xFFFF)[:, None] << 16 | word >> 16
+        fields[:, :, 2] = (word & 0xFFFF) << 16 | number >> 16
+        fields[:, :, 3] = (number & 0xFFFF) << 16 | np.arange(blocks)[None, :]
+        stream = np.frombuffer(self._encryptor.update(fields.tobytes()), np.uint8)
+        return stream.reshape(len(cycles), blocks * _BLOCK)[:, :size]
+
+
+def lock(model: Program, device: Device, how: Lock) -> Program:
+    """Personalise an unlocked program (codes are value indices) to a device, without training. Changes no weight.
+
+    Raises:
+        DeviceError: if the device is of another family.
+        LockError: if the model is not an unlocked one.
+    """
+    device.require_spec(model.spec, "the model")
+    if any(layer.binary and not layer.public for layer in model.layers):
+        raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
+    clear = _written_for(model, device, how)
+    if not how.keyed:
+        return clear
+    silicon = Silicon.of(device)
+    stream = _Keystream(lock_key(how, silicon))
+    counted = np.concatenate([silicon.tile_cycles(layer, layer.codes) for layer in clear.layers])
+    before = _cycles_before(counted) if how.transform == "aes-clocked" else np.zeros_like(counted)
+    layers, first = [], 0
+    for layer in clear.layers:
+        cycles = before[first : first + layer.tiles]
+        layers.append(replace(layer, codes=_apply(stream, how, clear, layer, first, cycles, sealing=True)))
+        first += layer.tiles
+    return replace(clear, layers=tuple(layers))
+
+
+def unlock(locked: Program, how: Lock, silicon: Silicon) -> Program:
+    """What the tile buffer of a chip holds, tile after tile, when it runs a locked program; noise, if it is another chip.
+
+    The codes are those of the chip's own number format.
+    """
+    return unlock_with_key(locked, how, silicon, None)
+
+
+def unlock_with_key(locked: Program, how: Lock, silicon: Silicon, key: bytes | None) -> Program:
+    """The same with a guessed lock key of 16 bytes; None: the one the chip derives."""
+    if not how.keyed:
+        return locked
+    stream = _Keystream(key or lock_key(how, silicon))
+    layers, first = [], 0
+    if how.transform == "aes-clocked":
+        return replace(locked, layers=tuple(_clocked(stream, how, locked, silicon)))
+    for layer in locked.layers:
+        codes = _apply(stream, how, locked, layer, first, np.zeros(layer.tiles, np.int64), sealing=False)
+        layers.append(replace(layer, codes=codes))
+        first += layer.tiles
+    return replace(locked, layers=tuple(layers))
+
+
+def restore(locked: Program, how: Lock, device: Device) -> Program:
+    """The unlocked program (codes are value indices) of an artefact, for the owner of the device's key.
+
+    Raises:
+        DeviceError: if the device is of another family.
+    """
+    device.require_spec(locked.spec, "the artefact")
+    clear = unlock(locked, how, Silicon.of(device))
+    if how.transform != "aes":
+        return clear.map_codes(device.table())
+    index_of = np.zeros(256, np.uint8)
+    for index, value in enumerate(locked.spec.values):
+        index_of[value & 0xFF] = index
+    return clear.map_secret(lambda layer: replace(layer, codes=index_of[layer.codes], binary=False))
+
+
+def inverse(table: tuple[int, ...]) -> list[int]:
+    """Value index -> code."""
+    codes = [0] * len(table)
+    for code, index in enumerate(table):
+        codes[index] = code
+    return codes
+
+
+def _written_for(model: Program, device: Device, how: Lock) -> Program:
+    """The program in clear, as the device's decoder reads it: its own codes, or plain weights."""
+    if how.transform != "aes":
+        return model.map_codes(inverse(device.table()))
+    plain = np.array(model.spec.values, np.int64).astype(np.uint8)
+    return model.map_secret(lambda layer: replace(layer, codes=plain[layer.codes], binary=True))
+
+
+def _cycles_before(counted: np.ndarray) -> np.ndarray:
+    """For each tile the cycles of all tiles up to the one before the one before."""
+    return np.concatenate([[0, 0], np.cumsum(counted)])[: len(counted)]
+
+
+def _apply(
+    stream: _Keystream, how: Lock, program: Program, layer: Layer, first: int, cycles: np.ndarray, sealing: bool
+) -> np.ndarray:
+    """(tiles, K) codes of a layer's tiles, number `first` and on, sealed or opened; constants are left as they are."""
+    codes = layer.codes
+    if layer.public:
+        return codes
+    if how.transform != "shuffle":
+        mask = 0xFF if layer.binary else program.spec.codes - 1
+        return (codes ^ stream.tiles(layer, first, cycles, codes.shape[1])) & np.uint8(mask)
+    origin = _origins(stream.tiles(layer, first, cycles, 2 * codes.shape[1]))
+    if not sealing:
+        return np.take_along_axis(codes, origin, axis=1)
+    sealed = np.empty_like(codes)
+    np.put_along_axis(sealed, origin, codes, axis=1)
+    return sealed
+
+
+def _origins(stream: np.ndarray) -> np.ndarray:
+    """(tiles, K) from (tiles, 2 K) bytes: which code of the packet ends at each place."""
+    random = stream.reshape(len(stream), -1, 2).astype(np.int64)
+    places = draw(random[:, :, 0] << 8 | random[:, :, 1], np.arange(1, random.shape[1] + 1)[None, :]).T
+    origin = np.empty(places.shape, np.int64)
+    tiles = np.arange(len(stream))
+    for i, place in enumerate(places):
+        origin[i] = origin[place, tiles]
+        origin[place, tiles] = i
+    return origin.T
+
+
+def _clocked(stream: _Keystream, how: Lock, locked: Program, silicon: Silicon) -> Iterator[Layer]:
+    """Tile after tile, for each counter needs the cycles of what earlier ones became."""
+    number = 0
+    before, last = 0, 0  # cycles through the tile before the one before, and of the one before
+    for layer in locked.layers:
+        opened = np.empty_like(layer.codes)
+        for tile in range(layer.tiles):
+            row = replace(layer, codes=layer.codes[tile : tile + 1])
+            opened[tile] = _apply(stream, how, locked, row, number, np.array([before]), sealing=False)[0]
+            before += last
+            last = int(silicon.tile_cycles(layer, opened[tile : tile + 1])[0]) + (silicon.glitch == number)
+            number += 1
+        yield replace(layer, codes=opened)

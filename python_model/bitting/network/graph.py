@@ -1,0 +1,196 @@
+"""A network on the unit: layers in a graph, trained like any `nn.Module`, exact like the silicon."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from bitting.emulator import emulate
+from bitting.errors import ProgramError
+from bitting.network.layers import (
+    Concatenate,
+    Flatten,
+    IntegerDropout,
+    UnitAdd,
+    UnitAveragePool2d,
+    UnitConv2d,
+    UnitLayer,
+    UnitNormalisedConv2d,
+    UnitProduct,
+)
+from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
+from bitting.network.straight_through import integers
+from bitting.program import lowering
+from bitting.program.layers import Program
+from bitting.program.lowering import INPUT
+from bitting.unit.spec import UnitSpec
+
+#: Called with a module and its inputs.
+Visitor = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
+
+
+class Node(NamedTuple):
+    """A module of the graph and the names of what it reads."""
+
+    name: str
+    inputs: tuple[str, ...]
+    module: nn.Module
+
+
+class UnitNetwork(nn.Module):
+    """Layers on the unit, in topological order; the last gives logits.
+
+    Called like any classifier: floating point in, logits out. What the unit sees is `floor(x input_scale + 1/2)`, clamped to
+    its activations. In evaluation mode the logits are the unit's to the bit (accumulators modulo 2^W); while training they are
+    not reduced, because straight through the reduction the gradient would point the wrong way as soon as one logit wraps, and
+    training collapses (measured on MNIST: 31-74% instead of 98%). Add `penalty` to the loss, or use `loss`: it pulls logits
+    towards the range in which the reduction changes nothing.
+
+    Args:
+        input_shape: of a sample: (channels, H, W) or (features,).
+        input_scale: activations per unit of input.
+
+    Attributes:
+        penalty: of the last forward pass in training mode.
+        places: node -> where it stands in the code it was converted from.
+        notes: what the conversion did that one might not expect.
+
+    Shape:
+        (samples, *input_shape) -> (samples, outputs)
+    """
+
+    penalty: torch.Tensor
+
+    def __init__(self, spec: UnitSpec, input_shape: Sequence[int], input_scale: float, nodes: Sequence[Node]):
+        super().__init__()
+        self.spec = spec
+        self.input_shape = tuple(input_shape)
+        self.input_scale = input_scale
+        self.nodes = [(node.name, node.inputs) for node in nodes]
+        self.graph = nn.ModuleDict({node.name: node.module for node in nodes})
+        self.places: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def integers(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs as activations: integers in float32."""
+        return integers(x, self.input_scale, self.spec)
+
+    def accumulators(self, x: torch.Tensor, before: Visitor | None = None) -> torch.Tensor:
+        """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.
+
+        Args:
+            before: called with each module and its inputs, before it runs.
+        """
+        values = {INPUT: x}
+        last_use = {name: index for index, (_, inputs) in enumerate(self.nodes) for name in inputs}
+        for index, (name, names) in enumerate(self.nodes):
+            inputs = tuple(values[key] for key in names)
+            if before:
+                before(self.graph[name], inputs)
+            found: torch.Tensor = self.graph[name](*inputs)
+            values[name] = found
+            for key in names:
+                if last_use[key] == index:
+                    values.pop(key, None)
+        return found
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = logit_scale(self.spec.acc_bits)
+        found = self.accumulators(self.integers(x))
+        if not self.training:
+            return emulate.wrap(found, self.spec.acc_bits) * scale
+        logits = found * scale
+        self.penalty = range_penalty(logits)
+        return logits
+
+    def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
+        if not (self.training and labels.is_floating_point()):
+            return nn.functional.cross_entropy(self(x), labels) + self.penalty
+        found = self.accumulators(self.integers(x))
+        total, self.penalty = ranged_cross_entropy(found, labels, logit_scale(self.spec.acc_bits))
+        return total
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:
+        """Choose every layer's shift on a batch of inputs.
+
+        Args:
+            spread: for each layer of calibrated shift in turn (the last holds for the rest), standard deviation of the
+                accumulators in quarter periods of the fold.
+        """
+        wanted = itertools.chain(spread, itertools.repeat(spread[-1]))
+
+        def visit(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            if isinstance(module, UnitLayer) and module.calibrated and not module.linear:
+                module.calibrate(inputs, next(wanted))
+
+        self.accumulators(self.integers(x), visit)
+
+    @torch.no_grad()
+    def settle(self, x: torch.Tensor) -> None:
+        """Take the statistics of normalised layers from these inputs, layer by layer.
+
+        Those of training lag behind the weights and are of few samples: they cost up to four points, by chance.
+        """
+        if not any(isinstance(module, UnitNormalisedConv2d) for module in self.graph.values()):
+            return
+
+        def visit(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            if isinstance(module, UnitNormalisedConv2d):
+                module.settle(inputs)
+
+        training = self.training
+        self.eval()
+        self.accumulators(self.integers(x), visit)
+        self.train(training)
+
+    @property
+    def products(self) -> list[UnitProduct]:
+        """The layers with weights, in order."""
+        return [module for module in self.graph.values() if isinstance(module, UnitProduct)]
+
+    @torch.no_grad()
+    def to_program(self) -> Program:
+        """The unlocked program: codes are value indices.
+
+        Raises:
+            ProgramError: naming the layer and the limit, if the spec can not hold it.
+        """
+        operations: list[lowering.Operation] = []
+        alias = {INPUT: INPUT}
+        shape = self.input_shape if len(self.input_shape) == 3 else (*self.input_shape, 1, 1)
+        for name, inputs in self.nodes:
+            module, sources = self.graph[name], tuple(alias[key] for key in inputs)
+            operation = _operation(name, sources, module)
+            if operation is None:
+                alias[name] = sources[0]
+            else:
+                alias[name] = name
+                operations.append(operation)
+        return lowering.lower(self.spec, (shape[0], shape[1], shape[2]), operations)
+
+
+def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowering.Operation | None:
+    """A layer as the lowering wants it; None if it moves nothing."""
+    if isinstance(module, UnitProduct):
+        codes = module.quantiser.indices(module.latent).cpu().numpy()
+        bias = module.integer_bias().to(torch.int32).cpu().numpy()
+        common: dict[str, Any] = {"shift": module.shift, "linear": module.linear}
+        if isinstance(module, UnitConv2d):
+            common |= {"stride": module.stride, "padding": module.padding, "dilation": module.dilation, "groups": module.groups}
+        return lowering.Product(name, inputs, codes, bias, **common)
+    if isinstance(module, UnitAveragePool2d):
+        return lowering.Pool(name, inputs, module.kernel, module.stride, module.padding, module.weight, module.shift)
+    if isinstance(module, UnitAdd):
+        bias = module.integer_bias().to(torch.int32).cpu().numpy()
+        return lowering.Add(name, inputs, module.weights, bias, module.shift)
+    if isinstance(module, Concatenate):
+        return lowering.Concatenation(name, inputs)
+    if isinstance(module, Flatten | IntegerDropout | nn.Identity):
+        return None
+    raise ProgramError(f"layer {name} is a {type(module).__name__}, which has no place on the unit")

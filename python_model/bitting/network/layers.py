@@ -1,0 +1,376 @@
+"""Layers to train on the unit's arithmetic: integers in float32, an exact forward pass, straight-through gradients.
+
+Every layer ends in the fold, but for the logits; that is what the unit writes to its memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bitting.emulator import emulate
+from bitting.errors import ProgramError
+from bitting.network.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
+from bitting.program.lowering import identity_scale
+from bitting.unit.spec import UnitSpec
+
+#: Weight of the newest batch in running statistics.
+MOMENTUM = 0.1
+#: Largest root mean square of a channel's weights, in units of the family's sigma: few are then beyond the largest value.
+FULL = 1.3
+
+
+class UnitLayer(nn.Module):
+    """What all layers share: a spec, the left shift before the fold, and how it is found.
+
+    Attributes:
+        shift: 0..max_shift.
+        activated: the model it was converted from has an activation function here.
+        linear: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
+            for the reduction has no useful gradient; `UnitNetwork` reduces them.
+    """
+
+    #: `calibrate` chooses the shift.
+    calibrated = True
+    #: (outputs,) latent start of the accumulator, of layers that have one.
+    bias: nn.Parameter
+
+    def __init__(self, spec: UnitSpec):
+        super().__init__()
+        self.spec = spec
+        self.shift = 0
+        self.activated = False
+        self.linear = False
+
+    @property
+    def slope(self) -> float:
+        """Activations per unit of accumulator; 1 for logits."""
+        return 1.0 if self.linear else emulate.fold_slope(self.spec, self.shift)
+
+    @property
+    def factor(self) -> float:
+        """What the sums have to be multiplied by to be accumulators times `slope`."""
+        return 1.0
+
+    @property
+    def bias_unit(self) -> float:
+        """Accumulator units per unit of the latent bias: a quarter of the fold's period."""
+        return float(1 << (self.spec.acc_bits - 2 - self.shift))
+
+    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        """The accumulator's start, integers as float32: rounded, wrapped as the accumulator is, times `factor`."""
+        return round_bias(self.bias, self.bias_unit, self.spec.acc_bits, factor)
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Accumulators times `slope`, but for `factor`."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Integer activations, as float32; accumulators if `linear`."""
+        sums = self.sums(*inputs)
+        return sums if self.linear else fold(sums, self.spec, self.factor)
+
+    @torch.no_grad()
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
+        """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods."""
+        if self.linear or not self.calibrated:
+            return
+        self.shift = 0
+        with _without_bias(self):  # where on the wave a sum starts says nothing of how far it reaches
+            deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
+        wanted = spread * (1 << (self.spec.acc_bits - 2))
+        ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
+        self.shift = ratios.index(min(ratios))
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"shift": self.shift}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.shift = int(state["shift"])
+
+
+@contextlib.contextmanager
+def _without_bias(layer: UnitLayer) -> Iterator[None]:
+    """The layer's bias is 0 meanwhile."""
+    kept = layer.bias.clone()
+    layer.bias.zero_()
+    yield
+    layer.bias.copy_(kept)
+
+
+class UnitProduct(UnitLayer):
+    """A layer with weights of the family and a bias.
+
+    Args:
+        shape: of the weights, outputs first.
+        normalise: see `WeightQuantiser`.
+
+    Raises:
+        ProgramError: if an output has so many inputs that float32 would not be exact.
+    """
+
+    def __init__(self, spec: UnitSpec, shape: tuple[int, ...], linear: bool = False, normalise: bool = True):
+        super().__init__(spec)
+        self.linear = linear
+        self.quantiser = WeightQuantiser(spec, normalise)
+        self.weight = nn.Parameter(torch.randn(*shape))
+        self.bias = nn.Parameter(torch.zeros(shape[0]))
+        inputs = math.prod(shape[1:])
+        worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
+        if emulate.exact_dtype(worst) is not torch.float32:
+            raise emulate.inexact_training(inputs, worst)
+
+    @property
+    def latent(self) -> torch.Tensor:
+        """What the quantiser rounds to the family's values."""
+        return self.weight
+
+    @torch.no_grad()
+    def release(self, size: float) -> None:
+        """From now on the scale of the weights is learnt too; it begins at `size` (root mean square, in units of sigma)."""
+        self.quantiser = WeightQuantiser(self.spec, normalise=False)
+        self.weight.mul_(size / self.weight.square().mean().sqrt())
+        self.bias.mul_(size)
+
+    def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""
+        return quantise(self.latent, self.quantiser, self.slope), self.integer_bias(self.slope)
+
+
+class UnitLinear(UnitProduct):
+    """A dense layer.
+
+    Shape:
+        (samples, inputs) -> (samples, outputs)
+    """
+
+    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
+        super().__init__(spec, (outputs, inputs), linear, normalise)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return dense(
+            inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.linear
+        )
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return F.linear(inputs[0], *self.parts())
+
+
+class UnitConv2d(UnitProduct):
+    """A convolution; arguments as for `torch.nn.Conv2d`, padding with zeros.
+
+    Shape:
+        (samples, inputs, H, W) -> (samples, outputs, H', W')
+    """
+
+    def __init__(
+        self,
+        spec: UnitSpec,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        linear: bool = False,
+        normalise: bool = True,
+    ):
+        super().__init__(spec, (outputs, inputs // groups, *kernel), linear, normalise)
+        self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self._convolve(inputs[0], *self.parts())
+
+    def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class UnitNormalisedConv2d(UnitConv2d):
+    """A convolution trained with batch normalisation (Ioffe and Szegedy 2015), which becomes part of its weights and bias.
+
+    While training, sums of the rounded weights are normalised by the batch's own mean and deviation. Else they are what the
+    unit computes: the weights have been divided by the running deviation before they were rounded, the bias has the running
+    mean taken off. The shift follows the weights, so that they neither leave the family's range nor shrink to a few values.
+
+    Attributes:
+        gain: (outputs,) logarithm of the wanted standard deviation of a channel's sums, in quarter periods of the fold.
+        bias: their wanted mean, in quarter periods.
+        deviation: (outputs,) running standard deviation of sums of the latent weights, in activations times latent units.
+        mean: (outputs,) running mean of the sums without bias, in quarter periods.
+    """
+
+    deviation: torch.Tensor
+    mean: torch.Tensor
+
+    def __init__(self, *arguments: Any):
+        """Arguments as for `UnitConv2d`, without `linear` and `normalise`."""
+        super().__init__(*arguments)
+        self.quantiser = WeightQuantiser(self.spec, normalise=False)
+        self.gain = nn.Parameter(torch.zeros_like(self.bias))
+        self.register_buffer("deviation", torch.ones_like(self.bias))
+        self.register_buffer("mean", torch.zeros_like(self.bias))
+
+    @property
+    def latent(self) -> torch.Tensor:
+        """Weights in units of the family's sigma, each channel with its gain."""
+        unit = self.bias_unit / self.quantiser.sigma
+        return self.weight * (self.gain.exp() * unit / self.deviation).reshape(-1, 1, 1, 1)
+
+    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        return round_bias(self.bias - self.mean, self.bias_unit, self.spec.acc_bits, factor)
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().sums(*inputs)
+        self._fit_shift()
+        sums = self._convolve(inputs[0], quantise(self.latent, self.quantiser, self.slope), None)
+        quarter = self.bias_unit * self.slope
+        wanted = self.gain.exp() * quarter
+        start = round_bias(self.bias, self.bias_unit, self.spec.acc_bits, self.slope)
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.mean)
+        found = F.batch_norm(sums, mean, variance, wanted, start, training=True, momentum=1.0)
+        with torch.no_grad():
+            self.mean.lerp_(mean / quarter, MOMENTUM)
+            # Nothing in place: the gradients want the old ones.
+            self.deviation = self.deviation * (variance.sqrt().clamp_(min=1e-6) / wanted).pow_(MOMENTUM)
+        return found
+
+    @torch.no_grad()
+    def settle(self, inputs: tuple[torch.Tensor, ...]) -> None:
+        """The running statistics become those of these inputs, and of the weights as they are."""
+        for _ in range(2):  # another deviation rounds the weights anew
+            self.deviation.mul_(self._unit_sums(inputs[0]).std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
+            self._fit_shift()
+        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
+
+    @torch.no_grad()
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
+        """Statistics of a batch; the gains, whose ratios stay, such that their root mean square is `spread` quarter periods."""
+        self.gain.add_(math.log(spread) - self.gain.mul(2).exp().mean().log() / 2)
+        self.deviation.copy_(self._convolve(inputs[0], self.weight, None).std((0, 2, 3)).clamp_(min=1e-6))
+        self._fit_shift()
+        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
+
+    def _unit_sums(self, x: torch.Tensor) -> torch.Tensor:
+        """Sums of the rounded weights without bias, in quarter periods."""
+        return self._convolve(x, self.quantiser.values(self.latent), None) / self.bias_unit
+
+    @torch.no_grad()
+    def _fit_shift(self) -> None:
+        largest = float(self.latent.flatten(1).square().mean(1).max().sqrt())
+        while largest > FULL and self.shift < self.spec.max_shift:
+            self.shift, largest = self.shift + 1, largest / 2
+        while largest < 0.45 * FULL and self.shift > 0:  # less than half, or it would go to and fro
+            self.shift, largest = self.shift - 1, largest * 2
+
+
+class UnitAveragePool2d(UnitLayer):
+    """Average pooling, zeros of the padding counted: the sum of a window times a constant weight, then the fold.
+
+    The constant is the largest `weight 2^shift` that does not exceed one over the window's size, so a mean never wraps: exact
+    for windows whose size is a power of two, else a little less.
+
+    Shape:
+        (samples, channels, H, W) -> (samples, channels, H', W')
+    """
+
+    calibrated = False
+
+    def __init__(self, spec: UnitSpec, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)):
+        super().__init__(spec)
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        one = 1 << (spec.acc_bits - 1 - spec.act_bits)
+        options = [
+            (weight << s, -s)
+            for s in range(spec.max_shift + 1)
+            if (weight := min(spec.plain_max, (one // math.prod(kernel)) >> s)) >= 1
+        ]
+        if not options:
+            raise ProgramError(
+                f"spec {spec.name!r} can not average a window of {kernel[0]} x {kernel[1]}: its fold drops the low "
+                f"{spec.acc_bits - 1 - spec.act_bits} bits; use smaller windows, or more acc_bits"
+            )
+        total, negative = max(options)
+        self.shift = -negative
+        self.weight = total >> self.shift
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(inputs[0], self.kernel, self.stride, self.padding, divisor_override=1)
+
+    @property
+    def factor(self) -> float:
+        return self.weight * self.slope
+
+
+class UnitAdd(UnitLayer):
+    """A residual addition: two activations times constant weights, and a bias for each channel, then the fold.
+
+    Args:
+        channels: of the sum.
+        weights: of the two inputs, 1..`plain_max`.
+
+    Shape:
+        two of (samples, channels, ...) -> the same
+    """
+
+    def __init__(self, spec: UnitSpec, channels: int, weights: tuple[int, int] | None = None):
+        super().__init__(spec)
+        weight = identity_scale(spec)[0]
+        self.weights = weights or (weight, weight)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def _common(self) -> int:
+        """A power of two that both weights are, to be multiplied with at the end; else 1."""
+        left, right = self.weights
+        return left if left == right and left & (left - 1) == 0 else 1
+
+    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        (first, second), (left, right) = inputs, (weight // self._common for weight in self.weights)
+        total = first + second if left == right == 1 else torch.add(first * left, second, alpha=right)
+        return total + self.integer_bias(1 / self._common).reshape(1, -1, *[1] * (total.ndim - 2))
+
+    @property
+    def factor(self) -> float:
+        return self.slope * self._common
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {**super().get_extra_state(), "left": self.weights[0], "right": self.weights[1]}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        super().set_extra_state(state)
+        self.weights = (int(state["left"]), int(state["right"]))
+
+
+class Concatenate(nn.Module):
+    """Channels one after another; moves activations and changes none."""
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat(inputs, dim=1)
+
+
+class Flatten(nn.Module):
+    """(samples, channels, H, W) -> (samples, channels H W)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+
+class IntegerDropout(nn.Module):
+    """Activations that are 0 with a probability while training; the others stay the integers they are, unlike `nn.Dropout`."""
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.probability:
+            return x
+        return x * (torch.rand_like(x) >= self.probability)

@@ -1,0 +1,373 @@
+"""Layers of a network to gather layers: where every activation lies in the scratch memory, and the offsets that reach it.
+
+Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p,
+it is written with a border of zeros around it: p to the right of each row (the next row's left border) and p rows below each
+channel (the next channel's top), so that padding costs no offsets and (H + p)(W + p) words a channel. Words are used again when
+the last layer that reads them has run.
+
+Constants (copies, means, additions, zeros) are layers of plain weights that no key touches: what everybody knows must not be
+encrypted, or it would tell a right key from a wrong one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bitting.errors import ProgramError
+from bitting.program.layers import Layer, Program
+from bitting.program.placement import Placed, Plan, Shape, Wishes
+from bitting.unit.spec import UnitSpec
+
+#: Name of the input among the sources of an operation.
+INPUT = "input"
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A convolution, or (codes of rank 2) a dense layer over all of its input in the order channels, rows, columns.
+
+    `codes`: (outputs, inputs / groups, kernel rows, kernel columns), or (outputs, inputs); `bias`: (outputs,).
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    codes: np.ndarray
+    bias: np.ndarray
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    shift: int = 0
+    linear: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The sum of each window, times a plain weight."""
+
+    name: str
+    sources: tuple[str, ...]
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    weight: int
+    shift: int
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """Two tensors of one shape, each times a plain weight, and a bias for each channel."""
+
+    name: str
+    sources: tuple[str, ...]
+    weights: Pair
+    bias: np.ndarray
+    shift: int
+
+
+@dataclass(frozen=True)
+class Concatenation:
+    """Channels one after another, copied."""
+
+    name: str
+    sources: tuple[str, ...]
+
+
+Operation = Product | Pool | Add | Concatenation
+
+
+def identity_scale(spec: UnitSpec) -> tuple[int, int]:
+    """(weight, shift) that reproduce an activation: the smallest plain weight that a shift of the spec can serve.
+
+    Raises:
+        ProgramError: if the family's plain weights are too small for it.
+    """
+    needed = spec.acc_bits - 1 - spec.act_bits  # the power of two that takes an activation to the top
+    shift = max(0, min(spec.max_shift, needed))
+    weight = 1 << max(0, needed - shift)
+    if needed < 0 or weight > spec.plain_max:
+        raise ProgramError(
+            f"spec {spec.name!r} can not copy an activation: that takes a weight of {weight}, its plain weights reach "
+            f"{spec.plain_max}; allow a larger max_shift"
+        )
+    return weight, shift
+
+
+def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -> Program:
+    """A program of gather layers that does what the operations say, in their order.
+
+    Raises:
+        ProgramError: naming the layer, the limit and a spec that would do, if it does not fit.
+    """
+    # Once to see who lives how long, then with the addresses that follow from it.
+    wishes = Wishes()
+    _Lowering(spec, input_shape, operations, wishes).layers_and_input()
+    program = _Lowering(spec, input_shape, operations, Plan(spec, wishes)).program()
+    program.validate()
+    return program
+
+
+class _Lowering:
+    """Walks the operations once, placing what they write."""
+
+    def __init__(self, spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation], scratch: Wishes | Plan):
+        self.spec = spec
+        self.operations = operations
+        self.layers: list[Layer] = []
+        self.scratch = scratch
+        self.last_use = {source: index for index, operation in enumerate(operations) for source in operation.sources}
+        self.border = self._borders()
+        words = math.prod(input_shape)
+        self.placed = {INPUT: Placed(input_shape, 0, self.scratch.take(words, INPUT))}
+        self.input_base, self.input_words = self.placed[INPUT].block, words
+
+    def _borders(self) -> dict[str, int]:
+        """The widest padding any reader asks of a tensor; summands are laid out alike, for they share an offset list."""
+        border: dict[str, int] = {}
+        for operation in self.operations:
+            padding = operation.padding if isinstance(operation, Product | Pool) else (0, 0)
+            for source in operation.sources:
+                border[source] = max(border.get(source, 0), *padding)
+        changed = True
+        while changed:
+            before = dict(border)
+            for operation in self.operations:
+                if isinstance(operation, Add):
+                    border |= dict.fromkeys(operation.sources, max(border[source] for source in operation.sources))
+            changed = border != before
+        return border
+
+    def program(self) -> Program:
+        self.layers_and_input()
+        return Program(self.spec, tuple(self.layers), self.input_base, self.input_words)
+
+    def layers_and_input(self) -> None:
+        if self.border.get(INPUT):
+            self._pad_input()
+        for index, operation in enumerate(self.operations):
+            match operation:
+                case Product():
+                    self._product(operation)
+                case Pool():
+                    self._pool(operation)
+                case Add():
+                    self._add(operation, index)
+                case Concatenation():
+                    self._concatenate(operation)
+            for source in set(operation.sources):
+                if self.last_use[source] == index and source in self.placed:
+                    self.scratch.give_back(self.placed.pop(source).block)
+
+    def _place(self, name: str, shape: Shape) -> Placed:
+        """Words for what a layer writes, with zeros around it if someone pads it."""
+        border = self.border.get(name, 0)
+        block = self.scratch.take(Placed(shape, border, 0).words, name)
+        placed = self.placed[name] = Placed(shape, border, block)
+        if border:
+            zeros = np.zeros((1, 1), np.uint8)
+            self._constant(zeros, np.zeros(1), np.zeros(1), np.array([block]), (1, placed.words), (0, 0), (0, 1), shift=0)
+        return placed
+
+    def _constant(
+        self, weights: np.ndarray, offsets: np.ndarray, in_base: np.ndarray, out_base: np.ndarray,
+        positions: Pair, strides: Pair, out_strides: Pair, shift: int, bias: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """A layer of plain weights that no key touches; `weights`: (tiles, K) or (1, K) for all; no bias: 0."""
+        codes = np.broadcast_to(weights.astype(np.uint8), (len(in_base), weights.shape[1]))
+        self.layers.append(
+            Layer(
+                codes=codes.copy(),
+                bias=np.zeros(len(in_base), np.int32) if bias is None else bias.astype(np.int32),
+                offsets=offsets.astype(np.int32),
+                in_base=in_base.astype(np.int32),
+                out_base=out_base.astype(np.int32),
+                positions=positions,
+                strides=strides,
+                out_strides=out_strides,
+                shift=shift,
+                binary=True,
+                public=True,
+            )
+        )
+
+    def _copy(self, source: Placed, target: Placed, first: int) -> None:
+        """All channels of `source` to those of `target` from `first` on."""
+        weight, shift = identity_scale(self.spec)
+        channels = np.arange(source.shape[0])
+        self._constant(
+            np.array([[weight]]), np.zeros(1), source.origin + channels * source.plane,
+            target.origin + (first + channels) * target.plane, source.shape[1:],
+            (source.pitch, 1), (target.pitch, 1), shift,
+        )  # fmt: skip
+
+    def _pad_input(self) -> None:
+        """The input arrives without a border; who pads it reads a copy."""
+        plain = self.placed[INPUT]
+        self._copy(plain, self._place(INPUT, plain.shape), 0)
+        self.scratch.give_back(plain.block)
+
+    def _source(self, operation: Operation, index: int = 0) -> Placed:
+        return self.placed[operation.sources[index]]
+
+    def _windows(self, operation: Product | Pool, kernel: Pair, dilation: Pair) -> tuple[Placed, Pair]:
+        """The source and the number of positions of a sliding window."""
+        source = self._source(operation)
+        sizes = []
+        for size, window, stride, padding, step in zip(
+            source.shape[1:], kernel, operation.stride, operation.padding, dilation, strict=True
+        ):
+            reach = size + 2 * padding - step * (window - 1) - 1
+            if reach < 0:
+                raise ProgramError(f"layer {operation.name} has a window of {kernel}, larger than its input {source.shape}")
+            sizes.append(reach // stride + 1)
+        return source, (sizes[0], sizes[1])
+
+    def _product(self, operation: Product) -> None:
+        source = self._source(operation)
+        codes = operation.codes
+        if codes.ndim == 2:
+            codes = codes.reshape(len(codes), *source.shape)
+        outputs, channels, *kernel = codes.shape
+        source, positions = self._windows(operation, (kernel[0], kernel[1]), operation.dilation)
+        if channels * operation.groups != source.shape[0] or outputs % operation.groups:
+            raise ProgramError(
+                f"layer {operation.name} takes {channels} x {operation.groups} channels, its input has {source.shape[0]}"
+            )
+        rows = np.arange(kernel[0]) * operation.dilation[0] * source.pitch
+        columns = np.arange(kernel[1]) * operation.dilation[1]
+        window = (rows[:, None] + columns[None, :]).reshape(-1)
+        group = np.arange(outputs) // (outputs // operation.groups)
+        in_base = source.origin - operation.padding[0] * source.pitch - operation.padding[1] + group * channels * source.plane
+        strides = (operation.stride[0] * source.pitch, operation.stride[1])
+        common = {"shift": operation.shift, "linear": operation.linear}
+        if operation.linear:
+            if positions != (1, 1):
+                raise ProgramError(
+                    f"layer {operation.name} gives logits at {positions[0]} x {positions[1]} positions; allowed is one: "
+                    "average or flatten before it"
+                )
+            out_base, out_strides = np.zeros(outputs, np.int64), (0, 0)
+        else:
+            target = self._place(operation.name, (outputs, *positions))
+            out_base, out_strides = target.origin + np.arange(outputs) * target.plane, (target.pitch, 1)
+        whole = Layer(
+            codes=codes.reshape(outputs, -1),
+            bias=operation.bias.astype(np.int32),
+            offsets=(np.arange(channels)[:, None] * source.plane + window[None, :]).reshape(-1).astype(np.int32),
+            in_base=in_base.astype(np.int32),
+            out_base=out_base.astype(np.int32),
+            positions=positions,
+            strides=strides if positions != (1, 1) else (0, 0),
+            out_strides=out_strides if positions != (1, 1) else (0, 0),
+            **common,  # type: ignore[arg-type]
+        )
+        self.layers.append(_split(self.spec, whole, operation.name, channels, source.plane))
+
+    def _pool(self, operation: Pool) -> None:
+        source, positions = self._windows(operation, operation.kernel, (1, 1))
+        target = self._place(operation.name, (source.shape[0], *positions))
+        rows, columns = np.arange(operation.kernel[0]) * source.pitch, np.arange(operation.kernel[1])
+        channels = np.arange(source.shape[0])
+        first = source.origin - operation.padding[0] * source.pitch - operation.padding[1]
+        count = math.prod(operation.kernel)
+        if count > self.spec.tile_codes:
+            raise ProgramError(
+                f"layer {operation.name} averages {count} activations; tile_codes = {self.spec.tile_codes} allows no more"
+            )
+        self._constant(
+            np.full((1, count), operation.weight), (rows[:, None] + columns[None, :]).reshape(-1),
+            first + channels * source.plane, target.origin + channels * target.plane, positions,
+            (operation.stride[0] * source.pitch, operation.stride[1]), (target.pitch, 1), operation.shift,
+        )  # fmt: skip
+
+    def _add(self, operation: Add, index: int) -> None:
+        sources = [self._source(operation, side) for side in range(2)]
+        weights = list(operation.weights)
+        if sources[0].shape != sources[1].shape:
+            raise ProgramError(f"layer {operation.name} adds tensors of shapes {sources[0].shape} and {sources[1].shape}")
+        target = self._in_place(operation, index, sources)
+        if sources[0].block > sources[1].block:
+            sources.reverse()
+            weights.reverse()
+        channels = np.arange(target.shape[0])
+        distance = sources[1].origin - sources[0].origin
+        self._constant(
+            np.array([weights]), np.array([0, distance]), sources[0].origin + channels * sources[0].plane,
+            target.origin + channels * target.plane, target.shape[1:], (sources[0].pitch, 1), (target.pitch, 1),
+            operation.shift, operation.bias,
+        )  # fmt: skip
+
+    def _in_place(self, operation: Add, index: int, sources: Sequence[Placed]) -> Placed:
+        """Where the sum goes: over a summand nobody reads again and whose border suits, else to new words."""
+        for name, source in zip(operation.sources, sources, strict=True):
+            if self.last_use[name] == index and source.border == self.border.get(operation.name, 0):
+                self.placed[operation.name] = self.placed.pop(name)
+                return source
+        return self._place(operation.name, sources[0].shape)
+
+    def _concatenate(self, operation: Concatenation) -> None:
+        sources = [self._source(operation, index) for index in range(len(operation.sources))]
+        channels = sum(source.shape[0] for source in sources)
+        target = self._place(operation.name, (channels, *sources[0].shape[1:]))
+        first = 0
+        for source in sources:
+            if source.shape[1:] != sources[0].shape[1:]:
+                raise ProgramError(
+                    f"layer {operation.name} joins images of {source.shape[1:]} and {sources[0].shape[1:]}; allowed is one size"
+                )
+            self._copy(source, target, first)
+            first += source.shape[0]
+
+
+def _split(spec: UnitSpec, layer: Layer, name: str, channels: int, plane: int) -> Layer:
+    """A layer whose tiles fit the buffer: sums longer than that become chains of tiles over some of the channels each.
+
+    All parts share one offset list, so they must be equally long: the last one may end in weights of value 0.
+    """
+    count = layer.tile_codes
+    if count <= spec.tile_codes:
+        return layer
+    if np.array_equal(layer.offsets, np.arange(count)):
+        channels, plane = count, 1  # a dense layer may be cut anywhere; a window only between channels
+    window = count // channels
+    if window > spec.tile_codes:
+        raise ProgramError(
+            f"layer {name} has a window of {window} weights a channel; tile_codes = {spec.tile_codes} of spec {spec.name!r} "
+            f"allows no more: use tile_codes={min(4096, 1 << (window - 1).bit_length())}"
+        )
+    parts = math.ceil(channels / (spec.tile_codes // window))
+    share = math.ceil(channels / parts)
+    missing = parts * share - channels
+    nothing = spec.values.index(0)
+    tiles, positions = layer.tiles, layer.position_offsets()
+    codes = layer.codes.reshape(tiles, channels, window)
+    codes = np.concatenate([codes, np.full((tiles, missing, window), nothing, np.uint8)], axis=1)
+    chained = codes.reshape(tiles, 1, parts, share * window)
+    # The part that is filled up starts earlier, over channels another part has; its weights follow.
+    starts = np.minimum(np.arange(parts) * share, channels - share)
+    if missing:
+        last = chained[:, :, -1].reshape(tiles, 1, share, window)
+        chained[:, :, -1] = np.roll(last, missing, axis=2).reshape(tiles, 1, -1)
+    shape = (tiles, len(positions), parts)
+    bias = np.zeros(shape, np.int32)
+    bias[:, :, 0] = layer.bias[:, None]
+    in_base = layer.in_base[:, None, None] + positions[None, :, None] + (starts * plane)[None, None, :]
+    out_base = layer.out_base[:, None, None] + layer.out_position_offsets()[None, :, None] + np.zeros(parts, np.int32)
+    return replace(
+        layer,
+        codes=np.broadcast_to(chained, (*shape, share * window)).reshape(-1, share * window).copy(),
+        bias=bias.reshape(-1),
+        offsets=layer.offsets[: share * window],
+        in_base=in_base.reshape(-1).astype(np.int32),
+        out_base=out_base.reshape(-1).astype(np.int32),
+        positions=(1, 1),
+        strides=(0, 0),
+        out_strides=(0, 0),
+        parts=parts,
+    )

@@ -1,0 +1,197 @@
+"""Programs and activations to command words, result words back to accumulators and cycles. Knows protocol, programs, numpy."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitting.errors import SimulationError
+from bitting.program.layers import Layer, Program
+from bitting.unit.protocol import BIAS_FIELD_BITS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, LayerFlag, Packet, Result
+from bitting.unit.spec import UnitSpec
+
+WORDS = np.dtype("<u4")
+
+
+def crc32(words: np.ndarray) -> int:
+    """CRC-32 (ISO-HDLC) of words as little-endian bytes."""
+    return zlib.crc32(words.astype(WORDS, copy=False).tobytes())
+
+
+def frame(kind: int, payload: np.ndarray) -> np.ndarray:
+    """A packet: header, payload, CRC; uint32."""
+    words = np.empty(len(payload) + FRAME_WORDS, WORDS)
+    words[0] = kind | len(payload) << 16
+    words[1:-1] = payload
+    words[-1] = crc32(words[:-1])
+    return words
+
+
+def _packed(values: np.ndarray, per_word: int) -> np.ndarray:
+    """Unsigned or two's-complement integers along the last axis, `per_word` in a word, first one lowest; zero padded."""
+    bits = 32 // per_word
+    padding = -values.shape[-1] % per_word
+    fields = np.pad(values.astype(np.int64), [(0, 0)] * (values.ndim - 1) + [(0, padding)]) & ((1 << bits) - 1)
+    grouped = fields.reshape(*values.shape[:-1], -1, per_word).astype(np.uint64)
+    return (grouped << (np.arange(per_word, dtype=np.uint64) * np.uint64(bits))).sum(axis=-1).astype(WORDS)
+
+
+def layer_packet(layer: Layer, report: bool) -> np.ndarray:
+    """The LAYER packet of a layer; `report` asks for every tile's cycles."""
+    flags = layer.flags | (LayerFlag.REPORT if report else 0)
+    pairs = (layer.positions, layer.strides, layer.out_strides)
+    fixed = np.array(
+        [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs)], WORDS
+    )
+    return frame(Packet.LAYER, np.concatenate([fixed, _packed(layer.offsets, 2)]))
+
+
+def tile_packets(layer: Layer) -> list[np.ndarray]:
+    """One TILE packet for each tile of a layer."""
+    codes = _packed(layer.codes, 4)
+    bases = _packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
+    biases = (layer.bias.astype(np.int64) & ((1 << BIAS_FIELD_BITS) - 1) | layer.tile_flags() << BIAS_FIELD_BITS).astype(WORDS)
+    return [frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)]
+
+
+def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) -> np.ndarray:
+    """ACTIVATIONS for (samples, words) int activations, samples <= L; missing samples are zero."""
+    samples, count = activations.shape
+    vectors = np.zeros((count, spec.lanes), np.int8)
+    vectors[:, :samples] = activations.T
+    fixed = np.array([address | count << 16], WORDS)
+    return frame(Packet.ACTIVATIONS, np.concatenate([fixed, vectors.view(WORDS).reshape(-1)]))
+
+
+def status_packet() -> np.ndarray:
+    return frame(Packet.STATUS, np.empty(0, WORDS))
+
+
+def unlock_packet() -> np.ndarray:
+    return frame(Packet.UNLOCK, np.empty(0, WORDS))
+
+
+def program_packets(program: Program, report: bool = True) -> np.ndarray:
+    """All layers and tiles of a program, as one run of words; the same for every batch of samples."""
+    parts: list[np.ndarray] = []
+    for layer in program.layers:
+        parts.append(layer_packet(layer, report))
+        parts.extend(tile_packets(layer))
+    return np.concatenate(parts)
+
+
+def result_words(program: Program, report: bool = True) -> int:
+    """How many result words `program_packets` makes the engine send."""
+    total = 0
+    for layer in program.layers:
+        if report:
+            total += layer.tiles * (TILE_DONE_FIXED_WORDS + FRAME_WORDS)
+        if layer.linear:
+            fixed = 0 if report else TILE_DONE_FIXED_WORDS + FRAME_WORDS
+            total += layer.channels * (program.spec.lanes + fixed)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedResults:
+    """The result words of a whole program, for an engine fresh from reset.
+
+    Attributes:
+        template: all words, with zeros for logits and for the CRCs of packets that carry some.
+        logit_positions: (outputs, L) where each accumulator goes.
+        cycle_positions: (tiles,) where each cycle count is.
+        packet_bounds: (outputs, 2) first word and CRC word of the packets that carry logits.
+    """
+
+    template: np.ndarray
+    logit_positions: np.ndarray
+    cycle_positions: np.ndarray
+    packet_bounds: np.ndarray
+
+    @classmethod
+    def of(cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0) -> ExpectedResults:
+        """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before."""
+        parts, positions, counts, bounds = [], [], [], []
+        start, index = 0, first_tile
+        for layer, tile_cycles in zip(program.layers, cycles, strict=True):
+            for tile, count in enumerate(tile_cycles):
+                emits = layer.linear and (tile + 1) % layer.parts == 0
+                if emits or report:
+                    lanes = program.spec.lanes if emits else 0
+                    fixed = np.array([index & 0xFFFFFFFF, count], WORDS)
+                    packet = frame(Result.TILE_DONE, np.concatenate([fixed, np.zeros(lanes, WORDS)]))
+                    if lanes:
+                        first = start + 1 + TILE_DONE_FIXED_WORDS
+                        positions.append(np.arange(first, first + lanes))
+                        bounds.append((start, start + len(packet) - 1))
+                    parts.append(packet)
+                    counts.append(start + TILE_DONE_FIXED_WORDS)
+                    start += len(packet)
+                index += 1
+        return cls(np.concatenate(parts), np.array(positions), np.array(counts), np.array(bounds))
+
+    def __len__(self) -> int:
+        return len(self.template)
+
+    def words(self, logits: np.ndarray) -> np.ndarray:
+        """All words for (L, outputs) int32 logits."""
+        found = self.template.copy()
+        found[self.logit_positions] = logits.T.astype(np.int32).view(WORDS)
+        for first, last in self.packet_bounds:
+            found[last] = crc32(found[first:last])
+        return found
+
+    def logits(self, words: np.ndarray) -> np.ndarray:
+        """(L, outputs) int32 logits of received words of the right number."""
+        return words[self.logit_positions].view(np.int32).T
+
+
+@dataclass(frozen=True, eq=False)
+class TileResult:
+    """One TILE_DONE: index since reset, cycles, and for linear layers (L,) accumulators."""
+
+    index: int
+    cycles: int
+    accumulators: np.ndarray | None
+
+
+def split(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Result words to (type, payload), checking framing and CRC.
+
+    Raises:
+        SimulationError: for an unknown type, a packet that ends early, or a wrong CRC.
+    """
+    position = 0
+    while position < len(words):
+        header = int(words[position])
+        kind, length = header & 0xFF, header >> 16
+        end = position + length + FRAME_WORDS
+        if kind not in set(Result) or header & 0xFF00:
+            raise SimulationError(f"result word {position} is {header:#010x}, which begins no result packet")
+        if end > len(words):
+            raise SimulationError(f"result packet at word {position} ends after {end} words, only {len(words)} came")
+        if crc32(words[position : end - 1]) != int(words[end - 1]):
+            raise SimulationError(f"result packet at word {position} has a wrong CRC ({int(words[end - 1]):#010x})")
+        yield kind, words[position + 1 : end - 1]
+        position = end
+
+
+def parse_results(words: np.ndarray) -> list[TileResult]:
+    """TILE_DONE packets of a run.
+
+    Raises:
+        SimulationError: for anything else; a FAULT is named.
+    """
+    found = []
+    for kind, payload in split(words):
+        if kind == Result.FAULT:
+            code = ErrorCode(int(payload[0]) & 0xFF)
+            raise SimulationError(f"the engine reported {code.name} after {int(payload[0]) >> 8} tiles")
+        if kind != Result.TILE_DONE:
+            raise SimulationError(f"unexpected result packet of type {kind:#04x}")
+        body = payload[TILE_DONE_FIXED_WORDS:]
+        found.append(TileResult(int(payload[0]), int(payload[1]), body.astype(np.uint32).view(np.int32) if len(body) else None))
+    return found

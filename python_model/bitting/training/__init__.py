@@ -1,0 +1,1 @@
+"""The training loop, its recipes and reference architectures, and training over several processes."""

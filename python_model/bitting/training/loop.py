@@ -1,0 +1,334 @@
+"""Training on the unit's arithmetic, with an unlocked twin beside it. Seeded, interruptible, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitting import files
+from bitting.artefact.artefact import Artefact
+from bitting.conversion.converter import convert
+from bitting.conversion.exporting import export
+from bitting.data.datasets import Dataset, activations
+from bitting.errors import BittingError
+from bitting.network.graph import UnitNetwork
+from bitting.network.layers import UnitAdd, UnitProduct
+from bitting.training import architectures, balance, distributed
+from bitting.training.recipes import TrainConfig
+from bitting.unit.spec import UnitSpec
+
+#: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
+Progress = Callable[[str, int, int, float], None]
+
+#: Training samples that shifts are calibrated on, and that statistics of normalised layers are taken from after every epoch.
+CALIBRATING, SETTLING = 1024, 4096
+
+
+def counted(done: Callable[[int], None]) -> Progress:
+    """Progress as a number of epochs, of twin and unit together."""
+    return lambda name, epoch, epochs, _score: done(epoch + epochs * (name == "unit"))
+
+
+def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Share of samples whose largest logit is at their label."""
+    return float((logits.argmax(1) == labels).double().mean())
+
+
+def train(
+    spec: UnitSpec,
+    data: Dataset,
+    config: TrainConfig,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    model: nn.Module | None = None,
+) -> Artefact:
+    """Train the twin, then the unit's network.
+
+    In a process group (`torchrun`, see `bitting.training.distributed`) every process takes its share of each batch.
+
+    Args:
+        checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
+        progress: see `Progress`.
+        model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
+            takes flat inputs ("mlp") or images. It sees pixels from 0 to 1.
+
+    Returns:
+        A model (unlocked) whose claims name both accuracies and how they were measured.
+
+    Raises:
+        ProgramError: if the spec can not hold the network; before any training.
+        ConversionError: if a given model has parts with no place on the unit.
+    """
+    material = _Material.of(spec, data, config)
+    torch.manual_seed(config.seed)
+    reference = model or build(data, config)
+    twin_scale = 1.0 / (spec.act_max + 1)
+    samples = material.train_x[:SETTLING] * twin_scale
+    network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
+    runs = [
+        _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
+        _Run("unit", network, twin_scale, config.rate, config, finish_epoch),
+    ]
+    saved = _Checkpoint(checkpoint, spec, data.name, config)
+    found: dict[str, float] = {}
+    for run in runs:
+        run.restore(saved.state.get(run.name))
+        targets = material.targets(runs[0] if run is runs[1] else None)
+        epochs = 0 if model is not None and run is runs[0] else config.epochs
+        for epoch in range(run.epoch, epochs):
+            run.train_epoch(epoch, material.train_x, targets)
+            score = run.evaluate(material.test_x, material.test_y)
+            saved.write(run.name, run.state())
+            if progress:
+                progress(run.name, epoch + 1, config.epochs, score)
+        found[run.name] = run.evaluate(material.test_x, material.test_y)
+    saved.remove()
+    claims = {
+        "dataset": data.name,
+        "test_samples": len(material.test_y),
+        "accuracy": found["unit"],
+        "twin_accuracy": found["twin"],
+        "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
+        "config": asdict(config),
+    }
+    return export(network, material.test_x[:64] * twin_scale, claims=claims)
+
+
+def _on_unit(
+    reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, input_scale: float, config: TrainConfig, fresh: bool
+) -> tuple[UnitNetwork, Callable[[], None]]:
+    """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
+    torch.manual_seed(config.seed)
+    normalise = config.balance == "none"
+    first = samples[:CALIBRATING]
+    network = convert(reference, spec, first, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
+    if fresh:
+        _draw_biases(network, config)
+    if config.logits:
+        network.products[-1].release(config.logits)
+    project = _projection(network, config)
+    project()
+    network.calibrate(first, config.spread)
+    network.to_program()
+
+    def finish_epoch() -> None:
+        project()
+        network.settle(samples)
+
+    return network, finish_epoch
+
+
+@torch.no_grad()
+def _draw_biases(network: UnitNetwork, config: TrainConfig) -> None:
+    for module in network.graph.values():
+        if not isinstance(module, UnitProduct | UnitAdd) or not module.activated:
+            continue
+        if config.crests:
+            signs = torch.arange(len(module.bias)) % 2 * 2 - 1  # as many at either crest: luck would decide what is learnt
+            module.bias.copy_(config.bias * signs)
+        elif isinstance(module, UnitProduct):
+            nn.init.uniform_(module.bias, -config.bias, config.bias)
+
+
+def build(data: Dataset, config: TrainConfig) -> nn.Module:
+    """The network a configuration names, in plain PyTorch.
+
+    Raises:
+        BittingError: if there is none of this name, or it wants other images.
+    """
+    if config.network == "mlp":
+        return architectures.multilayer_perceptron((data.pixels, *config.hidden, data.classes), config.dropout)
+    if config.network not in architectures.NAMES:
+        raise BittingError(f"unknown network {config.network!r}; allowed: {', '.join(architectures.NAMES)}")
+    if data.image_shape[1] != 28:
+        raise BittingError(f"network {config.network} takes images of 28 x 28, {data.name} has {data.image_shape[1:]}; use mlp")
+    return architectures.CONVOLUTIONAL[config.network](data.classes, config.dropout)
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What both networks see: activations as float32, labels, and probabilities to be learnt."""
+
+    train_x: torch.Tensor
+    test_x: torch.Tensor
+    test_y: torch.Tensor
+    smoothed: torch.Tensor
+    distillation: float
+
+    @classmethod
+    def of(cls, spec: UnitSpec, data: Dataset, config: TrainConfig) -> _Material:
+        shape = (data.pixels,) if config.network == "mlp" else data.image_shape
+        train_x, test_x = (
+            torch.from_numpy(activations(spec, images)).float().reshape(len(images), *shape)
+            for images in (data.train_images, data.test_images)
+        )
+        labels = nn.functional.one_hot(torch.from_numpy(data.train_labels), data.classes).float()
+        smoothed = labels * (1 - config.smoothing) + config.smoothing / data.classes
+        return cls(train_x, test_x, torch.from_numpy(data.test_labels), smoothed, config.distillation)
+
+    @torch.no_grad()
+    def targets(self, teacher: _Run | None) -> torch.Tensor:
+        """(samples, classes) probabilities: of the labels, or of the labels and the teacher."""
+        if teacher is None or not self.distillation:
+            return self.smoothed
+        taught = torch.cat([teacher.logits(part).softmax(1) for part in self.train_x.split(2000)])
+        return self.smoothed.lerp(taught, self.distillation)
+
+
+def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]:
+    """What brings the latent weights back to the histogram (and spectrum) they are to have."""
+    if config.balance == "none":
+        if config.flatten:
+            raise BittingError("flatten needs a balance of equal or drawn: without, nothing is projected")
+        return lambda: None
+    weights = [layer.weight for layer in network.products]
+    wanted = [balance.counts(config.balance, network.spec, len(weight), weight[0].numel(), config.seed) for weight in weights]
+
+    @torch.no_grad()
+    def project() -> None:
+        for weight, histogram in zip(weights, wanted, strict=True):
+            matrix = weight.flatten(1)
+            flat = balance.flatten(matrix, config.seed) if config.flatten and weight is not weights[-1] else matrix
+            weight.copy_(balance.project(network.spec, flat, histogram).reshape(weight.shape))
+
+    return project
+
+
+class _Objective(nn.Module):
+    """A network and its loss, in one module: what a process group wraps. `scale`: what activations are multiplied by."""
+
+    def __init__(self, network: nn.Module, scale: float):
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.network, UnitNetwork):
+            return self.network.loss(x * self.scale, targets)
+        return nn.functional.cross_entropy(self.logits(x), targets)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network(x * self.scale)
+        return found
+
+
+def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
+    """Learning rate of a parameter of the unit, in units of `config.rate`."""
+    if name.endswith("bias"):
+        return config.bias_rate
+    if name.endswith("gain"):
+        return config.gain_rate
+    if not config.usual_rates:
+        return 1.0
+    usual = 1 / math.sqrt(3 * parameter[0].numel())  # deviation of PyTorch's uniform initial weights
+    return float(parameter.detach().square().mean().sqrt()) / usual
+
+
+class _Run:
+    """One network, its optimiser and its place in the schedule; `finish_epoch` is called after each."""
+
+    def __init__(
+        self, name: str, network: nn.Module, scale: float, rate: float, config: TrainConfig, finish_epoch: Callable[[], None]
+    ):
+        self.name = name
+        self.objective = _Objective(network, scale)
+        self.config = config
+        self.finish_epoch = finish_epoch
+        self.epoch = 0
+        self.peak_rate = rate
+        groups: dict[float, list[nn.Parameter]] = {}
+        for key, parameter in self.objective.named_parameters():
+            share = _share_of_rate(key, parameter, config) if isinstance(network, UnitNetwork) else 1.0
+            groups.setdefault(share, []).append(parameter)
+        self.optimiser = torch.optim.Adam(
+            [{"params": item, "share": share} for share, item in groups.items()], lr=rate, fused=True
+        )
+        self.shared = distributed.wrap(self.objective)
+
+    def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
+        """One pass in an order that depends on the seed and the epoch only."""
+        self.objective.train()
+        torch.manual_seed(self.config.seed * 100_003 + epoch)  # dropout, so that a resumed run repeats it
+        batch = self.config.batch
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
+        steps = max(1, len(x) // batch)
+        for step in range(steps):
+            done = (epoch + step / steps) / self.config.epochs
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["share"] * self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
+            chosen = distributed.share(order[step * batch : (step + 1) * batch])
+            loss = self.shared(x[chosen], targets[chosen])
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+        self.finish_epoch()
+        self.epoch = epoch + 1
+
+    @torch.no_grad()
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        self.objective.eval()
+        return self.objective.logits(x)
+
+    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        return accuracy(torch.cat([self.logits(part) for part in x.split(1000)]), y)
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "module": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        if state:
+            self.epoch = state["epoch"]
+            self.objective.load_state_dict(state["module"])
+            self.optimiser.load_state_dict(state["optimiser"])
+
+
+class _Checkpoint:
+    """State of both networks in one file, tied to the run that wrote it."""
+
+    def __init__(self, path: Path | None, spec: UnitSpec, data: str, config: TrainConfig):
+        self.path = path
+        self.state: dict[str, Any] = {}
+        description = json.dumps([spec.id, data, asdict(config)], sort_keys=True)
+        self._run = hashlib.sha256(description.encode()).hexdigest()
+        if path and path.exists():
+            try:
+                saved = torch.load(path, weights_only=True)
+            except Exception as error:  # torch raises many kinds for a file that is not its own
+                raise BittingError(f"{path} is no checkpoint ({type(error).__name__}); remove it to start afresh") from None
+            if saved.get("run") != self._run:
+                raise BittingError(f"{path} belongs to another run (spec, data or settings); remove it to start afresh")
+            self.state = saved["state"]
+
+    def write(self, name: str, state: dict[str, Any]) -> None:
+        self.state[name] = state
+        if self.path and distributed.leads():
+            with files.replacing(self.path) as temporary:
+                torch.save({"run": self._run, "state": self.state}, temporary)
+
+    def remove(self) -> None:
+        if self.path and distributed.leads():
+            self.path.unlink(missing_ok=True)
+
+
+def code_usage(model: Artefact) -> np.ndarray:
+    """Share of each value index among all codes of a model; sums to 1."""
+    codes = np.concatenate([layer.codes.reshape(-1) for layer in model.program.secret])
+    return np.bincount(codes, minlength=model.program.spec.codes) / codes.size
+
+
+def from_scratch(data: Dataset, samples: int) -> float:
+    """Test accuracy of who has `samples` labelled training samples and no stolen file: logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    images = data.train_images[:samples].reshape(samples, -1) / 255
+    model = LogisticRegression(max_iter=2000).fit(images, data.train_labels[:samples])
+    return float(model.score(data.test_images.reshape(len(data.test_labels), -1) / 255, data.test_labels))

@@ -1,0 +1,157 @@
+"""The readable truth: one sample through the unit, in plain integers. Knows specs only.
+
+Slow on purpose. The emulator and the RTL are judged against this file, so it does what DESIGN says and nothing clever.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from bitting.unit import timing
+from bitting.unit.digits import Decoding, Digit
+from bitting.unit.spec import UnitSpec
+
+
+def wrap(value: int, bits: int) -> int:
+    """`value` modulo 2^bits, as a signed integer in [-2^(bits-1), 2^(bits-1))."""
+    half = 1 << (bits - 1)
+    return (value + half) % (1 << bits) - half
+
+
+def fold(spec: UnitSpec, accumulator: int, shift: int) -> int:
+    """The triangular wave of the accumulator, and its top bits.
+
+    After a left shift modulo 2^W, if the two top bits differ the low W-1 bits are inverted; they are a signed number in
+    [-2^(W-2), 2^(W-2)), and its top `act_bits` bits (floor) are the activation.
+
+    Args:
+        accumulator: signed W-bit integer.
+        shift: 0..max_shift.
+    """
+    width = spec.acc_bits
+    shifted = wrap(accumulator << shift, width)
+    quarter = 1 << (width - 2)
+    low = wrap(shifted, width - 1)
+    if not -quarter <= shifted < quarter:
+        low = ~low
+    return low >> (width - 1 - spec.act_bits)
+
+
+class Step(NamedTuple):
+    """One MAC cycle of one code: digit is None for a code of value 0."""
+
+    k: int
+    code: int
+    digit: Digit | None
+    activation: int
+    before: int
+    after: int
+
+
+#: Nested sequences or an array of integers: golden must not know numpy.
+Integers = Any
+
+
+class GatherLayer(Protocol):
+    """What golden needs of a layer; see `bitting.program.layers.Layer` for the meaning of each."""
+
+    @property
+    def codes(self) -> Integers: ...
+    @property
+    def bias(self) -> Integers: ...
+    @property
+    def offsets(self) -> Integers: ...
+    @property
+    def in_base(self) -> Integers: ...
+    @property
+    def out_base(self) -> Integers: ...
+    @property
+    def positions(self) -> tuple[int, int]: ...
+    @property
+    def strides(self) -> tuple[int, int]: ...
+    @property
+    def out_strides(self) -> tuple[int, int]: ...
+    @property
+    def parts(self) -> int: ...
+    @property
+    def shift(self) -> int: ...
+    @property
+    def linear(self) -> bool: ...
+    @property
+    def binary(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One device's arithmetic: a spec and a bitting table (code -> value index)."""
+
+    spec: UnitSpec
+    table: Sequence[int]
+
+    @functools.cached_property
+    def _decodings(self) -> tuple[Decoding, Decoding]:
+        return self.spec.decoding(self.table), self.spec.decoding(self.table, binary=True)
+
+    def decoding(self, binary: bool = False) -> Decoding:
+        """What the codes of a layer mean."""
+        return self._decodings[binary]
+
+    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> Iterator[Step]:
+        """Every MAC cycle of one position: acc <- acc + s (x << e) mod 2^W, starting at the bias."""
+        accumulator = wrap(bias, self.spec.acc_bits)
+        digits = self.decoding(binary).digits
+        for k, (code, x) in enumerate(zip(codes, activations, strict=True)):
+            for digit in digits[code] or (None,):
+                before = accumulator
+                if digit is not None:
+                    term = x << digit.exponent
+                    accumulator = wrap(before - term if digit.negative else before + term, self.spec.acc_bits)
+                yield Step(k, code, digit, x, before, accumulator)
+
+    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> int:
+        """The accumulator after one position; signed, W bits."""
+        accumulator = wrap(bias, self.spec.acc_bits)
+        for step in self.steps(codes, activations, bias, binary):
+            accumulator = step.after
+        return accumulator
+
+    def tile_cycles(self, layer: GatherLayer, channel: int) -> int:
+        """Clock cycles of one tile."""
+        positions = layer.positions[0] * layer.positions[1]
+        return timing.tile_cycles(self.decoding(layer.binary).cycles, map(int, layer.codes[channel]), positions)
+
+    def run_layer(self, layer: GatherLayer, scratch: list[int]) -> list[int]:
+        """Run one layer for one sample.
+
+        Args:
+            scratch: activations, changed in place unless the layer is linear.
+
+        Returns:
+            The accumulators of all sums, in order (one per chain of tiles and position).
+        """
+        accumulators = []
+        accumulator = 0
+        for tile, codes in enumerate(layer.codes):
+            plain = [int(code) for code in codes]
+            begins, ends = tile % layer.parts == 0, tile % layer.parts == layer.parts - 1
+            bases = position_addresses(int(layer.in_base[tile]), layer.positions, layer.strides)
+            targets = position_addresses(int(layer.out_base[tile]), layer.positions, layer.out_strides)
+            for base, target in zip(bases, targets, strict=True):
+                gathered = [scratch[base + int(offset)] for offset in layer.offsets]
+                start = int(layer.bias[tile]) if begins else accumulator
+                accumulator = self.accumulate(plain, gathered, start, layer.binary)
+                if ends:
+                    accumulators.append(accumulator)
+                    if not layer.linear:
+                        scratch[target] = fold(self.spec, accumulator, layer.shift)
+        return accumulators
+
+
+def position_addresses(base: int, positions: tuple[int, int], strides: tuple[int, int]) -> Iterator[int]:
+    """Scratch address of each position, row after row."""
+    for row in range(positions[0]):
+        for column in range(positions[1]):
+            yield base + row * strides[0] + column * strides[1]

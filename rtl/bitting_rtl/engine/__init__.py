@@ -1,0 +1,1 @@
+"""The engine: packets in, tiles through the lanes, results out."""

@@ -1,0 +1,40 @@
+"""The activation function: the triangular wave of the accumulator."""
+
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Shape, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from bitting.unit.spec import UnitSpec
+
+
+class Fold(wiring.Component):
+    """`act = top bx bits of (low W-1 bits, inverted if the two top bits differ)` of `acc << shift`, floor.
+
+    Inversion and truncation commute, so only the top bx + 1 bits of the shifted accumulator are ever formed.
+    Combinational: latency 0. Range: any accumulator, shift 0..max_shift.
+    """
+
+    def __init__(self, spec: UnitSpec):
+        self.spec = spec
+        super().__init__(
+            {
+                "acc": In(unsigned(spec.acc_bits)),
+                "shift": In(Shape.cast(range(spec.max_shift + 1))),
+                "act": Out(signed(spec.act_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        kept = self.spec.act_bits + 1
+        window: Value = self.acc[-(kept + self.spec.max_shift) :]
+        # Stage by stage, each as wide as the later ones can still reach: a third of the logic of one wide multiplexer.
+        for stage in reversed(range(len(self.shift))):
+            width = kept + min(self.spec.max_shift, (1 << stage) - 1)
+            shifted = (window << (1 << stage))[: len(window)]
+            window = Mux(self.shift[stage], shifted, window)[-width:]
+        top = Signal(kept)
+        m.d.comb += top.eq(window)
+        m.d.comb += self.act.eq(Mux(top[-1] ^ top[-2], ~top[:-1], top[:-1]))
+        return m

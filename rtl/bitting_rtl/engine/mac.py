@@ -1,0 +1,66 @@
+"""One lane: the digit-serial, multiplier-free multiply-accumulate unit."""
+
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Shape, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine.accumulate import Accumulate
+
+
+class Lane(wiring.Component):
+    """`acc <- (load ? origin : acc) + (negative ? -1 : 1) * (x << exponent)  mod 2^W`, one signed digit a clock.
+
+    The digit (`x`, `exponent`, `negative`, `zero`) enters a term register on every clock; `load` and `accumulate` belong to
+    the digit of the clock before, the one the term register holds. `zero` makes the term 0.
+
+    Latency: a digit is in `acc` two clocks after it was presented. Throughput: one digit a clock.
+    Range: x is a signed bx-bit integer, exponent 0..E; every pair is allowed; `origin` is all ones while `load` is low. `acc`
+    wraps.
+    """
+
+    def __init__(self, spec: UnitSpec, ecp5: bool = False):
+        """`ecp5`: see `bitting_rtl.lib.build_options.Flavour`."""
+        self.spec = spec
+        self._ecp5 = ecp5
+        super().__init__(
+            {
+                "x": In(signed(spec.act_bits)),
+                "exponent": In(Shape.cast(range(spec.max_exponent + 1))),
+                "negative": In(1),
+                "zero": In(1),
+                "load": In(1),
+                "accumulate": In(1),
+                "origin": In(unsigned(spec.acc_bits)),
+                "acc": Out(unsigned(spec.acc_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # -t = ~t + 1: the inversion is registered with the term, the +1 is the carry of the accumulator's adder.
+        # Nothing here needs a reset: `load` starts every position afresh.
+        term = Signal(signed(self.spec.act_bits + self.spec.max_exponent), reset_less=True)
+        carry = Signal(reset_less=True)
+        accumulator = Signal(self.spec.acc_bits, reset_less=True)
+        # Inverted first, then shifted stage by stage: less logic than the other way round, or than one wide choice.
+        shifted: Value = (self.x.as_unsigned() ^ self.negative.replicate(len(self.x))).as_signed()
+        for stage, chosen in enumerate(self.exponent):
+            longer = Cat(self.negative.replicate(1 << stage), shifted).as_signed()
+            shifted = Mux(chosen, longer, shifted)
+        m.d.comb += self.acc.eq(accumulator)
+        m.d.sync += [term.eq(shifted), carry.eq(self.negative & ~self.zero)]
+        with m.If(self.zero):  # by the flip-flops' own reset
+            m.d.sync += term.eq(0)
+        m.submodules.adder = adder = Accumulate(self.spec, self._ecp5)
+        m.d.comb += [
+            adder.acc.eq(accumulator),
+            adder.origin.eq(self.origin),
+            adder.load.eq(self.load),
+            adder.term.eq(term),
+            adder.carry.eq(carry),
+        ]
+        with m.If(self.accumulate):
+            m.d.sync += accumulator.eq(adder.sum)
+        return m

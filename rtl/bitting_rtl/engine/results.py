@@ -1,0 +1,152 @@
+"""The result stream: what leaves the engine, packed with a CRC."""
+
+from amaranth import C, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from bitting.unit.protocol import (
+    CYCLE_COUNT_BITS,
+    FAULT_WORDS,
+    STATUS_WORDS,
+    TILE_DONE_FIXED_WORDS,
+    WORD_BITS,
+    ErrorCode,
+    Fingerprint,
+    Result,
+)
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine.sequencer import CYCLE_BITS
+from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.lib.layouts import result_word_layout
+
+#: Width of the count of tiles.
+TILE_COUNT_BITS = 32
+
+
+class Results(wiring.Component):
+    """Send one packet of `bitting.unit.protocol` at a time, one word a clock unless the receiver holds back.
+
+    `send_tile`, `send_status` and `send_fault` (one clock) are taken only while `busy` is low; a packet once begun is finished.
+    The sources (`accs`, `cycles`, counters) must not change while `busy`.
+
+    While `divert` is high a tile's words do not leave the engine: those that are the `fingerprint` go to `absorb` instead.
+    """
+
+    def __init__(self, spec: UnitSpec):
+        self.spec = spec
+        super().__init__(
+            {
+                "result": Out(stream.Signature(result_word_layout())),
+                "send_tile": In(1),
+                "send_status": In(1),
+                "send_fault": In(1),
+                "busy": Out(1),
+                "divert": In(1),
+                "fingerprint": In(Fingerprint),
+                "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
+                "lock_state": In(4),
+                "linear": In(1),
+                "accs": In(data.ArrayLayout(signed(spec.acc_bits), spec.lanes)),
+                "tile_index": In(unsigned(TILE_COUNT_BITS)),
+                "cycles": In(unsigned(CYCLE_BITS)),
+                "total_cycles": In(unsigned(CYCLE_COUNT_BITS)),
+                "error": In(ErrorCode),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        spec = self.spec
+        m.submodules.crc = crc = Crc32()
+
+        self._kind = Signal(Result)
+        self._length = length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
+        self._index = index = Signal.like(length)  # payload words that have been in `word`
+        self._word = word = Signal(WORD_BITS)  # the word that is leaving: a register, for the choice of it takes a clock
+        self._load = load = Signal()  # the next payload word
+        sent = Signal()
+        m.d.comb += [
+            sent.eq(self.result.valid & self.result.ready),
+            crc.data.eq(word),
+            self.result.payload.data.eq(word),
+            self.absorb.payload.eq(word),
+        ]
+        self._payload(m)
+        with m.FSM(name="sender") as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+            self._idle(m)
+            with m.State("HEADER"):
+                m.d.comb += [self.result.valid.eq(1), crc.start.eq(sent), crc.valid.eq(sent), load.eq(sent)]
+                with m.If(sent):
+                    m.next = "PAYLOAD"
+            with m.State("PAYLOAD"):
+                m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent), load.eq(sent)]
+                with m.If(sent & (index == length)):
+                    m.next = "CRC"
+            self._divert(m)
+            with m.State("CRC"):
+                m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
+                m.d.comb += self.result.payload.data.eq(crc.crc)
+                with m.If(sent):
+                    m.next = "IDLE"
+        return m
+
+    def _idle(self, m: Module) -> None:
+        """Take a packet to send, and put its header on `word`."""
+        sends = {
+            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.linear, self.spec.lanes, 0)),
+            Result.STATUS_REPLY: (self.send_status, STATUS_WORDS),
+            Result.FAULT: (self.send_fault, FAULT_WORDS),
+        }
+        with m.State("IDLE"):
+            m.d.sync += self._index.eq(0)
+            for kind, (wanted, length) in sends.items():
+                with m.If(wanted):
+                    m.d.sync += [self._kind.eq(kind), self._length.eq(length), self._word.eq(kind.value | (length << 16))]
+                    m.next = "HEADER"
+            with m.If(self.send_tile & self.divert):
+                m.next = "DIVERT"
+
+    def _divert(self, m: Module) -> None:
+        """A tile's cycles, or its accumulators, to the vault; the other words to nobody."""
+        with m.State("DIVERT"):
+            wanted = Signal()
+            m.d.comb += [
+                wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, self._index == 2, self._index > TILE_DONE_FIXED_WORDS)),
+                self.absorb.valid.eq(wanted),
+            ]
+            with m.If(self.absorb.ready | ~wanted):
+                m.d.comb += self._load.eq(1)
+                with m.If(self._index == self._length):
+                    m.next = "IDLE"
+
+    def _payload(self, m: Module) -> None:
+        """Load payload word number `index` of the packet. The lanes' sums have a multiplexer of their own: a binary address
+        makes it half the size."""
+        contents: dict[Result, list[ValueLike]] = {
+            Result.TILE_DONE: [self.tile_index, self.cycles],
+            Result.STATUS_REPLY: [
+                C(int(self.spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
+                self.tile_index,
+                self.total_cycles[:WORD_BITS],
+                self.total_cycles[WORD_BITS:],
+                self.lock_state,
+            ],
+            Result.FAULT: [self.error | (self.tile_index << 8)],
+        }
+        lane = Signal(range(self.spec.lanes))
+        acc = Signal(signed(self.spec.acc_bits))
+        m.d.comb += acc.eq(Cat(self.accs).word_select(lane, self.spec.acc_bits))
+        with m.If(self._load):
+            m.d.sync += [
+                self._index.eq(self._index + 1),
+                lane.eq(Mux(self._index < TILE_DONE_FIXED_WORDS, 0, lane + 1)),
+                self._word.eq(acc),
+            ]
+            with m.Switch(self._kind):
+                for result, words in contents.items():
+                    with m.Case(result), m.Switch(self._index):
+                        for number, value in enumerate(words):
+                            with m.Case(number):
+                                m.d.sync += self._word.eq(value)

@@ -1,0 +1,1 @@
+"""What several components share: shapes, checksum, register slice, build options."""

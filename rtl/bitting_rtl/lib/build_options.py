@@ -1,0 +1,24 @@
+"""What may differ between two builds of one engine that answer alike, to the bit and to the cycle."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A property of a build, not of a spec: packets, tile cycles and artefacts are the same.
+
+    Attributes:
+        compact: for slow clocks and small devices: streams without registers at the ports, the bitting table in a block RAM,
+            a round of AES in one clock (`bitting_rtl.unlock.aes.Aes128`).
+        ecp5: the lanes' adders are carry cells of the ECP5 (`bitting_rtl.engine.accumulate`), which nothing else has, and the scratch
+            memory is as deep as one of its block RAMs (`bitting_rtl.engine.scratch`).
+    """
+
+    compact: bool = False
+    ecp5: bool = False
+
+
+#: Any FPGA, any simulator.
+PLAIN = Flavour()
+COMPACT = Flavour(compact=True)
+ECP5 = Flavour(ecp5=True)
