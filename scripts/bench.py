@@ -29,8 +29,10 @@ from bitting.conversion.converter import convert
 from bitting.emulator import emulate, kernel
 from bitting.emulator.emulate import Emulator
 from bitting.files import write_text
-from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, lock
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.network.graph import UnitNetwork
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
@@ -184,16 +186,16 @@ def personalisation() -> dict[str, float]:
     rng = np.random.default_rng(0)
     layers = (
         dense(rng.integers(0, spec.codes, (1000, 1024)), np.zeros(1000), 0, 1024, 0),
-        dense(rng.integers(0, spec.codes, (10, 1000)), np.zeros(10), 1024, 0, 0, linear=True),
+        dense(rng.integers(0, spec.codes, (10, 1000)), np.zeros(10), 1024, 0, 0, emits=True),
     )
     model, device = Program(spec, layers, 0, 1024), Device(spec, bytes(range(16)))
     found = {}
     for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
-        how = Lock.new(spec, fingerprint, transform)
+        scheme = LockScheme.new(spec, fingerprint, transform)
         times = []
         for _ in range(7):
             started = time.perf_counter()
-            lock(model, device, how)
+            lock_program(model, device, scheme)
             times.append(1000 * (time.perf_counter() - started))
         found[f"{fingerprint} x {transform}"] = statistics.median(times)
     return found

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from bitting.artefact.artefact import Artefact
+from bitting.attack.baselines import from_scratch
 from bitting.cli.demo import break_table
 from bitting.data import datasets
-from bitting.training.loop import from_scratch
 
 
 def main() -> None:
@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("artefact", type=Path)
     parser.add_argument("--samples", type=int, default=100, help="labelled training samples the thief holds")
     arguments = parser.parse_args()
-    artefact = Artefact.load(arguments.artefact, "artefact")
-    if any(layer.binary for layer in artefact.program.layers):
+    artefact = Artefact.load(arguments.artefact)
+    if any(layer.plain for layer in artefact.program.layers):
         parser.error("the artefact ships plain weights (transform aes): there is no table to learn")
     dataset = datasets.load(artefact.claims["dataset"])
     started = time.perf_counter()

@@ -20,13 +20,17 @@ from typing import Any
 import torch
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.attack import mutants, screening
 from bitting.check.verification import verify
 from bitting.cli import console
 from bitting.data import datasets
 from bitting.files import write_text
-from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 
 #: Public, so that every figure can be repeated; a real device's secret is random.
 ROOT = bytes.fromhex("8f3a51c7e2640bd99a1725f0c86e3bd4")
@@ -38,7 +42,7 @@ class Report:
     """The model, the device, the data, and what is known so far."""
 
     def __init__(self, arguments: argparse.Namespace):
-        self.model = Artefact.load(arguments.model, "model")
+        self.model = Model.load(arguments.model)
         self.spec = self.model.program.spec
         self.device = Device(self.spec, ROOT)
         data = datasets.load(self.model.claims["dataset"])
@@ -49,9 +53,9 @@ class Report:
         self.found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.found["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
 
-    def locked(self, fingerprint: str, transform: str) -> tuple[Any, Lock]:
-        how = Lock.new(self.spec, fingerprint, transform, nonce=NONCE)
-        return lock(self.model.program, self.device, how), how
+    def locked(self, fingerprint: str, transform: str) -> tuple[Any, LockScheme]:
+        scheme = LockScheme.new(self.spec, fingerprint, transform, nonce=NONCE)
+        return lock_program(self.model.program, self.device, scheme), scheme
 
     def step(self, name: str, work: Callable[[], Any]) -> None:
         """Do it unless it is done."""
@@ -62,31 +66,31 @@ class Report:
 
     def verified(self, fingerprint: str, transform: str) -> dict[str, Any]:
         """Right and wrong device on the RTL; the wrong one is a key bit away."""
-        locked, how = self.locked(fingerprint, transform)
+        locked, scheme = self.locked(fingerprint, transform)
         result = {}
         for name, chip in (("right", self.device), ("wrong", self.device.with_flipped_bit(77))):
-            report = verify(locked, how, chip, self.x, self.y)
+            report = verify(Artefact(locked, scheme), chip, self.x, self.y)
             result[name] = {"equal": report.equal, "accuracy": report.accuracy, "seconds": round(report.seconds, 1)}
             result[name] |= {"wrong_logits": report.wrong_logits, "wrong_cycles": report.wrong_cycles, "tiles": report.tiles}
         return result
 
     def mutated(self, fingerprint: str, transform: str, kind: str) -> dict[str, Any]:
         """All mutants of a kind against a pairing."""
-        locked, how = self.locked(fingerprint, transform)
-        honest = Silicon.of(self.device)
+        locked, scheme = self.locked(fingerprint, transform)
+        honest = ChipModel.of(self.device)
         table = self.device.table()
         chips = mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, table)
-        return mutants.survey(locked, how, self.device, list(chips), self.x, self.y).to_dict()
+        return mutants.survey(locked, scheme, self.device, list(chips), self.x, self.y).to_dict()
 
     def derailed(self) -> list[tuple[int, int | None]]:
-        locked, how = self.locked("numeric", "aes-clocked")
+        locked, scheme = self.locked("numeric", "aes-clocked")
         tiles = sum(layer.tiles for layer in locked.layers)
-        return mutants.derailments(locked, how, self.device, [0, 1, 10, 100, tiles - 4, tiles - 3, tiles - 2, tiles - 1])
+        return mutants.derailments(locked, scheme, self.device, [0, 1, 10, 100, tiles - 4, tiles - 3, tiles - 2, tiles - 1])
 
     def screened(self, transform: str) -> dict[str, Any]:
-        locked, how = self.locked("clock", transform)
-        redrawn = screening.redrawn_of(Artefact("artefact", locked, how, self.model.claims))
-        return screening.screen(locked, how, self.device, wrong_keys=self.random_keys, redrawn=redrawn).to_dict()
+        locked, scheme = self.locked("clock", transform)
+        redrawn = screening.redrawn_of(Artefact(locked, scheme, self.model.claims))
+        return screening.screen(locked, scheme, self.device, wrong_keys=self.random_keys, redrawn=redrawn).to_dict()
 
     def run(self) -> None:
         timed = [("clock", transform) for transform in TRANSFORMS] + [("numeric", "aes-clocked")]

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.check.verification import verify
 from bitting.cli import console
 from bitting.data import datasets
 from bitting.files import write_text
-from bitting.locking import Lock, lock
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.training import loop, recipes
 from bitting.unit.spec import parse_spec
 
@@ -30,7 +32,7 @@ WIDE_SPEC = f"{SPEC},lanes=64"
 NETWORKS = (("mnist", "lenet"), ("fashion-mnist", "lenet"), ("fashion-mnist", "residual"))
 
 
-def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
+def trained(folder: Path, data: str, network: str, seed: int) -> Model:
     """The model of a recipe and seed, trained if it is not there."""
     path = folder / f"{data}-{network}-{seed}.safetensors"
     if not path.exists():
@@ -39,21 +41,23 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Artefact:
             loop.train(parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), loop.counted(done)).save(
                 path
             )
-    return Artefact.load(path, "model")
+    return Model.load(path)
 
 
-def on_rtl(model: Artefact, images: int) -> dict[str, Any]:
+def on_rtl(model: Model, images: int) -> dict[str, Any]:
     """A locked model on its device and on a wrong one, `images` test images through the RTL."""
     spec = parse_spec(WIDE_SPEC)
     device = Device(spec, bytes(range(1, 17)))
-    how = Lock.new(spec, "clock", "aes-clocked")
+    scheme = LockScheme.new(spec, "clock", "aes-clocked")
     program = replace(model.program, spec=spec)
-    locked = lock(program, device, how)
+    locked = lock_program(program, device, scheme)
     data = datasets.load(model.claims["dataset"])
     x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
     with console.progress(f"{model.claims['config']['network']}: emulator = RTL", images) as done:
-        report = verify(locked, how, device, x, y, progress=done, forecast=lambda forecast: console.err.print(forecast))
-    wrong = verify(locked, how, device.with_flipped_bit(5), x[:128], y[:128])
+        report = verify(
+            Artefact(locked, scheme), device, x, y, progress=done, forecast=lambda forecast: console.err.print(forecast)
+        )
+    wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(5), x[:128], y[:128])
     return {"right": report.to_dict(), "wrong": wrong.to_dict()}
 
 

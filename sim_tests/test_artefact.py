@@ -13,8 +13,9 @@ from bitting import files
 from bitting.artefact import artefact as artefact_module
 from bitting.artefact.artefact import Artefact
 from bitting.errors import ArtefactError, BittingError
-from bitting.locking import Lock, lock
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.program.layers import multilayer_perceptron
 from bitting.unit.spec import PRESETS
 
@@ -24,24 +25,24 @@ ROOT = bytes.fromhex("5f1d36a08c2be94477d210fe6b3ac985")
 
 @pytest.fixture
 def shipped(tmp_path, rng):
-    how = Lock.new(SPEC, "clock", "aes-clocked")
+    scheme = LockScheme.new(SPEC, "clock", "aes-clocked")
     model = multilayer_perceptron(
         SPEC, [rng.integers(0, SPEC.codes, (5, 9)), rng.integers(0, SPEC.codes, (3, 5))], [np.arange(5), np.arange(3)], [1, 0]
     )
-    program = lock(model, Device(SPEC, ROOT), how)
+    program = lock_program(model, Device(SPEC, ROOT), scheme)
     path = tmp_path / "a.safetensors"
-    Artefact("artefact", program, how, {"dataset": "digits", "accuracy": 0.5}).save(path)
+    Artefact(program, scheme, {"dataset": "digits", "accuracy": 0.5}).save(path)
     return path, program
 
 
 def test_round_trip_keeps_everything(shipped):
     path, program = shipped
-    loaded = Artefact.load(path, "artefact")
-    assert loaded.program.spec == SPEC and loaded.claims["accuracy"] == 0.5 and loaded.lock.transform == "aes-clocked"
+    loaded = Artefact.load(path)
+    assert loaded.program.spec == SPEC and loaded.claims["accuracy"] == 0.5 and loaded.scheme.transform == "aes-clocked"
     for a, b in zip(program.layers, loaded.program.layers, strict=True):
         for name in ("codes", "bias", "offsets", "in_base", "out_base"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
-        assert (a.positions, a.strides, a.shift, a.linear) == (b.positions, b.strides, b.shift, b.linear)
+        assert (a.positions, a.strides, a.shift, a.emits) == (b.positions, b.strides, b.shift, b.emits)
 
 
 def test_no_secret_and_no_pickle_in_the_file(shipped):
@@ -102,7 +103,7 @@ def test_wrong_headers_are_named(shipped, change, message):
     change(header)
     path.write_bytes(safetensors.numpy.save(tensors, {"bitting": json.dumps(header)}))
     with pytest.raises(ArtefactError, match=message):
-        Artefact.load(path, "artefact")
+        Artefact.load(path)
 
 
 def test_foreign_and_oversized_files_are_refused(tmp_path, monkeypatch):

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from bitting.artefact.artefact import Artefact
-from bitting.attack import mutants, screening, wrong_keys
+from bitting.attack import baselines, mutants, screening, wrong_keys
 from bitting.check.verification import verify
 from bitting.cli.demo import break_table
 from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
-from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, unlock_program
 from bitting.program.layers import multilayer_perceptron
 from bitting.program.packets import activations_packet, program_packets, result_words, split
 from bitting.sim.native import NativeEngine, Stalls, library_of
@@ -26,12 +29,12 @@ from tb.mutants import ARITHMETIC, TIMING, mutant_verilog
 SPEC = PRESETS["base"]
 OWNER = Device(SPEC, bytes(range(16)))
 NONCE = bytes(range(16))
-OPEN = Lock()
+OPEN = LockScheme()
 PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transform in TRANSFORMS]
 
 
-def a_lock(fingerprint: str, transform: str, spec=SPEC) -> Lock:
-    return Lock.new(spec, fingerprint, transform, nonce=NONCE)
+def a_lock(fingerprint: str, transform: str, spec=SPEC) -> LockScheme:
+    return LockScheme.new(spec, fingerprint, transform, nonce=NONCE)
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +44,18 @@ def digits():
     return data, model, datasets.activations(SPEC, data.test_images)
 
 
-@pytest.mark.parametrize(("fingerprint", "transform"), [("none", TABLE), ("clock", "aes-clocked"), ("numeric", "shuffle")])
+@pytest.mark.parametrize(
+    ("fingerprint", "transform"), [("none", Transform.TABLE), ("clock", "aes-clocked"), ("numeric", "shuffle")]
+)
 def test_a_wrong_device_makes_noise_and_keeps_other_time(digits, fingerprint, transform):
     data, model, x = digits
-    how = OPEN if transform == TABLE else a_lock(fingerprint, transform)
-    locked = lock(model.program, OWNER, how)
-    found = wrong_keys.survey(locked, how, OWNER, x, data.test_labels, random_keys=100)
+    scheme = OPEN if transform == Transform.TABLE else a_lock(fingerprint, transform)
+    locked = lock_program(model.program, OWNER, scheme)
+    found = wrong_keys.survey(locked, scheme, OWNER, x, data.test_labels, random_keys=100)
     assert found.right == model.claims["accuracy"]
     assert found.neighbours == 128 and found.mean < 0.15
     other = OWNER.with_flipped_bit(7)
-    right, wrong = (unlock(locked, how, Silicon.of(chip)).tile_cycles(chip.table()) for chip in (OWNER, other))
+    right, wrong = (unlock_program(locked, scheme, ChipModel.of(chip)).tile_cycles(chip.table()) for chip in (OWNER, other))
     tiles = sum(len(layer) for layer in right)
     same = sum(a == b for one, two in zip(right, wrong, strict=True) for a, b in zip(one, two, strict=True))
     assert same < tiles / 4
@@ -66,9 +71,9 @@ def test_wrong_devices_are_seeded_and_distinct():
 def test_the_table_alone_is_no_lock_and_a_keyed_transform_gives_less_than_nothing(digits):
     """Gradient descent with 200 labels: the table alone falls; under AES the stolen codes help less than no file at all."""
     data, model, _ = digits
-    alone = break_table(lock(model.program, OWNER, OPEN), data, 200)
-    keyed = break_table(lock(model.program, OWNER, a_lock("clock", "aes-pre")), data, 200)
-    assert alone > 0.85 and keyed < loop.from_scratch(data, 200) < alone + 0.15
+    alone = break_table(lock_program(model.program, OWNER, OPEN), data, 200)
+    keyed = break_table(lock_program(model.program, OWNER, a_lock("clock", "aes-pre")), data, 200)
+    assert alone > 0.85 and keyed < baselines.from_scratch(data, 200) < alone + 0.15
 
 
 @pytest.mark.parametrize(
@@ -77,11 +82,11 @@ def test_the_table_alone_is_no_lock_and_a_keyed_transform_gives_less_than_nothin
 )
 def test_every_mutant_is_noticed_and_sees_noise(digits, fingerprint, transform, kind):
     data, model, x = digits
-    how = a_lock(fingerprint, transform)
-    locked = lock(model.program, OWNER, how)
-    honest = Silicon.of(OWNER)
+    scheme = a_lock(fingerprint, transform)
+    locked = lock_program(model.program, OWNER, scheme)
+    honest = ChipModel.of(OWNER)
     chips = mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, OWNER.table())
-    found = mutants.survey(locked, how, OWNER, list(chips), x, data.test_labels)
+    found = mutants.survey(locked, scheme, OWNER, list(chips), x, data.test_labels)
     assert found.mutants >= 117 and found.same_key == 0
     assert found.right == model.claims["accuracy"] and found.mean < 0.15 and found.worst < 0.4
 
@@ -97,13 +102,13 @@ def small():
     return data, model, datasets.activations(TINY, data.test_images)
 
 
-def run_on(engine: NativeEngine, how: Lock, locked, x: np.ndarray) -> np.ndarray:
+def run_on(engine: NativeEngine, scheme: LockScheme, locked, x: np.ndarray) -> np.ndarray:
     """(samples, outputs) accumulators as the chip sends them; the samples fill whole batches."""
     logits = []
     for first in range(0, len(x), TINY.lanes):
         inputs = activations_packet(TINY, locked.input_base, x[first : first + TINY.lanes])
         engine.reset()
-        run = engine.run(np.concatenate([how.packets(), inputs, program_packets(locked)]), result_words(locked))
+        run = engine.run(np.concatenate([scheme.packets(), inputs, program_packets(locked)]), result_words(locked))
         bodies = [payload[TILE_DONE_FIXED_WORDS:] for kind, payload in split(run.words) if kind == Result.TILE_DONE]
         logits.append(np.array([body.view(np.int32) for body in bodies if len(body)]).T)
     return np.concatenate(logits)
@@ -119,10 +124,12 @@ def test_mutants_in_the_silicon_see_noise(small, name):
     samples = 400
     with NativeEngine(library_of(mutant_verilog(name, TINY), TOP), chip.root) as engine:
         for pairing in pairings:
-            how = a_lock(*pairing, spec=TINY)
-            locked = lock(model.program, chip, how)
-            honest = Emulator(unlock(locked, how, Silicon.of(chip)), chip.table())(torch.from_numpy(x[:samples])).numpy()
-            found = run_on(engine, how, locked, x[:samples])
+            scheme = a_lock(*pairing, spec=TINY)
+            locked = lock_program(model.program, chip, scheme)
+            honest = Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(
+                torch.from_numpy(x[:samples])
+            ).numpy()
+            found = run_on(engine, scheme, locked, x[:samples])
             accuracy = (found.argmax(1) == data.test_labels[:samples]).mean()
             assert (honest.argmax(1) == data.test_labels[:samples]).mean() > 0.8
             assert accuracy < 0.4, (pairing, accuracy)
@@ -145,10 +152,10 @@ def balanced_program(kind: str, seed: int):
 
 
 def screened(kind: str, transform: str) -> screening.Screening:
-    how = a_lock("clock", transform)
-    locked = lock(balanced_program(kind, 3), OWNER, how)
-    redrawn = screening.redrawn_of(Artefact("artefact", locked, how, {"config": {"balance": kind}}))
-    return screening.screen(locked, how, OWNER, wrong_keys=400, redrawn=redrawn)
+    scheme = a_lock("clock", transform)
+    locked = lock_program(balanced_program(kind, 3), OWNER, scheme)
+    redrawn = screening.redrawn_of(Artefact(locked, scheme, {"config": {"balance": kind}}))
+    return screening.screen(locked, scheme, OWNER, wrong_keys=400, redrawn=redrawn)
 
 
 def test_screening_sees_through_aes_and_not_through_drawn_histograms():
@@ -195,10 +202,12 @@ def test_mnist_whole_test_set_on_the_rtl_of_the_right_and_a_wrong_device(mnist, 
     data, model, x = mnist
     spec = model.program.spec
     owner = Device(spec, OWNER.root)
-    how = a_lock(fingerprint, transform, spec)
-    locked = lock(model.program, owner, how)
-    report = verify(locked, how, owner, x, data.test_labels)
+    scheme = a_lock(fingerprint, transform, spec)
+    locked = lock_program(model.program, owner, scheme)
+    report = verify(Artefact(locked, scheme), owner, x, data.test_labels)
     assert report.equal and report.samples == 10_000 and report.wrong_logits == report.wrong_cycles == 0
     assert report.accuracy == model.claims["accuracy"], "locking costs nothing: the same integers"
-    wrong = verify(locked, how, owner.with_flipped_bit(0), x[:1000], data.test_labels[:1000], stalls=Stalls(1, 40, 40))
+    wrong = verify(
+        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:1000], data.test_labels[:1000], stalls=Stalls(1, 40, 40)
+    )
     assert wrong.equal and wrong.accuracy == wrong.emulator_accuracy < 0.25

@@ -36,8 +36,8 @@ def test_two_layers_with_saturation_are_what_numpy_says():
         hidden = np.clip(dot(x, first, bias) << shift >> (SPEC.acc_bits - SPEC.act_bits), 0, SPEC.act_max)
         wanted = dot(hidden, last, np.zeros(5))
         layers = (
-            dense(first & 0xFF, bias, 0, inputs, shift, linear=False),
-            dense(last & 0xFF, np.zeros(5, np.int64), inputs, 0, 0, linear=True),
+            dense(first & 0xFF, bias, 0, inputs, shift, emits=False),
+            dense(last & 0xFF, np.zeros(5, np.int64), inputs, 0, 0, emits=True),
         )
         commands = np.concatenate(
             [packets.activations_packet(SPEC, 0, x), packets.program_packets(Program(SPEC, layers, 0, inputs), report=True)]

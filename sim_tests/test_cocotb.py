@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitting.locking import Lock, lock
+from bitting.artefact.artefact import Artefact
 from bitting.locking.device import Device
-from bitting.locking.transform import inverse
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import inverse, lock_program
 from bitting.sim import cocotb_runner, session
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP, engine_verilog
@@ -35,9 +36,9 @@ def test_both_simulators_answer_alike():
     chip = Device(spec, bytes(range(5, 21)))
     program = random_program(spec, rng)
     x = random_activations(spec, rng, 6, program.input_words)
-    how = Lock.new(spec, "numeric", "aes-clocked")
+    scheme = LockScheme.new(spec, "numeric", "aes-clocked")
     clear = program.map_codes(inverse(chip.table()))
     for name in session.SIMULATORS:
-        outcome = session.simulate(lock(program, chip, how), how, chip, x, simulator=name)
+        outcome = session.simulate(Artefact(lock_program(program, chip, scheme), scheme), chip, x, simulator=name)
         assert np.array_equal(outcome.logits, golden_run(clear, chip.table(), x))
         assert outcome.tile_cycles == golden_cycles(clear, chip.table())

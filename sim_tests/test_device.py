@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bitting.errors import DeviceError
-from bitting.locking import Lock, lock
 from bitting.locking.device import Device, derive_key, keystream, shuffled_table
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.unit.spec import PRESETS
 from tb.programs import random_program
 
@@ -111,4 +112,4 @@ def test_a_key_file_open_to_others_is_refused(tmp_path):
 def test_a_device_of_another_family_is_refused():
     model = random_program(PRESETS["base"], np.random.default_rng(0))
     with pytest.raises(DeviceError, match="they differ in"):
-        lock(model, Device(PRESETS["tiny"], ROOT), Lock())
+        lock_program(model, Device(PRESETS["tiny"], ROOT), LockScheme())

@@ -73,7 +73,7 @@ def test_emulator_widens_the_product_when_the_bound_asks_for_it(rng):
         emulate.exact_dtype(1 << 60)
     from bitting.program.layers import Program
 
-    program = Program(family, (dense(codes, np.arange(4), 0, 0, 0, linear=True),), 0, 2000)
+    program = Program(family, (dense(codes, np.arange(4), 0, 0, 0, emits=True),), 0, 2000)
     x = np.full((2, 2000), family.act_min, np.int8)
     x[1] = rng.integers(family.act_min, family.act_max + 1, 2000)
     table = tuple(range(family.codes))
@@ -95,10 +95,10 @@ def test_programs_that_do_not_fit_are_refused(seed):
     good = table_program(family, rng)
     first = good.layers[1]
     bad = {
-        "tiles": replace(first, codes=first.codes[:0], bias=first.bias[:0]),
+        "tiles": replace(first, codes=first.codes[:0], initial_bias=first.bias[:0]),
         "a code": replace(first, codes=np.full_like(first.codes, 255)),
         "shift": replace(first, shift=family.max_shift + 1),
-        "a bias": replace(first, bias=np.full_like(first.bias, 1 << family.acc_bits)),
+        "a bias": replace(first, initial_bias=np.full_like(first.bias, 1 << family.acc_bits)),
         "an input address": replace(first, in_base=np.full_like(first.in_base, family.scratch_words)),
         "furthest input": replace(
             first, in_base=np.full_like(first.in_base, family.scratch_words - 1), positions=(2, 1), strides=(1, 0)
@@ -108,13 +108,13 @@ def test_programs_that_do_not_fit_are_refused(seed):
             first, out_base=np.full_like(first.out_base, family.scratch_words - 1), positions=(2, 1), out_strides=(1, 0)
         ),
         "positions": replace(first, positions=(0, 1)),
-        "is linear with positions": replace(first, linear=True, positions=(2, 1), strides=(0, 0)),
+        "emits with positions": replace(first, emits=True, positions=(2, 1), strides=(0, 0)),
         "offsets of shape": replace(first, offsets=first.offsets[:0]),
-        "is public but not binary": replace(first, public=True),
+        "is constant but not plain": replace(first, constant=True),
         "in chains of 7": replace(first, parts=7),
     }
     for message, layer in bad.items():
         with pytest.raises(ProgramError, match=f"layer 1.*{message}"):
             replace(good, layers=(good.layers[0], layer, *good.layers[2:])).validate()
-    with pytest.raises(ProgramError, match="no linear layer"):
+    with pytest.raises(ProgramError, match="no layer that emits"):
         replace(good, layers=good.layers[:1]).validate()

@@ -101,7 +101,7 @@ def broken_packets(spec, program):
     outside[0] = spec.scratch_words - 1 | int(outside[0]) & 0xFFFF0000 if max(layer.offsets) else 0xFFFF
     nowhere = good_tile[1:-1].copy()
     nowhere[0] = int(nowhere[0]) & 0xFFFF | spec.scratch_words - 1 << 16 if layer.position_count > 1 else 0xFFFF0000
-    linear = LayerFlag.LINEAR << 16
+    emits = LayerFlag.EMIT << 16
     chained = payload(good_tile, 1, TileFlag.HOLD << BIAS_FIELD_BITS)
     return [
         ("unknown type", packets.frame(0x77, np.zeros(1, np.uint32)), ErrorCode.BAD_TYPE),
@@ -118,14 +118,14 @@ def broken_packets(spec, program):
         ("unknown flag", payload(good_layer, 0, word0 | 0x80 << 16), ErrorCode.BAD_FIELD),
         (
             "constants of a secret table",
-            payload(good_layer, 0, word0 & ~(0xFF << 16) | LayerFlag.PUBLIC << 16),
+            payload(good_layer, 0, word0 & ~(0xFF << 16) | LayerFlag.CONSTANT << 16),
             ErrorCode.BAD_FIELD,
         ),
         ("unknown tile flag", np.concatenate([good_layer, payload(good_tile, 1, 1 << 30)]), ErrorCode.BAD_FIELD),
         ("chain over positions", np.concatenate([payload(good_layer, 1, 2 | 1 << 16), chained]), ErrorCode.BAD_FIELD),
         ("no columns", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF0000), ErrorCode.BAD_FIELD),
         ("no rows", payload(good_layer, 1, int(good_layer[2]) & 0xFFFF), ErrorCode.BAD_FIELD),
-        ("linear with positions", payload(payload(good_layer, 0, word0 | linear), 1, 2 | 1 << 16), ErrorCode.BAD_FIELD),
+        ("emitting with positions", payload(payload(good_layer, 0, word0 | emits), 1, 2 | 1 << 16), ErrorCode.BAD_FIELD),
         ("layer CRC", np.append(good_layer[:-1], good_layer[-1] ^ 1), ErrorCode.BAD_CRC),
         ("tile CRC", np.concatenate([good_layer, flipped]), ErrorCode.BAD_CRC),
         ("tile too short", np.concatenate([good_layer, reframed(good_tile, good_tile[1:-2])]), ErrorCode.BAD_LENGTH),
@@ -234,18 +234,18 @@ def test_accumulators_are_sent_sign_extended(device):
     spec, _, engine = device
     half = 1 << (spec.acc_bits - 1)
     bias = np.array([-1, -half, half - 1])
-    program = Program(spec, (dense(np.zeros((3, 1)), bias, 0, 0, 0, linear=True),), 0, 1)
+    program = Program(spec, (dense(np.zeros((3, 1)), bias, 0, 0, 0, emits=True),), 0, 1)
     engine.reset()
     run = engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
     assert [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)] == bias.tolist()
 
 
 def test_sums_held_over_do_not_reach_another_layer(device):
-    """Else a linear layer, which needs no key if it is public, could tell the sums of a hidden one."""
+    """Else an emitting layer, which needs no key if it is constant, could tell the sums of a hidden one."""
     spec, _, engine = device
     rng = np.random.default_rng(4)
     hidden = dense(rng.integers(0, spec.codes, (2, 8)), np.zeros(2), 0, 8, 0)
-    reader = replace(dense(np.zeros((2, 1)), np.array([5, 6]), 0, 0, 0, linear=True), binary=True, public=True, parts=2)
+    reader = replace(dense(np.zeros((2, 1)), np.array([5, 6]), 0, 0, 0, emits=True), plain=True, constant=True, parts=2)
     first = packets.tile_packets(replace(hidden, parts=2))[0]  # holds
     second = packets.tile_packets(reader)[1]  # resumes
     x = packets.activations_packet(spec, 0, random_activations(spec, rng, spec.lanes, 8))

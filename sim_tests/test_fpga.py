@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from bitting.artefact.artefact import Artefact
 from bitting.check.verification import verify
 from bitting.data import datasets
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import design, flow, gates, overhead, placed, targets, tools
-from bitting.locking import Lock, lock
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.sim import native
 from bitting.training import loop, recipes
 from bitting.unit.spec import PRESETS, parse_spec
@@ -43,12 +45,12 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     device = Device(spec, bytes(range(1, 17)))
     x, y = datasets.activations(spec, data.test_images[:100]), data.test_labels[:100]
     for transform in ("aes-clocked", "shuffle", "aes"):
-        how = Lock.new(spec, "clock", transform)
-        locked = lock(model.program, device, how)
-        report = verify(locked, how, device, x, y, library=library)
+        scheme = LockScheme.new(spec, "clock", transform)
+        locked = lock_program(model.program, device, scheme)
+        report = verify(Artefact(locked, scheme), device, x, y, library=library)
         assert report.equal and report.wrong_logits == report.wrong_cycles == 0, transform
         assert report.accuracy > 0.8
-    wrong = verify(locked, how, device.with_flipped_bit(3), x[:20], y[:20], library=library)
+    wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x[:20], y[:20], library=library)
     assert wrong.equal and wrong.accuracy < 0.5
 
 

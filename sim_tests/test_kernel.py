@@ -45,7 +45,7 @@ def test_shapes_and_remainders(choice, samples, inputs, outputs):
     rng = np.random.default_rng(inputs)
     codes = [rng.integers(0, spec.codes, shape) for shape in ((outputs, inputs), (3, outputs))]
     bias = [rng.integers(-(1 << 15), 1 << 15, len(c)) for c in codes]
-    layers = (dense(codes[0], bias[0], 0, inputs, 3), dense(codes[1], bias[1], inputs, 0, 0, linear=True))
+    layers = (dense(codes[0], bias[0], 0, inputs, 3), dense(codes[1], bias[1], inputs, 0, 0, emits=True))
     program, table = Program(spec, layers, 0, inputs), random_table(spec, rng)
     values = np.array(spec.decoding(table).values)
     x = random_activations(spec, rng, samples, inputs).astype(np.int64)
@@ -69,7 +69,7 @@ def test_extreme_sums_do_not_saturate(choice):
     for spec in PRESETS.values():
         ends = [spec.values.index(spec.values[0]), spec.values.index(spec.values[-1])]
         codes = np.array([[a] * 300 for a in ends] + [ends * 150])[:, : spec.tile_codes]
-        layer = dense(codes, np.zeros(3), 0, 0, 0, linear=True)
+        layer = dense(codes, np.zeros(3), 0, 0, 0, emits=True)
         program = Program(spec, (layer,), 0, codes.shape[1])
         x = np.stack([np.full(codes.shape[1], end, np.int8) for end in (spec.act_min, spec.act_max)])
         values = np.array(spec.values)[codes]

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from bitting.emulator.emulate import Emulator
-from bitting.locking import FINGERPRINTS, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device, derive_key
 from bitting.locking.keys import lock_key
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
 from bitting.program.packets import ExpectedResults
@@ -51,13 +54,13 @@ def test_every_pairing_on_table_programs_for_two_batches(chip, fingerprint, tran
     device, engine = chip
     spec, rng = device.spec, np.random.default_rng(seed)
     owner = device if seed % 3 else device.with_flipped_bit(seed)
-    how = Lock.new(spec, fingerprint, transform, nonce=rng.bytes(16))
-    locked = lock(table_program(spec, rng), owner, how)
-    clear = unlock(locked, how, Silicon.of(device))
+    scheme = LockScheme.new(spec, fingerprint, transform, nonce=rng.bytes(16))
+    locked = lock_program(table_program(spec, rng), owner, scheme)
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
     tiles = sum(layer.tiles for layer in locked.layers)
     inputs = [random_activations(spec, rng, spec.lanes, locked.input_words) for _ in range(2)]
-    commands = [how.packets(), batch(locked, inputs[0]), packets.unlock_packet(), batch(locked, inputs[1])]
-    first = how.challenge.tiles
+    commands = [scheme.packets(), batch(locked, inputs[0]), packets.unlock_packet(), batch(locked, inputs[1])]
+    first = scheme.challenge.tiles
     wanted = [expected_of(clear, device, x, first + i * tiles) for i, x in enumerate(inputs)]
     stalls = Stalls(seed, *((0, 0), (200, 0), (0, 230), (120, 120), (250, 0), (30, 30))[seed])
     engine.reset()
@@ -71,12 +74,12 @@ def test_the_unlocker_keeps_up_with_the_mac(chip, transform):
     device, engine = chip
     spec = device.spec
     codes = np.random.default_rng(1).integers(0, spec.codes, (40, 64))
-    program = Program(spec, (dense(codes, np.zeros(40), 0, 64, 0), dense(codes[:1], np.zeros(1), 0, 0, 0, linear=True)), 0, 64)
-    how = Lock.new(spec, "clock", transform, nonce=NONCE)
-    locked = lock(program, device, how)
-    clear = unlock(locked, how, Silicon.of(device))
+    program = Program(spec, (dense(codes, np.zeros(40), 0, 64, 0), dense(codes[:1], np.zeros(1), 0, 0, 0, emits=True)), 0, 64)
+    scheme = LockScheme.new(spec, "clock", transform, nonce=NONCE)
+    locked = lock_program(program, device, scheme)
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
     law = clear.tile_cycles(device.table())[0]
-    for head, shown in ((how.packets(), locked), (np.empty(0, np.uint32), clear)):
+    for head, shown in ((scheme.packets(), locked), (np.empty(0, np.uint32), clear)):
         layer = shown.layers[0]
         cycles = {}
         for tiles in (10, 40):
@@ -97,8 +100,8 @@ def test_a_fresh_chip_is_enrolled_and_another_one_is_refused(chip):
         enrol(device.with_flipped_bit(3), engine)
 
 
-def secrets_of(device: Device, how: Lock) -> list[bytes]:
-    keys = [device.root, device.seed(), derive_key(device.root, protocol.LABEL_TABLE), lock_key(how, Silicon.of(device))]
+def secrets_of(device: Device, scheme: LockScheme) -> list[bytes]:
+    keys = [device.root, device.seed(), derive_key(device.root, protocol.LABEL_TABLE), lock_key(scheme, ChipModel.of(device))]
     return keys + [key[::-1] for key in keys]
 
 
@@ -106,85 +109,87 @@ def test_no_packet_in_any_state_makes_the_chip_tell_a_secret(chip):
     """Every command, in every state of the lock, well-formed and malformed: no word of a key is among the result words."""
     device, engine = chip
     spec, rng = device.spec, np.random.default_rng(5)
-    how = Lock.new(spec, "numeric", "aes-clocked", nonce=NONCE)
-    locked = lock(table_program(spec, rng), device, how)
+    scheme = LockScheme.new(spec, "numeric", "aes-clocked", nonce=NONCE)
+    locked = lock_program(table_program(spec, rng), device, scheme)
     x = random_activations(spec, rng, spec.lanes, locked.input_words)
-    started = how.packets()[: protocol.CHALLENGE_WORDS + protocol.FRAME_WORDS]
+    started = scheme.packets()[: protocol.CHALLENGE_WORDS + protocol.FRAME_WORDS]
     states = {
         "booted": np.empty(0, np.uint32),
         "in a challenge": started,
-        "keyed": how.packets(),
-        "running": np.concatenate([how.packets(), batch(locked, x)]),
+        "keyed": scheme.packets(),
+        "running": np.concatenate([scheme.packets(), batch(locked, x)]),
     }
     commands = [
         packets.frame(kind, rng.integers(0, 1 << 32, count, dtype=np.uint32)) for kind in range(256) for count in (0, 5)
     ]
-    commands += [packets.status_packet(), packets.unlock_packet(), batch(locked, x), started, how.packets()]
+    commands += [packets.status_packet(), packets.unlock_packet(), batch(locked, x), started, scheme.packets()]
     told = b""
     for head in states.values():
         for command in commands:
             engine.reset()
             run = engine.run(np.concatenate([head, command, packets.status_packet()]), 4096, quiet_limit=4000)
             told += run.words.tobytes()
-    pieces = {key[i : i + 4] for key in secrets_of(device, how) for i in range(13)}
+    pieces = {key[i : i + 4] for key in secrets_of(device, scheme) for i in range(13)}
     assert len(told) > 10_000
     assert {piece for piece in pieces if piece in told} == set()
 
 
 def test_a_hidden_layer_replayed_as_a_linear_one_gives_noise(chip):
-    """Linear layers show sums of weights; the flags are in the counter, so only layers locked as linear open as such."""
+    """Emitting layers show sums of weights; the flags are in the counter, so only layers locked as emitting open as such."""
     device, engine = chip
     spec, rng = device.spec, np.random.default_rng(6)
     sizes = (16, 12, 4)
     weights = [rng.integers(0, spec.codes, (o, i)) for i, o in zip(sizes, sizes[1:], strict=False)]
     model = multilayer_perceptron(spec, weights, [np.zeros(12), np.zeros(4)], [0, 0])
-    how = Lock.new(spec, "clock", "aes-pre", nonce=NONCE)
-    locked = lock(model, device, how)
-    hidden = replace(locked.layers[0], linear=True, out_base=np.zeros(12, np.int32))
+    scheme = LockScheme.new(spec, "clock", "aes-pre", nonce=NONCE)
+    locked = lock_program(model, device, scheme)
+    hidden = replace(locked.layers[0], emits=True, out_base=np.zeros(12, np.int32))
     replayed = Program(spec, (hidden,), 0, 16)
     x = np.zeros((spec.lanes, 16), np.int8)
     x[:, 3] = 1  # shows the fourth weight of each tile
     engine.reset()
-    run = engine.run(np.concatenate([how.packets(), batch(replayed, x)]), packets.result_words(replayed))
+    run = engine.run(np.concatenate([scheme.packets(), batch(replayed, x)]), packets.result_words(replayed))
     shown = np.array([tile.accumulators[0] for tile in packets.parse_results(run.words)])
     true = np.array(spec.values)[weights[0][:, 3]]
     assert (shown == true).mean() < 0.5
-    assert np.array_equal(run.words, expected_of(unlock(replayed, how, Silicon.of(device)), device, x, how.challenge.tiles))
+    assert np.array_equal(
+        run.words, expected_of(unlock_program(replayed, scheme, ChipModel.of(device)), device, x, scheme.challenge.tiles)
+    )
 
 
 @pytest.mark.parametrize("end", ["error", "lock now"])
 def test_after_an_error_or_lock_now_only_reset_brings_the_keys_back(chip, end):
     device, engine = chip
     spec, rng = device.spec, np.random.default_rng(7)
-    how = Lock.new(spec, "clock", "aes-pre", nonce=NONCE)
-    locked = lock(table_program(spec, rng), device, how)
+    scheme = LockScheme.new(spec, "clock", "aes-pre", nonce=NONCE)
+    locked = lock_program(table_program(spec, rng), device, scheme)
     x = random_activations(spec, rng, spec.lanes, locked.input_words)
     stop = packets.frame(Packet.LOCK_NOW if end == "lock now" else 0x77, np.empty(0, np.uint32))
-    good = np.concatenate([how.packets(), batch(locked, x)])
+    good = np.concatenate([scheme.packets(), batch(locked, x)])
     engine.reset()
-    run = engine.run(np.concatenate([how.packets(), stop, good]), 100, quiet_limit=20_000)
+    run = engine.run(np.concatenate([scheme.packets(), stop, good]), 100, quiet_limit=20_000)
     assert run.error == (ErrorCode.LOCKED if end == "lock now" else ErrorCode.BAD_TYPE)
     assert [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
     engine.reset()
-    wanted = expected_of(unlock(locked, how, Silicon.of(device)), device, x, how.challenge.tiles)
+    wanted = expected_of(unlock_program(locked, scheme, ChipModel.of(device)), device, x, scheme.challenge.tiles)
     assert np.array_equal(engine.run(good, len(wanted)).words, wanted)
 
 
 def test_nothing_is_sent_in_a_challenge_and_state_is_told(chip):
     device, engine = chip
     spec = device.spec
-    how = Lock.new(spec, "numeric", "aes", nonce=NONCE)
+    scheme = LockScheme.new(spec, "numeric", "aes", nonce=NONCE)
     status = packets.status_packet()
     unlock_words = len(packets.unlock_packet())
-    head = how.packets()
+    head = scheme.packets()
     reply = protocol.STATUS_WORDS + protocol.FRAME_WORDS
     engine.reset()
     run = engine.run(np.concatenate([status, head[:-unlock_words], status, head[-unlock_words:], status]), 3 * reply)
     states = [int(payload[4]) for _, payload in packets.split(run.words)]
     assert states == [0b001, 0b011, 0b101], "booted, in the challenge, keyed; and no other packet"
-    assert [int(payload[1]) for _, payload in packets.split(run.words)] == [0, how.challenge.tiles, how.challenge.tiles]
+    assert [int(payload[1]) for _, payload in packets.split(run.words)] == [0, scheme.challenge.tiles, scheme.challenge.tiles]
 
 
 def test_flags_of_the_counter_are_those_of_the_packet():
-    layer = dense(np.zeros((1, 4)), np.zeros(1), 0, 0, 0, linear=True)
-    assert layer.flags == LayerFlag.LINEAR and replace(layer, binary=True, linear=False).flags == LayerFlag.BINARY
+    layer = dense(np.zeros((1, 4)), np.zeros(1), 0, 0, 0, emits=True)
+    assert layer.flags == LayerFlag.EMIT and replace(layer, plain=True, emits=False).flags == LayerFlag.PLAIN_WEIGHTS

@@ -8,9 +8,13 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bitting.attack import mutants
 from bitting.errors import DeviceError, LockError
-from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Challenge, Lock, Silicon, lock, min_entropy, restore, unlock
+from bitting.locking.challenge import Challenge, min_entropy
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.keys import absorbed, lock_key
+from bitting.locking.keys import fingerprint_message, lock_key
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, restore_program, unlock_program
 from bitting.program.layers import Program
 from bitting.unit import timing
 from bitting.unit.golden import Unit
@@ -37,27 +41,27 @@ def plain_tiles(program: Program) -> list[tuple[object, int, list[int]]]:
     return [(layer, tile, layer.codes[tile].tolist()) for layer in program.layers for tile in range(layer.tiles)]
 
 
-def restated(locked: Program, how: Lock, device: Device) -> list[list[int]]:
+def restated(locked: Program, scheme: LockScheme, device: Device) -> list[list[int]]:
     """What a chip unlocks, in plain Python, tile after tile, as the documentation says it."""
     unit = Unit(device.spec, device.table())
-    key = lock_key(how, Silicon.of(device))
+    key = lock_key(scheme, ChipModel.of(device))
     opened, cycles = [], []
     for number, (layer, _, codes) in enumerate(plain_tiles(locked)):
-        counted = sum(cycles[: number - 1]) if how.transform == "aes-clocked" and number > 1 else 0
-        flags = (1 if layer.linear else 0) | (4 if layer.binary else 0)
+        counted = sum(cycles[: number - 1]) if scheme.transform == "aes-clocked" and number > 1 else 0
+        flags = (1 if layer.emits else 0) | (4 if layer.plain else 0)
         word = (len(codes) - 1) | flags << 16 | layer.shift << 24
         counter = (counted << 80 | word << 48 | number << 16).to_bytes(16)
         stream = Cipher(algorithms.AES128(key), modes.CTR(counter)).encryptor().update(bytes(2 * len(codes)))
-        if layer.public:
+        if layer.constant:
             clear = codes
-        elif how.transform == "shuffle":
+        elif scheme.transform == "shuffle":
             clear = []
             for i, code in enumerate(codes):
                 place = int.from_bytes(stream[2 * i : 2 * i + 2]) * (i + 1) >> 16
                 clear.append(code)
                 clear[i], clear[place] = clear[place], code
         else:
-            mask = 255 if layer.binary else device.spec.codes - 1
+            mask = 255 if layer.plain else device.spec.codes - 1
             clear = [(code ^ byte) & mask for code, byte in zip(codes, stream, strict=False)]
         opened.append(clear)
         cycles.append(unit.tile_cycles(replace(layer, codes=np.array([clear])), 0))
@@ -67,33 +71,35 @@ def restated(locked: Program, how: Lock, device: Device) -> list[list[int]]:
 @pytest.mark.parametrize(("fingerprint", "transform"), PAIRINGS)
 def test_every_pairing_opens_on_its_device_and_on_no_other(model, fingerprint, transform):
     device = Device(model.spec, ROOT)
-    how = Lock.new(model.spec, fingerprint, transform, nonce=NONCE)
-    locked = lock(model, device, how)
-    assert [codes for _, _, codes in plain_tiles(unlock(locked, how, Silicon.of(device)))] == restated(locked, how, device)
-    back = restore(locked, how, device)
+    scheme = LockScheme.new(model.spec, fingerprint, transform, nonce=NONCE)
+    locked = lock_program(model, device, scheme)
+    assert [codes for _, _, codes in plain_tiles(unlock_program(locked, scheme, ChipModel.of(device)))] == restated(
+        locked, scheme, device
+    )
+    back = restore_program(locked, scheme, device)
     assert all(np.array_equal(a.codes, b.codes) for a, b in zip(back.layers, model.layers, strict=True)), "the same integers"
     assert all(np.array_equal(a.bias, b.bias) for a, b in zip(locked.layers, model.layers, strict=True))
     wrong = device.with_flipped_bit(99)
-    clear = unlock(locked, how, Silicon.of(wrong))
-    assert [codes for _, _, codes in plain_tiles(clear)] == restated(locked, how, wrong), "noise, but the same noise"
-    assert clear.secret[0].codes.tolist() != unlock(locked, how, Silicon.of(device)).secret[0].codes.tolist()
+    clear = unlock_program(locked, scheme, ChipModel.of(wrong))
+    assert [codes for _, _, codes in plain_tiles(clear)] == restated(locked, scheme, wrong), "noise, but the same noise"
+    assert clear.secret[0].codes.tolist() != unlock_program(locked, scheme, ChipModel.of(device)).secret[0].codes.tolist()
 
 
 def test_nonce_fingerprint_and_transform_all_change_the_key(model):
-    silicon = Silicon.of(Device(model.spec, ROOT))
-    locks = [Lock.new(model.spec, *pairing, nonce=nonce) for pairing in PAIRINGS for nonce in (NONCE, bytes(16))]
+    chip = ChipModel.of(Device(model.spec, ROOT))
+    locks = [LockScheme.new(model.spec, *pairing, nonce=nonce) for pairing in PAIRINGS for nonce in (NONCE, bytes(16))]
     # aes and aes-pre are one transform of the chip; the BINARY flag in the counter tells them apart.
-    assert len({lock_key(how, silicon) for how in locks}) == 2 * len(FINGERPRINTS) * (len(TRANSFORMS) - 1)
-    assert len({Lock.new(model.spec, "clock", "aes-pre").nonce for _ in range(20)}) == 20
+    assert len({lock_key(scheme, chip) for scheme in locks}) == 2 * len(FINGERPRINTS) * (len(TRANSFORMS) - 1)
+    assert len({LockScheme.new(model.spec, "clock", "aes-pre").nonce for _ in range(20)}) == 20
 
 
 def test_the_absorbed_message_tells_its_parts_apart(model):
-    how = Lock.new(model.spec, "clock", "aes-pre", nonce=NONCE)
+    scheme = LockScheme.new(model.spec, "clock", "aes-pre", nonce=NONCE)
     seen = set()
     for count in range(9):
         for last in (0, 5):
             words = np.array([*[1] * count, last], np.uint32)
-            message = absorbed(how, words)
+            message = fingerprint_message(scheme, words)
             assert len(message) % 16 == 0 and message.endswith((5 + len(words)).to_bytes(4))
             seen.add(message)
     assert len(seen) == 18
@@ -103,7 +109,7 @@ def test_fingerprints_are_what_golden_does(family):
     device = Device(family, ROOT)
     challenge = Challenge.of(family)
     unit = Unit(family, device.table())
-    cycles, accumulators = Silicon.of(device).run(challenge.program, challenge.activations)
+    cycles, accumulators = ChipModel.of(device).run(challenge.program, challenge.activations)
     assert cycles.tolist() == golden_cycles(challenge.program, device.table())
     for lane in (0, family.lanes - 1):
         scratch = [0] * family.scratch_words
@@ -111,16 +117,16 @@ def test_fingerprints_are_what_golden_does(family):
         emitted = []
         for layer in challenge.program.layers:
             sums = unit.run_layer(layer, scratch)
-            emitted += sums if layer.linear else []
+            emitted += sums if layer.emits else []
         assert accumulators[:, lane].tolist() == emitted
-    assert Silicon.of(device).fingerprint(challenge, "clock").tolist() == cycles.tolist()
+    assert ChipModel.of(device).fingerprint(challenge, "clock").tolist() == cycles.tolist()
 
 
 def test_the_clock_fingerprint_tells_the_cycles_of_every_code(family):
     """Each timing tile is a number whose digits are its codes' cycles: its formula of entropy rests on that."""
     device = Device(family, ROOT)
     challenge = Challenge.of(family)
-    cycles, _ = Silicon.of(device).run(challenge.program, challenge.activations)
+    cycles, _ = ChipModel.of(device).run(challenge.program, challenge.activations)
     base = max(family.value_cycles)
     meaning = family.decoding(device.table()).cycles
     layer = challenge.program.layers[0]
@@ -163,64 +169,66 @@ def test_every_mutant_is_noticed(name, rng):
     """Every code a cycle off, every stall, every wrong bit of table, fold and accumulator: another key, and other codes."""
     spec = PRESETS[name]
     device = Device(spec, ROOT)
-    honest = Silicon.of(device)
+    honest = ChipModel.of(device)
     program = table_program(spec, rng)
-    first_secret = [layer.public for layer, _, _ in plain_tiles(program)].index(False)
+    first_secret = [layer.constant for layer, _, _ in plain_tiles(program)].index(False)
     for kind, chips in (
         ("clock", list(mutants.timing_mutants(honest))),
         ("numeric", list(mutants.arithmetic_mutants(honest, device.table()))),
     ):
-        how = Lock.new(spec, kind, "aes-pre", nonce=NONCE)
-        locked = lock(program, device, how)
-        opened = unlock(locked, how, honest)
+        scheme = LockScheme.new(spec, kind, "aes-pre", nonce=NONCE)
+        locked = lock_program(program, device, scheme)
+        opened = unlock_program(locked, scheme, honest)
         assert len(chips) >= {"tiny": 25, "base": 110}[name]
         for mutant, chip in chips:
-            assert lock_key(how, chip) != lock_key(how, honest), mutant
-            assert mutants.first_wrong_tile(opened, unlock(locked, how, chip)) == first_secret, mutant
+            assert lock_key(scheme, chip) != lock_key(scheme, honest), mutant
+            assert mutants.first_wrong_tile(opened, unlock_program(locked, scheme, chip)) == first_secret, mutant
 
 
 def test_aes_clocked_derails_two_tiles_after_one_extra_cycle(model):
     device = Device(model.spec, ROOT)
-    how = Lock.new(model.spec, "numeric", "aes-clocked", nonce=NONCE)
+    scheme = LockScheme.new(model.spec, "numeric", "aes-clocked", nonce=NONCE)
     layers = tuple(replace(layer, codes=np.repeat(layer.codes, 4, axis=0)[:4], parts=1) for layer in model.secret)
     zeros = np.zeros(4, np.int32)
-    layers = tuple(replace(x, bias=zeros, in_base=zeros, out_base=zeros + np.arange(4, dtype=np.int32)) for x in layers)
-    locked = lock(replace(model, layers=layers), device, how)
+    layers = tuple(replace(x, initial_bias=zeros, in_base=zeros, out_base=zeros + np.arange(4, dtype=np.int32)) for x in layers)
+    locked = lock_program(replace(model, layers=layers), device, scheme)
     tiles = 4 * len(layers)
     expected = [(n, n + 2 if n + 2 < tiles else None) for n in range(tiles)]
-    assert mutants.derailments(locked, how, device, list(range(tiles))) == expected
+    assert mutants.derailments(locked, scheme, device, list(range(tiles))) == expected
 
 
 def test_locks_that_do_not_exist_are_refused(model):
     spec = model.spec
     with pytest.raises(LockError, match="there is no lock"):
-        Lock.new(spec, "smell", "aes-pre")
+        LockScheme.new(spec, "smell", "aes-pre")
     with pytest.raises(LockError, match="there is no lock"):
-        Lock.new(spec, "clock", "rot13")
+        LockScheme.new(spec, "clock", "rot13")
     with pytest.raises(LockError, match="there is no lock"):
-        Lock.new(spec, "clock", TABLE)
+        LockScheme.new(spec, "clock", Transform.TABLE)
     with pytest.raises(LockError, match="nonce of 16 bytes"):
-        Lock("aes", "clock", b"short", challenge=Challenge.of(spec))
+        LockScheme("aes", "clock", b"short", challenge=Challenge.of(spec))
     with pytest.raises(LockError, match="allowed up to 127"):
-        Lock.new(PRESETS["wide"], "clock", "aes")
+        LockScheme.new(PRESETS["wide"], "clock", "aes")
     with pytest.raises(LockError, match="tile_codes of at least 65"):
-        Lock.new(parse_spec("base:tile_codes=32"), "clock", "aes-pre")
+        LockScheme.new(parse_spec("base:tile_codes=32"), "clock", "aes-pre")
     with pytest.raises(LockError, match="locked before"):
-        lock(lock(model, Device(spec, ROOT), Lock.new(spec, "clock", "aes")), Device(spec, ROOT), Lock())
+        lock_program(
+            lock_program(model, Device(spec, ROOT), LockScheme.new(spec, "clock", "aes")), Device(spec, ROOT), LockScheme()
+        )
     with pytest.raises(DeviceError, match="they differ in"):
-        lock(model, Device(PRESETS["tiny"], ROOT), Lock())
+        lock_program(model, Device(PRESETS["tiny"], ROOT), LockScheme())
 
 
 def test_the_level_of_a_public_secret_is_family(model):
     device = Device.family(model.spec)
     assert device.level == "family" and Device(model.spec, ROOT).level == "key"
-    assert "anyone with the RTL" in Lock.new(model.spec, "clock", "aes-pre", device.level).caution
+    assert "anyone with the RTL" in LockScheme.new(model.spec, "clock", "aes-pre", device.level).caution
 
 
 def test_nothing_secret_shows_in_a_repr(model):
     device = Device(model.spec, ROOT)
-    how = Lock.new(model.spec, "clock", "aes-pre", nonce=NONCE)
-    silicon = Silicon.of(device)
-    texts = repr(device) + repr(how) + repr(silicon)
-    for secret in (ROOT, device.seed(), lock_key(how, silicon)):
+    scheme = LockScheme.new(model.spec, "clock", "aes-pre", nonce=NONCE)
+    chip = ChipModel.of(device)
+    texts = repr(device) + repr(scheme) + repr(chip)
+    for secret in (ROOT, device.seed(), lock_key(scheme, chip)):
         assert secret.hex() not in texts and repr(secret) not in texts

@@ -8,12 +8,16 @@ import torch
 from torch import nn
 
 import bitting
+from bitting.artefact.artefact import Artefact
 from bitting.check.verification import verify
 from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError, ProgramError
-from bitting.locking import TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
@@ -52,7 +56,7 @@ def random_model(spec, seed):
 def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
     spec, device, engine = chip
     program, x = random_model(spec, seed)
-    locked = lock(program, device, Lock())
+    locked = lock_program(program, device, LockScheme())
     table = device.table()
     logits = Emulator(locked, table)(torch.from_numpy(x)).numpy()
     assert np.array_equal(logits[:2], golden_run(locked, table, x[:2])), f"seed {seed}"
@@ -70,15 +74,17 @@ def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
 def test_locked_random_networks_run_on_the_right_device_and_are_noise_elsewhere(chip, seed, transform):
     spec, device, _ = chip
     program, x = random_model(spec, 1000 + seed)
-    how = Lock.new(spec, ("clock", "numeric")[seed % 2], transform)
-    locked = lock(program, device, how)
+    scheme = LockScheme.new(spec, ("clock", "numeric")[seed % 2], transform)
+    locked = lock_program(program, device, scheme)
     for before, after in zip(program.layers, locked.layers, strict=True):
-        assert before.public == np.array_equal(before.codes, after.codes), "constants, and only they, stay as they are"
+        assert before.constant == np.array_equal(before.codes, after.codes), "constants, and only they, stay as they are"
     labels = np.zeros(len(x), np.int64)
-    assert verify(locked, how, device, x, labels).equal
+    assert verify(Artefact(locked, scheme), device, x, labels).equal
     other = Device(spec, bytes(15) + b"\x01")
-    assert verify(locked, how, other, x, labels).equal, "noise, but the noise that was foretold"
-    right, wrong = (Emulator(unlock(locked, how, Silicon.of(d)), d.table())(torch.from_numpy(x)) for d in (device, other))
+    assert verify(Artefact(locked, scheme), other, x, labels).equal, "noise, but the noise that was foretold"
+    right, wrong = (
+        Emulator(unlock_program(locked, scheme, ChipModel.of(d)), d.table())(torch.from_numpy(x)) for d in (device, other)
+    )
     assert not torch.equal(right, wrong)
 
 
@@ -114,10 +120,10 @@ def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
     inputs = torch.from_numpy(x).float().reshape(-1, *shape)
     program = bitting.export(bitting.convert(plain(), spec, inputs, input_scale=1.0), inputs).program
     assert max(layer.parts for layer in program.layers) == 2
-    how = Lock.new(spec, "numeric", "aes-clocked")
-    locked = lock(program, device, how)
-    assert verify(locked, how, device, x, np.zeros(9, np.int64)).equal
-    clear = unlock(locked, how, Silicon.of(device))
+    scheme = LockScheme.new(spec, "numeric", "aes-clocked")
+    locked = lock_program(program, device, scheme)
+    assert verify(Artefact(locked, scheme), device, x, np.zeros(9, np.int64)).equal
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
     logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
     assert np.array_equal(logits[:1], golden_run(clear, device.table(), x[:1]))
 
@@ -150,13 +156,13 @@ def test_words_are_used_again():
 def test_reference_networks_run_on_the_rtl(network):
     """Briefly trained, locked, a thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise."""
     spec, data = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
-    model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch=128))
+    model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch_size=128))
     assert model.claims["accuracy"] > 0.75
     device = Device(spec, ROOT)
-    how = Lock.new(spec, "clock", "aes-clocked")
-    locked = lock(model.program, device, how)
+    scheme = LockScheme.new(spec, "clock", "aes-clocked")
+    locked = lock_program(model.program, device, scheme)
     x, y = datasets.activations(spec, data.test_images[:1000]), data.test_labels[:1000]
-    report = verify(locked, how, device, x, y)
+    report = verify(Artefact(locked, scheme), device, x, y)
     assert report.equal and report.samples == 1000 and report.accuracy > 0.7
-    wrong = verify(locked, how, device.with_flipped_bit(3), x[:64], y[:64])
+    wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x[:64], y[:64])
     assert wrong.equal and wrong.accuracy < 0.5

@@ -105,7 +105,7 @@ def test_decode_gives_digits_that_add_up_to_every_plain_weight(name):
         digits = [form.digits[i] for i in range(count)]
         weight = sum((-1 if digit.negative else 1) << digit.exponent for digit in digits)
         assert weight == golden.wrap(code, spec.plain_bits)
-        assert spec.decoding((), binary=True).cycles[code] == form.last + 1
+        assert spec.decoding((), plain=True).cycles[code] == form.last + 1
 
 
 def test_crc_is_the_one_of_zlib():

@@ -99,7 +99,7 @@ def test_training_forward_is_the_emulator_and_golden(spec, rng):
     x = rng.integers(spec.act_min, spec.act_max + 1, (6, 20)).astype(np.int8)
     inputs = torch.from_numpy(x).float()
     plain = architectures.multilayer_perceptron((20, 16, 8, 5))
-    network = convert(plain, spec, inputs, input_scale=1.0, spread=(0.6, 2.0), fresh=True).eval()
+    network = convert(plain, spec, inputs, input_scale=1.0, accumulator_std=(0.6, 2.0), fresh=True).eval()
     program = network.to_program()
     identity = tuple(range(spec.codes))
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_running_statistics_make_training_and_the_unit_agree(rng):
     assert float((found - seen).std() / seen.std()) < 0.1 < float(before / seen.std()), "a weight may still change at the end"
 
 
-def test_settled_statistics_are_those_of_the_samples(rng):
+def test_updated_statistics_are_those_of_the_samples(rng):
     """At once, whatever the running ones were: mean and deviation of the unit's sums are the wanted ones."""
     layer, x = normalised(rng)
     with torch.no_grad():
@@ -240,7 +240,7 @@ def test_settled_statistics_are_those_of_the_samples(rng):
         layer.bias.copy_(torch.linspace(-1, 1, 8))
         layer.mean.add_(0.7)
         off = []
-        for step in (lambda: None, lambda: layer.settle((x,))):
+        for step in (lambda: None, lambda: layer.update_statistics((x,))):
             step()
             sums = layer.eval().sums(x) / (layer.bias_unit * layer.slope)
             off.append(

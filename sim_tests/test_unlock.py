@@ -13,7 +13,7 @@ from bitting.locking.device import Device
 from bitting.unit.protocol import LABEL_TABLE
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import Top
-from bitting_rtl.unlock.aes import Aes128, pace, sbox_contents
+from bitting_rtl.unlock.aes import Aes128, cipher_timing, sbox_contents
 from bitting_rtl.unlock.vault import Vault
 from tb.netlist import Netlist
 from tb.vector import VectorModel
@@ -59,7 +59,7 @@ def halves(blocks: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module", params=[False, True], ids=["pipelined", "compact"])
 def core(request):
     model = VectorModel(Halves(request.param), clocked=True)
-    model.latency, model.blocks, model.period = pace(request.param)
+    model.latency, model.blocks, model.period = cipher_timing(request.param)
     return model
 
 

@@ -5,9 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bitting.artefact.artefact import Artefact
 from bitting.check.verification import verify
-from bitting.locking import TRANSFORMS, Lock, lock
 from bitting.locking.device import Device
+from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import Stalls, engine_library, library_of
 from bitting.unit.spec import PRESETS
@@ -17,8 +20,8 @@ from tb.programs import random_activations
 
 SPEC = PRESETS["tiny"]
 CHIP = Device(SPEC, bytes(range(1, 17)))
-OPEN = Lock()
-LOCKED = Lock.new(SPEC, "clock", "aes-clocked", nonce=bytes(range(16)))
+OPEN = LockScheme()
+LOCKED = LockScheme.new(SPEC, "clock", "aes-clocked", nonce=bytes(range(16)))
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,8 @@ def samples():
 @pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 120, 120)])
 @pytest.mark.parametrize("transform", ["table", *TRANSFORMS])
 def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, samples, stalls, transform):
-    how = OPEN if transform == "table" else Lock.new(SPEC, "clock", transform)
-    report = verify(lock(network, CHIP, how), how, CHIP, *samples, stalls=stalls)
+    scheme = OPEN if transform == "table" else LockScheme.new(SPEC, "clock", transform)
+    report = verify(Artefact(lock_program(network, CHIP, scheme), scheme), CHIP, *samples, stalls=stalls)
     assert report.equal and (report.wrong_logits, report.wrong_cycles) == (0, 0)
     assert report.samples == 30 and report.tiles == 8 * 26
     assert report.accuracy == report.emulator_accuracy
@@ -51,8 +54,8 @@ def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, sampl
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, fault):
     verilog, stage = faulty_verilog(fault, SPEC)
-    program, how = (lock(network, CHIP, LOCKED), LOCKED) if stage == "unlock" else (network, OPEN)
-    report = verify(program, how, CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
+    program, scheme = (lock_program(network, CHIP, LOCKED), LOCKED) if stage == "unlock" else (network, OPEN)
+    report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
     assert not report.equal
     found = report.divergence
     assert found["stage"] == stage, found["summary"]
@@ -79,7 +82,7 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
 @pytest.mark.slow
 def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
     other = Device(SPEC, bytes(range(2, 18)))
-    report = verify(network, OPEN, CHIP, *samples, library=library_of(engine_verilog(SPEC, root=other.root), TOP))
+    report = verify(Artefact(network, OPEN), CHIP, *samples, library=library_of(engine_verilog(SPEC, root=other.root), TOP))
     assert not report.equal
     assert report.divergence["stage"] == "decode"
     code = report.divergence["code"]
@@ -92,7 +95,7 @@ class _InterruptError(Exception):
 
 def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
     monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
-    program = lock(network, CHIP, LOCKED)
+    program = lock_program(network, CHIP, LOCKED)
     forecasts = []
 
     def stop(done):
@@ -101,13 +104,13 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
 
     library = engine_library(SPEC)
     with pytest.raises(_InterruptError):
-        verify(program, LOCKED, CHIP, *samples, library=library, threads=1, progress=stop)
+        verify(Artefact(program, LOCKED), CHIP, *samples, library=library, threads=1, progress=stop)
     (journal,) = (tmp_path / "verify").iterdir()
     assert CHIP.root.hex() not in journal.read_text()
     journal.write_text(journal.read_text() + '{"index": 7, "equal": tr')  # as if cut short by the interruption
-    report = verify(program, LOCKED, CHIP, *samples, library=library, forecast=forecasts.append)
+    report = verify(Artefact(program, LOCKED), CHIP, *samples, library=library, forecast=forecasts.append)
     assert forecasts[0].of_batches == 8 and 0 < forecasts[0].batches < 8
-    whole = verify(program, LOCKED, CHIP, *samples, library=library, forecast=forecasts.append)
+    whole = verify(Artefact(program, LOCKED), CHIP, *samples, library=library, forecast=forecasts.append)
     assert forecasts[1].batches == 8 and report.equal
     assert dataclasses.replace(report, seconds=0) == dataclasses.replace(whole, seconds=0)
     assert not list((tmp_path / "verify").iterdir()), "a finished job leaves nothing"
@@ -115,5 +118,5 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
 
 def test_the_forecast_counts_clocks_as_the_engine_does(network, samples):
     forecasts = []
-    report = verify(network, OPEN, CHIP, *samples, forecast=forecasts.append)
+    report = verify(Artefact(network, OPEN), CHIP, *samples, forecast=forecasts.append)
     assert 0.8 * report.cycles < forecasts[0].clocks < 1.2 * report.cycles and forecasts[0].seconds > 0

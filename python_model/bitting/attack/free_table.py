@@ -45,12 +45,12 @@ def logits(program: Program, values: torch.Tensor, x: torch.Tensor) -> torch.Ten
     Raises:
         BittingError: if a layer has constants, several positions or chains.
     """
-    if any(layer.public or layer.position_count > 1 or layer.parts > 1 for layer in program.layers):
+    if any(layer.constant or layer.position_count > 1 or layer.parts > 1 for layer in program.layers):
         raise BittingError("gradient descent on the table is written for dense layers; this artefact has others")
     for layer in program.layers:
         weights = values[torch.from_numpy(layer.codes).long()]
         x = x @ weights.t() + torch.from_numpy(layer.bias).float()
-        if not layer.linear:
+        if not layer.emits:
             x = _Fold.apply(x, program.spec, layer.shift)
     return x
 

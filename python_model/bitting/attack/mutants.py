@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitting.emulator.arithmetic import fold, wrap
 from bitting.emulator.emulate import Emulator
-from bitting.locking import Lock, Silicon, unlock
-from bitting.locking.chip import Fold, fold, wrap
+from bitting.locking.chip import ChipModel, Fold
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import unlock_program
+from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
-from bitting.training.loop import accuracy
 from bitting.unit.spec import UnitSpec
 
 Progress = Callable[[int, int], None]
 
 
-def timing_mutants(honest: Silicon) -> Iterator[tuple[str, Silicon]]:
+def timing_mutants(honest: ChipModel) -> Iterator[tuple[str, ChipModel]]:
     """Every code a cycle longer, every code of several cycles one shorter, and one stall more a tile or a position."""
     coded, plain = honest.cycles
     for code, cycles in enumerate(coded):
@@ -38,7 +40,7 @@ def timing_mutants(honest: Silicon) -> Iterator[tuple[str, Silicon]]:
     yield "a stall more in every position", replace(honest, position_stall=1)
 
 
-def arithmetic_mutants(honest: Silicon, table: tuple[int, ...]) -> Iterator[tuple[str, Silicon]]:
+def arithmetic_mutants(honest: ChipModel, table: tuple[int, ...]) -> Iterator[tuple[str, ChipModel]]:
     """Every table entry with one bit wrong, wrong folds, and an accumulator of a bit less."""
     spec, (coded, plain) = honest.spec, honest.values
     for code, index in enumerate(table):
@@ -98,20 +100,20 @@ class Outcome:
 
 def survey(
     locked: Program,
-    lock: Lock,
+    scheme: LockScheme,
     device: Device,
-    mutants: list[tuple[str, Silicon]],
+    mutants: list[tuple[str, ChipModel]],
     activations: np.ndarray,
     labels: np.ndarray,
     progress: Progress | None = None,
 ) -> Outcome:
     """Accuracy of every mutant on (samples, input_words) activations; emulated."""
     x, y, table = torch.from_numpy(activations), torch.from_numpy(labels), device.table()
-    opened = unlock(locked, lock, Silicon.of(device))
+    opened = unlock_program(locked, scheme, ChipModel.of(device))
     scores: list[tuple[float, str]] = []
     same = 0
     for name, chip in mutants:
-        clear = unlock(locked, lock, chip)
+        clear = unlock_program(locked, scheme, chip)
         same += first_wrong_tile(opened, clear) is None
         scores.append((accuracy(Emulator(clear, table)(x), y), name))
         if progress:
@@ -132,8 +134,8 @@ def first_wrong_tile(right: Program, other: Program) -> int | None:
     return None
 
 
-def derailments(locked: Program, lock: Lock, device: Device, tiles: list[int]) -> list[tuple[int, int | None]]:
+def derailments(locked: Program, scheme: LockScheme, device: Device, tiles: list[int]) -> list[tuple[int, int | None]]:
     """For a single extra cycle in each of some tiles of the program: which tile is the first to open wrong."""
-    honest = Silicon.of(device)
-    opened = unlock(locked, lock, honest)
-    return [(n, first_wrong_tile(opened, unlock(locked, lock, replace(honest, glitch=n)))) for n in tiles]
+    honest = ChipModel.of(device)
+    opened = unlock_program(locked, scheme, honest)
+    return [(n, first_wrong_tile(opened, unlock_program(locked, scheme, replace(honest, glitch=n)))) for n in tiles]

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
-from bitting.locking import Lock, Silicon
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.kinds import Transform
+from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import unlock_with_key
 from bitting.program.layers import Program
 from bitting.training import balance
+from bitting.training.balance import Balance
 
 Progress = Callable[[int, int], None]
 
@@ -118,7 +121,7 @@ class Screening:
 
 def screen(
     locked: Program,
-    lock: Lock,
+    scheme: LockScheme,
     device: Device,
     *,
     wrong_keys: int = 1000,
@@ -134,13 +137,13 @@ def screen(
         redrawn: (samples, codes) histograms of the whole model that training could as well have been given (`balance.drawn`):
             more right samples of the histogram statistics than the one that the model is.
     """
-    silicon = Silicon.of(device)
-    binary = locked.secret[0].binary
-    values = silicon.values[binary].astype(np.float64)
+    chip = ChipModel.of(device)
+    plain = locked.secret[0].plain
+    values = chip.values[plain].astype(np.float64)
     rng = np.random.default_rng(seed)
 
     def look(key: bytes | None) -> tuple[np.ndarray, np.ndarray]:
-        opened = unlock_with_key(locked, lock, silicon, key)
+        opened = unlock_with_key(locked, scheme, chip, key)
         counts = np.concatenate([counts_of(layer.codes, len(values)) for layer in opened.secret])
         return counts, values[opened.secret[0].codes]
 
@@ -169,7 +172,7 @@ def screen(
         right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
         wrong={name: float(np.mean(found)) for name, found in whole.items()},
         wrong_keys=wrong_keys,
-        guess=guess_operations(locked, lock),
+        guess=guess_operations(locked, scheme),
     )
 
 
@@ -179,13 +182,12 @@ def redrawn_of(artefact: Artefact, count: int = 1000) -> np.ndarray | None:
     The histogram of such a model *is* what was drawn before training, so drawing again gives as many right samples as needed.
     """
     config = artefact.claims.get("config", {})
-    assert artefact.lock
-    if config.get("balance") != "drawn" or artefact.lock.transform not in ("aes-pre", "aes-clocked"):
+    if config.get("balance") != Balance.DRAWN or artefact.scheme.transform not in (Transform.AES_PRE, Transform.AES_CLOCKED):
         return None
     program = artefact.program
     return np.array(
         [
-            sum(balance.counts("drawn", program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.secret)
+            sum(balance.counts(Balance.DRAWN, program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.secret)
             for seed in range(count)
         ]
     )
@@ -196,14 +198,14 @@ def _extend(collected: dict[str, list[float]], found: Mapping[str, Any]) -> None
         collected[name].append(float(np.atleast_1d(value)[0]))
 
 
-def guess_operations(locked: Program, lock: Lock) -> dict[str, int]:
+def guess_operations(locked: Program, scheme: LockScheme) -> dict[str, int]:
     """What one key guess costs: AES blocks to open the codes, and additions to judge them.
 
     `aes-clocked` must open all earlier tiles first, whichever one is looked at; its first two tiles need none.
     """
     layer = locked.secret[0]
     tiles, inputs = layer.codes.shape
-    draws = 2 if lock.transform == "shuffle" else 1
+    draws = 2 if scheme.transform == Transform.SHUFFLE else 1
     blocks = -(-inputs * draws // 16)
     return {
         "AES blocks, one tile": blocks,

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from bitting.emulator.emulate import Emulator
-from bitting.locking import Lock, Silicon, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import unlock_program
+from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
-from bitting.training.loop import accuracy
 
 Progress = Callable[[int, int], None]
 
@@ -61,7 +63,7 @@ def wrong_devices(device: Device, random_keys: int, neighbours: bool, seed: int)
 
 def survey(
     locked: Program,
-    lock: Lock,
+    scheme: LockScheme,
     device: Device,
     activations: np.ndarray,
     labels: np.ndarray,
@@ -75,7 +77,7 @@ def survey(
 
     Args:
         locked: program locked to `device`.
-        lock: how.
+        scheme: how it is locked.
         activations: (samples, input_words).
         labels: (samples,).
         progress: called with (done, total).
@@ -83,7 +85,7 @@ def survey(
     x, y = torch.from_numpy(activations), torch.from_numpy(labels)
 
     def accuracy_on(chip: Device) -> float:
-        return accuracy(Emulator(unlock(locked, lock, Silicon.of(chip)), chip.table())(x), y)
+        return accuracy(Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(x), y)
 
     right = accuracy_on(device)
     total = random_keys + 8 * ROOT_BYTES * neighbours

@@ -1,7 +1,7 @@
 """Where emulator and RTL first part: layer, channel, position, step, and the stage to blame.
 
 Everything is asked through the engine's own command stream, so the same search works on a netlist or a board. A layer is
-probed by running its tiles as linear ones (which emit accumulators), a tile by running all its prefixes, an activation by a
+probed by running its tiles as emitting ones, a tile by running all its prefixes, an activation by a
 tile of one code of weight 1.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,21 @@ from bitting.sim.native import NativeEngine, Stalls
 from bitting.unit import timing
 from bitting.unit.golden import Unit, wrap
 from bitting.unit.spec import UnitSpec
+
+
+class Stage(StrEnum):
+    """Whom to blame for a difference."""
+
+    PROTOCOL = "protocol"
+    UNLOCK = "unlock"
+    BIAS_LOAD = "bias load"
+    DECODE = "decode"
+    ACTIVATION_READ = "activation read"
+    MAC_LANE = "mac lane"
+    SEQUENCER = "sequencer"
+    TIMING = "timing"
+    FOLD = "fold"
+    RESULTS = "results"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +70,7 @@ class _Probe:
         return np.array([tile.accumulators for tile in results]), np.array([tile.cycles for tile in results])
 
 
-def linear_probe(layer: Layer) -> Layer:
+def emitting_probe(layer: Layer) -> Layer:
     """The same sums, one tile (or chain) a position, emitted instead of folded; ordered by channel, then position."""
     positions = layer.position_offsets()
     count = len(positions)
@@ -64,8 +80,8 @@ def linear_probe(layer: Layer) -> Layer:
         offsets=layer.offsets,
         in_base=(layer.in_base[:, None] + positions[None, :]).reshape(-1),
         out_base=np.zeros(layer.tiles * count, np.int32),
-        linear=True,
-        binary=layer.binary,
+        emits=True,
+        plain=layer.plain,
         parts=layer.parts,
     )
 
@@ -92,13 +108,13 @@ def locate(
     probe = _Probe(engine, program, table, activations, stalls)
     try:
         return _locate_layers(probe) or {
-            "stage": "unlock" if keyed else "results",
+            "stage": Stage.UNLOCK if keyed else Stage.RESULTS,
             "summary": "in clear every tile is right: the fault is in the fingerprint, the key or the unlocking"
             if keyed
             else "probed alone, every tile is right: the fault is in the result packets or not repeatable",
         }
     except SimulationError as error:
-        return {"stage": "protocol", "summary": str(error)}
+        return {"stage": Stage.PROTOCOL, "summary": str(error)}
 
 
 def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
@@ -107,7 +123,7 @@ def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
     expected = Emulator(program, table).accumulators(torch.from_numpy(probe.activations))
     for index, layer in enumerate(program.layers):
         before = program.layers[:index]
-        sums, _ = probe.ask(before, [linear_probe(layer)])
+        sums, _ = probe.ask(before, [emitting_probe(layer)])
         wrong = np.argwhere(sums != expected[index].numpy().T)
         if len(wrong):
             tile, lane = (int(v) for v in wrong[0])
@@ -115,7 +131,7 @@ def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
             return _locate_step(probe, unit, index, channel, position, lane)
         if (found := _locate_cycles(probe, unit, index)) is not None:
             return found
-        if not layer.linear and (found := _locate_output(probe, index, expected[index].numpy())) is not None:
+        if not layer.emits and (found := _locate_output(probe, index, expected[index].numpy())) is not None:
             return found
     return None
 
@@ -135,7 +151,7 @@ def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | No
             continue
         first = _first_slow_code(probe, layer, channel)
         return {
-            "stage": "timing",
+            "stage": Stage.TIMING,
             "layer": index,
             "channel": channel,
             "expected_cycles": law,
@@ -150,7 +166,7 @@ def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | No
 def _first_slow_code(probe: _Probe, layer: Layer, channel: int) -> int | None:
     """First code of a tile whose prefix takes a time off the law."""
     _, cycles = probe.ask([], _prefixes(layer, channel, 0))
-    law = np.cumsum(np.array(probe.program.spec.decoding(probe.table, layer.binary).cycles)[layer.codes[channel]])
+    law = np.cumsum(np.array(probe.program.spec.decoding(probe.table, layer.plain).cycles)[layer.codes[channel]])
     wrong = np.flatnonzero(cycles != law + timing.TILE_OVERHEAD)
     return int(wrong[0]) if len(wrong) else None
 
@@ -169,7 +185,7 @@ def _locate_output(probe: _Probe, index: int, accumulators: np.ndarray) -> dict[
     channel, position = divmod(word, layer.position_count)
     accumulator = int(accumulators[lane, word])
     return {
-        "stage": "fold",
+        "stage": Stage.FOLD,
         "layer": index,
         "channel": channel,
         "position": position,
@@ -194,7 +210,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     addresses = (layer.in_base[chain, None] + layer.position_offsets()[position] + layer.offsets).reshape(-1)
     operands = _emulated(probe, before, addresses)  # (K, L)
     sums = _sums_of_prefixes(probe, before, layer, channel, position)
-    steps = [list(unit.steps(codes.tolist(), operands[:, i].tolist(), bias, layer.binary)) for i in range(spec.lanes)]
+    steps = [list(unit.steps(codes.tolist(), operands[:, i].tolist(), bias, layer.plain)) for i in range(spec.lanes)]
     # A code's last digit comes last, so it is the one that stays.
     after_code = [{step.k: step.after for step in lane_steps} for lane_steps in steps]
     after = np.array([[of_lane[k] for of_lane in after_code] for k in range(len(codes))])
@@ -202,7 +218,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     place = f"layer {index}, channel {channel}, position {position}"
     if not len(wrong):
         return {
-            "stage": "sequencer",
+            "stage": Stage.SEQUENCER,
             "layer": index, "channel": channel, "position": position, "lane": lane,
             "summary": f"{place}: every prefix of the tile is right, the whole is not",
         }  # fmt: skip
@@ -211,7 +227,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
         lane = int(np.flatnonzero(sums[k] != after[k])[0])
     mine = [step for step in steps[lane] if step.k == k]
     start = np.array([next(step.before for step in lane_steps if step.k == k) for lane_steps in steps])
-    decoding = unit.decoding(layer.binary)
+    decoding = unit.decoding(layer.plain)
     law = timing.tile_cycles(decoding.cycles, codes[k // layer.tile_codes * layer.tile_codes : k + 1].tolist(), 1)
     read = int(_read_back(probe, before, addresses[k : k + 1])[0, lane])
     # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
@@ -238,19 +254,19 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
 
 def _blame(
     spec: UnitSpec, found: np.ndarray, before: np.ndarray, expected: np.ndarray, x: np.ndarray, misread: bool, k: int
-) -> str:
+) -> Stage:
     """Name the stage from what all lanes saw in one step: (L,) accumulators and activations."""
     deltas = [wrap(int(f) - int(b), spec.acc_bits) for f, b in zip(found, before, strict=True)]
     offsets = {wrap(int(f) - int(e), spec.acc_bits) for f, e in zip(found, expected, strict=True)}
     if k == 0 and len(offsets) == 1:
-        return "bias load"
+        return Stage.BIAS_LOAD
     limit = 1 << (spec.max_exponent + 2)
     if any(
         all(wrap(weight * int(v), spec.acc_bits) == d for v, d in zip(x, deltas, strict=True))
         for weight in range(-limit, limit)
     ):
-        return "decode"  # every lane multiplied by the same, wrong, weight
-    return "activation read" if misread else "mac lane"
+        return Stage.DECODE  # every lane multiplied by the same, wrong, weight
+    return Stage.ACTIVATION_READ if misread else Stage.MAC_LANE
 
 
 def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, channel: int, position: int) -> np.ndarray:
@@ -259,14 +275,14 @@ def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, chan
         base = int(layer.in_base[channel] + layer.position_offsets()[position])
         return probe.ask(before, _prefixes(layer, channel, base))[0]
     chain = slice(channel * layer.parts, (channel + 1) * layer.parts)
-    zero = 0 if layer.binary else list(probe.table).index(probe.program.spec.values.index(0))
+    zero = 0 if layer.plain else list(probe.table).index(probe.program.spec.values.index(0))
     codes = layer.codes[chain].reshape(-1)
     kept = np.tri(len(codes), dtype=bool)
     return probe.ask(
         before,
         [
             replace(
-                layer, linear=True, codes=np.where(row, codes, np.uint8(zero)).reshape(layer.parts, -1),
+                layer, emits=True, codes=np.where(row, codes, np.uint8(zero)).reshape(layer.parts, -1),
                 **{name: getattr(layer, name)[chain] for name in ("bias", "in_base", "out_base")},
             )
             for row in kept
@@ -275,7 +291,7 @@ def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, chan
 
 
 def _prefixes(layer: Layer, tile: int, base: int) -> list[Layer]:
-    """The first 1, 2, ..., K codes of a tile as linear layers."""
+    """The first 1, 2, ..., K codes of a tile as emitting layers."""
     return [
         Layer(
             codes=layer.codes[tile : tile + 1, : k + 1],
@@ -283,8 +299,8 @@ def _prefixes(layer: Layer, tile: int, base: int) -> list[Layer]:
             offsets=layer.offsets[: k + 1],
             in_base=np.array([base], np.int32),
             out_base=np.zeros(1, np.int32),
-            linear=True,
-            binary=layer.binary,
+            emits=True,
+            plain=layer.plain,
         )
         for k in range(layer.tile_codes)
     ]
@@ -300,7 +316,7 @@ def _reader(probe: _Probe, addresses: np.ndarray) -> Layer:
         offsets=np.zeros(1, np.int32),
         in_base=addresses.astype(np.int32),
         out_base=np.zeros(count, np.int32),
-        linear=True,
+        emits=True,
     )
 
 
@@ -311,7 +327,7 @@ def _read_back(probe: _Probe, before: Iterable[Layer], addresses: np.ndarray) ->
 
 def _emulated(probe: _Probe, before: Sequence[Layer], addresses: np.ndarray) -> np.ndarray:
     """(addresses, L) activations that should be there."""
-    earlier = tuple(layer for layer in before if not layer.linear)
+    earlier = tuple(layer for layer in before if not layer.emits)
     program = replace(probe.program, layers=(*earlier, _reader(probe, addresses)))
     return Emulator(program, probe.table)(torch.from_numpy(probe.activations)).numpy().T
 

@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.attack import wrong_keys
 from bitting.errors import LockError
-from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS, Lock, Silicon, lock, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, engine_library
@@ -75,7 +79,7 @@ class LockTable:
 
 
 def measure(
-    model: Artefact,
+    model: Model,
     device: Device,
     activations: np.ndarray,
     labels: np.ndarray,
@@ -90,54 +94,54 @@ def measure(
         progress: called with (wrong devices done, in all) of the row at work.
     """
     spec = model.program.spec
-    locks = [Lock.new(spec, "none", TABLE, device.level)]
+    locks = [LockScheme.new(spec, "none", Transform.TABLE, device.level)]
     for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
         try:
-            locks.append(Lock.new(spec, fingerprint, transform, device.level))
+            locks.append(LockScheme.new(spec, fingerprint, transform, device.level))
         except LockError:
             continue  # a transform this family does not have
     plain = _file_bytes(model, device, locks[0])
     rows = []
     with NativeEngine(engine_library(spec), device.root) as engine:
         boot = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS).cycles
-        for how in locks:
-            locked = lock(model.program, device, how)
+        for scheme in locks:
+            locked = lock_program(model.program, device, scheme)
             found = wrong_keys.survey(
-                locked, how, device, activations, labels, random_keys=random_keys,
+                locked, scheme, device, activations, labels, random_keys=random_keys,
                 progress=progress,
             )  # fmt: skip
-            first, unlocking, clear = _clocks(engine, locked, how, device, boot)
+            first, unlocking, clear = _clocks(engine, locked, scheme, device, boot)
             rows.append(
                 Row(
-                    how.fingerprint, how.transform, found.right, found.best, found.random_keys + found.neighbours,
-                    first, unlocking, clear, _file_bytes(model, device, how) - plain,
-                    statistics.median(_milliseconds(model.program, device, how) for _ in range(_REPEATS)),
+                    scheme.fingerprint, scheme.transform, found.right, found.best, found.random_keys + found.neighbours,
+                    first, unlocking, clear, _file_bytes(model, device, scheme) - plain,
+                    statistics.median(_milliseconds(model.program, device, scheme) for _ in range(_REPEATS)),
                 )
             )  # fmt: skip
     return LockTable(rows, boot, len(labels), model.program.parameters, device.level)
 
 
-def _milliseconds(model: Program, device: Device, how: Lock) -> float:
+def _milliseconds(model: Program, device: Device, scheme: LockScheme) -> float:
     started = time.perf_counter()
-    lock(model, device, how)
+    lock_program(model, device, scheme)
     return 1000 * (time.perf_counter() - started)
 
 
-def _file_bytes(model: Artefact, device: Device, how: Lock) -> int:
+def _file_bytes(model: Model, device: Device, scheme: LockScheme) -> int:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "artefact"
-        Artefact("artefact", lock(model.program, device, how), how, model.claims).save(path)
+        Artefact(lock_program(model.program, device, scheme), scheme, model.claims).save(path)
         return path.stat().st_size
 
 
-def _clocks(engine: NativeEngine, locked: Program, how: Lock, device: Device, boot: int) -> tuple[int, int, int]:
+def _clocks(engine: NativeEngine, locked: Program, scheme: LockScheme, device: Device, boot: int) -> tuple[int, int, int]:
     """Clocks of fingerprint and key, of unlocking a batch, and of the batch in clear."""
     spec = locked.spec
-    clear = unlock(locked, how, Silicon.of(device))
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
     status, answer = packets.status_packet(), STATUS_WORDS + FRAME_WORDS
     # A STATUS packet waits until the engine is idle: it marks the end of what came before.
     engine.reset()
-    keyed = engine.run(np.concatenate([how.packets(), status]), answer).cycles
+    keyed = engine.run(np.concatenate([scheme.packets(), status]), answer).cycles
     x = np.zeros((spec.lanes, locked.input_words), np.int8)
     inputs, expected = packets.activations_packet(spec, locked.input_base, x), packets.result_words(locked)
     in_lock = engine.run(np.concatenate([inputs, packets.program_packets(locked)]), expected).cycles

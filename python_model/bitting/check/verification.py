@@ -19,10 +19,13 @@ import numpy as np
 import torch
 
 from bitting import files
+from bitting.artefact.artefact import Artefact
 from bitting.check import divergence
 from bitting.emulator.emulate import Emulator
-from bitting.locking import Lock, Silicon, unlock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, engine_library
@@ -94,8 +97,7 @@ class Forecast:
 
 
 def verify(
-    program: Program,
-    lock: Lock,
+    artefact: Artefact,
     device: Device,
     activations: np.ndarray,
     labels: np.ndarray,
@@ -112,8 +114,7 @@ def verify(
     An interrupted run is resumed when the same one is asked for again: batches that were equal are noted in the cache.
 
     Args:
-        program: what the artefact holds.
-        lock: how it is locked.
+        artefact: a program and how it is locked.
         device: right or wrong; both sides are to make the same of it.
         activations: (samples, input_words) int8.
         labels: (samples,).
@@ -125,10 +126,23 @@ def verify(
 
     Raises:
         ToolError: if the simulation can not be built.
+
+    Example:
+        >>> import bitting, numpy
+        >>> from bitting.program.layers import multilayer_perceptron
+        >>> spec = bitting.parse_spec("tiny")
+        >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
+        >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
+        >>> device = bitting.Device.new(spec)
+        >>> x = numpy.arange(48).reshape(4, 12) % 8
+        >>> report = bitting.verify(bitting.lock(model, device), device, x, numpy.zeros(4))
+        >>> report.samples, report.wrong_logits, report.wrong_cycles
+        (4, 0, 0)
     """
+    program, scheme = artefact.program, artefact.scheme
     library = library or engine_library(program.spec)
     threads = threads or os.cpu_count() or 1
-    job = _Job.of(program, lock, device, activations, labels)
+    job = _Job.of(program, scheme, device, activations, labels)
     with _Journal(job, stalls) as journal:
         if forecast:
             forecast(_forecast(job, library, threads, len(journal.done)))
@@ -138,7 +152,7 @@ def verify(
     found = None
     if not (last := batches[-1]).equal:
         with NativeEngine(library, device.root) as engine:
-            found = job.locate(engine, device, lock, last.index, stalls) | {"replay": replay}
+            found = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
     samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
         samples=samples,
@@ -182,21 +196,21 @@ class _Job:
     expected: packets.ExpectedResults
 
     @classmethod
-    def of(cls, program: Program, lock: Lock, device: Device, activations: np.ndarray, labels: np.ndarray) -> _Job:
+    def of(cls, program: Program, scheme: LockScheme, device: Device, activations: np.ndarray, labels: np.ndarray) -> _Job:
         lanes, table = program.spec.lanes, device.table()
-        clear = unlock(program, lock, Silicon.of(device))
-        earlier = lock.challenge.tiles if lock.challenge else 0
+        clear = unlock_program(program, scheme, ChipModel.of(device))
+        earlier = scheme.challenge.tiles if scheme.challenge else 0
         count = -(-len(activations) // lanes)
         flat = np.zeros((count * lanes, program.input_words), np.int8)
         flat[: len(activations)] = activations
         return cls(
             clear=clear,
-            challenge=(lock.challenge.program,) if lock.challenge else (),
+            challenge=(scheme.challenge.program,) if scheme.challenge else (),
             root=device.root,
             samples=len(activations),
             labels=np.asarray(labels),
             inputs=flat.reshape(count, lanes, -1),
-            head=lock.packets(),
+            head=scheme.packets(),
             body=packets.program_packets(program),
             logits=Emulator(clear, table)(torch.from_numpy(flat)).numpy(),
             expected=packets.ExpectedResults.of(clear, clear.tile_cycles(table), first_tile=earlier),
@@ -219,10 +233,10 @@ class _Job:
         right = int((found[: len(labels)].argmax(1) == labels).sum())
         return _Batch(index, equal, right, int((found != logits).sum()), wrong_cycles, run.cycles)
 
-    def locate(self, engine: NativeEngine, device: Device, lock: Lock, index: int, stalls: Stalls) -> dict[str, Any]:
+    def locate(self, engine: NativeEngine, device: Device, scheme: LockScheme, index: int, stalls: Stalls) -> dict[str, Any]:
         """The first difference in a batch that was not equal."""
         table, inputs = device.table(), self.inputs[index]
-        found = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), lock.keyed)
+        found = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
         return found | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
 
     def digest(self, stalls: Stalls) -> str:
@@ -278,7 +292,7 @@ def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
     count = len(job.inputs) - done
     width = min(256, spec.tile_codes, spec.scratch_words // 2)
     tiles = -(-_TRIAL_CODES // width)
-    trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, linear=True)
+    trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, emits=True)
     commands = packets.program_packets(Program(spec, (trial,), 0, width), report=False)
     with NativeEngine(library) as engine:
         started = time.perf_counter()

@@ -106,16 +106,16 @@ def run(
     import torch
 
     from bitting.emulator.emulate import Emulator
-    from bitting.locking import Silicon, unlock
+    from bitting.locking.chip import ChipModel
+    from bitting.locking.transform import unlock_program
     from bitting.sim import session
     from bitting.sim.serial_link import SerialLink
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, part = test_set(loaded, data, samples)
-    assert loaded.lock
     with _opened(port, chip) as opened, console.progress(f"on {port}", len(y)) as done:
-        outcome = session.on_board(loaded.program, loaded.lock, x, SerialLink(opened), done)
-    clear = unlock(loaded.program, loaded.lock, Silicon.of(chip))
+        outcome = session.on_board(loaded, x, SerialLink(opened), done)
+    clear = unlock_program(loaded.program, loaded.scheme, ChipModel.of(chip))
     wanted = Emulator(clear, chip.table())(torch.from_numpy(x)).numpy()
     cycles = [count for layer in clear.tile_cycles(chip.table()) for count in layer]
     found = {

@@ -10,14 +10,19 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bitting.artefact import signature
-from bitting.artefact.artefact import Artefact
-from bitting.attack import free_table, mutants, wrong_keys
+from bitting.artefact.artefact import lock
+from bitting.artefact.model import Model
+from bitting.attack import baselines, free_table, mutants, wrong_keys
 from bitting.check import verification
 from bitting.cli import console
 from bitting.cli.console import percent
 from bitting.data import datasets
-from bitting.locking import TABLE, Lock, Silicon, lock
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import Transform
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
+from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
 from bitting.sim.native import engine_library
 from bitting.training import loop, recipes
@@ -44,10 +49,10 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     device = _device(folder / "A.key", spec)
     neighbour = device.with_flipped_bit(0)
     started = time.perf_counter()
-    how = Lock.new(spec, "clock", "aes-clocked", device.level)
-    program = lock(model.program, device, how)
+    artefact = lock(model, device)
     milliseconds = 1000 * (time.perf_counter() - started)
-    Artefact("artefact", program, how, model.claims).save(folder / "artefact.safetensors", _owner(folder / "owner.key"))
+    artefact.save(folder / "artefact.safetensors", _owner(folder / "owner.key"))
+    program, scheme = artefact.program, artefact.scheme
 
     say("[bold]3. Verify[/]: the whole test set through emulator and Verilated RTL of A, then of B")
     x, labels = datasets.activations(spec, dataset.test_images), dataset.test_labels
@@ -56,10 +61,10 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
         library = engine_library(spec)
     for name, unit in (("A", device), ("B", neighbour)):
         with console.progress(f"device {name}", len(labels)) as done:
-            reports[name] = verification.verify(program, how, unit, x, labels, library=library, progress=done)
+            reports[name] = verification.verify(artefact, unit, x, labels, library=library, progress=done)
 
     say("[bold]4. Attack[/]: wrong keys; chips with the right secret but a cycle off; gradient descent on the bitting table")
-    attacked = _attacks(model, program, how, device, dataset)
+    attacked = _attacks(model, program, scheme, device, dataset)
 
     right, wrong = reports["A"], reports["B"]
     rows = [
@@ -69,11 +74,11 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
         ("device B (one key bit away), RTL", percent(wrong.accuracy), _evidence(wrong)),
         *attacked,
     ]
-    title = f"{data}, {right.samples} test samples, {how.fingerprint} x {how.transform}, level of claim: {how.level}"
+    title = f"{data}, {right.samples} test samples, {scheme.fingerprint} x {scheme.transform}, level of claim: {scheme.level}"
     console.table(title, ("", "accuracy", ""), rows)
     say(
         "The bitting table makes behaviour device-specific; alone it is [bold]not a lock[/], as the last line shows. "
-        f"The lock is the keyed transform. What it does not withstand: {how.caution}."
+        f"The lock is the keyed transform. What it does not withstand: {scheme.caution}."
     )
     say(f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub")
     if not (right.equal and wrong.equal):
@@ -81,20 +86,20 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
 
 
 def _attacks(
-    model: Artefact, program: Program, how: Lock, device: Device, dataset: datasets.Dataset
+    model: Model, program: Program, scheme: LockScheme, device: Device, dataset: datasets.Dataset
 ) -> list[tuple[str, str, str]]:
     """Rows of the final table: what attackers reach."""
     x, labels = datasets.activations(device.spec, dataset.test_images), dataset.test_labels
     with console.progress("wrong keys", 1128) as done:
-        survey = wrong_keys.survey(program, how, device, x, labels, progress=lambda count, _total: done(count))
-    slow = list(mutants.timing_mutants(Silicon.of(device)))
+        survey = wrong_keys.survey(program, scheme, device, x, labels, progress=lambda count, _total: done(count))
+    slow = list(mutants.timing_mutants(ChipModel.of(device)))
     with console.progress("chips a cycle off", len(slow)) as done:
-        mutated = mutants.survey(program, how, device, slow, x, labels, lambda count, _total: done(count))
+        mutated = mutants.survey(program, scheme, device, slow, x, labels, lambda count, _total: done(count))
     with console.progress("learning the table", 2 * free_table.STARTS) as done:
-        alone = lock(model.program, device, Lock.new(device.spec, "none", TABLE))
+        alone = lock_program(model.program, device, LockScheme.new(device.spec, "none", Transform.TABLE))
         broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
         held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
-    scratch = loop.from_scratch(dataset, STOLEN_SAMPLES)
+    scratch = baselines.from_scratch(dataset, STOLEN_SAMPLES)
     return [
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
         (f"best of {mutated.mutants} chips a cycle off", percent(mutated.worst), f"A's secret, but {mutated.worst_name}"),
@@ -110,7 +115,7 @@ def break_table(program, dataset, count, progress=None) -> float:  # type: ignor
     values = free_table.recover(program, stolen, dataset.train_labels[:count], progress=progress)
     x = torch.from_numpy(datasets.activations(program.spec, dataset.test_images)).float()
     with torch.no_grad():
-        return loop.accuracy(free_table.logits(program, values, x), torch.from_numpy(dataset.test_labels))
+        return accuracy(free_table.logits(program, values, x), torch.from_numpy(dataset.test_labels))
 
 
 def _owner(path: Path) -> Ed25519PrivateKey:

@@ -36,7 +36,7 @@ def synth(
     The root secret is shifted in through a pin, so the bitstream holds none. Results are cached.
     """
     from bitting.fpga import design, targets
-    from bitting_rtl.unlock.aes import pace
+    from bitting_rtl.unlock.aes import cipher_timing
 
     family, device = parse_spec(spec), targets.find(target)
     if lock not in ("full", "none"):
@@ -45,7 +45,7 @@ def synth(
         raise BittingError("--output wants a bitstream, which --seeds 0 does not make")
     with console.progress(f"{family.name} on {target}", max(1, seeds)) as done:
         report = design.implement(device, family, lock == "full", range(1, seeds + 1), done)
-    cipher = pace(device.flavour.compact)
+    cipher = cipher_timing(device.build.compact)
     facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict(), "aes": cipher._asdict()}
     if output:
         files.write_bytes(output, Path(report.bitstream).read_bytes())

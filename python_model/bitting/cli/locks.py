@@ -24,6 +24,7 @@ from bitting.cli.options import (
     TransformOption,
     test_set,
 )
+from bitting.locking.kinds import Fingerprint, Transform
 from bitting.unit.spec import parse_spec
 
 device_app = typer.Typer(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
@@ -51,8 +52,9 @@ def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mod
 @device_app.command("show")
 def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: JsonOption = False) -> None:
     """Print what is public about a device: its family, and the entropy of its fingerprints. The secret is not shown."""
-    from bitting.locking import FINGERPRINTS, min_entropy
+    from bitting.locking.challenge import min_entropy
     from bitting.locking.device import Device
+    from bitting.locking.kinds import FINGERPRINTS
 
     device = Device.load(path)
     entropies = {name: min_entropy(device.spec, name, device.level) for name in FINGERPRINTS}
@@ -112,33 +114,33 @@ def lock(
     model: ModelArgument,
     device: DeviceOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Artefact to write.")],
-    fingerprint: FingerprintOption = "clock",
-    transform: TransformOption = "aes-clocked",
+    fingerprint: FingerprintOption = Fingerprint.CLOCK,
+    transform: TransformOption = Transform.AES_CLOCKED,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Owner's private key: sign at once.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Personalise a trained model to a device, without training."""
     from bitting.artefact import signature
-    from bitting.artefact.artefact import Artefact
-    from bitting.locking import TABLE, Lock
-    from bitting.locking import lock as lock_program
+    from bitting.artefact.artefact import lock as lock_model
+    from bitting.artefact.model import Model
     from bitting.locking.device import Device
 
-    unlocked = Artefact.load(model, "model")
+    unlocked = Model.load(model)
     owner = signature.load_private(sign_with) if sign_with else None
     chip = Device.load(device)
-    how = Lock.new(chip.spec, "none" if transform == TABLE else fingerprint, transform, chip.level)
+    shown = Fingerprint.NONE if transform == Transform.TABLE else fingerprint
     started = time.perf_counter()
-    program = lock_program(unlocked.program, chip, how)
+    artefact = lock_model(unlocked, chip, shown, transform)
     milliseconds = 1000 * (time.perf_counter() - started)
-    Artefact("artefact", program, how, unlocked.claims).save(output, owner)
+    artefact.save(output, owner)
+    program, scheme = artefact.program, artefact.scheme
     if json:
-        facts = {"milliseconds": milliseconds, "lock": how.to_dict(), "parameters": program.parameters}
+        facts = {"milliseconds": milliseconds, "lock": scheme.to_dict(), "parameters": program.parameters}
         console.emit_json({**facts, "signed": owner is not None})
         return
-    name = f"{how.fingerprint} x {how.transform}" if how.keyed else how.transform
+    name = f"{scheme.fingerprint} x {scheme.transform}" if scheme.keyed else scheme.transform
     console.out.print(f"{output}: {program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
-    console.out.print(f"level of claim: {how.level}; caution: {how.caution}")
+    console.out.print(f"level of claim: {scheme.level}; caution: {scheme.caution}")
     if not owner:
         console.out.print("not signed: `bitting sign` it, or readers will need --allow-unsigned")
 
@@ -152,7 +154,7 @@ def sign(
     from bitting.artefact.artefact import Artefact
 
     owner = signature.load_private(key)
-    Artefact.load(artefact, "artefact").save(artefact, owner)
+    Artefact.load(artefact).save(artefact, owner)
     console.out.print(f"{artefact}: signed by {signature.public_bytes(owner.public_key()).hex()[:16]}")
 
 
@@ -170,11 +172,11 @@ def lock_table(
     """What each fingerprint x transform gives and costs, measured on the emulator and the RTL."""
     import json
 
-    from bitting.artefact.artefact import Artefact
+    from bitting.artefact.model import Model
     from bitting.check import lock_table as tables
     from bitting.locking.device import Device
 
-    unlocked, chip = Artefact.load(model, "model"), Device.load(device)
+    unlocked, chip = Model.load(model), Device.load(device)
     chip.require_spec(unlocked.program.spec, str(model))
     x, y, _ = test_set(unlocked, data, samples)
     rows = 9

@@ -9,9 +9,10 @@ import numpy as np
 import typer
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.errors import BittingError
-from bitting.locking import FINGERPRINTS, TABLE, TRANSFORMS
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
 from bitting.unit.spec import PRESETS
 
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
@@ -28,8 +29,12 @@ OwnerOption = Annotated[
 UnsignedOption = Annotated[
     bool, typer.Option("--allow-unsigned", help="Accept an artefact without signature, or with an unknown one.")
 ]
-FingerprintOption = Annotated[str, typer.Option("--fingerprint", help=f"{', '.join(FINGERPRINTS)}; none with {TABLE}.")]
-TransformOption = Annotated[str, typer.Option("--transform", help=f"{', '.join(TRANSFORMS)}; {TABLE}: no lock by itself.")]
+FingerprintOption = Annotated[
+    str, typer.Option("--fingerprint", help=f"{', '.join(FINGERPRINTS)}; none with {Transform.TABLE}.")
+]
+TransformOption = Annotated[
+    str, typer.Option("--transform", help=f"{', '.join(TRANSFORMS)}; {Transform.TABLE}: no lock by itself.")
+]
 
 
 def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bool) -> tuple[Artefact, Device]:
@@ -40,7 +45,7 @@ def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bo
     """
     from bitting.artefact import signature
 
-    artefact = Artefact.load(path, "artefact")
+    artefact = Artefact.load(path)
     artefact.require_owner(path, signature.load_public(owner) if owner else None, allow_unsigned)
     chip = Device.load(device)
     chip.require_spec(artefact.program.spec, str(path))
@@ -59,7 +64,7 @@ def selected(samples: str, available: int) -> slice:
     return slice(begin, end)
 
 
-def test_set(artefact: Artefact, data: str, samples: str) -> tuple[np.ndarray, np.ndarray, slice]:
+def test_set(artefact: Model | Artefact, data: str, samples: str) -> tuple[np.ndarray, np.ndarray, slice]:
     """Activations and labels of the chosen part of a test set."""
     from bitting.data import datasets
 

@@ -51,7 +51,6 @@ def verify(
     devices = [("right device", device, chip)]
     if wrong_device:
         devices.append(("wrong device", wrong_device, load_locked(artefact, wrong_device, owner, allow_unsigned)[1]))
-    assert loaded.lock
     console.err.print("building the simulation ...", style="dim")
     library = engine_library(chip.spec)
     for name, path, unit in devices:
@@ -60,7 +59,7 @@ def verify(
         )
         with console.progress(f"{name}: emulator = RTL", len(y)) as done:
             report = verification.verify(
-                loaded.program, loaded.lock, unit, x, y, library=library, stalls=Stalls(seed, stalls, stalls),
+                loaded, unit, x, y, library=library, stalls=Stalls(seed, stalls, stalls),
                 threads=threads or None, progress=done, forecast=_say_forecast, replay=command,
             )  # fmt: skip
         reports[name] = report
@@ -111,11 +110,8 @@ def simulate(
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, part = test_set(loaded, data, samples)
-    assert loaded.lock
     with console.progress(f"simulating ({simulator})", len(y)) as done:
-        outcome = session.simulate(
-            loaded.program, loaded.lock, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done
-        )
+        outcome = session.simulate(loaded, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done)
     answers = outcome.logits.argmax(1)
     if json:
         console.emit_json(
@@ -150,11 +146,10 @@ def attack_keys(
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, _ = test_set(loaded, data, "")
-    assert loaded.lock
     with console.progress("wrong keys", random_keys + 128) as done:
         found = wrong_keys.survey(
             loaded.program,
-            loaded.lock,
+            loaded.scheme,
             chip,
             x,
             y,
@@ -171,7 +166,7 @@ def attack_keys(
         ("best of the one-bit neighbours", console.percent(found.best_neighbour)),
         ("mean of the wrong keys", console.percent(found.mean)),
     ]
-    console.table(f"{artefact}: {found.samples} test samples, level of claim: {loaded.lock.level}", ("", "accuracy"), rows)
+    console.table(f"{artefact}: {found.samples} test samples, level of claim: {loaded.scheme.level}", ("", "accuracy"), rows)
 
 
 @attack_app.command("mutants")
@@ -187,17 +182,16 @@ def attack_mutants(
 ) -> None:
     """Chips that know the secret but are a cycle, or a bit, off: what they make of an artefact (emulator)."""
     from bitting.attack import mutants
-    from bitting.locking import Silicon
+    from bitting.locking.chip import ChipModel
 
     if kind not in ("timing", "arithmetic"):
         raise BittingError(f"unknown kind of mutants {kind!r}; allowed: timing, arithmetic")
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
-    assert loaded.lock
     x, y, _ = test_set(loaded, data, samples)
-    honest = Silicon.of(chip)
+    honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        found = mutants.survey(loaded.program, loaded.lock, chip, chips, x, y, progress=lambda count, _total: done(count))
+        found = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=lambda count, _total: done(count))
     if json:
         console.emit_json(found.to_dict())
         return
@@ -207,8 +201,8 @@ def attack_mutants(
         ("mean of the mutants", console.percent(found.mean)),
         ("mutants that open the model as the honest chip does", found.same_key),
     ]
-    name = f"{loaded.lock.fingerprint} x {loaded.lock.transform}"
-    console.table(f"{artefact}: {name}, {len(y)} test samples, level of claim: {loaded.lock.level}", ("", ""), rows)
+    name = f"{loaded.scheme.fingerprint} x {loaded.scheme.transform}"
+    console.table(f"{artefact}: {name}, {len(y)} test samples, level of claim: {loaded.scheme.level}", ("", ""), rows)
 
 
 @attack_app.command("screen")
@@ -225,14 +219,13 @@ def attack_screen(
     from bitting.attack import screening
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
-    assert loaded.lock
-    if not loaded.lock.keyed:
+    if not loaded.scheme.keyed:
         raise BittingError(
-            f"{artefact} has no lock key to guess (transform {loaded.lock.transform}); lock it with a fingerprint"
+            f"{artefact} has no lock key to guess (transform {loaded.scheme.transform}); lock it with a fingerprint"
         )
     with console.progress("wrong keys", wrong_keys) as done:
         found = screening.screen(
-            loaded.program, loaded.lock, chip, wrong_keys=wrong_keys, seed=seed,
+            loaded.program, loaded.scheme, chip, wrong_keys=wrong_keys, seed=seed,
             redrawn=screening.redrawn_of(loaded), progress=lambda count, _total: done(count),
         )  # fmt: skip
     if json:
@@ -243,6 +236,6 @@ def attack_screen(
         (name, *(f"{column[name]:.3f}" if name in column else "" for column in columns))
         for name in dict.fromkeys((*found.tile, *found.model))
     ]
-    title = f"{artefact}: {loaded.lock.transform}, {found.wrong_keys} wrong keys, level of claim: {loaded.lock.level}"
+    title = f"{artefact}: {loaded.scheme.transform}, {found.wrong_keys} wrong keys, level of claim: {loaded.scheme.level}"
     console.table(title, ("statistic", "AUC, one tile", "AUC, model", "right key", "wrong keys, mean"), rows)
     console.out.print("a guess costs " + ", ".join(f"{count} ({name})" for name, count in found.guess.items()))

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from bitting.conversion.tracing import check_numbers, place, trace
+from bitting.conversion.tracing import check_numbers, source_location, trace
 from bitting.errors import BittingError, ConversionError
 from bitting.network.graph import INPUT, Node, UnitNetwork
 from bitting.network.layers import (
@@ -24,7 +25,7 @@ from bitting.network.layers import (
     UnitNormalisedConv2d,
     UnitProduct,
 )
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, as_spec
 
 #: The fold takes the place of these; functions and methods by name.
 _ACTIVATIONS = (
@@ -53,16 +54,16 @@ _OUTPUT_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax)
 _OUTPUT_NAMES = frozenset(("softmax", "log_softmax"))
 
 #: Standard deviation of accumulators in quarter periods, see `UnitNetwork.calibrate`.
-SPREAD = (0.6,)
+ACCUMULATOR_STD = (0.6,)
 
 
 def convert(
     model: nn.Module,
-    spec: UnitSpec,
-    calibration: torch.Tensor,
+    spec: UnitSpec | str,
+    calibration: torch.Tensor | np.ndarray,
     *,
     input_scale: float | None = None,
-    spread: Sequence[float] = SPREAD,
+    accumulator_std: Sequence[float] = ACCUMULATOR_STD,
     normalise: bool = True,
     fresh: bool = False,
 ) -> UnitNetwork:
@@ -73,23 +74,34 @@ def convert(
     Args:
         model: is left as it is. Known: Linear, Conv2d, BatchNorm after either, activation functions, AvgPool2d and
             AdaptiveAvgPool2d, additions, concatenation of channels, Flatten, Dropout, Identity, and their functional forms.
+        spec: of the unit, or its name as `parse_spec` reads it.
         calibration: (samples, *input shape), inputs as the model takes them.
         input_scale: activations per unit of input; by default the largest calibration input just fits.
-        spread: see `UnitNetwork.calibrate`.
+        accumulator_std: see `UnitNetwork.calibrate`.
         normalise: see `straight_through.WeightQuantiser`.
         fresh: begin with random weights (Gaussian, from torch's generator) instead of the model's.
 
     Raises:
         ConversionError: listing, with the place in the user's code, everything that can not be mapped, layers among them that
             are too long for exact training.
+        SpecError: for a name that is no spec.
+
+    Example:
+        >>> import bitting, numpy, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+        >>> x = numpy.random.default_rng(0).uniform(-1, 1, (32, 8))
+        >>> network = bitting.convert(model, "base", x)
+        >>> network(torch.from_numpy(x)).shape
+        torch.Size([32, 3])
     """
+    spec, calibration = as_spec(spec), torch.as_tensor(calibration).float()
     check_numbers(model, calibration)
     graph = trace(model, calibration)
     if input_scale is None:
         input_scale = spec.act_max / max(float(calibration.abs().max()), 1e-12)
     conversion = _Conversion(spec, graph, input_scale, normalise, fresh)
     network = conversion.network(tuple(calibration.shape[1:]))
-    conversion.calibrate(network, calibration, spread)
+    conversion.calibrate(network, calibration, accumulator_std)
     return network
 
 
@@ -107,7 +119,7 @@ class _Conversion:
         self.notes: list[str] = []
         self.nodes: dict[str, Node] = {}
         self.alias: dict[fx.Node, str] = {}  # graph node -> node of the unit
-        self.places: dict[str, str] = {}
+        self.locations: dict[str, str] = {}
         #: Weights and bias of products as the model has them. Batch normalisation is folded in, or the gains are apart.
         self.floats: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.gains: dict[str, torch.Tensor] = {}
@@ -129,12 +141,12 @@ class _Conversion:
         if self.problems:
             raise ConversionError(f"the model has parts with no place on the unit: {'; '.join(self.problems)}")
         assert last
-        last.module.linear = True  # type: ignore[assignment]
+        last.module.emits = True  # type: ignore[assignment]
         found = UnitNetwork(self.spec, input_shape, self.input_scale, list(self.nodes.values()))
-        found.places, found.notes = self.places, self.notes
+        found.locations, found.notes = self.locations, self.notes
         return found
 
-    def calibrate(self, network: UnitNetwork, calibration: torch.Tensor, spread: Sequence[float]) -> None:
+    def calibrate(self, network: UnitNetwork, calibration: torch.Tensor, accumulator_std: Sequence[float]) -> None:
         """Weights, then shifts; then biases, whose unit depends on the shift."""
         if not self.fresh:
             for name, (weight, _) in self.floats.items():
@@ -142,7 +154,7 @@ class _Conversion:
                 network.get_parameter(f"graph.{name}.weight").data.copy_(weight / scale)
             for name, gain in self.gains.items():
                 network.get_parameter(f"graph.{name}.gain").data.copy_(gain.log())
-        network.calibrate(calibration, spread)
+        network.calibrate(calibration, accumulator_std)
         if self.fresh:
             return
         scales = {INPUT: self.input_scale}  # activations per unit of the model's values
@@ -160,7 +172,7 @@ class _Conversion:
                 module.bias.data.copy_(bias * scale / module.bias_unit)
                 scale *= module.slope
             scales[name] = scale
-        network.calibrate(calibration, spread)
+        network.calibrate(calibration, accumulator_std)
 
     # -- what each node becomes
 
@@ -240,7 +252,7 @@ class _Conversion:
             raise ConversionError(f"{name}() is not supported{_advice(name)}")
 
     def _problem(self, node: fx.Node, reason: str) -> None:
-        self.problems.append(f"{node.target} ({place(node)}): {reason}")
+        self.problems.append(f"{node.target} ({source_location(node)}): {reason}")
 
     def _argument(self, node: fx.Node, position: int, name: str, default: Any) -> Any:
         return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
@@ -255,7 +267,7 @@ class _Conversion:
         name = node.name
         self.nodes[name] = Node(name, inputs or self._inputs(node), module)
         self.alias[node] = name
-        self.places[name] = place(node)
+        self.locations[name] = source_location(node)
 
     def _product(self, node: fx.Node, module: nn.Linear | nn.Conv2d, swapped: UnitProduct) -> None:
         if isinstance(module, nn.Linear) and len(_shape(node)) != 2:
@@ -311,7 +323,7 @@ class _Conversion:
     def _output_activation(self, node: fx.Node) -> None:
         if any(user.op != "output" for user in node.users):
             raise ConversionError("a softmax inside the network; only one after the logits can be left out")
-        self.notes.append(f"{node.target} ({place(node)}) is left out: it changes no answer")
+        self.notes.append(f"{node.target} ({source_location(node)}) is left out: it changes no answer")
         self._pass(node)
 
     def _functional_average(self, node: fx.Node) -> None:

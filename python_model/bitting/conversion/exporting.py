@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.emulator import emulate
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
 
 
 def export(
-    network: UnitNetwork, samples: torch.Tensor, path: Path | str | None = None, claims: dict[str, Any] | None = None
-) -> Artefact:
+    network: UnitNetwork,
+    samples: torch.Tensor | np.ndarray,
+    path: Path | str | None = None,
+    claims: dict[str, Any] | None = None,
+) -> Model:
     """A trained network as a model (unlocked: keep it secret), ready for `bitting lock`.
 
     Args:
@@ -26,12 +30,20 @@ def export(
     Raises:
         ProgramError: if the spec can not hold the network.
         BittingError: if the arithmetic of training and of the program differ: a fault of bitting, or of this machine's torch.
+
+    Example:
+        >>> import bitting, numpy, torch
+        >>> x = numpy.random.default_rng(0).uniform(-1, 1, (32, 8))
+        >>> network = bitting.convert(torch.nn.Sequential(torch.nn.Linear(8, 3)), "tiny", x)
+        >>> model = bitting.export(network, x)
+        >>> model.program.parameters
+        24
     """
     program = network.to_program()
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        integers = network.integers(samples)
+        integers = network.integers(torch.as_tensor(samples).float())
         trained = emulate.wrap(network.accumulators(integers), network.spec.acc_bits).to(torch.int32)
     network.train(was_training)
     emulated = emulate.Emulator(program, range(network.spec.codes))(integers.flatten(1))
@@ -39,16 +51,7 @@ def export(
         raise BittingError(
             "the trained network and its program differ in some logit; please report this with the versions in use"
         )
-    artefact = Artefact("model", program, claims={"input_scale": network.input_scale, **(claims or {})})
+    model = Model(program, {"input_scale": network.input_scale, **(claims or {})})
     if path is not None:
-        artefact.save(Path(path))
-    return artefact
-
-
-def load(path: Path | str) -> Artefact:
-    """A model or artefact from its file.
-
-    Raises:
-        ArtefactError: if it can not be read, or is not what it should be.
-    """
-    return Artefact.load(Path(path))
+        model.save(Path(path))
+    return model

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from bitting.errors import ConversionError
+from bitting.errors import ConversionError, missing_extra
 
 #: Operators that become the activation function of the same name, without parameters.
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -29,13 +29,23 @@ def from_onnx(path: Path | str) -> nn.Module:
         A module in evaluation mode that `bitting.convert` takes.
 
     Raises:
-        ConversionError: if the file can not be read, the extra is not installed, or naming every operator that is unknown.
+        ConversionError: if the file can not be read, or naming every operator that is unknown.
+        ExtraError: if the package onnx is not installed.
+
+    Example:
+        >>> import bitting, onnx, tempfile
+        >>> from onnx import TensorProto, helper
+        >>> x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["samples", size]) for n, size in (("x", 2), ("y", 1)))
+        >>> weight = helper.make_tensor("w", TensorProto.FLOAT, [2, 1], [0.5, -0.25])
+        >>> graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "example", [x], [y], [weight])
+        >>> path = tempfile.mkdtemp() + "/example.onnx"
+        >>> onnx.save(helper.make_model(graph), path)
+        >>> bitting.from_onnx(path)(torch.ones(1, 2)).item()
+        0.25
     """
-    try:
+    with missing_extra("reading ONNX"):
         import onnx
         from onnx import numpy_helper
-    except ImportError:
-        raise ConversionError("reading ONNX needs the package onnx: pip install 'bitting[onnx]'") from None
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)

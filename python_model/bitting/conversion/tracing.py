@@ -52,7 +52,7 @@ def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
     return graph
 
 
-def place(node: fx.Node) -> str:
+def source_location(node: fx.Node) -> str:
     """File and line of the user's code that a node stands for: the innermost outside of torch."""
     calls = re.findall(r'File "([^"]+)", line (\d+)', node.stack_trace or "")
     own = [f"{path}:{line}" for path, line in calls if "/torch/" not in path]

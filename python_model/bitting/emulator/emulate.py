@@ -63,24 +63,22 @@ def fold_slope(spec: UnitSpec, shift: int) -> float:
 
 
 def fold_phase(spec: UnitSpec, scaled: torch.Tensor) -> torch.Tensor:
-    """Signed distance from the nearest crest of the wave, in periods: never 0 and never a half. Consumes its argument.
+    """Signed distance from the nearest peak of the wave, in periods: never 0 and never a half. Consumes its argument.
 
     Args:
         scaled: accumulators times `fold_slope`, exact.
     """
     period = float(2 << spec.act_bits)
-    crest = ((1 << spec.act_bits) - 1) / 2
-    phase = torch.add(
-        torch.tensor(-crest / period, dtype=scaled.dtype, device=scaled.device), scaled.floor_(), alpha=1 / period
-    )
+    peak = ((1 << spec.act_bits) - 1) / 2
+    phase = torch.add(torch.tensor(-peak / period, dtype=scaled.dtype, device=scaled.device), scaled.floor_(), alpha=1 / period)
     return phase.sub_(phase.round())
 
 
 def fold_of_phase(spec: UnitSpec, phase: torch.Tensor) -> torch.Tensor:
     """Activations of `fold_phase`. Consumes its argument."""
-    crest = ((1 << spec.act_bits) - 1) / 2
-    crest_tensor = torch.tensor(crest, dtype=phase.dtype, device=phase.device)
-    return torch.add(crest_tensor, phase.abs_(), alpha=-float(2 << spec.act_bits))
+    peak = ((1 << spec.act_bits) - 1) / 2
+    peak_tensor = torch.tensor(peak, dtype=phase.dtype, device=phase.device)
+    return torch.add(peak_tensor, phase.abs_(), alpha=-float(2 << spec.act_bits))
 
 
 def fold(spec: UnitSpec, accumulators: torch.Tensor, shift: int) -> torch.Tensor:
@@ -88,8 +86,8 @@ def fold(spec: UnitSpec, accumulators: torch.Tensor, shift: int) -> torch.Tensor
 
     With t = floor(acc 2^shift / 2^(W-1-bx)), the bx+1 top bits of the shifted accumulator, inverting the low bits when the two
     top bits differ is m -> 2^bx - 1 - m, where m is t reduced to [-2^(bx-1), 3 2^(bx-1)). So the activation is
-    min(m, 2^bx - 1 - m) = c - |m - c| with the crest c = (2^bx - 1) / 2, and m - c is the distance of t from the nearest of the
-    crests, which lie 2^(bx+1) apart. Sums and products by powers of two, floor and round: all exact.
+    min(m, 2^bx - 1 - m) = c - |m - c| with the peak c = (2^bx - 1) / 2, and m - c is the distance of t from the nearest of the
+    peaks, which lie 2^(bx+1) apart. Sums and products by powers of two, floor and round: all exact.
     """
     return fold_of_phase(spec, fold_phase(spec, accumulators * fold_slope(spec, shift)))
 
@@ -103,14 +101,24 @@ class Emulator:
         program: its codes are looked up in `table`.
         table: bitting table, code -> value index.
         device: torch device.
+
+    Example:
+        >>> import bitting, numpy
+        >>> from bitting.program.layers import multilayer_perceptron
+        >>> spec = bitting.parse_spec("tiny")
+        >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
+        >>> program = multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0])
+        >>> emulator = bitting.Emulator(program, range(spec.codes))
+        >>> emulator(numpy.ones((1, 12))).tolist()
+        [[-32, -10]]
     """
 
     def __init__(self, program: Program, table: Sequence[int], device: str | torch.device = "cpu"):
         self.program = program
         self.spec = program.spec
         self._device = torch.device(device)
-        values = [np.asarray(self.spec.decoding(table, binary).values, np.int64) for binary in (False, True)]
-        weights = [values[layer.binary][layer.codes] for layer in program.layers]
+        values = [np.asarray(self.spec.decoding(table, plain).values, np.int64) for plain in (False, True)]
+        weights = [values[layer.plain][layer.codes] for layer in program.layers]
         native = kernel.load() if self._device.type == "cpu" else None
         self._native = NativeProgram.of(native, program, weights)
         self._layers = (
@@ -119,17 +127,17 @@ class Emulator:
             else [_TorchLayer(self.spec, layer, of, self._device) for layer, of in zip(program.layers, weights, strict=True)]
         )
 
-    def __call__(self, activations: torch.Tensor) -> torch.Tensor:
-        """Logits (samples, outputs), int32: the raw accumulators of the linear layers.
+    def __call__(self, activations: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """Logits (samples, outputs), int32: the raw accumulators of the emitting layers.
 
         Args:
             activations: (samples, input_words) integers of `act_bits` bits, any type.
         """
         parts = []
-        for part in activations.split(_SAMPLES_AT_ONCE):
+        for part in torch.as_tensor(activations).split(_SAMPLES_AT_ONCE):
             sums = self._run(part, False)
             parts.append(
-                _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.linear and s is not None], 1)
+                _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.emits and s is not None], 1)
             )
         return _joined(parts, 0)
 
@@ -138,10 +146,10 @@ class Emulator:
         return [sums for sums in self._run(activations, True) if sums is not None]
 
     def activations(self, activations: torch.Tensor) -> torch.Tensor:
-        """What the last layer writes (it must not be linear): (samples, sums * positions), int8."""
+        """What the last layer writes (it must not emit): (samples, sums * positions), int8."""
         layer = self.program.layers[-1]
-        if layer.linear:
-            raise ProgramError("the last layer is linear: it emits accumulators and writes nothing")
+        if layer.emits:
+            raise ProgramError("the last layer emits accumulators and writes nothing")
         words = layer.written()
         if self._native:
             self._native.run(activations, False)
@@ -198,6 +206,6 @@ class _TorchLayer:
             x = scratch[:, addresses].to(self._dtype)
             found[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
         sums = wrap(found.reshape(samples, -1), self.spec.acc_bits)
-        if not self.layer.linear:
+        if not self.layer.emits:
             scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
-        return sums.to(torch.int32) if keep or self.layer.linear else None
+        return sums.to(torch.int32) if keep or self.layer.emits else None

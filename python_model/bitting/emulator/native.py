@@ -19,7 +19,7 @@ _BYTE_MAX = 127
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class SumGroup:
     """What a group of sums of a layer reads and multiplies.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sums:
     weights: np.ndarray
 
 
-def grouped_sums(layer: Layer, weights: np.ndarray) -> Iterator[Sums]:
+def grouped_sums(layer: Layer, weights: np.ndarray) -> Iterator[SumGroup]:
     """A layer's sums, those that read the same addresses together.
 
     Args:
@@ -46,7 +46,7 @@ def grouped_sums(layer: Layer, weights: np.ndarray) -> Iterator[Sums]:
     for index, row in enumerate(distinct):
         channels = np.flatnonzero(member.reshape(-1) == index)
         reads = (positions[:, None, None] + row[None, :, None] + layer.offsets[None, None, :]).reshape(len(positions), -1)
-        yield Sums(channels, reads, chained[channels])
+        yield SumGroup(channels, reads, chained[channels])
 
 
 class _LayerStruct(ctypes.Structure):
@@ -64,7 +64,7 @@ class _LayerStruct(ctypes.Structure):
 class _NativeLayer:
     """One gather layer, in the arrays the kernel reads."""
 
-    def __init__(self, program: Program, layer: Layer, groups: Sequence[Sums]):
+    def __init__(self, program: Program, layer: Layer, groups: Sequence[SumGroup]):
         spec = program.spec
         self.layer = layer
         order = np.concatenate([group.channels for group in groups])
@@ -94,7 +94,7 @@ class _NativeLayer:
             fold_left=32 - spec.acc_bits + layer.shift,
             act_bits=spec.act_bits,
             acc_bits=spec.acc_bits,
-            folded=not layer.linear,
+            folded=not layer.emits,
             **{name: array.ctypes.data for name, array in self._arrays.items()},
         )
 
@@ -102,7 +102,7 @@ class _NativeLayer:
         """Run on (words, stride) bytes; (sums * positions, stride) accumulators, in the program's order, if they are wanted."""
         self._struct.stride = scratch.shape[1]
         sums = None
-        if keep or self.layer.linear:
+        if keep or self.layer.emits:
             sums = torch.empty((self.layer.channels * self.layer.position_count, scratch.shape[1]), dtype=torch.int32)
         kernel.library.bitting_layer(
             ctypes.addressof(self._struct), scratch.data_ptr(), None if sums is None else sums.data_ptr()
@@ -113,7 +113,7 @@ class _NativeLayer:
         return sums.reshape(shape)[torch.from_numpy(self.order)].reshape(sums.shape)
 
 
-def _relative(group: Sums) -> np.ndarray:
+def _relative(group: SumGroup) -> np.ndarray:
     """(K,) addresses of a sum at its first position, from the first of them."""
     return group.addresses[0] - group.addresses[0, 0]
 

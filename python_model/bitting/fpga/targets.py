@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bitting.errors import BittingError
-from bitting_rtl.lib.build_options import COMPACT, ECP5, PLAIN, Flavour
+from bitting_rtl.lib.build_options import COMPACT, ECP5, PORTABLE, BuildOptions
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Target:
         luts: four-input LUTs of the device.
         goal: MHz that place and route is asked for.
         synthesis: options of `synth_FAMILY`.
-        flavour: of the engine for this device.
+        build: options of the engine for this device.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Target:
     luts: int
     goal: float
     synthesis: tuple[str, ...] = ()
-    flavour: Flavour = PLAIN
+    build: BuildOptions = PORTABLE
 
 
 # Without wide multiplexers ABC covers with plain LUT4, a quarter fewer of them here, and no slower. ABC9 stops on this design

@@ -31,6 +31,7 @@ import numpy as np
 
 from bitting.errors import LockError
 from bitting.locking.device import ROOT_BYTES
+from bitting.locking.kinds import Fingerprint, Level
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import DRAW_BITS
 from bitting.unit.spec import UnitSpec
@@ -45,7 +46,7 @@ _SPARE_TILES = 3
 
 @dataclass(frozen=True, eq=False)
 class Challenge:
-    """A program of linear and folded layers, and (L, words) int8 activations to run it on."""
+    """A program of emitting and folded layers, and (L, words) int8 activations to run it on."""
 
     program: Program
     activations: np.ndarray
@@ -70,9 +71,9 @@ class Challenge:
                 f"least {words}, found {spec.tile_codes} and {spec.scratch_words}; enlarge them"
             )
         drawn = (cls._drawn(spec, attempt, inputs, folded) for attempt in itertools.count())
-        found = next(one for one in drawn if _full_rank(one.program.layers[1], one.activations, spec.codes))
-        found.program.validate()
-        return found
+        drawn_well = next(one for one in drawn if _full_rank(one.program.layers[1], one.activations, spec.codes))
+        drawn_well.program.validate()
+        return drawn_well
 
     @classmethod
     def _drawn(cls, spec: UnitSpec, attempt: int, inputs: int, folded: int) -> Challenge:
@@ -124,7 +125,7 @@ def _timing(spec: UnitSpec, draws: Iterator[int], inputs: int) -> Layer:
     base, count = max(spec.value_cycles), _timing_codes(spec)
     rows = [[first + k for k in range(_GROUP) for _ in range(base**k)] for first in range(0, spec.codes, _GROUP)]
     side = _side(spec)
-    # The shift that brings the sums nearest to the fold's first crest.
+    # The shift that brings the sums nearest to the fold's first peak.
     typical = spec.value_set.sigma * 2 ** (spec.act_bits - 2) * math.sqrt(sum(base ** (2 * k) for k in range(_GROUP)))
     return Layer(
         codes=np.array(rows, np.uint8),
@@ -140,7 +141,7 @@ def _timing(spec: UnitSpec, draws: Iterator[int], inputs: int) -> Layer:
 
 
 def _rotations(spec: UnitSpec, draws: Iterator[int], tiles: int, base: int, count: int) -> Layer:
-    """Linear tiles of all codes in turn over `count` words, the t-th rotated by another amount."""
+    """Emitting tiles of all codes in turn over `count` words, the t-th rotated by another amount."""
     step = max(1, spec.codes // tiles)
     codes = (np.arange(count)[None, :] + step * np.arange(tiles)[:, None]) % spec.codes
     return Layer(
@@ -149,7 +150,7 @@ def _rotations(spec: UnitSpec, draws: Iterator[int], tiles: int, base: int, coun
         offsets=np.arange(count, dtype=np.int32),
         in_base=np.full(tiles, base, np.int32),
         out_base=np.zeros(tiles, np.int32),
-        linear=True,
+        emits=True,
     )
 
 
@@ -158,21 +159,20 @@ def _biases(spec: UnitSpec, draws: Iterator[int], count: int) -> np.ndarray:
     return np.array([(next(draws) << 16 | next(draws)) % (2 * half) - half for _ in range(count)], np.int32)
 
 
-def min_entropy(spec: UnitSpec, fingerprint: str, level: str) -> float:
+def min_entropy(spec: UnitSpec, fingerprint: Fingerprint, level: Level) -> float:
     """Bits of min-entropy of a fingerprint, by the formula above.
 
     Args:
-        fingerprint: "clock" or "numeric".
-        level: "family" or "key".
+        fingerprint: `CLOCK` or `NUMERIC`.
     """
-    if level == "family":
+    if level is Level.FAMILY:
         return 0.0
 
     def log2_factorial(number: int) -> float:
         return math.lgamma(number + 1) / math.log(2)
 
     bits = log2_factorial(spec.codes)
-    if fingerprint == "clock":
+    if fingerprint is Fingerprint.CLOCK:
         bits -= sum(map(log2_factorial, Counter(spec.value_cycles).values()))
     unevenness = sum(math.log2(1 + (i + 1) / (1 << DRAW_BITS)) for i in range(1, spec.codes))
     return max(0.0, min(bits - unevenness, 8.0 * ROOT_BYTES))

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bitting.emulator.arithmetic import fold, wrap
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
+from bitting.locking.kinds import Fingerprint
 from bitting.program.layers import Layer, Program
 from bitting.unit import timing
 from bitting.unit.spec import UnitSpec
@@ -21,22 +23,8 @@ from bitting.unit.spec import UnitSpec
 Fold = Callable[[UnitSpec, np.ndarray, int], np.ndarray]
 
 
-def wrap(values: np.ndarray, bits: int) -> np.ndarray:
-    """`bitting.unit.golden.wrap` of every element."""
-    half = 1 << (bits - 1)
-    return (values + half) % (1 << bits) - half
-
-
-def fold(spec: UnitSpec, accumulators: np.ndarray, shift: int) -> np.ndarray:
-    """`bitting.unit.golden.fold` of every element."""
-    width = spec.acc_bits
-    shifted = wrap(accumulators << shift, width)
-    low = wrap(shifted, width - 1)
-    return np.where(np.abs(2 * shifted + 1) < 1 << (width - 1), low, ~low) >> (width - 1 - spec.act_bits)
-
-
 @dataclass(frozen=True, eq=False)
-class Silicon:
+class ChipModel:
     """A chip.
 
     Attributes:
@@ -60,12 +48,12 @@ class Silicon:
     glitch: int | None = None
 
     def __repr__(self) -> str:
-        return f"Silicon({self.spec.name})"
+        return f"ChipModel({self.spec.name})"
 
     @classmethod
-    def of(cls, device: Device) -> Silicon:
+    def of(cls, device: Device) -> ChipModel:
         """The honest chip of a device."""
-        meanings = [device.spec.decoding(device.table(), binary) for binary in (False, True)]
+        meanings = [device.spec.decoding(device.table(), plain) for plain in (False, True)]
         return cls(
             spec=device.spec,
             seed=device.seed(),
@@ -79,7 +67,7 @@ class Silicon:
 
     def tile_cycles(self, layer: Layer, codes: np.ndarray) -> np.ndarray:
         """(tiles,) cycles for (tiles, K) codes run as those of `layer`."""
-        once = self.cycles[layer.binary][codes].sum(axis=1) + self.position_stall
+        once = self.cycles[layer.plain][codes].sum(axis=1) + self.position_stall
         return once * layer.position_count + self.overhead
 
     def run(self, program: Program, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,14 +77,14 @@ class Silicon:
             activations: (L, input_words).
 
         Returns:
-            (tiles,) cycles, and (linear tiles, L) accumulators.
+            (tiles,) cycles, and (emitting tiles, L) accumulators.
         """
         scratch = np.zeros((len(activations), self.spec.scratch_words), np.int64)
         scratch[:, program.input_base : program.input_base + program.input_words] = activations
         cycles, emitted = [], []
         for layer in program.layers:
             cycles.append(self.tile_cycles(layer, layer.codes))
-            weights = self.values[layer.binary][layer.codes]
+            weights = self.values[layer.plain][layer.codes]
             addresses = layer.position_offsets()[:, None] + layer.offsets[None, :]
             sums = np.zeros((len(activations), layer.position_count), np.int64)
             for tile in range(layer.tiles):
@@ -105,15 +93,15 @@ class Silicon:
                 sums = wrap(x @ weights[tile] + start, self.acc_bits)
                 if (tile + 1) % layer.parts:
                     continue  # the next tile goes on with the sums
-                if layer.linear:
+                if layer.emits:
                     emitted.append(sums[:, 0])
                 else:
                     out = layer.out_base[tile] + layer.out_position_offsets()
                     scratch[:, out] = self.fold(self.spec, sums, layer.shift)
         return np.concatenate(cycles), np.array(emitted)
 
-    def fingerprint(self, challenge: Challenge, kind: str) -> np.ndarray:
-        """The uint32 words the chip absorbs: cycles of all tiles ("clock"), or accumulators of linear ones ("numeric")."""
+    def fingerprint(self, challenge: Challenge, kind: Fingerprint) -> np.ndarray:
+        """The uint32 words the chip absorbs: cycles of all tiles ("clock"), or accumulators of emitting ones ("numeric")."""
         cycles, accumulators = self.run(challenge.program, challenge.activations)
-        words = cycles if kind == "clock" else accumulators.reshape(-1)
+        words = cycles if kind is Fingerprint.CLOCK else accumulators.reshape(-1)
         return (words & 0xFFFFFFFF).astype(np.uint32)

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from bitting import files
 from bitting.errors import DeviceError, SpecError
+from bitting.locking.kinds import Level
 from bitting.unit.protocol import DRAW_BITS, LABEL_SEED, LABEL_TABLE
 from bitting.unit.spec import UnitSpec
 
@@ -68,6 +69,14 @@ class Device:
     """A spec and a root secret of 16 bytes. The secret appears in no repr, artefact, log or error.
 
     `enrolment` is what the factory saw of the chip (`bitting.sim.enrolment`), if there was one.
+
+    Example:
+        >>> import bitting
+        >>> device = bitting.Device.new(bitting.parse_spec("tiny"))
+        >>> sorted(device.table()) == list(range(16)), device.level
+        (True, <Level.KEY: 'key'>)
+        >>> "root" in repr(device)
+        False
     """
 
     spec: UnitSpec
@@ -98,9 +107,9 @@ class Device:
         return derive_key(self.root, LABEL_SEED)
 
     @property
-    def level(self) -> str:
-        """Level of any claim about this device: "family" if its secret is public, else "key"."""
-        return "key" if any(self.root) else "family"
+    def level(self) -> Level:
+        """Level of any claim about this device: `FAMILY` if its secret is public."""
+        return Level.KEY if any(self.root) else Level.FAMILY
 
     def with_flipped_bit(self, bit: int) -> Device:
         """The device whose root secret differs in one bit (0..127)."""

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitting.locking.chip import Silicon
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import derive_key
-from bitting.locking.scheme import Lock
+from bitting.locking.scheme import LockScheme
 
 _BLOCK_WORDS = 4
 
 
-def absorbed(lock: Lock, fingerprint: np.ndarray) -> bytes:
+def fingerprint_message(scheme: LockScheme, fingerprint: np.ndarray) -> bytes:
     """The message above."""
-    words = np.concatenate([lock.words(), fingerprint.astype(np.uint32)])
+    words = np.concatenate([scheme.words(), fingerprint.astype(np.uint32)])
     zeros = -(len(words) + 1) % _BLOCK_WORDS
     return np.concatenate([words, np.zeros(zeros, np.uint32), [len(words) & 0xFFFF]]).astype(">u4").tobytes()
 
 
-def lock_key(lock: Lock, silicon: Silicon) -> bytes:
+def lock_key(scheme: LockScheme, chip: ChipModel) -> bytes:
     """The 16-byte lock key that a chip derives; secret."""
-    assert lock.challenge is not None
-    return derive_key(silicon.seed, absorbed(lock, silicon.fingerprint(lock.challenge, lock.fingerprint)))
+    assert scheme.challenge is not None
+    return derive_key(chip.seed, fingerprint_message(scheme, chip.fingerprint(scheme.challenge, scheme.fingerprint)))

@@ -4,7 +4,7 @@ The counter block of block i of tile n is one 128-bit big-endian number:
 
     cycles (48 bits) | layer (32) | n (32) | i (16)
 
-`layer` holds what changes the meaning of a tile (codes - 1, flags, shift), so that a hidden layer replayed as a linear one
+`layer` holds what changes the meaning of a tile (codes - 1, flags, shift), so that a hidden layer replayed as an emitting one
 gives noise. `cycles` is 0, but for `aes-clocked`: there it is the number of cycles the tiles before n - 1 have taken, as
 counted by the device itself.
 
@@ -21,10 +21,10 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bitting.errors import LockError
-from bitting.locking.chip import Silicon
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device, draw
 from bitting.locking.keys import lock_key
-from bitting.locking.scheme import Lock
+from bitting.locking.scheme import LockScheme, Transform
 from bitting.program.layers import Layer, Program
 
 _BLOCK = 16
@@ -50,7 +50,7 @@ class _Keystream:
         return stream.reshape(len(cycles), blocks * _BLOCK)[:, :size]
 
 
-def lock(model: Program, device: Device, how: Lock) -> Program:
+def lock_program(model: Program, device: Device, scheme: LockScheme) -> Program:
     """Personalise an unlocked program (codes are value indices) to a device, without training. Changes no weight.
 
     Raises:
@@ -58,60 +58,60 @@ def lock(model: Program, device: Device, how: Lock) -> Program:
         LockError: if the model is not an unlocked one.
     """
     device.require_spec(model.spec, "the model")
-    if any(layer.binary and not layer.public for layer in model.layers):
+    if any(layer.plain and not layer.constant for layer in model.layers):
         raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
-    clear = _written_for(model, device, how)
-    if not how.keyed:
+    clear = _written_for(model, device, scheme)
+    if not scheme.keyed:
         return clear
-    silicon = Silicon.of(device)
-    stream = _Keystream(lock_key(how, silicon))
-    counted = np.concatenate([silicon.tile_cycles(layer, layer.codes) for layer in clear.layers])
-    before = _cycles_before(counted) if how.transform == "aes-clocked" else np.zeros_like(counted)
+    chip = ChipModel.of(device)
+    stream = _Keystream(lock_key(scheme, chip))
+    counted = np.concatenate([chip.tile_cycles(layer, layer.codes) for layer in clear.layers])
+    before = _cycles_before(counted) if scheme.transform == Transform.AES_CLOCKED else np.zeros_like(counted)
     layers, first = [], 0
     for layer in clear.layers:
         cycles = before[first : first + layer.tiles]
-        layers.append(replace(layer, codes=_apply(stream, how, clear, layer, first, cycles, sealing=True)))
+        layers.append(replace(layer, codes=_apply(stream, scheme, clear, layer, first, cycles, sealing=True)))
         first += layer.tiles
     return replace(clear, layers=tuple(layers))
 
 
-def unlock(locked: Program, how: Lock, silicon: Silicon) -> Program:
+def unlock_program(locked: Program, scheme: LockScheme, chip: ChipModel) -> Program:
     """What the tile buffer of a chip holds, tile after tile, when it runs a locked program; noise, if it is another chip.
 
     The codes are those of the chip's own number format.
     """
-    return unlock_with_key(locked, how, silicon, None)
+    return unlock_with_key(locked, scheme, chip, None)
 
 
-def unlock_with_key(locked: Program, how: Lock, silicon: Silicon, key: bytes | None) -> Program:
+def unlock_with_key(locked: Program, scheme: LockScheme, chip: ChipModel, key: bytes | None) -> Program:
     """The same with a guessed lock key of 16 bytes; None: the one the chip derives."""
-    if not how.keyed:
+    if not scheme.keyed:
         return locked
-    stream = _Keystream(key or lock_key(how, silicon))
+    stream = _Keystream(key or lock_key(scheme, chip))
     layers, first = [], 0
-    if how.transform == "aes-clocked":
-        return replace(locked, layers=tuple(_clocked(stream, how, locked, silicon)))
+    if scheme.transform == Transform.AES_CLOCKED:
+        return replace(locked, layers=tuple(_clocked(stream, scheme, locked, chip)))
     for layer in locked.layers:
-        codes = _apply(stream, how, locked, layer, first, np.zeros(layer.tiles, np.int64), sealing=False)
+        codes = _apply(stream, scheme, locked, layer, first, np.zeros(layer.tiles, np.int64), sealing=False)
         layers.append(replace(layer, codes=codes))
         first += layer.tiles
     return replace(locked, layers=tuple(layers))
 
 
-def restore(locked: Program, how: Lock, device: Device) -> Program:
+def restore_program(locked: Program, scheme: LockScheme, device: Device) -> Program:
     """The unlocked program (codes are value indices) of an artefact, for the owner of the device's key.
 
     Raises:
         DeviceError: if the device is of another family.
     """
     device.require_spec(locked.spec, "the artefact")
-    clear = unlock(locked, how, Silicon.of(device))
-    if how.transform != "aes":
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
+    if scheme.transform != Transform.AES:
         return clear.map_codes(device.table())
     index_of = np.zeros(256, np.uint8)
     for index, value in enumerate(locked.spec.values):
         index_of[value & 0xFF] = index
-    return clear.map_secret(lambda layer: replace(layer, codes=index_of[layer.codes], binary=False))
+    return clear.map_secret(lambda layer: replace(layer, codes=index_of[layer.codes], plain=False))
 
 
 def inverse(table: tuple[int, ...]) -> list[int]:
@@ -122,12 +122,12 @@ def inverse(table: tuple[int, ...]) -> list[int]:
     return codes
 
 
-def _written_for(model: Program, device: Device, how: Lock) -> Program:
+def _written_for(model: Program, device: Device, scheme: LockScheme) -> Program:
     """The program in clear, as the device's decoder reads it: its own codes, or plain weights."""
-    if how.transform != "aes":
+    if scheme.transform != Transform.AES:
         return model.map_codes(inverse(device.table()))
-    plain = np.array(model.spec.values, np.int64).astype(np.uint8)
-    return model.map_secret(lambda layer: replace(layer, codes=plain[layer.codes], binary=True))
+    weights = np.array(model.spec.values, np.int64).astype(np.uint8)
+    return model.map_secret(lambda layer: replace(layer, codes=weights[layer.codes], plain=True))
 
 
 def _cycles_before(counted: np.ndarray) -> np.ndarray:
@@ -136,14 +136,14 @@ def _cycles_before(counted: np.ndarray) -> np.ndarray:
 
 
 def _apply(
-    stream: _Keystream, how: Lock, program: Program, layer: Layer, first: int, cycles: np.ndarray, sealing: bool
+    stream: _Keystream, scheme: LockScheme, program: Program, layer: Layer, first: int, cycles: np.ndarray, sealing: bool
 ) -> np.ndarray:
     """(tiles, K) codes of a layer's tiles, number `first` and on, sealed or opened; constants are left as they are."""
     codes = layer.codes
-    if layer.public:
+    if layer.constant:
         return codes
-    if how.transform != "shuffle":
-        mask = 0xFF if layer.binary else program.spec.codes - 1
+    if scheme.transform != Transform.SHUFFLE:
+        mask = 0xFF if layer.plain else program.spec.codes - 1
         return (codes ^ stream.tiles(layer, first, cycles, codes.shape[1])) & np.uint8(mask)
     origin = _origins(stream.tiles(layer, first, cycles, 2 * codes.shape[1]))
     if not sealing:
@@ -165,7 +165,7 @@ def _origins(stream: np.ndarray) -> np.ndarray:
     return origin.T
 
 
-def _clocked(stream: _Keystream, how: Lock, locked: Program, silicon: Silicon) -> Iterator[Layer]:
+def _clocked(stream: _Keystream, scheme: LockScheme, locked: Program, chip: ChipModel) -> Iterator[Layer]:
     """Tile after tile, for each counter needs the cycles of what earlier ones became."""
     number = 0
     before, last = 0, 0  # cycles through the tile before the one before, and of the one before
@@ -173,8 +173,8 @@ def _clocked(stream: _Keystream, how: Lock, locked: Program, silicon: Silicon) -
         opened = np.empty_like(layer.codes)
         for tile in range(layer.tiles):
             row = replace(layer, codes=layer.codes[tile : tile + 1])
-            opened[tile] = _apply(stream, how, locked, row, number, np.array([before]), sealing=False)[0]
+            opened[tile] = _apply(stream, scheme, locked, row, number, np.array([before]), sealing=False)[0]
             before += last
-            last = int(silicon.tile_cycles(layer, opened[tile : tile + 1])[0]) + (silicon.glitch == number)
+            last = int(chip.tile_cycles(layer, opened[tile : tile + 1])[0]) + (chip.glitch == number)
             number += 1
         yield replace(layer, codes=opened)

@@ -56,7 +56,7 @@ class UnitNetwork(nn.Module):
 
     Attributes:
         penalty: of the last forward pass in training mode.
-        places: node -> where it stands in the code it was converted from.
+        locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
 
     Shape:
@@ -72,12 +72,12 @@ class UnitNetwork(nn.Module):
         self.input_scale = input_scale
         self.nodes = [(node.name, node.inputs) for node in nodes]
         self.graph = nn.ModuleDict({node.name: node.module for node in nodes})
-        self.places: dict[str, str] = {}
+        self.locations: dict[str, str] = {}
         self.notes: list[str] = []
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
-        """Inputs as activations: integers in float32."""
-        return integers(x, self.input_scale, self.spec)
+        """Inputs, of any number type, as activations: integers in float32."""
+        return integers(torch.as_tensor(x, dtype=torch.float32), self.input_scale, self.spec)
 
     def accumulators(self, x: torch.Tensor, before: Visitor | None = None) -> torch.Tensor:
         """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.
@@ -116,23 +116,23 @@ class UnitNetwork(nn.Module):
         return total
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor, spread: Sequence[float]) -> None:
+    def calibrate(self, x: torch.Tensor, accumulator_std: Sequence[float]) -> None:
         """Choose every layer's shift on a batch of inputs.
 
         Args:
-            spread: for each layer of calibrated shift in turn (the last holds for the rest), standard deviation of the
+            accumulator_std: for each layer of calibrated shift in turn (the last holds for the rest), standard deviation of the
                 accumulators in quarter periods of the fold.
         """
-        wanted = itertools.chain(spread, itertools.repeat(spread[-1]))
+        wanted = itertools.chain(accumulator_std, itertools.repeat(accumulator_std[-1]))
 
         def visit(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            if isinstance(module, UnitLayer) and module.calibrated and not module.linear:
+            if isinstance(module, UnitLayer) and module.calibrated and not module.emits:
                 module.calibrate(inputs, next(wanted))
 
         self.accumulators(self.integers(x), visit)
 
     @torch.no_grad()
-    def settle(self, x: torch.Tensor) -> None:
+    def update_statistics(self, x: torch.Tensor) -> None:
         """Take the statistics of normalised layers from these inputs, layer by layer.
 
         Those of training lag behind the weights and are of few samples: they cost up to four points, by chance.
@@ -142,7 +142,7 @@ class UnitNetwork(nn.Module):
 
         def visit(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             if isinstance(module, UnitNormalisedConv2d):
-                module.settle(inputs)
+                module.update_statistics(inputs)
 
         training = self.training
         self.eval()
@@ -180,7 +180,7 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
     if isinstance(module, UnitProduct):
         codes = module.quantiser.indices(module.latent).cpu().numpy()
         bias = module.integer_bias().to(torch.int32).cpu().numpy()
-        common: dict[str, Any] = {"shift": module.shift, "linear": module.linear}
+        common: dict[str, Any] = {"shift": module.shift, "emits": module.emits}
         if isinstance(module, UnitConv2d):
             common |= {"stride": module.stride, "padding": module.padding, "dilation": module.dilation, "groups": module.groups}
         return lowering.Product(name, inputs, codes, bias, **common)

@@ -32,7 +32,7 @@ class UnitLayer(nn.Module):
     Attributes:
         shift: 0..max_shift.
         activated: the model it was converted from has an activation function here.
-        linear: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
+        emits: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
             for the reduction has no useful gradient; `UnitNetwork` reduces them.
     """
 
@@ -46,12 +46,12 @@ class UnitLayer(nn.Module):
         self.spec = spec
         self.shift = 0
         self.activated = False
-        self.linear = False
+        self.emits = False
 
     @property
     def slope(self) -> float:
         """Activations per unit of accumulator; 1 for logits."""
-        return 1.0 if self.linear else emulate.fold_slope(self.spec, self.shift)
+        return 1.0 if self.emits else emulate.fold_slope(self.spec, self.shift)
 
     @property
     def factor(self) -> float:
@@ -72,19 +72,19 @@ class UnitLayer(nn.Module):
         raise NotImplementedError
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Integer activations, as float32; accumulators if `linear`."""
+        """Integer activations, as float32; accumulators if `emits`."""
         sums = self.sums(*inputs)
-        return sums if self.linear else fold(sums, self.spec, self.factor)
+        return sums if self.emits else fold(sums, self.spec, self.factor)
 
     @torch.no_grad()
-    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
-        """Choose the shift that brings the accumulator's standard deviation nearest to `spread` quarter periods."""
-        if self.linear or not self.calibrated:
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], accumulator_std: float) -> None:
+        """Choose the shift that brings the accumulator's standard deviation nearest to `accumulator_std` quarter periods."""
+        if self.emits or not self.calibrated:
             return
         self.shift = 0
         with _without_bias(self):  # where on the wave a sum starts says nothing of how far it reaches
             deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
-        wanted = spread * (1 << (self.spec.acc_bits - 2))
+        wanted = accumulator_std * (1 << (self.spec.acc_bits - 2))
         ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
         self.shift = ratios.index(min(ratios))
 
@@ -115,9 +115,9 @@ class UnitProduct(UnitLayer):
         ProgramError: if an output has so many inputs that float32 would not be exact.
     """
 
-    def __init__(self, spec: UnitSpec, shape: tuple[int, ...], linear: bool = False, normalise: bool = True):
+    def __init__(self, spec: UnitSpec, shape: tuple[int, ...], emits: bool = False, normalise: bool = True):
         super().__init__(spec)
-        self.linear = linear
+        self.emits = emits
         self.quantiser = WeightQuantiser(spec, normalise)
         self.weight = nn.Parameter(torch.randn(*shape))
         self.bias = nn.Parameter(torch.zeros(shape[0]))
@@ -132,11 +132,11 @@ class UnitProduct(UnitLayer):
         return self.weight
 
     @torch.no_grad()
-    def release(self, size: float) -> None:
-        """From now on the scale of the weights is learnt too; it begins at `size` (root mean square, in units of sigma)."""
+    def learn_scale(self, rms: float) -> None:
+        """From now on the scale of the weights is learnt too; it begins at `rms` (root mean square, in units of sigma)."""
         self.quantiser = WeightQuantiser(self.spec, normalise=False)
-        self.weight.mul_(size / self.weight.square().mean().sqrt())
-        self.bias.mul_(size)
+        self.weight.mul_(rms / self.weight.square().mean().sqrt())
+        self.bias.mul_(rms)
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""
@@ -150,12 +150,12 @@ class UnitLinear(UnitProduct):
         (samples, inputs) -> (samples, outputs)
     """
 
-    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, linear: bool = False, normalise: bool = True):
-        super().__init__(spec, (outputs, inputs), linear, normalise)
+    def __init__(self, spec: UnitSpec, inputs: int, outputs: int, emits: bool = False, normalise: bool = True):
+        super().__init__(spec, (outputs, inputs), emits, normalise)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return dense(
-            inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.linear
+            inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.emits
         )
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -179,10 +179,10 @@ class UnitConv2d(UnitProduct):
         padding: tuple[int, int] = (0, 0),
         dilation: tuple[int, int] = (1, 1),
         groups: int = 1,
-        linear: bool = False,
+        emits: bool = False,
         normalise: bool = True,
     ):
-        super().__init__(spec, (outputs, inputs // groups, *kernel), linear, normalise)
+        super().__init__(spec, (outputs, inputs // groups, *kernel), emits, normalise)
         self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -210,7 +210,7 @@ class UnitNormalisedConv2d(UnitConv2d):
     mean: torch.Tensor
 
     def __init__(self, *arguments: Any):
-        """Arguments as for `UnitConv2d`, without `linear` and `normalise`."""
+        """Arguments as for `UnitConv2d`, without `emits` and `normalise`."""
         super().__init__(*arguments)
         self.quantiser = WeightQuantiser(self.spec, normalise=False)
         self.gain = nn.Parameter(torch.zeros_like(self.bias))
@@ -243,7 +243,7 @@ class UnitNormalisedConv2d(UnitConv2d):
         return found
 
     @torch.no_grad()
-    def settle(self, inputs: tuple[torch.Tensor, ...]) -> None:
+    def update_statistics(self, inputs: tuple[torch.Tensor, ...]) -> None:
         """The running statistics become those of these inputs, and of the weights as they are."""
         for _ in range(2):  # another deviation rounds the weights anew
             self.deviation.mul_(self._unit_sums(inputs[0]).std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
@@ -251,9 +251,9 @@ class UnitNormalisedConv2d(UnitConv2d):
         self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
 
     @torch.no_grad()
-    def calibrate(self, inputs: tuple[torch.Tensor, ...], spread: float) -> None:
-        """Statistics of a batch; the gains, whose ratios stay, such that their root mean square is `spread` quarter periods."""
-        self.gain.add_(math.log(spread) - self.gain.mul(2).exp().mean().log() / 2)
+    def calibrate(self, inputs: tuple[torch.Tensor, ...], accumulator_std: float) -> None:
+        """Statistics of a batch. The gains keep their ratios; their root mean square becomes `accumulator_std`."""
+        self.gain.add_(math.log(accumulator_std) - self.gain.mul(2).exp().mean().log() / 2)
         self.deviation.copy_(self._convolve(inputs[0], self.weight, None).std((0, 2, 3)).clamp_(min=1e-6))
         self._fit_shift()
         self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))

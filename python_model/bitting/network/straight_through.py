@@ -107,7 +107,7 @@ def _fold_in_place(sums: torch.Tensor, spec: UnitSpec, factor: float) -> torch.T
         native.library.bitting_fold(sums.data_ptr(), sums.numel(), factor, spec.act_bits, sums.data_ptr(), side.data_ptr())
         return side
     phase = emulate.fold_phase(spec, sums * factor)
-    side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a crest and falls behind it
+    side = (-torch.sign(phase)).to(torch.int8)  # the wave rises before a peak and falls behind it
     sums.copy_(emulate.fold_of_phase(spec, phase))
     return side
 

@@ -33,9 +33,9 @@ class Layer:
         strides: (row, column) steps of the base address between positions.
         out_strides: (row, column) steps of the address that is written.
         shift: left shift before the fold.
-        linear: emit raw accumulators instead of writing activations; needs positions (1, 1).
-        binary: codes are weights in two's complement, a byte each, and need no bitting table.
-        public: codes are constants that no key touches; such a layer is binary.
+        emits: emit raw accumulators instead of writing activations; needs positions (1, 1).
+        plain: codes are weights in two's complement, a byte each, and need no bitting table.
+        constant: codes are constants that no key touches; such a layer is plain.
         parts: every so many tiles in turn make one sum: the first starts at its bias, the last folds or emits. More than one
             needs positions (1, 1).
     """
@@ -49,9 +49,9 @@ class Layer:
     strides: tuple[int, int] = (0, 0)
     out_strides: tuple[int, int] = (0, 1)
     shift: int = 0
-    linear: bool = False
-    binary: bool = False
-    public: bool = False
+    emits: bool = False
+    plain: bool = False
+    constant: bool = False
     parts: int = 1
 
     @property
@@ -69,7 +69,7 @@ class Layer:
     @property
     def flags(self) -> int:
         """The packet flags that change what the layer computes."""
-        named = ((self.linear, LayerFlag.LINEAR), (self.binary, LayerFlag.BINARY), (self.public, LayerFlag.PUBLIC))
+        named = ((self.emits, LayerFlag.EMIT), (self.plain, LayerFlag.PLAIN_WEIGHTS), (self.constant, LayerFlag.CONSTANT))
         return sum(flag.value for is_set, flag in named if is_set)
 
     @property
@@ -112,7 +112,7 @@ def _steps(positions: tuple[int, int], strides: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Layers in order, the scratch addresses of the input, and the number of logits (sums of linear layers).
+    """Layers in order, the scratch addresses of the input, and the number of logits (sums of emitting layers).
 
     No layer writes a word that it reads, but for a position that writes where the same position read.
     """
@@ -125,16 +125,16 @@ class Program:
     @property
     def secret(self) -> tuple[Layer, ...]:
         """The layers that are not constants."""
-        return tuple(layer for layer in self.layers if not layer.public)
+        return tuple(layer for layer in self.layers if not layer.constant)
 
     @property
     def outputs(self) -> int:
-        return sum(layer.channels for layer in self.layers if layer.linear)
+        return sum(layer.channels for layer in self.layers if layer.emits)
 
     @property
     def parameters(self) -> int:
         """Number of codes that are not constants."""
-        return sum(layer.codes.size for layer in self.layers if not layer.public)
+        return sum(layer.codes.size for layer in self.layers if not layer.constant)
 
     @property
     def macs(self) -> int:
@@ -147,14 +147,14 @@ class Program:
         ends = [self.input_base + self.input_words]
         for layer in self.layers:
             ends.append(1 + layer.last_read)
-            ends.append(0 if layer.linear else 1 + layer.last_written)
+            ends.append(0 if layer.emits else 1 + layer.last_written)
         return max(ends)
 
     def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
         """Clock cycles of every tile of every layer, on a device with this bitting table."""
-        of_code = [np.asarray(self.spec.decoding(table, binary).cycles) for binary in (False, True)]
+        of_code = [np.asarray(self.spec.decoding(table, plain).cycles) for plain in (False, True)]
         return [
-            (of_code[layer.binary][layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist()
+            (of_code[layer.plain][layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist()
             for layer in self.layers
         ]
 
@@ -165,7 +165,7 @@ class Program:
 
     def map_secret(self, change: Callable[[Layer], Layer]) -> Program:
         """The same program with every layer changed, but for constants."""
-        return replace(self, layers=tuple(layer if layer.public else change(layer) for layer in self.layers))
+        return replace(self, layers=tuple(layer if layer.constant else change(layer) for layer in self.layers))
 
     def validate(self) -> None:
         """Check every field against the spec.
@@ -177,12 +177,12 @@ class Program:
         _within(self.input_words, 1, spec.scratch_words, "the input", "words")
         _within(self.input_base, 0, spec.scratch_words - self.input_words, "the input", "base address")
         if not self.outputs:
-            raise ProgramError("the program has no linear layer, so it would give no result; make the last layer linear")
+            raise ProgramError("the program has no layer that emits, so it would give no result; let the last layer emit")
         for index, layer in enumerate(self.layers):
             _validate_layer(spec, index, layer)
 
 
-def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, linear: bool = False) -> Layer:
+def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, emits: bool = False) -> Layer:
     """A dense layer: one position and consecutive offsets. `codes` (M, K), `bias` (M,)."""
     tiles, count = codes.shape
     return Layer(
@@ -190,9 +190,9 @@ def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shif
         bias=bias.astype(np.int32),
         offsets=np.arange(count, dtype=np.int32),
         in_base=np.full(tiles, in_base, np.int32),
-        out_base=out_base + np.arange(tiles, dtype=np.int32) * (not linear),
+        out_base=out_base + np.arange(tiles, dtype=np.int32) * (not emits),
         shift=shift,
-        linear=linear,
+        emits=emits,
     )
 
 
@@ -204,7 +204,7 @@ def multilayer_perceptron(
     in_base, out_base = 0, int(weights[0].shape[1])
     for index, (codes, bias, shift) in enumerate(zip(weights, biases, shifts, strict=True)):
         last = index == len(weights) - 1
-        layers.append(dense(codes, bias, in_base, 0 if last else out_base, shift, linear=last))
+        layers.append(dense(codes, bias, in_base, 0 if last else out_base, shift, emits=last))
         in_base, out_base = out_base, out_base + codes.shape[0]
     program = Program(spec, tuple(layers), input_base=0, input_words=int(weights[0].shape[1]))
     program.validate()
@@ -232,14 +232,14 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     for name, get, size in shapes:
         if get(layer).shape != (size,):
             raise ProgramError(f"{where} has {name} of shape {get(layer).shape}; allowed ({size},)")
-    if layer.public and not layer.binary:
-        raise ProgramError(f"{where} is public but not binary: constants are plain weights")
+    if layer.constant and not layer.plain:
+        raise ProgramError(f"{where} is constant but not plain: constants are plain weights")
     if layer.parts < 1 or tiles % layer.parts or (layer.parts > 1 and layer.positions != (1, 1)):
         raise ProgramError(
             f"{where} has {tiles} tiles in chains of {layer.parts} at positions {layer.positions}; chains must come out even, "
             "at positions (1, 1)"
         )
-    _within(int(layer.codes.max()), 0, 255 if layer.binary else spec.codes - 1, where, "a code")
+    _within(int(layer.codes.max()), 0, 255 if layer.plain else spec.codes - 1, where, "a code")
     _within(layer.shift, 0, spec.max_shift, where, "shift")
     half = 1 << (spec.acc_bits - 1)
     _within(int(layer.bias.min()), -half, half - 1, where, "a bias")
@@ -249,8 +249,8 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
         _within(positions, 1, field, where, "positions")
         for stride in strides:
             _within(stride, 0, field, where, "a stride")
-    if layer.linear and layer.positions != (1, 1):
-        raise ProgramError(f"{where} is linear with positions {layer.positions}; allowed (1, 1)")
+    if layer.emits and layer.positions != (1, 1):
+        raise ProgramError(f"{where} emits with positions {layer.positions}; allowed (1, 1)")
     _within(int(layer.offsets.min()), 0, field, where, "an offset")
     _within(int(layer.in_base.min()), 0, field, where, "an input address")
     _within(layer.last_read, 0, spec.scratch_words - 1, where, "a furthest input address")

@@ -19,7 +19,7 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.layers import Layer, Program
-from bitting.program.placement import Placed, Plan, Shape, Wishes
+from bitting.program.placement import LifetimeRecorder, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
 #: Name of the input among the sources of an operation.
@@ -44,7 +44,7 @@ class Product:
     dilation: Pair = (1, 1)
     groups: int = 1
     shift: int = 0
-    linear: bool = False
+    emits: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
         ProgramError: naming the layer, the limit and a spec that would do, if it does not fit.
     """
     # Once to see who lives how long, then with the addresses that follow from it.
-    wishes = Wishes()
-    _Lowering(spec, input_shape, operations, wishes).layers_and_input()
-    program = _Lowering(spec, input_shape, operations, Plan(spec, wishes)).program()
+    lifetimes = LifetimeRecorder()
+    _Lowering(spec, input_shape, operations, lifetimes).layers_and_input()
+    program = _Lowering(spec, input_shape, operations, ScratchAllocator(spec, lifetimes)).program()
     program.validate()
     return program
 
@@ -116,7 +116,9 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
 class _Lowering:
     """Walks the operations once, placing what they write."""
 
-    def __init__(self, spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation], scratch: Wishes | Plan):
+    def __init__(
+        self, spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation], scratch: LifetimeRecorder | ScratchAllocator
+    ):
         self.spec = spec
         self.operations = operations
         self.layers: list[Layer] = []
@@ -191,8 +193,8 @@ class _Lowering:
                 strides=strides,
                 out_strides=out_strides,
                 shift=shift,
-                binary=True,
-                public=True,
+                plain=True,
+                constant=True,
             )
         )
 
@@ -245,8 +247,8 @@ class _Lowering:
         group = np.arange(outputs) // (outputs // operation.groups)
         in_base = source.origin - operation.padding[0] * source.pitch - operation.padding[1] + group * channels * source.plane
         strides = (operation.stride[0] * source.pitch, operation.stride[1])
-        common = {"shift": operation.shift, "linear": operation.linear}
-        if operation.linear:
+        common = {"shift": operation.shift, "emits": operation.emits}
+        if operation.emits:
             if positions != (1, 1):
                 raise ProgramError(
                     f"layer {operation.name} gives logits at {positions[0]} x {positions[1]} positions; allowed is one: "

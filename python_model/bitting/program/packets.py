@@ -89,7 +89,7 @@ def result_words(program: Program, report: bool = True) -> int:
     for layer in program.layers:
         if report:
             total += layer.tiles * (TILE_DONE_FIXED_WORDS + FRAME_WORDS)
-        if layer.linear:
+        if layer.emits:
             fixed = 0 if report else TILE_DONE_FIXED_WORDS + FRAME_WORDS
             total += layer.channels * (program.spec.lanes + fixed)
     return total
@@ -118,7 +118,7 @@ class ExpectedResults:
         start, index = 0, first_tile
         for layer, tile_cycles in zip(program.layers, cycles, strict=True):
             for tile, count in enumerate(tile_cycles):
-                emits = layer.linear and (tile + 1) % layer.parts == 0
+                emits = layer.emits and (tile + 1) % layer.parts == 0
                 if emits or report:
                     lanes = program.spec.lanes if emits else 0
                     fixed = np.array([index & 0xFFFFFFFF, count], WORDS)
@@ -151,7 +151,7 @@ class ExpectedResults:
 
 @dataclass(frozen=True, eq=False)
 class TileResult:
-    """One TILE_DONE: index since reset, cycles, and for linear layers (L,) accumulators."""
+    """One TILE_DONE: index since reset, cycles, and for emitting layers (L,) accumulators."""
 
     index: int
     cycles: int

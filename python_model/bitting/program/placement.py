@@ -55,7 +55,7 @@ class _Block:
         return self.first <= other.last and other.first <= self.last
 
 
-class Wishes:
+class LifetimeRecorder:
     """Records what is taken and given back, at addresses that never collide."""
 
     def __init__(self) -> None:
@@ -79,11 +79,11 @@ class Wishes:
         return self._events
 
 
-class Plan:
+class ScratchAllocator:
     """Addresses for all blocks: the largest first, each at the lowest place that is free for as long as it lives."""
 
-    def __init__(self, spec: UnitSpec, wishes: Wishes):
-        blocks = wishes.blocks
+    def __init__(self, spec: UnitSpec, lifetimes: LifetimeRecorder):
+        blocks = lifetimes.blocks
         for block in blocks:
             if block.last < 0:  # never given back: lives to the end
                 block.last = len(blocks) * 2 + 1

@@ -16,8 +16,12 @@ import torch
 
 from bitting.emulator.emulate import Emulator
 from bitting.errors import DeviceError, LockError, SimulationError
-from bitting.locking import FINGERPRINTS, TRANSFORMS, Challenge, Lock, Silicon, lock, unlock
+from bitting.locking.challenge import Challenge
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine
@@ -61,10 +65,10 @@ def enrol(device: Device, engine: NativeEngine, progress: Callable[[int], None] 
         passed = []
         for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
             try:
-                how = Lock.new(spec, fingerprint, transform, device.level, _TEST_NONCE)
+                scheme = LockScheme.new(spec, fingerprint, transform, device.level, _TEST_NONCE)
             except LockError:
                 continue  # a transform this family does not have
-            _known_answer(engine, device, how)
+            _known_answer(engine, device, scheme)
             passed.append(f"{fingerprint} x {transform}")
             if progress:
                 progress(len(passed))
@@ -88,10 +92,10 @@ def _status(engine: NativeEngine, spec: UnitSpec) -> int:
 
 
 def _measure_codes(engine: NativeEngine, device: Device) -> None:
-    """A linear tile of each code with activation 1 shows its weight, and its cycles."""
+    """An emitting tile of each code with activation 1 shows its weight, and its cycles."""
     spec = device.spec
     codes = np.arange(spec.codes)[:, None]
-    layer = dense(codes, np.zeros(spec.codes), 0, 0, 0, linear=True)
+    layer = dense(codes, np.zeros(spec.codes), 0, 0, 0, emits=True)
     tiles = _run_clear(engine, Program(spec, (layer,), 0, 1), np.ones((spec.lanes, 1), np.int8))
     meaning = spec.decoding(device.table())
     for code, tile in enumerate(tiles):
@@ -105,7 +109,7 @@ def _measure_codes(engine: NativeEngine, device: Device) -> None:
 def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
     challenge = Challenge.of(device.spec)
     tiles = _run_clear(engine, challenge.program, challenge.activations)
-    cycles, accumulators = Silicon.of(device).run(challenge.program, challenge.activations)
+    cycles, accumulators = ChipModel.of(device).run(challenge.program, challenge.activations)
     found = [tile.cycles for tile in tiles]
     if found != cycles.tolist():
         raise _refuse("the clock fingerprint", found, cycles.tolist())
@@ -122,23 +126,23 @@ def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) 
     return packets.parse_results(run.words)
 
 
-def _known_answer(engine: NativeEngine, device: Device, how: Lock) -> None:
+def _known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> None:
     """A small random network, locked; every word of the answer."""
     spec = device.spec
     rng = np.random.default_rng(0)
     inputs, hidden = 24, 12
     layers = (
         dense(rng.integers(0, spec.codes, (hidden, inputs)), np.zeros(hidden), 0, inputs, 0),
-        dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, linear=True),
+        dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, emits=True),
     )
-    locked = lock(Program(spec, layers, 0, inputs), device, how)
+    locked = lock_program(Program(spec, layers, 0, inputs), device, scheme)
     x = rng.integers(spec.act_min, spec.act_max + 1, (spec.lanes, inputs)).astype(np.int8)
-    clear = unlock(locked, how, Silicon.of(device))
+    clear = unlock_program(locked, scheme, ChipModel.of(device))
     logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
     tiles = Challenge.of(spec).tiles
     expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), first_tile=tiles).words(logits)
-    commands = [how.packets(), packets.activations_packet(spec, 0, x), packets.program_packets(locked)]
+    commands = [scheme.packets(), packets.activations_packet(spec, 0, x), packets.program_packets(locked)]
     engine.reset()
     run = engine.run(np.concatenate(commands), len(expected))
     if not np.array_equal(run.words, expected):
-        raise DeviceError(f"the chip was not enrolled: it fails the self-test of {how.fingerprint} x {how.transform}")
+        raise DeviceError(f"the chip was not enrolled: it fails the self-test of {scheme.fingerprint} x {scheme.transform}")

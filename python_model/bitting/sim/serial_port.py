@@ -24,7 +24,7 @@ class SimulatedPort:
         from bitting_rtl.engine.export import engine_verilog
         from bitting_rtl.lib.build_options import COMPACT
 
-        engine = engine_verilog(device.spec, flavour=COMPACT)
+        engine = engine_verilog(device.spec, options=COMPACT)
         verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root)
         harness = (build.HARNESS / "serial.cpp").read_text()
         self._library = ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, harness)))

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from bitting import files
+from bitting.artefact.artefact import Artefact
 from bitting.errors import BittingError, SimulationError
-from bitting.locking import Lock
 from bitting.locking.device import Device
 from bitting.program import packets
-from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.waves import save_file
@@ -32,8 +31,7 @@ class Outcome:
 
 
 def simulate(
-    program: Program,
-    lock: Lock,
+    artefact: Artefact,
     device: Device,
     activations: np.ndarray,
     *,
@@ -46,8 +44,7 @@ def simulate(
     """Run samples, L at a time.
 
     Args:
-        program: what the artefact holds.
-        lock: how it is locked.
+        artefact: a program and how it is locked.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
         waves: path of a .vcd or .fst to write (native); a GTKWave save file goes beside it.
@@ -65,18 +62,18 @@ def simulate(
     if waves and kind not in ("vcd", "fst"):
         raise BittingError(f"{waves}: a waveform ends in .vcd or .fst")
     if simulator == "cocotb":
-        return _batches(program, lock, activations, _cocotb(device), progress)
-    with NativeEngine(engine_library(program.spec, kind), device.root) as engine:
+        return _batches(artefact, activations, _cocotb(device), progress)
+    with NativeEngine(engine_library(artefact.program.spec, kind), device.root) as engine:
         if waves:
             from bitting_rtl.engine.export import TOP, engine_verilog
 
             with files.replacing(waves) as temporary:
                 engine.trace(temporary)
-                outcome = _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+                outcome = _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()
-            files.write_text(waves.with_suffix(".gtkw"), save_file(engine_verilog(program.spec), TOP))
+            files.write_text(waves.with_suffix(".gtkw"), save_file(engine_verilog(artefact.program.spec), TOP))
             return outcome
-        return _batches(program, lock, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
+        return _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
 
 
 def _native(engine: NativeEngine, stalls: Stalls) -> Callable[[int, np.ndarray, int], Run]:
@@ -96,7 +93,7 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
 
 
 def on_board(
-    program: Program, lock: Lock, activations: np.ndarray, link: SerialLink, progress: Callable[[int], None] | None = None
+    artefact: Artefact, activations: np.ndarray, link: SerialLink, progress: Callable[[int], None] | None = None
 ) -> Outcome:
     """Run samples on a board, L at a time; its clocks are not counted.
 
@@ -110,18 +107,18 @@ def on_board(
         words = link.run(commands, expected)
         return Run(words, 0, ErrorCode.NONE, len(commands))
 
-    return _batches(program, lock, activations, run, progress)
+    return _batches(artefact, activations, run, progress)
 
 
 def _batches(
-    program: Program,
-    lock: Lock,
+    artefact: Artefact,
     activations: np.ndarray,
     run: Callable[[int, np.ndarray, int], Run],
     progress: Callable[[int], None] | None,
 ) -> Outcome:
+    program, scheme = artefact.program, artefact.scheme
     lanes = program.spec.lanes
-    head, body, expected = lock.packets(), packets.program_packets(program), packets.result_words(program)
+    head, body, expected = scheme.packets(), packets.program_packets(program), packets.result_words(program)
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), lanes)):
         batch = activations[first : first + lanes]

@@ -6,12 +6,13 @@ each tile from the multinomial distribution that random codes follow, before tra
 is there to show the difference. Either way the codes follow the rank of the latent weights, so that a histogram is met
 exactly, whatever training does. Once an epoch is best: every 50 steps cost MNIST 0.6 points (at one spread of the fold).
 
-`flatten` gives a matrix the singular values of a random one (Marchenko-Pastur); its singular vectors stay.
+`match_random_spectrum` gives a matrix the singular values of a random one (Marchenko-Pastur); its singular vectors stay.
 """
 
 from __future__ import annotations
 
 import functools
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -19,28 +20,37 @@ import torch
 from bitting.errors import BittingError
 from bitting.unit.spec import UnitSpec
 
-KINDS = ("none", "equal", "drawn")
+
+class Balance(StrEnum):
+    """Which histogram of codes training keeps."""
+
+    #: None: codes as they fall.
+    NONE = "none"
+    #: Every code equally often, which no wrong key shows.
+    EQUAL = "equal"
+    #: Tile by tile what random codes would show.
+    DRAWN = "drawn"
 
 
-def counts(kind: str, spec: UnitSpec, tiles: int, inputs: int, seed: int) -> np.ndarray:
+def counts(kind: Balance, spec: UnitSpec, tiles: int, inputs: int, seed: int) -> np.ndarray:
     """How often each value index is to be used: (tiles, 2^b) for each tile, or (1, 2^b) for the whole matrix.
 
-    "drawn" is for each tile, unless tiles have fewer weights than there are codes: so few weights could only be put in order.
+    `DRAWN` is for each tile, unless tiles have fewer weights than there are codes: so few weights could only be put in order.
 
     Raises:
-        BittingError: for an unknown kind.
+        BittingError: for a kind that keeps no counts.
     """
     rng = np.random.default_rng([seed, tiles, inputs])
-    if kind == "drawn" and inputs < spec.codes:
+    if kind == Balance.DRAWN and inputs < spec.codes:
         return rng.multinomial(tiles * inputs, np.full(spec.codes, 1 / spec.codes), size=1)
-    if kind == "drawn":
+    if kind == Balance.DRAWN:
         return rng.multinomial(inputs, np.full(spec.codes, 1 / spec.codes), size=tiles)
-    if kind == "equal":
+    if kind == Balance.EQUAL:
         size = tiles * inputs
         even = np.full(spec.codes, size // spec.codes)
         even[rng.permutation(spec.codes)[: size % spec.codes]] += 1
         return even[None, :]
-    raise BittingError(f"unknown balance {kind!r}; allowed: {', '.join(KINDS)}")
+    raise BittingError(f"balance {kind} keeps no counts; allowed: {Balance.EQUAL}, {Balance.DRAWN}")
 
 
 def project(spec: UnitSpec, latent: torch.Tensor, wanted: np.ndarray) -> torch.Tensor:
@@ -72,7 +82,7 @@ def _random_spectrum(tiles: int, inputs: int, seed: int) -> torch.Tensor:
     return torch.linalg.svdvals(torch.randn(tiles, inputs, generator=generator))
 
 
-def flatten(latent: torch.Tensor, seed: int) -> torch.Tensor:
+def match_random_spectrum(latent: torch.Tensor, seed: int) -> torch.Tensor:
     """The same singular vectors with the singular values of a Gaussian matrix, largest to largest."""
     left, _, right = torch.linalg.svd(latent, full_matrices=False)
     return left @ (_random_spectrum(*latent.shape, seed)[:, None] * right)

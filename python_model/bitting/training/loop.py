@@ -15,22 +15,25 @@ import torch
 from torch import nn
 
 from bitting import files
-from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
 from bitting.conversion.converter import convert
 from bitting.conversion.exporting import export
+from bitting.data import datasets
 from bitting.data.datasets import Dataset, activations
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
+from bitting.network.metrics import accuracy
 from bitting.training import architectures, balance, distributed
-from bitting.training.recipes import TrainConfig
-from bitting.unit.spec import UnitSpec
+from bitting.training.balance import Balance
+from bitting.training.recipes import TrainConfig, recipe
+from bitting.unit.spec import UnitSpec, as_spec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
 Progress = Callable[[str, int, int, float], None]
 
 #: Training samples that shifts are calibrated on, and that statistics of normalised layers are taken from after every epoch.
-CALIBRATING, SETTLING = 1024, 4096
+CALIBRATION_SAMPLES, STATISTICS_SAMPLES = 1024, 4096
 
 
 def counted(done: Callable[[int], None]) -> Progress:
@@ -38,24 +41,22 @@ def counted(done: Callable[[int], None]) -> Progress:
     return lambda name, epoch, epochs, _score: done(epoch + epochs * (name == "unit"))
 
 
-def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of samples whose largest logit is at their label."""
-    return float((logits.argmax(1) == labels).double().mean())
-
-
 def train(
-    spec: UnitSpec,
-    data: Dataset,
-    config: TrainConfig,
+    spec: UnitSpec | str,
+    data: Dataset | str,
+    config: TrainConfig | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     model: nn.Module | None = None,
-) -> Artefact:
+) -> Model:
     """Train the twin, then the unit's network.
 
     In a process group (`torchrun`, see `bitting.training.distributed`) every process takes its share of each batch.
 
     Args:
+        spec: of the unit, or its name as `parse_spec` reads it.
+        data: a data set, or its name as `datasets.load` knows it.
+        config: by default the recipe for an MLP on this data set.
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
         model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
@@ -67,16 +68,25 @@ def train(
     Raises:
         ProgramError: if the spec can not hold the network; before any training.
         ConversionError: if a given model has parts with no place on the unit.
+
+    Example:
+        >>> import bitting
+        >>> from bitting.training.recipes import TrainConfig
+        >>> model = bitting.train("tiny", "digits", TrainConfig(hidden=(16,), epochs=1))
+        >>> model.claims["dataset"], model.program.outputs
+        ('digits', 10)
     """
+    spec, data = as_spec(spec), datasets.load(data) if isinstance(data, str) else data
+    config = config or recipe(data.name)
     material = _Material.of(spec, data, config)
     torch.manual_seed(config.seed)
     reference = model or build(data, config)
     twin_scale = 1.0 / (spec.act_max + 1)
-    samples = material.train_x[:SETTLING] * twin_scale
+    samples = material.train_x[:STATISTICS_SAMPLES] * twin_scale
     network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
     runs = [
-        _Run("twin", reference, twin_scale, config.twin_rate, config, lambda: None),
-        _Run("unit", network, twin_scale, config.rate, config, finish_epoch),
+        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, lambda: None),
+        _Run("unit", network, twin_scale, config.learning_rate, config, finish_epoch),
     ]
     saved = _Checkpoint(checkpoint, spec, data.name, config)
     found: dict[str, float] = {}
@@ -108,21 +118,29 @@ def _on_unit(
 ) -> tuple[UnitNetwork, Callable[[], None]]:
     """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
     torch.manual_seed(config.seed)
-    normalise = config.balance == "none"
-    first = samples[:CALIBRATING]
-    network = convert(reference, spec, first, input_scale=input_scale, spread=config.spread, normalise=normalise, fresh=fresh)
+    normalise = config.balance == Balance.NONE
+    first = samples[:CALIBRATION_SAMPLES]
+    network = convert(
+        reference,
+        spec,
+        first,
+        input_scale=input_scale,
+        accumulator_std=config.accumulator_std,
+        normalise=normalise,
+        fresh=fresh,
+    )
     if fresh:
         _draw_biases(network, config)
-    if config.logits:
-        network.products[-1].release(config.logits)
+    if config.logit_weight_rms:
+        network.products[-1].learn_scale(config.logit_weight_rms)
     project = _projection(network, config)
     project()
-    network.calibrate(first, config.spread)
+    network.calibrate(first, config.accumulator_std)
     network.to_program()
 
     def finish_epoch() -> None:
         project()
-        network.settle(samples)
+        network.update_statistics(samples)
 
     return network, finish_epoch
 
@@ -132,11 +150,11 @@ def _draw_biases(network: UnitNetwork, config: TrainConfig) -> None:
     for module in network.graph.values():
         if not isinstance(module, UnitProduct | UnitAdd) or not module.activated:
             continue
-        if config.crests:
-            signs = torch.arange(len(module.bias)) % 2 * 2 - 1  # as many at either crest: luck would decide what is learnt
-            module.bias.copy_(config.bias * signs)
+        if config.bias_at_peaks:
+            signs = torch.arange(len(module.bias)) % 2 * 2 - 1  # as many at either peak: luck would decide what is learnt
+            module.bias.copy_(config.initial_bias * signs)
         elif isinstance(module, UnitProduct):
-            nn.init.uniform_(module.bias, -config.bias, config.bias)
+            nn.init.uniform_(module.bias, -config.initial_bias, config.initial_bias)
 
 
 def build(data: Dataset, config: TrainConfig) -> nn.Module:
@@ -172,8 +190,8 @@ class _Material:
             for images in (data.train_images, data.test_images)
         )
         labels = nn.functional.one_hot(torch.from_numpy(data.train_labels), data.classes).float()
-        smoothed = labels * (1 - config.smoothing) + config.smoothing / data.classes
-        return cls(train_x, test_x, torch.from_numpy(data.test_labels), smoothed, config.distillation)
+        smoothed = labels * (1 - config.label_smoothing) + config.label_smoothing / data.classes
+        return cls(train_x, test_x, torch.from_numpy(data.test_labels), smoothed, config.distillation_weight)
 
     @torch.no_grad()
     def targets(self, teacher: _Run | None) -> torch.Tensor:
@@ -186,9 +204,9 @@ class _Material:
 
 def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]:
     """What brings the latent weights back to the histogram (and spectrum) they are to have."""
-    if config.balance == "none":
-        if config.flatten:
-            raise BittingError("flatten needs a balance of equal or drawn: without, nothing is projected")
+    if config.balance == Balance.NONE:
+        if config.match_random_spectrum:
+            raise BittingError("match_random_spectrum needs a balance of equal or drawn: without, nothing is projected")
         return lambda: None
     weights = [layer.weight for layer in network.products]
     wanted = [balance.counts(config.balance, network.spec, len(weight), weight[0].numel(), config.seed) for weight in weights]
@@ -197,7 +215,11 @@ def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]
     def project() -> None:
         for weight, histogram in zip(weights, wanted, strict=True):
             matrix = weight.flatten(1)
-            flat = balance.flatten(matrix, config.seed) if config.flatten and weight is not weights[-1] else matrix
+            flat = (
+                balance.match_random_spectrum(matrix, config.seed)
+                if config.match_random_spectrum and weight is not weights[-1]
+                else matrix
+            )
             weight.copy_(balance.project(network.spec, flat, histogram).reshape(weight.shape))
 
     return project
@@ -222,12 +244,12 @@ class _Objective(nn.Module):
 
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
-    """Learning rate of a parameter of the unit, in units of `config.rate`."""
+    """Learning rate of a parameter of the unit, in units of `config.learning_rate`."""
     if name.endswith("bias"):
-        return config.bias_rate
+        return config.bias_lr_ratio
     if name.endswith("gain"):
-        return config.gain_rate
-    if not config.usual_rates:
+        return config.gain_lr_ratio
+    if not config.scale_lr_by_init:
         return 1.0
     usual = 1 / math.sqrt(3 * parameter[0].numel())  # deviation of PyTorch's uniform initial weights
     return float(parameter.detach().square().mean().sqrt()) / usual
@@ -258,7 +280,7 @@ class _Run:
         """One pass in an order that depends on the seed and the epoch only."""
         self.objective.train()
         torch.manual_seed(self.config.seed * 100_003 + epoch)  # dropout, so that a resumed run repeats it
-        batch = self.config.batch
+        batch = self.config.batch_size
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
         steps = max(1, len(x) // batch)
         for step in range(steps):
@@ -319,16 +341,7 @@ class _Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-def code_usage(model: Artefact) -> np.ndarray:
+def code_usage(model: Model) -> np.ndarray:
     """Share of each value index among all codes of a model; sums to 1."""
     codes = np.concatenate([layer.codes.reshape(-1) for layer in model.program.secret])
     return np.bincount(codes, minlength=model.program.spec.codes) / codes.size
-
-
-def from_scratch(data: Dataset, samples: int) -> float:
-    """Test accuracy of who has `samples` labelled training samples and no stolen file: logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
-    images = data.train_images[:samples].reshape(samples, -1) / 255
-    model = LogisticRegression(max_iter=2000).fit(images, data.train_labels[:samples])
-    return float(model.score(data.test_images.reshape(len(data.test_labels), -1) / 255, data.test_labels))

@@ -79,9 +79,9 @@ class GatherLayer(Protocol):
     @property
     def shift(self) -> int: ...
     @property
-    def linear(self) -> bool: ...
+    def emits(self) -> bool: ...
     @property
-    def binary(self) -> bool: ...
+    def plain(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,16 @@ class Unit:
 
     @functools.cached_property
     def _decodings(self) -> tuple[Decoding, Decoding]:
-        return self.spec.decoding(self.table), self.spec.decoding(self.table, binary=True)
+        return self.spec.decoding(self.table), self.spec.decoding(self.table, plain=True)
 
-    def decoding(self, binary: bool = False) -> Decoding:
+    def decoding(self, plain: bool = False) -> Decoding:
         """What the codes of a layer mean."""
-        return self._decodings[binary]
+        return self._decodings[plain]
 
-    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> Iterator[Step]:
+    def steps(self, codes: Sequence[int], activations: Sequence[int], bias: int, plain: bool = False) -> Iterator[Step]:
         """Every MAC cycle of one position: acc <- acc + s (x << e) mod 2^W, starting at the bias."""
         accumulator = wrap(bias, self.spec.acc_bits)
-        digits = self.decoding(binary).digits
+        digits = self.decoding(plain).digits
         for k, (code, x) in enumerate(zip(codes, activations, strict=True)):
             for digit in digits[code] or (None,):
                 before = accumulator
@@ -111,23 +111,23 @@ class Unit:
                     accumulator = wrap(before - term if digit.negative else before + term, self.spec.acc_bits)
                 yield Step(k, code, digit, x, before, accumulator)
 
-    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int, binary: bool = False) -> int:
+    def accumulate(self, codes: Sequence[int], activations: Sequence[int], bias: int, plain: bool = False) -> int:
         """The accumulator after one position; signed, W bits."""
         accumulator = wrap(bias, self.spec.acc_bits)
-        for step in self.steps(codes, activations, bias, binary):
+        for step in self.steps(codes, activations, bias, plain):
             accumulator = step.after
         return accumulator
 
     def tile_cycles(self, layer: GatherLayer, channel: int) -> int:
         """Clock cycles of one tile."""
         positions = layer.positions[0] * layer.positions[1]
-        return timing.tile_cycles(self.decoding(layer.binary).cycles, map(int, layer.codes[channel]), positions)
+        return timing.tile_cycles(self.decoding(layer.plain).cycles, map(int, layer.codes[channel]), positions)
 
     def run_layer(self, layer: GatherLayer, scratch: list[int]) -> list[int]:
         """Run one layer for one sample.
 
         Args:
-            scratch: activations, changed in place unless the layer is linear.
+            scratch: activations, changed in place unless the layer emits them.
 
         Returns:
             The accumulators of all sums, in order (one per chain of tiles and position).
@@ -135,17 +135,17 @@ class Unit:
         accumulators = []
         accumulator = 0
         for tile, codes in enumerate(layer.codes):
-            plain = [int(code) for code in codes]
+            indices = [int(code) for code in codes]
             begins, ends = tile % layer.parts == 0, tile % layer.parts == layer.parts - 1
             bases = position_addresses(int(layer.in_base[tile]), layer.positions, layer.strides)
             targets = position_addresses(int(layer.out_base[tile]), layer.positions, layer.out_strides)
             for base, target in zip(bases, targets, strict=True):
                 gathered = [scratch[base + int(offset)] for offset in layer.offsets]
                 start = int(layer.bias[tile]) if begins else accumulator
-                accumulator = self.accumulate(plain, gathered, start, layer.binary)
+                accumulator = self.accumulate(indices, gathered, start, layer.plain)
                 if ends:
                     accumulators.append(accumulator)
-                    if not layer.linear:
+                    if not layer.emits:
                         scratch[target] = fold(self.spec, accumulator, layer.shift)
         return accumulators
 

@@ -22,7 +22,7 @@ Command packets
 
 Result packets
     TILE_DONE    w0: index of the tile since reset                   w1: its cycles
-                 then, for a linear layer, L accumulators, sign-extended, lane 0 first
+                 then, for an emitting layer, L accumulators, sign-extended, lane 0 first
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
                  w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3]
     FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
@@ -63,16 +63,16 @@ class Packet(IntEnum):
     LOCK_NOW = 0x07
 
 
-class Fingerprint(IntEnum):
+class FingerprintCode(IntEnum):
     """What of a challenge is absorbed."""
 
     #: Cycle counts of all tiles.
     CLOCK = 1
-    #: Accumulators of linear tiles, all lanes.
+    #: Accumulators of emitting tiles, all lanes.
     NUMERIC = 2
 
 
-class Transform(IntEnum):
+class TransformCode(IntEnum):
     """What the lock key does to the codes of a tile."""
 
     #: Permutes them.
@@ -95,13 +95,13 @@ class LayerFlag(IntFlag):
     """Flags of a LAYER packet."""
 
     #: Emit raw accumulators instead of folding into the scratch memory; such a layer has one position.
-    LINEAR = 0x01
+    EMIT = 0x01
     #: Emit TILE_DONE for every tile, with its cycles.
     REPORT = 0x02
     #: Codes are weights in two's complement (`UnitSpec.plain_bits`), not codes of the bitting table.
-    BINARY = 0x04
-    #: Codes are constants that no key touches; such a layer is BINARY.
-    PUBLIC = 0x08
+    PLAIN_WEIGHTS = 0x04
+    #: Codes are constants that no key touches; such a layer is PLAIN_WEIGHTS.
+    CONSTANT = 0x08
 
 
 class TileFlag(IntFlag):

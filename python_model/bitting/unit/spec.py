@@ -50,6 +50,12 @@ class UnitSpec:
 
     Raises:
         SpecError: naming the parameter, what was found and what is allowed.
+
+    Example:
+        >>> import bitting
+        >>> spec = bitting.UnitSpec(lanes=8)
+        >>> spec.codes, spec.values[:3], spec.value_cycles[:3]
+        (64, (-80, -66, -62), (2, 2, 2))
     """
 
     name: str = "custom"
@@ -141,9 +147,9 @@ class UnitSpec:
         half = 1 << self.plain_bits >> 1
         return tuple(digits.limited_naf((byte + half) % (2 * half) - half, self.max_exponent) for byte in range(2 * half))
 
-    def decoding(self, table: Sequence[int], binary: bool = False) -> digits.Decoding:
-        """The meaning of each code, given a bitting table (code -> value index); or, `binary`, of each plain byte."""
-        if binary:
+    def decoding(self, table: Sequence[int], plain: bool = False) -> digits.Decoding:
+        """The meaning of each code, given a bitting table (code -> value index); or, if `plain`, of each plain byte."""
+        if plain:
             return digits.Decoding.of(self.plain_digits * (1 << (SLOT_BITS - self.plain_bits)))
         return digits.Decoding.of([self.value_digits[index] for index in table])
 
@@ -218,16 +224,29 @@ def parse_spec(text: str) -> UnitSpec:
     """Read `base` or `base:lanes=64,scratch_words=8192`.
 
     Raises:
-        SpecError: for an unknown preset or parameter, or a value out of range.
+        SpecError: for an unknown preset or parameter, one given twice, nothing after the colon, or a value out of range.
+
+    Example:
+        >>> import bitting
+        >>> bitting.parse_spec("base:lanes=64").lanes
+        64
     """
-    name, _, overrides = text.partition(":")
+    name, colon, overrides = text.partition(":")
     if name not in PRESETS:
         raise SpecError(f"unknown spec {name!r}; allowed: {', '.join(PRESETS)}, or PRESET:parameter=value,...")
     changes: dict[str, int] = {}
-    for item in filter(None, overrides.split(",")):
-        key, _, value = item.partition("=")
+    for item in overrides.split(",") if colon else []:
+        key, _, value = (part.strip() for part in item.partition("="))
         try:
-            changes[key.strip()] = int(value)
+            number = int(value)
         except ValueError:
             raise SpecError(f"{item!r} in spec {text!r} is not parameter=integer") from None
+        if key in changes:
+            raise SpecError(f"{key} is given twice in spec {text!r}; allowed is once")
+        changes[key] = number
     return PRESETS[name].replace(**changes)
+
+
+def as_spec(spec: UnitSpec | str) -> UnitSpec:
+    """A spec, or the one that `parse_spec` reads from a text. Raises SpecError as `parse_spec`."""
+    return parse_spec(spec) if isinstance(spec, str) else spec

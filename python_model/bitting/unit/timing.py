@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 TILE_OVERHEAD = 8
 
 #: Clocks between tiles that belong to none of them, if the next tile is there in time: start, report, count. Result words of
-#: the tile (if its layer is linear or reported) come on top, one a clock unless the receiver holds back.
+#: the tile (if its layer emits or is reported) come on top, one a clock unless the receiver holds back.
 TILE_GAP = 3
 
 

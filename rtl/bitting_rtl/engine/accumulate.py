@@ -22,7 +22,7 @@ class Accumulate(wiring.Component):
     """
 
     def __init__(self, spec: UnitSpec, ecp5: bool = False):
-        """`ecp5`: see `bitting_rtl.lib.build_options.Flavour`. Yosys would spend a LUT a bit on the choice, in front of the adder."""
+        """`ecp5`: see `BuildOptions`. Yosys would spend a LUT a bit on the choice, in front of the adder."""
         self._ecp5 = ecp5
         acc = unsigned(spec.acc_bits)
         super().__init__(

@@ -15,10 +15,10 @@ from bitting.unit.protocol import (
     OFFSETS_PER_WORD,
     WORD_BITS,
     ErrorCode,
-    Fingerprint,
+    FingerprintCode,
     LayerFlag,
     Packet,
-    Transform,
+    TransformCode,
 )
 from bitting.unit.spec import ADDRESS_FIELD_BITS, UnitSpec
 from bitting_rtl.lib.crc import Crc32
@@ -70,8 +70,8 @@ class Depacketise(wiring.Component):
                 "status_request": Out(1),
                 "can_unlock": In(1),
                 "challenge": Out(1),
-                "fingerprint": Out(Fingerprint),
-                "transform": Out(Transform),
+                "fingerprint": Out(FingerprintCode),
+                "transform": Out(TransformCode),
                 "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
                 "unlock": Out(1),
                 "busy": Out(1),
@@ -233,10 +233,10 @@ class _Parser:
             with m.If(self.io.cmd.valid):
                 m.d.sync += [
                     layer.last_code.eq(shape.codes - 1),
-                    layer.linear.eq((shape.flags & LayerFlag.LINEAR).any()),
+                    layer.linear.eq((shape.flags & LayerFlag.EMIT).any()),
                     layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
-                    layer.binary.eq((shape.flags & LayerFlag.BINARY).any()),
-                    layer.public.eq((shape.flags & LayerFlag.PUBLIC).any()),
+                    layer.binary.eq((shape.flags & LayerFlag.PLAIN_WEIGHTS).any()),
+                    layer.public.eq((shape.flags & LayerFlag.CONSTANT).any()),
                     layer.shift.eq(shape.shift),
                 ]
                 m.d.sync += [self.codes.eq(shape.codes), self.shaped.eq(1)]
@@ -245,7 +245,7 @@ class _Parser:
                     (shape.codes == 0)
                     | (shape.shift > spec.max_shift)
                     | (shape.flags & unknown_flags).any()
-                    | ((shape.flags & (LayerFlag.PUBLIC | LayerFlag.BINARY)) == LayerFlag.PUBLIC)
+                    | ((shape.flags & (LayerFlag.CONSTANT | LayerFlag.PLAIN_WEIGHTS)) == LayerFlag.CONSTANT)
                 ):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_POSITIONS"):
@@ -351,8 +351,8 @@ class _Parser:
                 with m.If(count == 0):
                     m.d.sync += [io.fingerprint.eq(fields.fingerprint), io.transform.eq(fields.transform)]
                     with m.If(
-                        ~_one_of(fields.fingerprint, Fingerprint)
-                        | ~_one_of(fields.transform, Transform)
+                        ~_one_of(fields.fingerprint, FingerprintCode)
+                        | ~_one_of(fields.transform, TransformCode)
                         | fields.reserved.any()
                     ):
                         m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from bitting.unit.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, Transform
+from bitting.unit.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, TransformCode
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.decode import Decode
 from bitting_rtl.engine.depacketise import Depacketise
@@ -18,7 +18,7 @@ from bitting_rtl.engine.results import TILE_COUNT_BITS, Results
 from bitting_rtl.engine.scratch import Scratch
 from bitting_rtl.engine.sequencer import Sequencer
 from bitting_rtl.engine.tile_buffer import TileBuffer
-from bitting_rtl.lib.build_options import PLAIN, Flavour
+from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import UNCHECKED, result_word_layout
 from bitting_rtl.unlock.aes import BLOCK_BITS
 from bitting_rtl.unlock.unlocker import Unlocker
@@ -43,14 +43,14 @@ class Engine(wiring.Component):
     Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
     """
 
-    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, flavour: Flavour = PLAIN):
+    def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, options: BuildOptions = PORTABLE):
         """
         Args:
             table: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin).
         """
         self.spec = spec
         self._table = table
-        self._flavour = flavour
+        self._options = options
         super().__init__(
             {
                 "fuse": In(BLOCK_BITS),
@@ -90,7 +90,7 @@ class Engine(wiring.Component):
 
     def _decoder(self, table: Sequence[int] | None) -> Any:
         """What gives the digits of a code."""
-        return Decode(self.spec, table, self._flavour.compact)
+        return Decode(self.spec, table, self._options.compact)
 
     def _loading(self, m: Module) -> None:
         """From packets to the tile buffer (codes by way of the unlocker) and the memory of offsets."""
@@ -113,7 +113,7 @@ class Engine(wiring.Component):
         """Every stage is addressed by the sequencer and moves with its `step`; folded activations go back to the scratch."""
         packets, buffer, sequencer, decode = self._packets, self._buffer, self._sequencer, self._decode
         offset_read = self._offsets.read_port()
-        m.submodules.scratch = scratch = Scratch(self.spec, self._flavour.ecp5)
+        m.submodules.scratch = scratch = Scratch(self.spec, self._options.ecp5)
         activations = Signal.like(scratch.read_data)
         with m.If(sequencer.step):
             m.d.sync += activations.eq(scratch.read_data)
@@ -153,7 +153,7 @@ class Engine(wiring.Component):
         packets, sequencer = self._packets, self._sequencer
         folded = []
         for index in range(self.spec.lanes):
-            m.submodules[f"lane{index}"] = lane = Lane(self.spec, self._flavour.ecp5)
+            m.submodules[f"lane{index}"] = lane = Lane(self.spec, self._options.ecp5)
             m.submodules[f"fold{index}"] = fold = Fold(self.spec)
             m.d.comb += [
                 lane.x.eq(activations[index]),
@@ -183,7 +183,7 @@ class Engine(wiring.Component):
     def _unlocking(self, m: Module) -> Vault:
         """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
         packets, buffer, decode = self._packets, self._buffer, self._decode
-        m.submodules.vault = vault = Vault(self.spec, self._flavour.compact)
+        m.submodules.vault = vault = Vault(self.spec, self._options.compact)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
         keyed = vault.keyed & ~packets.layer.public
         # Codes come in groups that one block of keystream serves. The last group's block is there when its first code has been
@@ -193,7 +193,7 @@ class Engine(wiring.Component):
         in_last = packets.item_index[_GROUP_BITS:] == packets.layer.last_code[_GROUP_BITS:]
         m.d.sync += last_group.eq(packets.code_valid & packets.code_ready & in_last)
         shuffles = Signal()  # compared a clock ahead: what follows has a long way to go
-        m.d.sync += shuffles.eq(packets.transform == Transform.SHUFFLE)
+        m.d.sync += shuffles.eq(packets.transform == TransformCode.SHUFFLE)
         with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
             m.d.sync += ahead.eq(0)
         with m.Elif(vault.tile_ahead):
@@ -210,7 +210,7 @@ class Engine(wiring.Component):
             unlocker.draw.eq(vault.draw),
             vault.tile_start.eq(keyed & packets.tile_start & ~ahead),
             vault.tile_next.eq(keyed & packets.tile_start & ahead),
-            vault.tile_ahead.eq(keyed & last_group & ~ahead & (packets.transform != Transform.AES_CLOCKED)),
+            vault.tile_ahead.eq(keyed & last_group & ~ahead & (packets.transform != TransformCode.AES_CLOCKED)),
             vault.draws.eq(shuffles),
             vault.take.eq(unlocker.take),
             buffer.write.eq(unlocker.write),
@@ -243,7 +243,7 @@ class Engine(wiring.Component):
         with m.Elif(vault.absorb.ready):
             m.d.sync += self._held.eq(0)
         layer = packets.layer
-        flags = Mux(layer.linear, LayerFlag.LINEAR.value, 0) | Mux(layer.binary, LayerFlag.BINARY.value, 0)
+        flags = Mux(layer.linear, LayerFlag.EMIT.value, 0) | Mux(layer.binary, LayerFlag.PLAIN_WEIGHTS.value, 0)
         m.d.comb += [
             results.divert.eq(vault.absorbing),
             results.fingerprint.eq(packets.fingerprint),
@@ -260,7 +260,7 @@ class Engine(wiring.Component):
             vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
         ]
         m.d.sync += vault.wipe.eq(self._halt)  # through a register: it reaches every bit of every key
-        with m.If(packets.transform == Transform.AES_CLOCKED):
+        with m.If(packets.transform == TransformCode.AES_CLOCKED):
             # Through the tile before the one before: the one before may have ended already, if the host was late.
             m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
         with m.If(self._counted):

@@ -14,9 +14,9 @@ from amaranth.lib.wiring import In, Out, connect
 import bitting
 from bitting.unit import protocol
 from bitting.unit.protocol import ErrorCode
-from bitting.unit.spec import ARCHITECTURE, UnitSpec
+from bitting.unit.spec import ARCHITECTURE, UnitSpec, as_spec
 from bitting_rtl.engine.engine import Engine
-from bitting_rtl.lib.build_options import PLAIN, Flavour
+from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.register_slice import RegisterSlice
 from bitting_rtl.unlock.aes import BLOCK_BITS
@@ -80,7 +80,7 @@ class Top(wiring.Component):
         *,
         root: bytes | None = None,
         table: Sequence[int] | None = None,
-        flavour: Flavour = PLAIN,
+        options: BuildOptions = PORTABLE,
         engine: Engine | None = None,
     ):
         """
@@ -89,9 +89,9 @@ class Top(wiring.Component):
             table: makes an unlocked twin. At most one of both.
             engine: another one without locks in its place.
         """
-        self._engine = engine or Engine(spec, table, flavour)
+        self._engine = engine or Engine(spec, table, options)
         self._root = root
-        self._flavour = flavour
+        self._options = options
         super().__init__(members(fused=root is None and table is None and engine is None))
 
     def elaborate(self, platform: object) -> Module:
@@ -105,7 +105,7 @@ class Top(wiring.Component):
         m.submodules.engine = engine = self._engine
         cmd, result = engine.cmd, engine.result
         awake = ~engine_domain.rst  # or a word would be lost in the last clock of a reset
-        if not self._flavour.compact:
+        if not self._options.compact:
             m.submodules.cmd_slice = cmd_slice = RegisterSlice(unsigned(protocol.WORD_BITS))
             m.submodules.result_slice = result_slice = RegisterSlice(result_word_layout())
             connect(m, cmd_slice.o, engine.cmd)
@@ -142,19 +142,30 @@ def to_verilog(component: wiring.Component, name: str) -> str:
 
 
 def engine_verilog(
-    spec: UnitSpec, *, root: bytes | None = None, table: Sequence[int] | None = None, flavour: Flavour = PLAIN
+    spec: UnitSpec | str,
+    *,
+    root: bytes | None = None,
+    table: Sequence[int] | None = None,
+    options: BuildOptions = PORTABLE,
 ) -> str:
     """The engine as one Verilog file: the same for all devices of a spec, with a port `fuse` for the root secret.
 
     Args:
+        spec: of the unit, or its name as `bitting.parse_spec` reads it.
         root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
         table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
+
+    Example:
+        >>> import bitting
+        >>> "module bitting_engine(" in bitting.verilog("tiny")
+        True
     """
+    spec = as_spec(spec)
     header = (
         f"// {TOP}: bitting engine, spec {spec.name} ({spec.id}), {spec.lanes} lanes.\n"
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
-    return header + to_verilog(Top(spec, root=root, table=table, flavour=flavour), TOP)
+    return header + to_verilog(Top(spec, root=root, table=table, options=options), TOP)
 
 
 def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Lane(wiring.Component):
     """
 
     def __init__(self, spec: UnitSpec, ecp5: bool = False):
-        """`ecp5`: see `bitting_rtl.lib.build_options.Flavour`."""
+        """`ecp5`: see `bitting_rtl.lib.build_options.BuildOptions`."""
         self.spec = spec
         self._ecp5 = ecp5
         super().__init__(

@@ -12,7 +12,7 @@ from bitting.unit.protocol import (
     TILE_DONE_FIXED_WORDS,
     WORD_BITS,
     ErrorCode,
-    Fingerprint,
+    FingerprintCode,
     Result,
 )
 from bitting.unit.spec import UnitSpec
@@ -43,7 +43,7 @@ class Results(wiring.Component):
                 "send_fault": In(1),
                 "busy": Out(1),
                 "divert": In(1),
-                "fingerprint": In(Fingerprint),
+                "fingerprint": In(FingerprintCode),
                 "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
                 "lock_state": In(4),
                 "linear": In(1),
@@ -113,7 +113,9 @@ class Results(wiring.Component):
         with m.State("DIVERT"):
             wanted = Signal()
             m.d.comb += [
-                wanted.eq(Mux(self.fingerprint == Fingerprint.CLOCK, self._index == 2, self._index > TILE_DONE_FIXED_WORDS)),
+                wanted.eq(
+                    Mux(self.fingerprint == FingerprintCode.CLOCK, self._index == 2, self._index > TILE_DONE_FIXED_WORDS)
+                ),
                 self.absorb.valid.eq(wanted),
             ]
             with m.If(self.absorb.ready | ~wanted):

@@ -22,7 +22,7 @@ class Scratch(wiring.Component):
 
     def __init__(self, spec: UnitSpec, ecp5: bool = False):
         """`ecp5`: block RAMs as deep as the memory, a tenth more of them. Yosys would take wide and few, and choose between
-        their answers, which come late enough (see `bitting_rtl.lib.build_options.Flavour`)."""
+        their answers, which come late enough (see `bitting_rtl.lib.build_options.BuildOptions`)."""
         self._depth = spec.scratch_words
         word = data.ArrayLayout(unsigned(spec.act_bits), spec.lanes)
         whole = Shape.cast(word).width

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Flavour:
+class BuildOptions:
     """A property of a build, not of a spec: packets, tile cycles and artefacts are the same.
 
     Attributes:
         compact: for slow clocks and small devices: streams without registers at the ports, the bitting table in a block RAM,
             a round of AES in one clock (`bitting_rtl.unlock.aes.Aes128`).
-        ecp5: the lanes' adders are carry cells of the ECP5 (`bitting_rtl.engine.accumulate`), which nothing else has, and the scratch
-            memory is as deep as one of its block RAMs (`bitting_rtl.engine.scratch`).
+        ecp5: the lanes' adders are carry cells of the ECP5 (`bitting_rtl.engine.accumulate`), which nothing else has, and the
+            scratch memory is as deep as one of its block RAMs (`bitting_rtl.engine.scratch`).
     """
 
     compact: bool = False
@@ -19,6 +19,6 @@ class Flavour:
 
 
 #: Any FPGA, any simulator.
-PLAIN = Flavour()
-COMPACT = Flavour(compact=True)
-ECP5 = Flavour(ecp5=True)
+PORTABLE = BuildOptions()
+COMPACT = BuildOptions(compact=True)
+ECP5 = BuildOptions(ecp5=True)

@@ -20,7 +20,7 @@ BLOCK_BITS = 128
 ROUNDS = 10
 
 
-class Pace(NamedTuple):
+class CipherTiming(NamedTuple):
     """How fast a core is: `blocks` of them every `period` clocks, each `latency` clocks after its start."""
 
     latency: int
@@ -28,9 +28,9 @@ class Pace(NamedTuple):
     period: int
 
 
-def pace(compact: bool) -> Pace:
+def cipher_timing(compact: bool) -> CipherTiming:
     """Of a core whose results are taken at once."""
-    return Pace(12, 1, 11) if compact else Pace(22, 2, 22)
+    return CipherTiming(12, 1, 11) if compact else CipherTiming(22, 2, 22)
 
 
 def _times2(value: int) -> int:

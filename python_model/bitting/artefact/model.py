@@ -1,0 +1,60 @@
+"""What the owner keeps: a trained program in clear, whose codes are value indices. As secret as what it cost to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bitting.artefact import container, program_format
+from bitting.program.layers import Program
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An unlocked program and what is claimed of it.
+
+    Attributes:
+        program: layers; a code is the index of its weight among `UnitSpec.values`.
+        claims: data set, accuracies and how they were measured.
+
+    Example:
+        >>> import bitting, numpy, tempfile, pathlib
+        >>> from bitting.program.layers import multilayer_perceptron
+        >>> spec = bitting.parse_spec("tiny")
+        >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
+        >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> model.save(path)
+        >>> bitting.Model.load(path).program.parameters
+        24
+    """
+
+    KIND: ClassVar[str] = "model"
+
+    program: Program
+    claims: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        tensors, fields = program_format.write("", self.program)
+        container.save(path, self.KIND, self.program.spec, {**fields, "claims": self.claims}, tensors)
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """Read and check a file.
+
+        Raises:
+            ArtefactError: if it is missing, too large, truncated, corrupted, foreign, an artefact, or does not fit its spec.
+            SignatureError: if it was changed after it was signed.
+        """
+        return cls.of(container.load(path, cls.KIND))
+
+    @classmethod
+    def of(cls, contents: container.Contents) -> Model:
+        """From a file that was read. Raises as `load`."""
+        with container.malformed(contents.path):
+            spec = contents.spec()
+            contents.require_tensors(program_format.tensor_names("", contents.header))
+            program = program_format.read(contents.path, "", spec, contents.header, contents.tensors)
+            return cls(program, dict(contents.header["claims"]))
