@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.baselines import from_scratch
-from bitting.cli.demo import break_table
+from bitting.attack.free_table import break_table
 from bitting.data import datasets
 
 

@@ -12,8 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from bitting.data.datasets import Dataset
+from bitting.data.datasets import activations as activations_of
 from bitting.emulator.emulate import fold_of_phase, fold_phase, fold_slope
 from bitting.errors import BittingError
+from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
 
 Progress = Callable[[int, int], None]
@@ -98,3 +101,12 @@ def recover(
             break
     assert best is not None
     return best[1]
+
+
+def break_table(program: Program, data: Dataset, count: int, progress: Progress | None = None) -> float:
+    """Test accuracy of a thief who learns the table from `count` labelled training samples."""
+    spec = program.spec
+    values = recover(program, activations_of(spec, data.train_images[:count]), data.train_labels[:count], progress=progress)
+    x = torch.from_numpy(activations_of(spec, data.test_images)).float()
+    with torch.no_grad():
+        return accuracy(logits(program, values, x), torch.from_numpy(data.test_labels))

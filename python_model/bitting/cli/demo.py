@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bitting.artefact import signature
@@ -22,7 +21,6 @@ from bitting.locking.device import Device
 from bitting.locking.kinds import Transform
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
-from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
 from bitting.sim.native import engine_library
 from bitting.training import loop, recipes
@@ -97,8 +95,8 @@ def _attacks(
         mutated = mutants.survey(program, scheme, device, slow, x, labels, lambda count, _total: done(count))
     with console.progress("learning the table", 2 * free_table.STARTS) as done:
         alone = lock_program(model.program, device, LockScheme.new(device.spec, "none", Transform.TABLE))
-        broken = break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
-        held = break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
+        broken = free_table.break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
+        held = free_table.break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
     scratch = baselines.from_scratch(dataset, STOLEN_SAMPLES)
     return [
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),
@@ -107,15 +105,6 @@ def _attacks(
         (f"{STOLEN_SAMPLES} labels and no stolen file", percent(scratch), "logistic regression"),
         (f"thief with {STOLEN_SAMPLES} labels, table alone", percent(broken), "the same, had the table been the only lock"),
     ]
-
-
-def break_table(program, dataset, count, progress=None) -> float:  # type: ignore[no-untyped-def]
-    """Test accuracy of a thief who learns the table from `count` labelled training samples."""
-    stolen = datasets.activations(program.spec, dataset.train_images[:count])
-    values = free_table.recover(program, stolen, dataset.train_labels[:count], progress=progress)
-    x = torch.from_numpy(datasets.activations(program.spec, dataset.test_images)).float()
-    with torch.no_grad():
-        return accuracy(free_table.logits(program, values, x), torch.from_numpy(dataset.test_labels))
 
 
 def _owner(path: Path) -> Ed25519PrivateKey:

@@ -165,14 +165,14 @@ def min_entropy(spec: UnitSpec, fingerprint: Fingerprint, level: Level) -> float
     Args:
         fingerprint: `CLOCK` or `NUMERIC`.
     """
-    if level is Level.FAMILY:
+    if level == Level.FAMILY:
         return 0.0
 
     def log2_factorial(number: int) -> float:
         return math.lgamma(number + 1) / math.log(2)
 
     bits = log2_factorial(spec.codes)
-    if fingerprint is Fingerprint.CLOCK:
+    if fingerprint == Fingerprint.CLOCK:
         bits -= sum(map(log2_factorial, Counter(spec.value_cycles).values()))
     unevenness = sum(math.log2(1 + (i + 1) / (1 << DRAW_BITS)) for i in range(1, spec.codes))
     return max(0.0, min(bits - unevenness, 8.0 * ROOT_BYTES))

@@ -103,5 +103,5 @@ class ChipModel:
     def fingerprint(self, challenge: Challenge, kind: Fingerprint) -> np.ndarray:
         """The uint32 words the chip absorbs: cycles of all tiles ("clock"), or accumulators of emitting ones ("numeric")."""
         cycles, accumulators = self.run(challenge.program, challenge.activations)
-        words = cycles if kind is Fingerprint.CLOCK else accumulators.reshape(-1)
+        words = cycles if kind == Fingerprint.CLOCK else accumulators.reshape(-1)
         return (words & 0xFFFFFFFF).astype(np.uint32)

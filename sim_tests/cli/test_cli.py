@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,15 +16,7 @@ from bitting.data import datasets
 from bitting.locking.device import Device
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP
-
-
-def bitting(*arguments: object, cwd: Path | None = None, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command; a traceback is never acceptable."""
-    command = [sys.executable, "-c", "from bitting.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
-    return done
+from tb.command import bitting, error_of
 
 
 def assert_shown(header: str, save: str) -> None:
@@ -43,14 +34,6 @@ def assert_shown(header: str, save: str) -> None:
     shown = [line for line in save.splitlines() if line.startswith("bitting.")]
     assert len(shown) > 20 and set(shown) <= there, set(shown) - there
     assert "key" not in {name.rpartition(".")[2].partition("[")[0] for name in shown}
-
-
-def error_of(*arguments: object, **env: str) -> str:
-    """The one line a mistake ends in."""
-    done = bitting(*arguments, status=2, **env)
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("bitting: "), done.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitting.conversion.exporting import load
+from bitting import load
 from bitting.errors import BittingError
 from bitting.training import distributed
 

@@ -16,7 +16,7 @@ from bitting.locking.transform import lock_program
 from bitting.sim import native
 from bitting.training import loop, recipes
 from bitting.unit.spec import PRESETS, parse_spec
-from test_cli import bitting, error_of
+from tb.command import bitting, error_of
 
 ICE40 = targets.find("ice40-up5k")
 ECP5 = targets.find("ecp5-25k")

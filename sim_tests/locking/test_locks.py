@@ -190,7 +190,7 @@ def test_aes_clocked_derails_two_tiles_after_one_extra_cycle(model):
     scheme = LockScheme.new(model.spec, "numeric", "aes-clocked", nonce=NONCE)
     layers = tuple(replace(layer, codes=np.repeat(layer.codes, 4, axis=0)[:4], parts=1) for layer in model.secret)
     zeros = np.zeros(4, np.int32)
-    layers = tuple(replace(x, initial_bias=zeros, in_base=zeros, out_base=zeros + np.arange(4, dtype=np.int32)) for x in layers)
+    layers = tuple(replace(x, bias=zeros, in_base=zeros, out_base=zeros + np.arange(4, dtype=np.int32)) for x in layers)
     locked = lock_program(replace(model, layers=layers), device, scheme)
     tiles = 4 * len(layers)
     expected = [(n, n + 2 if n + 2 < tiles else None) for n in range(tiles)]

@@ -95,10 +95,10 @@ def test_programs_that_do_not_fit_are_refused(seed):
     good = table_program(family, rng)
     first = good.layers[1]
     bad = {
-        "tiles": replace(first, codes=first.codes[:0], initial_bias=first.bias[:0]),
+        "tiles": replace(first, codes=first.codes[:0], bias=first.bias[:0]),
         "a code": replace(first, codes=np.full_like(first.codes, 255)),
         "shift": replace(first, shift=family.max_shift + 1),
-        "a bias": replace(first, initial_bias=np.full_like(first.bias, 1 << family.acc_bits)),
+        "a bias": replace(first, bias=np.full_like(first.bias, 1 << family.acc_bits)),
         "an input address": replace(first, in_base=np.full_like(first.in_base, family.scratch_words)),
         "furthest input": replace(
             first, in_base=np.full_like(first.in_base, family.scratch_words - 1), positions=(2, 1), strides=(1, 0)

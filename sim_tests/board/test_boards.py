@@ -16,8 +16,8 @@ from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
 from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
 from bitting.unit.spec import PRESETS
+from tb.command import bitting, error_of
 from tb.programs import golden_run, random_activations, random_program
-from test_cli import bitting, error_of
 
 TINY = PRESETS["tiny"]
 CHIP = Device(TINY, bytes(range(1, 17)))

@@ -1,4 +1,4 @@
-"""cocotb on Verilator: the in-simulator tests of cocotb_engine.py, and `bitting simulate` on both simulators."""
+"""cocotb on Verilator: the in-simulator tests of tb/cocotb_engine.py, and `bitting simulate` on both simulators."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,8 @@ from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
-TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", (Path(__file__).parent / "cocotb_engine.py").read_text())
+BENCH = Path(__file__).parents[1] / "tb" / "cocotb_engine.py"
+TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny:lanes=8,act_bits=5"])
@@ -27,7 +28,7 @@ def simulation(request):
 @pytest.mark.parametrize("test", TESTS)
 def test_in_the_simulator(simulation, test):
     spec, folder = simulation
-    cocotb_runner.run(folder, TOP, "cocotb_engine", {"BITTING_SPEC": spec}, testcase=test)
+    cocotb_runner.run(folder, TOP, "tb.cocotb_engine", {"BITTING_SPEC": spec}, testcase=test)
 
 
 def test_both_simulators_answer_alike():

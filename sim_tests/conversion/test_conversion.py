@@ -167,7 +167,10 @@ def test_export_and_load(inputs, tmp_path):
     network = bitting.convert(Modules(), SPEC, inputs)
     written = bitting.export(network, inputs, tmp_path / "model.safetensors", claims={"accuracy": 0.5})
     loaded = bitting.load(tmp_path / "model.safetensors")
-    assert loaded.kind == "model" and loaded.claims == {"accuracy": 0.5, "input_scale": network.input_scale} == written.claims
+    assert (
+        isinstance(loaded, bitting.Model)
+        and loaded.claims == {"accuracy": 0.5, "input_scale": network.input_scale} == written.claims
+    )
     same_programs(loaded.program, network.to_program())
     network.eval()
     answers = network(inputs).argmax(1)

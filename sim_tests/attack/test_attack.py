@@ -8,8 +8,8 @@ import torch
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack import baselines, mutants, screening, wrong_keys
+from bitting.attack.free_table import break_table
 from bitting.check.verification import verify
-from bitting.cli.demo import break_table
 from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
 from bitting.locking.chip import ChipModel

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from bitting import files
-from bitting.artefact import artefact as artefact_module
+from bitting.artefact import container
 from bitting.artefact.artefact import Artefact
 from bitting.errors import ArtefactError, BittingError
 from bitting.locking.device import Device
@@ -81,7 +81,7 @@ def test_corruption_of_the_header_never_ends_in_a_traceback(shipped):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(format="bitting 99"), "reads 'bitting 3'"),
+        (lambda h: h.update(format="bitting 99"), "reads 'bitting 4'"),
         (lambda h: h.update(kind="model"), "is of kind 'model'"),
         (lambda h: h["spec"].update(lanes=32), "was made for spec"),
         (lambda h: h["spec"].update(lanes=5), "multiple of 4"),
@@ -113,7 +113,7 @@ def test_foreign_and_oversized_files_are_refused(tmp_path, monkeypatch):
     path.write_bytes(safetensors.numpy.save({"w": np.zeros(3)}))
     with pytest.raises(ArtefactError, match="not of bitting"):
         Artefact.load(path)
-    monkeypatch.setattr(artefact_module, "MAX_BYTES", 10)
+    monkeypatch.setattr(container, "MAX_BYTES", 10)
     with pytest.raises(ArtefactError, match="allowed are 10"):
         Artefact.load(path)
 

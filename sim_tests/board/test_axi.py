@@ -1,4 +1,4 @@
-"""The AXI wrapper against an independent master: the in-simulator tests of cocotb_axi.py."""
+"""The AXI wrapper against an independent master: the in-simulator tests of tb/cocotb_axi.py."""
 
 import os
 import re
@@ -12,9 +12,10 @@ from bitting.sim import cocotb_runner, toolchain
 from bitting.unit.spec import PRESETS
 from bitting_rtl.board import axi
 from bitting_rtl.engine.export import engine_verilog
-from test_cli import bitting
+from tb.command import bitting
 
-TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", (Path(__file__).parent / "cocotb_axi.py").read_text())
+BENCH = Path(__file__).parents[1] / "tb" / "cocotb_axi.py"
+TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def simulation():
 
 @pytest.mark.parametrize("test", TESTS)
 def test_in_the_simulator(simulation, test):
-    cocotb_runner.run(simulation, axi.TOP, "cocotb_axi", {"BITTING_SPEC": "tiny"}, testcase=test)
+    cocotb_runner.run(simulation, axi.TOP, "tb.cocotb_axi", {"BITTING_SPEC": "tiny"}, testcase=test)
 
 
 @pytest.mark.parametrize("spec", ["tiny", "base:lanes=8"])
