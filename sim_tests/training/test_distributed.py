@@ -17,12 +17,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from bitting import datasets, distributed, recipes, train
-from bitting.spec import PRESETS
+from bitting.data import datasets
+from bitting.training import distributed, loop, recipes
+from bitting.unit.spec import PRESETS
 torch.set_num_threads(1)
 with distributed.group():
     config = replace(recipes.RECIPES["digits"], epochs=1, hidden=(24,), dropout=0.0)
-    model = train.train(PRESETS["base"], datasets.load("digits"), config)
+    model = loop.train(PRESETS["base"], datasets.load("digits"), config)
     if distributed.leads():
         model.save(Path(sys.argv[1]))
 """

