@@ -1,7 +1,7 @@
 """Verilog and a C++ harness to a shared library, cached by the hash of everything that goes into it.
 
-What Verilator writes is compiled as one translation unit, and Verilator's own runtime once for all designs: through the makefile
-that Verilator writes beside it, the same takes three times as long, most of it for headers that are parsed again and again.
+What Verilator writes is compiled as one translation unit, and Verilator's own runtime once for all designs: through the
+makefile that Verilator writes beside it, the same takes three times as long, most of it for headers parsed again and again.
 """
 
 from __future__ import annotations
