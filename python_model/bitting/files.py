@@ -8,10 +8,15 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bitting.errors import BittingError, ToolError
+
+#: Work folders of builds in the cache, and the age at which they are nobody's.
+_WORK_PREFIX = ".build-"
+_STALE_SECONDS = 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -70,7 +75,8 @@ def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None]) -
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    work = Path(tempfile.mkdtemp(prefix=".build-", dir=folder.parent))
+    _sweep(folder.parent)
+    work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder.parent))
     try:
         finished = work / "finished"
         finished.mkdir()
@@ -85,6 +91,14 @@ def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None]) -
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the work folders of builds that were killed: no build takes a day."""
+    for left in folder.glob(f"{_WORK_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another process is faster
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left)
 
 
 def processor() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -16,11 +15,9 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.attack import wrong_keys
-from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
-from bitting.locking.scheme import LockScheme
+from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program
@@ -91,34 +88,34 @@ def measure(
     Args:
         model: unlocked.
         activations: (samples, input_words).
-        progress: called with (wrong devices done, in all) of the row at work.
+        progress: called with (wrong devices done, in all), over all rows.
     """
     spec = model.program.spec
-    locks = [LockScheme.new(spec, "none", Transform.TABLE, device.level)]
-    for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
-        try:
-            locks.append(LockScheme.new(spec, fingerprint, transform, device.level))
-        except LockError:
-            continue  # a transform this family does not have
+    locks = [LockScheme(level=device.level), *pairings(spec, device.level)]
     plain = _file_bytes(model, device, locks[0])
-    rows = []
+    rows: list[Row] = []
     with NativeEngine(engine_library(spec), device.root) as engine:
         boot = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS).cycles
         for scheme in locks:
             locked = lock_program(model.program, device, scheme)
-            found = wrong_keys.survey(
+            survey = wrong_keys.survey(
                 locked, scheme, device, activations, labels, random_keys=random_keys,
-                progress=progress,
+                progress=_of_all(progress, len(rows), len(locks)),
             )  # fmt: skip
             first, unlocking, clear = _clocks(engine, locked, scheme, device, boot)
             rows.append(
                 Row(
-                    scheme.fingerprint, scheme.transform, found.right, found.best, found.random_keys + found.neighbours,
+                    scheme.fingerprint, scheme.transform, survey.right, survey.best, survey.random_keys + survey.neighbours,
                     first, unlocking, clear, _file_bytes(model, device, scheme) - plain,
                     statistics.median(_milliseconds(model.program, device, scheme) for _ in range(_REPEATS)),
                 )
             )  # fmt: skip
     return LockTable(rows, boot, len(labels), model.program.parameters, device.level)
+
+
+def _of_all(progress: Progress | None, row: int, rows: int) -> Progress | None:
+    """Progress within a row as progress over all of them."""
+    return None if progress is None else lambda done, total: progress(row * total + done, rows * total)
 
 
 def _milliseconds(model: Program, device: Device, scheme: LockScheme) -> float:
@@ -135,7 +132,11 @@ def _file_bytes(model: Model, device: Device, scheme: LockScheme) -> int:
 
 
 def _clocks(engine: NativeEngine, locked: Program, scheme: LockScheme, device: Device, boot: int) -> tuple[int, int, int]:
-    """Clocks of fingerprint and key, of unlocking a batch, and of the batch in clear."""
+    """Clocks of fingerprint and key, of unlocking a batch, and of the batch in clear.
+
+    Of both runs the second batch is measured: the first one after a reset also waits until the tile buffer has been swept, for
+    as long as that still takes.
+    """
     spec = locked.spec
     clear = unlock_program(locked, scheme, ChipModel.of(device))
     status, answer = packets.status_packet(), STATUS_WORDS + FRAME_WORDS
@@ -144,11 +145,17 @@ def _clocks(engine: NativeEngine, locked: Program, scheme: LockScheme, device: D
     keyed = engine.run(np.concatenate([scheme.packets(), status]), answer).cycles
     x = np.zeros((spec.lanes, locked.input_words), np.int8)
     inputs, expected = packets.activations_packet(spec, locked.input_base, x), packets.result_words(locked)
-    in_lock = engine.run(np.concatenate([inputs, packets.program_packets(locked)]), expected).cycles
+    again = packets.unlock_packet() if scheme.keyed else np.empty(0, packets.WORDS)
+    in_lock = _second_batch(engine, [inputs, packets.program_packets(locked)], again, expected)
     engine.reset()
-    engine.run(status, answer)
-    in_clear = engine.run(np.concatenate([inputs, packets.program_packets(clear)]), expected).cycles
+    in_clear = _second_batch(engine, [inputs, packets.program_packets(clear)], np.empty(0, packets.WORDS), expected)
     return keyed - boot, in_lock - in_clear, in_clear
+
+
+def _second_batch(engine: NativeEngine, batch: list[np.ndarray], again: np.ndarray, expected: int) -> int:
+    """Clocks of a batch that follows another; `again`: the words that begin the program again."""
+    engine.run(np.concatenate(batch), expected)
+    return engine.run(np.concatenate([again, *batch]), expected).cycles
 
 
 COLUMNS = (

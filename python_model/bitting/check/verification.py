@@ -22,6 +22,7 @@ from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.check import divergence
 from bitting.emulator.emulate import Emulator
+from bitting.errors import ProgramError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
@@ -126,6 +127,7 @@ def verify(
 
     Raises:
         ToolError: if the simulation can not be built.
+        ProgramError: if the activations are not what the program reads, or the labels are not as many.
 
     Example:
         >>> import bitting, numpy
@@ -140,6 +142,8 @@ def verify(
         (4, 0, 0)
     """
     program, scheme = artefact.program, artefact.scheme
+    if len(labels) != len(activations) or not len(activations):
+        raise ProgramError(f"{len(activations)} samples with {len(labels)} labels; there must be at least one, and as many")
     library = library or engine_library(program.spec)
     threads = threads or os.cpu_count() or 1
     job = _Job.of(program, scheme, device, activations, labels)

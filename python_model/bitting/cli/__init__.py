@@ -10,7 +10,7 @@ import typer
 
 from bitting import __version__
 from bitting.cli import boards, console, fpga, locks, models, runs
-from bitting.errors import BittingError
+from bitting.errors import BittingError, missing_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 for _command in (
@@ -39,9 +39,13 @@ def main() -> None:
         # then took more than ten minutes instead of half of one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        sys.exit(app(standalone_mode=False) or 0)  # the status of a typer.Exit, or None
+        with missing_extra("this command"):
+            status = app(standalone_mode=False) or 0  # the status of a typer.Exit, or None
+        if status == console.EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(status)
     except (typer.Abort, KeyboardInterrupt):
-        console.err.print("interrupted; nothing half-written was left")
+        console.err.print("interrupted; nothing half-written was left, and the same command goes on where it can")
         sys.exit(console.EXIT_INTERRUPTED)
     except BittingError as error:
         _fail(str(error))

@@ -88,15 +88,16 @@ def _attacks(
 ) -> list[tuple[str, str, str]]:
     """Rows of the final table: what attackers reach."""
     x, labels = datasets.activations(device.spec, dataset.test_images), dataset.test_labels
-    with console.progress("wrong keys", 1128) as done:
-        survey = wrong_keys.survey(program, scheme, device, x, labels, progress=lambda count, _total: done(count))
+    with console.progress("wrong keys") as done:
+        survey = wrong_keys.survey(program, scheme, device, x, labels, progress=done)
     slow = list(mutants.timing_mutants(ChipModel.of(device)))
     with console.progress("chips a cycle off", len(slow)) as done:
-        mutated = mutants.survey(program, scheme, device, slow, x, labels, lambda count, _total: done(count))
-    with console.progress("learning the table", 2 * free_table.STARTS) as done:
+        mutated = mutants.survey(program, scheme, device, slow, x, labels, done)
+    with console.progress("learning the table alone") as done:
         alone = lock_program(model.program, device, LockScheme.new(device.spec, "none", Transform.TABLE))
-        broken = free_table.break_table(alone, dataset, STOLEN_SAMPLES, lambda count, _total: done(count))
-        held = free_table.break_table(program, dataset, STOLEN_SAMPLES, lambda count, _total: done(free_table.STARTS + count))
+        broken = free_table.break_table(alone, dataset, STOLEN_SAMPLES, done)
+    with console.progress("learning the table of the lock") as done:
+        held = free_table.break_table(program, dataset, STOLEN_SAMPLES, done)
     scratch = baselines.from_scratch(dataset, STOLEN_SAMPLES)
     return [
         (f"best of {survey.random_keys + survey.neighbours} wrong keys", percent(survey.best), survey.best_name),

@@ -90,7 +90,7 @@ def enroll(
         raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
     device = Device.new(parse_spec(spec))
     console.err.print("building the chip's simulation ...", style="dim")
-    with NativeEngine(engine_library(device.spec), device.root) as chip, console.progress("self-tests", 8) as done:
+    with NativeEngine(engine_library(device.spec), device.root) as chip, console.progress("self-tests") as done:
         record = enrol(device, chip, done)
     replace(device, enrolment=record.to_dict()).save(path)
     if json:
@@ -179,16 +179,8 @@ def lock_table(
     unlocked, chip = Model.load(model), Device.load(device)
     chip.require_spec(unlocked.program.spec, str(model))
     x, y, _ = test_set(unlocked, data, samples)
-    rows = 9
-    with console.progress("wrong devices", rows * (wrong_keys + 128)) as done:
-        count = 0
-
-        def progress(_done: int, _total: int) -> None:
-            nonlocal count
-            count += 1
-            done(count)
-
-        table = tables.measure(unlocked, chip, x, y, wrong_keys, progress)
+    with console.progress("wrong devices") as done:
+        table = tables.measure(unlocked, chip, x, y, wrong_keys, done)
     if form is Format.TEXT and not output:
         console.table(
             f"{model} on {chip.spec.name} ({chip.spec.id})", tables.COLUMNS, [tables.cells(row) for row in table.rows]

@@ -52,8 +52,10 @@ def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bo
     return artefact, chip
 
 
-def selected(samples: str, available: int) -> slice:
-    """`FIRST:LAST`, a count, or nothing."""
+def selected(samples: str, available: int, at_most: int | None = None) -> slice:
+    """`FIRST:LAST`, a count, or nothing: then all that are available, or `at_most` so many."""
+    if not samples:
+        return slice(0, min(available, at_most or available))
     first, colon, last = samples.partition(":")
     try:
         begin, end = (int(first or 0), int(last or available)) if colon else (0, int(first or available))
@@ -64,8 +66,10 @@ def selected(samples: str, available: int) -> slice:
     return slice(begin, end)
 
 
-def test_set(artefact: Model | Artefact, data: str, samples: str) -> tuple[np.ndarray, np.ndarray, slice]:
-    """Activations and labels of the chosen part of a test set."""
+def test_set(
+    artefact: Model | Artefact, data: str, samples: str, at_most: int | None = None
+) -> tuple[np.ndarray, np.ndarray, slice]:
+    """Activations and labels of the chosen part of a test set; by default all of it, or `at_most` so many samples."""
     from bitting.data import datasets
 
     name = data or artefact.claims.get("dataset", "")
@@ -74,6 +78,6 @@ def test_set(artefact: Model | Artefact, data: str, samples: str) -> tuple[np.nd
         raise BittingError(
             f"{name} has {dataset.pixels} inputs, the artefact needs {artefact.program.input_words}; choose --data"
         )
-    part = selected(samples, len(dataset.test_labels))
+    part = selected(samples, len(dataset.test_labels), at_most)
     x = datasets.activations(artefact.program.spec, dataset.test_images[part])
     return x, dataset.test_labels[part], part

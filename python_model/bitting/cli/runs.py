@@ -155,7 +155,7 @@ def attack_keys(
             y,
             random_keys=random_keys,
             seed=seed,
-            progress=lambda count, _total: done(count),
+            progress=done,
         )
     if json:
         console.emit_json(found.to_dict())
@@ -175,7 +175,7 @@ def attack_mutants(
     device: DeviceOption,
     kind: Annotated[str, typer.Option(help="timing (a cycle off) or arithmetic (a bit off).")] = "timing",
     data: DataOption = "",
-    samples: SamplesOption = "1000",
+    samples: Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; default up to 1000.")] = "",
     owner: OwnerOption = None,
     allow_unsigned: UnsignedOption = False,
     json: JsonOption = False,
@@ -187,11 +187,11 @@ def attack_mutants(
     if kind not in ("timing", "arithmetic"):
         raise BittingError(f"unknown kind of mutants {kind!r}; allowed: timing, arithmetic")
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
-    x, y, _ = test_set(loaded, data, samples)
+    x, y, _ = test_set(loaded, data, samples, at_most=1000)
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        found = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=lambda count, _total: done(count))
+        found = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
     if json:
         console.emit_json(found.to_dict())
         return
@@ -226,7 +226,7 @@ def attack_screen(
     with console.progress("wrong keys", wrong_keys) as done:
         found = screening.screen(
             loaded.program, loaded.scheme, chip, wrong_keys=wrong_keys, seed=seed,
-            redrawn=screening.redrawn_of(loaded), progress=lambda count, _total: done(count),
+            redrawn=screening.redrawn_of(loaded), progress=done,
         )  # fmt: skip
     if json:
         console.emit_json(found.to_dict())

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from bitting.conversion.tracing import check_numbers, source_location, trace
+from bitting.conversion.tracing import as_floats, check_numbers, source_location, trace
 from bitting.errors import BittingError, ConversionError
 from bitting.network.graph import INPUT, Node, UnitNetwork
 from bitting.network.layers import (
@@ -94,7 +94,7 @@ def convert(
         >>> network(torch.from_numpy(x)).shape
         torch.Size([32, 3])
     """
-    spec, calibration = as_spec(spec), torch.as_tensor(calibration).float()
+    spec, calibration = as_spec(spec), as_floats(calibration)
     check_numbers(model, calibration)
     graph = trace(model, calibration)
     if input_scale is None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bitting.artefact.model import Model
+from bitting.conversion.tracing import as_floats
 from bitting.emulator import emulate
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
@@ -43,7 +44,7 @@ def export(
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        integers = network.integers(torch.as_tensor(samples).float())
+        integers = network.integers(as_floats(samples))
         trained = emulate.wrap(network.accumulators(integers), network.spec.acc_bits).to(torch.int32)
     network.train(was_training)
     emulated = emulate.Emulator(program, range(network.spec.codes))(integers.flatten(1))

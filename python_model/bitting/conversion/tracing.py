@@ -5,11 +5,21 @@ from __future__ import annotations
 import copy
 import re
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from bitting.errors import ConversionError
+
+
+def as_floats(values: torch.Tensor | np.ndarray) -> torch.Tensor:
+    """Numbers of any kind as float32. Raises ConversionError for what are none."""
+    try:
+        return torch.as_tensor(values).float()
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConversionError(f"the samples are no array of numbers ({reason}); give a tensor or a numpy array") from None
 
 
 def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:

@@ -86,8 +86,10 @@ def load(name: str) -> Dataset:
         return _digits()
     if name not in NAMES:
         raise DatasetError(f"unknown data set {name!r}; allowed: {', '.join(NAMES)}")
-    arrays = [_idx(_locate(name, index)) for index in range(len(_FILES))]
-    train_images, train_labels, test_images, test_labels = arrays
+    paths = [_locate(name, index) for index in range(len(_FILES))]
+    train_images, train_labels, test_images, test_labels = arrays = [_idx(path) for path in paths]
+    for (images, labels), (first, second) in ((arrays[:2], paths[:2]), (arrays[2:], paths[2:])):
+        _require_pair(images, labels, first, second)
     return Dataset(
         name,
         train_images.reshape(len(train_images), -1),
@@ -95,6 +97,19 @@ def load(name: str) -> Dataset:
         test_images.reshape(len(test_images), -1),
         test_labels.astype(np.int64),
     )
+
+
+def _require_pair(images: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
+    """Raises DatasetError unless these are images and one label for each."""
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or not len(images):
+        raise DatasetError(f"{images_path} holds an array of shape {images.shape}; allowed are square images (n, side, side)")
+    if labels.ndim != 1:
+        raise DatasetError(f"{labels_path} holds an array of shape {labels.shape}; allowed is a label for each image, (n,)")
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels; they must be as many: take both "
+            "files of one set"
+        )
 
 
 def _digits() -> Dataset:

@@ -132,9 +132,12 @@ class Emulator:
 
         Args:
             activations: (samples, input_words) integers of `act_bits` bits, any type.
+
+        Raises:
+            ProgramError: if they have another shape, or are beyond the range.
         """
         parts = []
-        for part in torch.as_tensor(activations).split(_SAMPLES_AT_ONCE):
+        for part in self._checked(activations).split(_SAMPLES_AT_ONCE):
             sums = self._run(part, False)
             parts.append(
                 _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.emits and s is not None], 1)
@@ -158,6 +161,19 @@ class Emulator:
         for run in self._layers:
             run(scratch, False)
         return scratch[:, torch.from_numpy(words).to(self._device)].to(torch.int8)
+
+    def _checked(self, activations: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """The activations as a tensor. Raises ProgramError if they are not what the program reads."""
+        words, spec = self.program.input_words, self.spec
+        shape = tuple(activations.shape)
+        if len(shape) != 2 or shape[1] != words:
+            raise ProgramError(f"the activations have shape {shape}; this program reads (samples, {words})")
+        x = torch.as_tensor(activations)
+        if len(x) and not bool(((x >= spec.act_min) & (x <= spec.act_max)).all()):  # not a number is in no range
+            raise ProgramError(
+                f"the activations reach from {x.min().item()} to {x.max().item()}; allowed are {spec.act_min}..{spec.act_max}"
+            )
+        return x
 
     @torch.no_grad()
     def _run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:

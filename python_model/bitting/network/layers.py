@@ -100,8 +100,10 @@ def _without_bias(layer: UnitLayer) -> Iterator[None]:
     """The layer's bias is 0 meanwhile."""
     kept = layer.bias.clone()
     layer.bias.zero_()
-    yield
-    layer.bias.copy_(kept)
+    try:
+        yield
+    finally:
+        layer.bias.copy_(kept)
 
 
 class UnitProduct(UnitLayer):

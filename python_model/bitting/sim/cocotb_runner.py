@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,31 +53,28 @@ def build(verilog: str, top: str, waves: bool = False) -> Path:
         ToolError: if a tool is missing or fails.
     """
     parts: Sequence[str] = (verilog, str(waves), cocotb.__version__, toolchain.verilator_version(), *toolchain.MAKE_VARIABLES)
-    folder = files.cache_folder() / "cocotb" / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    if (folder / top).exists():
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    (folder / f"{top}.v").write_text(verilog)
-    (folder / "ports.vlt").write_text(_PORTS_PUBLIC.format(top=top))
-    log = folder / "build.log"
-    try:
-        with _tools_on_path(), contextlib.redirect_stdout(io.StringIO()):
-            _Verilator().build(
-                sources=[folder / f"{top}.v", runner.VerilatorControlFile(folder / "ports.vlt")],
-                hdl_toplevel=top,
-                build_dir=folder,
-                build_args=["-Wno-lint", "-Wno-fatal"],
-                timescale=("1ns", "1ps"),
-                waves=waves,
-                log_file=log,
-                always=True,
-            )
-    except (RuntimeError, SystemExit) as error:
-        text = log.read_text() if log.exists() else str(error)
-        shutil.rmtree(folder, ignore_errors=True)
-        raise ToolError(f"building the cocotb simulation failed: {' | '.join(text.splitlines()[-3:])}") from None
-    return folder
+
+    def make(work: Path, finished: Path) -> None:
+        (finished / f"{top}.v").write_text(verilog)
+        (finished / "ports.vlt").write_text(_PORTS_PUBLIC.format(top=top))
+        log = work / "build.log"
+        try:
+            with _tools_on_path(), contextlib.redirect_stdout(io.StringIO()):
+                _Verilator().build(
+                    sources=[finished / f"{top}.v", runner.VerilatorControlFile(finished / "ports.vlt")],
+                    hdl_toplevel=top,
+                    build_dir=finished,
+                    build_args=["-Wno-lint", "-Wno-fatal"],
+                    timescale=("1ns", "1ps"),
+                    waves=waves,
+                    log_file=log,
+                    always=True,
+                )
+        except (RuntimeError, SystemExit) as error:
+            text = log.read_text() if log.exists() else str(error)
+            raise ToolError(f"building the cocotb simulation failed: {' | '.join(text.splitlines()[-3:])}") from None
+
+    return files.built("cocotb", parts, make)
 
 
 def run(folder: Path, top: str, module: str, env: Mapping[str, str], seed: int = 0, testcase: str | None = None) -> str:

@@ -6,7 +6,6 @@ to: its family, the weight and the cycles of every code, its fingerprints, and a
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 
 from bitting.emulator.emulate import Emulator
-from bitting.errors import DeviceError, LockError, SimulationError
+from bitting.errors import DeviceError, SimulationError
 from bitting.locking.challenge import Challenge
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
-from bitting.locking.scheme import LockScheme
+from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
@@ -51,7 +49,7 @@ class Enrolment:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def enrol(device: Device, engine: NativeEngine, progress: Callable[[int], None] | None = None) -> Enrolment:
+def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], None] | None = None) -> Enrolment:
     """Examine a chip with the device's secret in its fuses.
 
     Raises:
@@ -63,15 +61,12 @@ def enrol(device: Device, engine: NativeEngine, progress: Callable[[int], None] 
         _measure_codes(engine, device)
         cycles = _measure_challenge(engine, device)
         passed = []
-        for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
-            try:
-                scheme = LockScheme.new(spec, fingerprint, transform, device.level, _TEST_NONCE)
-            except LockError:
-                continue  # a transform this family does not have
+        schemes = pairings(spec, device.level, _TEST_NONCE)
+        for scheme in schemes:
             _known_answer(engine, device, scheme)
-            passed.append(f"{fingerprint} x {transform}")
+            passed.append(f"{scheme.fingerprint} x {scheme.transform}")
             if progress:
-                progress(len(passed))
+                progress(len(passed), len(schemes))
     except SimulationError as error:
         raise DeviceError(f"the chip was not enrolled: {error}") from None
     return Enrolment(boot, cycles, passed)
