@@ -32,7 +32,7 @@ icarus:
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sim,train]"
 	touch $@
 
 $(TEST_SETUP): $(SETUP)

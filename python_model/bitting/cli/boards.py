@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from bitting import files
+from bitting.artefact.artefact import Artefact
 from bitting.cli import console
 from bitting.cli.options import (
     ArtefactArgument,
@@ -23,10 +25,15 @@ from bitting.cli.options import (
     load_locked,
     test_set,
 )
-from bitting.errors import BittingError
+from bitting.errors import BittingError, missing_extra
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.transform import unlock_program
 from bitting.sim.serial_link import Port
 from bitting.unit.spec import parse_spec
+
+if TYPE_CHECKING:
+    from bitting.sim.session import Outcome
 
 #: The port that needs no board.
 SIMULATED = "simulated"
@@ -76,15 +83,13 @@ def _opened(name: str, chip: Device) -> Iterator[Port]:
         with contextlib.closing(SimulatedPort(chip)) as simulated:
             yield simulated
         return
-    try:
+    from bitting.unit.serial_protocol import BAUD
+
+    with missing_extra("a serial port"):
         import serial
-
-        from bitting.unit.serial_protocol import BAUD
-
+    try:
         with serial.serial_for_url(name, baudrate=BAUD, timeout=_TIMEOUT_SECONDS) as port:
             yield port
-    except ImportError:
-        raise BittingError("pyserial is missing; to get it: pip install 'bitting[board]'") from None
     except (serial.SerialException, ValueError) as error:
         raise BittingError(f"--port {name}: {error}") from None
 
@@ -101,13 +106,9 @@ def run(
 ) -> None:
     """Run test samples on a board and compare every logit bit and every tile's cycles with the emulator of the device.
 
-    Exit status 1 if anything differs. `--port simulated` plays the board's top and its serial line under Verilator.
+    Exit status 1 if anything differs. Without PyTorch (`bitting[train]`) there is no emulator: then only the accuracy is shown.
+    `--port simulated` plays the board's top and its serial line under Verilator.
     """
-    import torch
-
-    from bitting.emulator.emulate import Emulator
-    from bitting.locking.chip import ChipModel
-    from bitting.locking.transform import unlock_program
     from bitting.sim import session
     from bitting.sim.serial_link import SerialLink
 
@@ -115,19 +116,28 @@ def run(
     x, y, part = test_set(loaded, data, samples)
     with _opened(port, chip) as opened, console.progress(f"on {port}", len(y)) as done:
         outcome = session.on_board(loaded, x, SerialLink(opened), done)
-    clear = unlock_program(loaded.program, loaded.scheme, ChipModel.of(chip))
-    wanted = Emulator(clear, chip.table())(torch.from_numpy(x)).numpy()
+    facts = {"samples": len(y), "accuracy": float((outcome.logits.argmax(1) == y).mean())} | _differences(
+        loaded, chip, x, outcome
+    )
+    if json:
+        console.emit_json({**facts, "logits": outcome.logits.tolist(), "labels": y.tolist()})
+    else:
+        rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in facts.items()]
+        console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
+    if facts["wrong_logits"] or facts["wrong_cycles"]:
+        raise typer.Exit(console.EXIT_MISMATCH)
+
+
+def _differences(artefact: Artefact, chip: Device, x: np.ndarray, outcome: Outcome) -> dict[str, int | None]:
+    """How many logits and cycle counts differ from the emulator's; None if there is no emulator here."""
+    if importlib.util.find_spec("torch") is None:
+        return {"wrong_logits": None, "wrong_cycles": None}
+    from bitting.emulator.emulate import Emulator
+
+    clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(chip))
+    logits = Emulator(clear, chip.table())(x).numpy()
     cycles = [count for layer in clear.tile_cycles(chip.table()) for count in layer]
-    found = {
-        "samples": len(y),
-        "accuracy": float((outcome.logits.argmax(1) == y).mean()),
-        "wrong_logits": int((outcome.logits != wanted).sum()),
+    return {
+        "wrong_logits": int((outcome.logits != logits).sum()),
         "wrong_cycles": int((np.array(outcome.tile_cycles) != np.array(cycles)).sum()),
     }
-    if json:
-        console.emit_json({**found, "logits": outcome.logits.tolist(), "labels": y.tolist()})
-    else:
-        rows = [(name.replace("_", " "), value) for name, value in found.items()]
-        console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
-    if found["wrong_logits"] or found["wrong_cycles"]:
-        raise typer.Exit(console.EXIT_MISMATCH)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitting.errors import BittingError, ToolError
+from bitting.errors import BittingError, ToolError, missing_extra
 from bitting.fpga import design, flow, targets
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.board.top import BoardTop
@@ -29,12 +29,10 @@ class Board:
         """The platform of amaranth-boards.
 
         Raises:
-            ToolError: if it is not installed.
+            ExtraError: if it is not installed.
         """
-        try:
+        with missing_extra(f"board {self.name}"):
             return getattr(importlib.import_module(self.module), self.platform)()
-        except ImportError:
-            raise ToolError("amaranth-boards is missing; to get it: pip install 'bitting[fpga]'") from None
 
 
 BOARDS = {

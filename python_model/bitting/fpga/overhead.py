@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bitting import files
-from bitting.errors import BittingError
+from bitting.errors import BittingError, missing_extra
 from bitting.fpga import design, flow, targets
 from bitting.fpga.flow import Area, Report
 from bitting.fpga.targets import Target
@@ -98,12 +98,13 @@ def require_plot(path: Path) -> None:
     """Say what is wrong with a plot before hours of synthesis, not after.
 
     Raises:
-        BittingError: for a suffix that is no picture, or if altair is missing.
+        BittingError: for a suffix that is no picture.
+        ExtraError: if altair is missing.
     """
     if path.suffix not in (".svg", ".png", ".html"):
         raise BittingError(f"{path}: a plot ends in .svg, .png or .html")
-    if not importlib.util.find_spec("altair"):
-        raise BittingError("altair is missing; to get it: pip install 'bitting[plot]'")
+    with missing_extra("--plot"):
+        importlib.import_module("altair")
 
 
 def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:
