@@ -189,7 +189,7 @@ def personalisation() -> dict[str, float]:
         dense(rng.integers(0, spec.codes, (10, 1000)), np.zeros(10), 1024, 0, 0, emits=True),
     )
     model, device = Program(spec, layers, 0, 1024), Device(spec, bytes(range(16)))
-    found = {}
+    medians = {}
     for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
         scheme = LockScheme.new(spec, fingerprint, transform)
         times = []
@@ -197,8 +197,8 @@ def personalisation() -> dict[str, float]:
             started = time.perf_counter()
             lock_program(model, device, scheme)
             times.append(1000 * (time.perf_counter() - started))
-        found[f"{fingerprint} x {transform}"] = statistics.median(times)
-    return found
+        medians[f"{fingerprint} x {transform}"] = statistics.median(times)
+    return medians
 
 
 def brevitas_step(shape: tuple[int, int, int]) -> dict[str, float] | None:
@@ -248,33 +248,33 @@ def speeds(threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     spec = PRESETS["base"]
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     for shape in SHAPES:
         samples, inputs, outputs = shape
         x = torch.randint(0, spec.act_max + 1, (samples, inputs)).float()
-        found[f"layer {shape}"] = one_layer(spec, shape)
+        measured[f"layer {shape}"] = one_layer(spec, shape)
         pair = architectures.multilayer_perceptron((inputs, outputs, 10))
-        found[f"training {shape}"] = {
+        measured[f"training {shape}"] = {
             "unit": training_step(spec, pair, x, 10),
             "brevitas": brevitas_step(shape),
         }
-        found[f"apytypes {shape}"] = apytypes_product(shape) if threads == 1 else None
+        measured[f"apytypes {shape}"] = apytypes_product(shape) if threads == 1 else None
     cnn = parse_spec(CNN)
     for name, plain in (("lenet", architectures.LeNet()), ("residual", architectures.ResidualNetwork())):
         images = torch.randint(0, spec.act_max + 1, (128, 1, 28, 28)).float()
-        found[f"{name}, 128 images"] = {"emulator": forward(name, cnn, plain, images)}
-        found[f"training {name}, 128 images"] = {"unit": training_step(cnn, plain, images, 10)}
+        measured[f"{name}, 128 images"] = {"emulator": forward(name, cnn, plain, images)}
+        measured[f"training {name}, 128 images"] = {"unit": training_step(cnn, plain, images, 10)}
     mlp = architectures.multilayer_perceptron(SIZES)
     x = torch.randint(0, spec.act_max + 1, (128, SIZES[0])).float()
-    found["mlp, 128 images"] = {"emulator": forward("mlp", spec, mlp, x)}
-    found["training mlp, 128 images"] = {"unit": training_step(spec, mlp, x, 10)}
-    return found
+    measured["mlp, 128 images"] = {"emulator": forward("mlp", spec, mlp, x)}
+    measured["training mlp, 128 images"] = {"unit": training_step(spec, mlp, x, 10)}
+    return measured
 
 
 def measure() -> dict[str, Any]:
     spec = PRESETS["base"]
     native = kernel.load()
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "bitting": __version__,
         "torch": torch.__version__,
@@ -283,18 +283,18 @@ def measure() -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": {threads: speeds(threads) for threads in (1, 2)},
     }
-    found["personalisation_ms"] = personalisation()
+    results["personalisation_ms"] = personalisation()
     sizes = (64, 128, 10)
-    found["native_16_lanes"] = native_rate(spec, SIZES)
-    found["native_64_lanes"] = native_rate(parse_spec("base:lanes=64"), SIZES)
-    found["cocotb_clocks_per_second"] = cocotb_rate(spec, sizes)
-    found["native_over_cocotb"] = native_rate(spec, sizes)["clocks_per_second"] / found["cocotb_clocks_per_second"]
-    return found
+    results["native_16_lanes"] = native_rate(spec, SIZES)
+    results["native_64_lanes"] = native_rate(parse_spec("base:lanes=64"), SIZES)
+    results["cocotb_clocks_per_second"] = cocotb_rate(spec, sizes)
+    results["native_over_cocotb"] = native_rate(spec, sizes)["clocks_per_second"] / results["cocotb_clocks_per_second"]
+    return results
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     rows = []
-    for threads, measured in found["threads"].items():
+    for threads, measured in results["threads"].items():
         for what, results in measured.items():
             for who, result in (results or {}).items():
                 if not isinstance(result, dict):
@@ -307,13 +307,13 @@ def show(found: dict[str, Any]) -> None:
             if what.startswith("apytypes") and result:
                 rows.append((what, threads, f"{result['ratio']:.1f}x", "time of the fp32 product"))
     for lanes in (16, 64):
-        rate = found[f"native_{lanes}_lanes"]
+        rate = results[f"native_{lanes}_lanes"]
         rows.append((f"native harness, {lanes} lanes", 1, f"{rate['clocks_per_second'] / 1e6:.2f}M", "clocks/s, one thread"))
         rows.append((f"simulated, {lanes} lanes", 1, f"{rate['macs_per_second'] / 1e6:.1f}M", "MAC/s, one thread"))
-    slowest = max(found["personalisation_ms"].items(), key=lambda item: item[1])
+    slowest = max(results["personalisation_ms"].items(), key=lambda item: item[1])
     rows.append(("personalising 1.03 M codes", 1, f"{slowest[1]:.0f} ms", f"{slowest[0]}, the slowest pairing (goal 1000 ms)"))
-    rows.append(("native harness over cocotb", 1, f"{found['native_over_cocotb']:.0f}x", "clocks/s (goal 10x)"))
-    console.table(f"{found['when']}, kernel {found['kernel']}", ("", "threads", "median", ""), rows)
+    rows.append(("native harness over cocotb", 1, f"{results['native_over_cocotb']:.0f}x", "clocks/s (goal 10x)"))
+    console.table(f"{results['when']}, kernel {results['kernel']}", ("", "threads", "median", ""), rows)
 
 
 def main() -> None:
@@ -321,9 +321,9 @@ def main() -> None:
     parser.add_argument("--history", type=Path, default=Path("out/bench.json"))
     arguments = parser.parse_args()
     history = json.loads(arguments.history.read_text()) if arguments.history.exists() else []
-    found = measure()
-    write_text(arguments.history, json.dumps([*history, found], indent=1) + "\n")
-    show(found)
+    results = measure()
+    write_text(arguments.history, json.dumps([*history, results], indent=1) + "\n")
+    show(results)
 
 
 if __name__ == "__main__":

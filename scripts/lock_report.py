@@ -50,8 +50,8 @@ class Report:
         self.y = data.test_labels[: arguments.samples]
         self.random_keys = arguments.random_keys
         self.path = arguments.output
-        self.found: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.found["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
+        self.results: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.results["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
 
     def locked(self, fingerprint: str, transform: str) -> tuple[Any, LockScheme]:
         scheme = LockScheme.new(self.spec, fingerprint, transform, nonce=NONCE)
@@ -59,10 +59,10 @@ class Report:
 
     def step(self, name: str, work: Callable[[], Any]) -> None:
         """Do it unless it is done."""
-        if name not in self.found:
-            self.found[name] = work()
-            write_text(self.path, json.dumps(self.found, indent=1) + "\n")
-        console.out.print(f"{name}: {json.dumps(self.found[name])[:400]}", markup=False)
+        if name not in self.results:
+            self.results[name] = work()
+            write_text(self.path, json.dumps(self.results, indent=1) + "\n")
+        console.out.print(f"{name}: {json.dumps(self.results[name])[:400]}", markup=False)
 
     def verified(self, fingerprint: str, transform: str) -> dict[str, Any]:
         """Right and wrong device on the RTL; the wrong one is a key bit away."""

@@ -73,7 +73,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    rows = []
     print("| | unit, mean of seeds | twin | gap in points | images on the RTL | wrong bits, cycles | wrong device |")
     print("|---|---|---|---|---|---|---|")
     for data, network in (pair for pair in NETWORKS if arguments.only in pair[1]):
@@ -82,7 +82,7 @@ def main() -> None:
         whole = data == "fashion-mnist" and network == arguments.whole
         rtl = on_rtl(models[0], 10_000 if whole else arguments.images)
         right = rtl["right"]
-        found.append({"data": data, "network": network, "unit": unit, "twin": twin, **rtl})
+        rows.append({"data": data, "network": network, "unit": unit, "twin": twin, **rtl})
         print(
             f"| {network}, {data} | {statistics.mean(unit):.2f}% ({', '.join(f'{v:.2f}' for v in unit)}) "
             f"| {statistics.mean(twin):.2f}% ({', '.join(f'{v:.2f}' for v in twin)}) "
@@ -91,7 +91,7 @@ def main() -> None:
             f"| {right['wrong_logits']}, {right['wrong_cycles']} | {100 * rtl['wrong']['accuracy']:.1f}% |",
             flush=True,
         )
-        write_text(arguments.folder / "report.json", json.dumps(found, indent=1) + "\n")
+        write_text(arguments.folder / "report.json", json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

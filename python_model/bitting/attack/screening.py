@@ -159,18 +159,18 @@ def screen(
         _extend(whole, histogram_statistics(counts.sum(axis=0)[None, :], values))
         _extend(whole, matrix_statistics(matrix))
         chosen = rng.integers(0, locked.secret[0].tiles, tiles_a_key)
-        for name, found in look_at_tiles(counts[chosen], matrix[chosen]).items():
-            single[name].append(found)
+        for name, tile_values in look_at_tiles(counts[chosen], matrix[chosen]).items():
+            single[name].append(tile_values)
         if progress:
             progress(index + 1, wrong_keys)
     right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
     samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
     right_tiles = look_at_tiles(right_counts[: locked.secret[0].tiles], right_matrix)
     return Screening(
-        tile={name: auc(right_tiles[name], np.concatenate(found)) for name, found in single.items()},
-        model={name: auc(np.atleast_1d(samples[name]), np.array(found)) for name, found in whole.items()},
+        tile={name: auc(right_tiles[name], np.concatenate(wrong_samples)) for name, wrong_samples in single.items()},
+        model={name: auc(np.atleast_1d(samples[name]), np.array(wrong_samples)) for name, wrong_samples in whole.items()},
         right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
-        wrong={name: float(np.mean(found)) for name, found in whole.items()},
+        wrong={name: float(np.mean(wrong_samples)) for name, wrong_samples in whole.items()},
         wrong_keys=wrong_keys,
         guess=guess_operations(locked, scheme),
     )
@@ -193,8 +193,8 @@ def redrawn_of(artefact: Artefact, count: int = 1000) -> np.ndarray | None:
     )
 
 
-def _extend(collected: dict[str, list[float]], found: Mapping[str, Any]) -> None:
-    for name, value in found.items():
+def _extend(collected: dict[str, list[float]], statistics: Mapping[str, Any]) -> None:
+    for name, value in statistics.items():
         collected[name].append(float(np.atleast_1d(value)[0]))
 
 

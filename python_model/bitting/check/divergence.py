@@ -129,10 +129,10 @@ def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
             tile, lane = (int(v) for v in wrong[0])
             channel, position = divmod(tile, layer.position_count)
             return _locate_step(probe, unit, index, channel, position, lane)
-        if (found := _locate_cycles(probe, unit, index)) is not None:
-            return found
-        if not layer.emits and (found := _locate_output(probe, index, expected[index].numpy())) is not None:
-            return found
+        if (difference := _locate_cycles(probe, unit, index)) is not None:
+            return difference
+        if not layer.emits and (difference := _locate_output(probe, index, expected[index].numpy())) is not None:
+            return difference
     return None
 
 
@@ -176,9 +176,9 @@ def _locate_output(probe: _Probe, index: int, accumulators: np.ndarray) -> dict[
     program = probe.program
     layer = program.layers[index]
     addresses = layer.written()
-    found = _read_back(probe, program.layers[: index + 1], addresses)
+    held = _read_back(probe, program.layers[: index + 1], addresses)
     wanted = _emulated(probe, program.layers[: index + 1], addresses)
-    wrong = np.argwhere(found != wanted)
+    wrong = np.argwhere(held != wanted)
     if not len(wrong):
         return None
     word, lane = (int(v) for v in wrong[0])
@@ -193,10 +193,10 @@ def _locate_output(probe: _Probe, index: int, accumulators: np.ndarray) -> dict[
         "address": int(addresses[word]),
         "accumulator": _hex(accumulator, program.spec.acc_bits),
         "expected": int(wanted[word, lane]),
-        "found": int(found[word, lane]),
+        "found": int(held[word, lane]),
         "summary": f"layer {index}, channel {channel}, position {position}, lane {lane}: accumulator "
         f"{_hex(accumulator, program.spec.acc_bits)} with shift {layer.shift} folds to {wanted[word, lane]}, "
-        f"address {addresses[word]} holds {found[word, lane]}",
+        f"address {addresses[word]} holds {held[word, lane]}",
     }
 
 
@@ -253,11 +253,11 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
 
 
 def _blame(
-    spec: UnitSpec, found: np.ndarray, before: np.ndarray, expected: np.ndarray, x: np.ndarray, misread: bool, k: int
+    spec: UnitSpec, actual: np.ndarray, before: np.ndarray, expected: np.ndarray, x: np.ndarray, misread: bool, k: int
 ) -> Stage:
     """Name the stage from what all lanes saw in one step: (L,) accumulators and activations."""
-    deltas = [wrap(int(f) - int(b), spec.acc_bits) for f, b in zip(found, before, strict=True)]
-    offsets = {wrap(int(f) - int(e), spec.acc_bits) for f, e in zip(found, expected, strict=True)}
+    deltas = [wrap(int(f) - int(b), spec.acc_bits) for f, b in zip(actual, before, strict=True)]
+    offsets = {wrap(int(f) - int(e), spec.acc_bits) for f, e in zip(actual, expected, strict=True)}
     if k == 0 and len(offsets) == 1:
         return Stage.BIAS_LOAD
     limit = 1 << (spec.max_exponent + 2)

@@ -153,10 +153,10 @@ def verify(
         started = time.perf_counter()
         batches = _run_all(job, library, stalls, threads, progress, journal)
         seconds = time.perf_counter() - started
-    found = None
+    difference = None
     if not (last := batches[-1]).equal:
         with NativeEngine(library, device.root) as engine:
-            found = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
+            difference = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
     samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
         samples=samples,
@@ -168,7 +168,7 @@ def verify(
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
         macs=samples * program.macs,
-        divergence=found,
+        divergence=difference,
     )
 
 
@@ -230,18 +230,18 @@ class _Job:
         run = engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index))
         if len(run.words) != len(words):
             return _Batch(index, False, 0, 0, 0, run.cycles)
-        found = self.expected.logits(run.words)
+        answers = self.expected.logits(run.words)
         equal = np.array_equal(run.words, words) and not run.error
         wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
         labels = self.labels[index * lanes : (index + 1) * lanes]
-        right = int((found[: len(labels)].argmax(1) == labels).sum())
-        return _Batch(index, equal, right, int((found != logits).sum()), wrong_cycles, run.cycles)
+        right = int((answers[: len(labels)].argmax(1) == labels).sum())
+        return _Batch(index, equal, right, int((answers != logits).sum()), wrong_cycles, run.cycles)
 
     def locate(self, engine: NativeEngine, device: Device, scheme: LockScheme, index: int, stalls: Stalls) -> dict[str, Any]:
         """The first difference in a batch that was not equal."""
         table, inputs = device.table(), self.inputs[index]
-        found = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
-        return found | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
+        difference = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
+        return difference | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
 
     def digest(self, stalls: Stalls) -> str:
         """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""

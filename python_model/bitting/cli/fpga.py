@@ -94,15 +94,15 @@ def overhead(
     except ValueError:
         raise BittingError(f"--lanes {lanes!r} is no list of numbers like 8,16,32,64") from None
     families = [parse_spec(spec).replace(lanes=count) for count in counts]
-    found = []
+    measured = []
     with console.progress(f"{spec} on {target}", len(families)) as done:
         for number, family in enumerate(families):
-            found.append(costs.measure(device, family, range(1, seeds + 1)))
+            measured.append(costs.measure(device, family, range(1, seeds + 1)))
             done(number + 1)
-    facts = {"spec": spec, "target": target, "seeds": seeds, "rows": [asdict(row) for row in found]}
+    facts = {"spec": spec, "target": target, "seeds": seeds, "rows": [asdict(row) for row in measured]}
     _remember(history, "overhead", facts)
     if plot:
-        costs.plot(plot, found, f"{spec} on {target}")
+        costs.plot(plot, measured, f"{spec} on {target}")
     if json:
         console.emit_json(facts)
         return
@@ -114,11 +114,11 @@ def overhead(
             f"{row.twin_area.bram} / {row.locked_area.bram}",
             f"{row.int8_area.luts} + {row.int8_area.dsp} DSP, or {row.int8_logic_area.luts}",
         )
-        for row in found
+        for row in measured
     ]  # fmt: skip
     head = ("lanes", "a lane", "twin", "locked", "table, fingerprint", "unlocking", "flattened", "MHz", "block RAM", "int8")
     console.table(f"LUT4s of {spec} on {target}, modules apart", head, rows)
-    console.out.print(f"a fold takes {found[0].fold} LUT4s, a saturating ReLU of the same widths {found[0].relu}")
+    console.out.print(f"a fold takes {measured[0].fold} LUT4s, a saturating ReLU of the same widths {measured[0].relu}")
 
 
 def _share(part: int, whole: int) -> str:

@@ -147,7 +147,7 @@ def attack_keys(
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, _ = test_set(loaded, data, "")
     with console.progress("wrong keys", random_keys + 128) as done:
-        found = wrong_keys.survey(
+        survey = wrong_keys.survey(
             loaded.program,
             loaded.scheme,
             chip,
@@ -158,15 +158,15 @@ def attack_keys(
             progress=done,
         )
     if json:
-        console.emit_json(found.to_dict())
+        console.emit_json(survey.to_dict())
         return
     rows = [
-        ("right key", console.percent(found.right)),
-        (f"best of {found.random_keys + found.neighbours} wrong keys ({found.best_name})", console.percent(found.best)),
-        ("best of the one-bit neighbours", console.percent(found.best_neighbour)),
-        ("mean of the wrong keys", console.percent(found.mean)),
+        ("right key", console.percent(survey.right)),
+        (f"best of {survey.random_keys + survey.neighbours} wrong keys ({survey.best_name})", console.percent(survey.best)),
+        ("best of the one-bit neighbours", console.percent(survey.best_neighbour)),
+        ("mean of the wrong keys", console.percent(survey.mean)),
     ]
-    console.table(f"{artefact}: {found.samples} test samples, level of claim: {loaded.scheme.level}", ("", "accuracy"), rows)
+    console.table(f"{artefact}: {survey.samples} test samples, level of claim: {loaded.scheme.level}", ("", "accuracy"), rows)
 
 
 @attack_app.command("mutants")
@@ -191,15 +191,15 @@ def attack_mutants(
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        found = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
+        outcome = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
     if json:
-        console.emit_json(found.to_dict())
+        console.emit_json(outcome.to_dict())
         return
     rows = [
-        ("honest chip", console.percent(found.right)),
-        (f"best of {found.mutants} mutants ({found.worst_name})", console.percent(found.worst)),
-        ("mean of the mutants", console.percent(found.mean)),
-        ("mutants that open the model as the honest chip does", found.same_key),
+        ("honest chip", console.percent(outcome.right)),
+        (f"best of {outcome.mutants} mutants ({outcome.worst_name})", console.percent(outcome.worst)),
+        ("mean of the mutants", console.percent(outcome.mean)),
+        ("mutants that open the model as the honest chip does", outcome.same_key),
     ]
     name = f"{loaded.scheme.fingerprint} x {loaded.scheme.transform}"
     console.table(f"{artefact}: {name}, {len(y)} test samples, level of claim: {loaded.scheme.level}", ("", ""), rows)
@@ -224,18 +224,18 @@ def attack_screen(
             f"{artefact} has no lock key to guess (transform {loaded.scheme.transform}); lock it with a fingerprint"
         )
     with console.progress("wrong keys", wrong_keys) as done:
-        found = screening.screen(
+        screened = screening.screen(
             loaded.program, loaded.scheme, chip, wrong_keys=wrong_keys, seed=seed,
             redrawn=screening.redrawn_of(loaded), progress=done,
         )  # fmt: skip
     if json:
-        console.emit_json(found.to_dict())
+        console.emit_json(screened.to_dict())
         return
-    columns = (found.tile, found.model, found.right, found.wrong)
+    columns = (screened.tile, screened.model, screened.right, screened.wrong)
     rows = [
         (name, *(f"{column[name]:.3f}" if name in column else "" for column in columns))
-        for name in dict.fromkeys((*found.tile, *found.model))
+        for name in dict.fromkeys((*screened.tile, *screened.model))
     ]
-    title = f"{artefact}: {loaded.scheme.transform}, {found.wrong_keys} wrong keys, level of claim: {loaded.scheme.level}"
+    title = f"{artefact}: {loaded.scheme.transform}, {screened.wrong_keys} wrong keys, level of claim: {loaded.scheme.level}"
     console.table(title, ("statistic", "AUC, one tile", "AUC, model", "right key", "wrong keys, mean"), rows)
-    console.out.print("a guess costs " + ", ".join(f"{count} ({name})" for name, count in found.guess.items()))
+    console.out.print("a guess costs " + ", ".join(f"{count} ({name})" for name, count in screened.guess.items()))

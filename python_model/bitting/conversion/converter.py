@@ -142,9 +142,9 @@ class _Conversion:
             raise ConversionError(f"the model has parts with no place on the unit: {'; '.join(self.problems)}")
         assert last
         last.module.emits = True  # type: ignore[assignment]
-        found = UnitNetwork(self.spec, input_shape, self.input_scale, list(self.nodes.values()))
-        found.locations, found.notes = self.locations, self.notes
-        return found
+        network = UnitNetwork(self.spec, input_shape, self.input_scale, list(self.nodes.values()))
+        network.locations, network.notes = self.locations, self.notes
+        return network
 
     def calibrate(self, network: UnitNetwork, calibration: torch.Tensor, accumulator_std: Sequence[float]) -> None:
         """Weights, then shifts; then biases, whose unit depends on the shift."""

@@ -164,9 +164,9 @@ def _download(name: str, index: int, target: Path) -> None:
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise DatasetError(f"can not download {name} ({reason}); {remedy}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != checksums[index]:
-        raise DatasetError(f"{_FILES[index]}.gz has SHA-256 {found}, allowed {checksums[index]}; {remedy}")
+    checksum = hashlib.sha256(data).hexdigest()
+    if checksum != checksums[index]:
+        raise DatasetError(f"{_FILES[index]}.gz has SHA-256 {checksum}, allowed {checksums[index]}; {remedy}")
     files.write_bytes(target, data)
 
 

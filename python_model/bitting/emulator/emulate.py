@@ -217,11 +217,11 @@ class _TorchLayer:
     def __call__(self, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
         """Accumulators (samples, sums * positions) if they are wanted; writes activations into `scratch`."""
         samples, positions = len(scratch), self.layer.position_count
-        found = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
+        totals = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
         for channels, addresses, weights, bias in self._groups:
             x = scratch[:, addresses].to(self._dtype)
-            found[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
-        sums = wrap(found.reshape(samples, -1), self.spec.acc_bits)
+            totals[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
+        sums = wrap(totals.reshape(samples, -1), self.spec.acc_bits)
         if not self.layer.emits:
             scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
         return sums.to(torch.int32) if keep or self.layer.emits else None

@@ -169,8 +169,8 @@ class NativeProgram:
             x.data_ptr(), samples, words, self._scratch[self._program.input_base :].data_ptr(), stride,
             -self._program.spec.act_min,
         )  # fmt: skip
-        found = [layer(self._kernel, self._scratch, keep) for layer in self._layers]
-        return [sums if sums is None else sums[:, :samples].t() for sums in found]
+        accumulators = [layer(self._kernel, self._scratch, keep) for layer in self._layers]
+        return [sums if sums is None else sums[:, :samples].t() for sums in accumulators]
 
     def written(self, words: np.ndarray, samples: int) -> torch.Tensor:
         """(samples, words) int8 activations at scratch addresses after a run."""

@@ -42,17 +42,17 @@ _AFTER_PLACING = {
   parameter WCKMUX = "WCK"
 ) (input A, input B, input C, input D, input FCI, input WD, input WAD0, input WAD1, input WAD2, input WAD3, input WRE,
   input WCK, output F, output FCO);
-  wire found = INITVAL[{D, C, B, A}];
+  wire value = INITVAL[{D, C, B, A}];
   generate
     if (MODE == "CCU2") begin
-      assign F = found ^ (CCU2_INJECT1 == "NO" && FCI);
-      assign FCO = found ? FCI : CCU2_INJECT1 == "NO" && INITVAL[{2'b00, B, A}];
+      assign F = value ^ (CCU2_INJECT1 == "NO" && FCI);
+      assign FCO = value ? FCI : CCU2_INJECT1 == "NO" && INITVAL[{2'b00, B, A}];
     end else if (MODE == "DPRAM") begin
       reg [15:0] memory = INITVAL;
       assign F = memory[{A, C, B, D}];
       always @(posedge WCK) if (WRE) memory[{WAD3, WAD2, WAD1, WAD0}] <= WD;
       initial if (WREMUX != "WRE" || WCKMUX != "WCK") $fatal(1, "TRELLIS_COMB with a changed WRE or WCK has no model");
-    end else assign F = found;
+    end else assign F = value;
   endgenerate
 endmodule
 """,

@@ -62,15 +62,15 @@ class Area:
     @classmethod
     def of(cls, family: str, cells: dict[str, int]) -> Area:
         """From Yosys' counts by type; the iCE40's flip-flops and memories have many types with one prefix."""
-        found = {}
+        totals = {}
         for kind, weights in CELLS[family].items():
-            found[kind] = sum(
+            totals[kind] = sum(
                 weight * count
                 for name, weight in weights.items()
                 for cell, count in cells.items()
                 if cell == name or (family == "ice40" and cell.startswith(name))
             )
-        return cls(**found)
+        return cls(**totals)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
 
     folder = files.built("synthesis-by-module", [verilog, script, tools.find("yosys")[1]], make)
     modules = json.loads((folder / "stat.json").read_text())["modules"]
-    return {name.lstrip("\\"): Area.of(target.family, found["num_cells_by_type"]) for name, found in modules.items()}
+    return {name.lstrip("\\"): Area.of(target.family, module["num_cells_by_type"]) for name, module in modules.items()}
 
 
 def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False) -> tuple[Placed, Path]:
@@ -227,7 +227,7 @@ def _placed(report: dict[str, Any], seed: int) -> Placed:
         if path["from"].startswith("posedge") and path["to"].startswith("posedge"):
             critical = [(step["delay"], step["type"], step["from"]["cell"], step["to"]["cell"]) for step in path["path"]]
             break
-    used = {name: (found["used"], found["available"]) for name, found in report["utilization"].items() if found["used"]}
+    used = {name: (row["used"], row["available"]) for name, row in report["utilization"].items() if row["used"]}
     return Placed(seed, float(next(iter(clocks.values()))["achieved"]), critical, used)
 
 

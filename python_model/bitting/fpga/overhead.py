@@ -63,8 +63,8 @@ def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
         ToolError: see `flow.place`.
     """
     twin, locked = (_luts(target, design.engine(spec, value, target)) for value in (False, True))
-    unlocking = [sum(count for name, count in found.items() if name.startswith(_UNLOCKING)) for found in (twin, locked)]
-    totals = [sum(found.values()) for found in (twin, locked)]
+    unlocking = [sum(count for name, count in counts.items() if name.startswith(_UNLOCKING)) for counts in (twin, locked)]
+    totals = [sum(counts.values()) for counts in (twin, locked)]
     placed: list[Report | None] = [None, None]
     if seeds:
         placed = [design.implement(target, spec, locked=value, seeds=seeds) for value in (False, True)]

@@ -34,10 +34,10 @@ def verilog(target: Target, spec: UnitSpec, locked: bool, seed: int) -> str:
             f"there are no models of {target.name} after place and route; simulate it after synthesis, or for ecp5-25k"
         )
     routed = json.loads((design.routed(target, spec, locked, seed) / "routed.json").read_text())
-    found = routed["modules"][_PLACED]["cells"]
-    for name in [name for name, cell in found.items() if cell["parameters"].get("MODE") == "RAMW_BLOCK"]:
-        del found[name]  # a place that a memory's write side takes from two LUTs
-    for cell in found.values():
+    placed_cells = routed["modules"][_PLACED]["cells"]
+    for name in [name for name, cell in placed_cells.items() if cell["parameters"].get("MODE") == "RAMW_BLOCK"]:
+        del placed_cells[name]  # a place that a memory's write side takes from two LUTs
+    for cell in placed_cells.values():
         _plain(cell)
     text = json.dumps(routed)
 

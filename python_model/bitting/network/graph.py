@@ -91,19 +91,19 @@ class UnitNetwork(nn.Module):
             inputs = tuple(values[key] for key in names)
             if before:
                 before(self.graph[name], inputs)
-            found: torch.Tensor = self.graph[name](*inputs)
-            values[name] = found
+            output: torch.Tensor = self.graph[name](*inputs)
+            values[name] = output
             for key in names:
                 if last_use[key] == index:
                     values.pop(key, None)
-        return found
+        return output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         scale = logit_scale(self.spec.acc_bits)
-        found = self.accumulators(self.integers(x))
+        sums = self.accumulators(self.integers(x))
         if not self.training:
-            return emulate.wrap(found, self.spec.acc_bits) * scale
-        logits = found * scale
+            return emulate.wrap(sums, self.spec.acc_bits) * scale
+        logits = sums * scale
         self.penalty = range_penalty(logits)
         return logits
 
@@ -111,8 +111,8 @@ class UnitNetwork(nn.Module):
         """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
         if not (self.training and labels.is_floating_point()):
             return nn.functional.cross_entropy(self(x), labels) + self.penalty
-        found = self.accumulators(self.integers(x))
-        total, self.penalty = ranged_cross_entropy(found, labels, logit_scale(self.spec.acc_bits))
+        sums = self.accumulators(self.integers(x))
+        total, self.penalty = ranged_cross_entropy(sums, labels, logit_scale(self.spec.acc_bits))
         return total
 
     @torch.no_grad()

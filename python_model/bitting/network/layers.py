@@ -237,12 +237,12 @@ class UnitNormalisedConv2d(UnitConv2d):
         wanted = self.gain.exp() * quarter
         start = round_bias(self.bias, self.bias_unit, self.spec.acc_bits, self.slope)
         mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.mean)
-        found = F.batch_norm(sums, mean, variance, wanted, start, training=True, momentum=1.0)
+        normalised = F.batch_norm(sums, mean, variance, wanted, start, training=True, momentum=1.0)
         with torch.no_grad():
             self.mean.lerp_(mean / quarter, MOMENTUM)
             # Nothing in place: the gradients want the old ones.
             self.deviation = self.deviation * (variance.sqrt().clamp_(min=1e-6) / wanted).pow_(MOMENTUM)
-        return found
+        return normalised
 
     @torch.no_grad()
     def update_statistics(self, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -24,18 +24,18 @@ def _native(*tensors: torch.Tensor) -> kernel.Kernel | None:
 
 def _lookup(native: kernel.Kernel, x: torch.Tensor, factor: float, low: float, table: torch.Tensor) -> torch.Tensor:
     """table[floor(clamp(x factor - low))], float32, in one pass."""
-    found = torch.empty_like(x)
+    output = torch.empty_like(x)
     last = len(table) - 1
-    native.library.bitting_lookup(x.data_ptr(), x.numel(), factor, low, last, table.data_ptr(), found.data_ptr())
-    return found
+    native.library.bitting_lookup(x.data_ptr(), x.numel(), factor, low, last, table.data_ptr(), output.data_ptr())
+    return output
 
 
 def integers(x: torch.Tensor, scale: float, spec: UnitSpec) -> torch.Tensor:
     """The nearest activations to `x` times `scale`, halves upwards, as float32; no gradient."""
     if native := _native(x):
-        found = torch.empty_like(x)
-        native.library.bitting_integers(x.data_ptr(), x.numel(), scale, spec.act_min, spec.act_max, found.data_ptr())
-        return found
+        output = torch.empty_like(x)
+        native.library.bitting_integers(x.data_ptr(), x.numel(), scale, spec.act_min, spec.act_max, output.data_ptr())
+        return output
     return torch.floor(x.detach() * scale - (spec.act_min - 0.5)).add_(spec.act_min).clamp_(spec.act_min, spec.act_max)
 
 
@@ -94,9 +94,9 @@ class WeightQuantiser:
 def _rounded(latent: torch.Tensor, unit: float, bits: int, factor: float) -> torch.Tensor:
     """`latent` times `unit`, rounded and reduced modulo 2^bits, times `factor`."""
     if native := _native(latent):
-        found = torch.empty_like(latent)
-        native.library.bitting_round(latent.data_ptr(), latent.numel(), unit, bits, factor, found.data_ptr())
-        return found
+        output = torch.empty_like(latent)
+        native.library.bitting_round(latent.data_ptr(), latent.numel(), unit, bits, factor, output.data_ptr())
+        return output
     return emulate.wrap((latent * unit).round_(), bits).mul_(factor)
 
 
@@ -115,9 +115,9 @@ def _fold_in_place(sums: torch.Tensor, spec: UnitSpec, factor: float) -> torch.T
 def _along_the_wave(grad: torch.Tensor, side: torch.Tensor, factor: float) -> torch.Tensor:
     """`grad` times `factor`, and -1 where the wave falls."""
     if side.is_contiguous() and (native := _native(grad)):
-        found = torch.empty_like(grad)
-        native.library.bitting_fold_backward(grad.data_ptr(), side.data_ptr(), grad.numel(), factor, found.data_ptr())
-        return found
+        output = torch.empty_like(grad)
+        native.library.bitting_fold_backward(grad.data_ptr(), side.data_ptr(), grad.numel(), factor, output.data_ptr())
+        return output
     return grad * (side * factor)
 
 
@@ -191,14 +191,14 @@ class _Dense(torch.autograd.Function):
 
 def quantise(latent: torch.Tensor, quantiser: WeightQuantiser, factor: float = 1.0) -> torch.Tensor:
     """Weights of the family times `factor`, a power of two, with a gradient for the latent ones."""
-    found: torch.Tensor = _Quantise.apply(latent, quantiser, factor)
-    return found
+    weights: torch.Tensor = _Quantise.apply(latent, quantiser, factor)
+    return weights
 
 
 def round_bias(latent: torch.Tensor, unit: float, bits: int, factor: float = 1.0) -> torch.Tensor:
     """`latent` times `unit`, rounded and reduced modulo 2^bits, times `factor`; with a gradient for `latent`."""
-    found: torch.Tensor = _Round.apply(latent, unit, bits, factor)
-    return found
+    rounded: torch.Tensor = _Round.apply(latent, unit, bits, factor)
+    return rounded
 
 
 def fold(sums: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tensor:
@@ -207,8 +207,8 @@ def fold(sums: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tenso
     Args:
         factor: what is still missing of the slope.
     """
-    found: torch.Tensor = _Fold.apply(sums, spec, factor)
-    return found
+    activations: torch.Tensor = _Fold.apply(sums, spec, factor)
+    return activations
 
 
 def dense(
@@ -222,5 +222,5 @@ def dense(
     folds: bool = True,
 ) -> torch.Tensor:
     """A whole dense layer: activations (samples, outputs), with `slope` from `emulate.fold_slope`; else sums times `slope`."""
-    found: torch.Tensor = _Dense.apply(x, latent, bias, quantiser, spec, bias_unit, slope, folds)
-    return found
+    output: torch.Tensor = _Dense.apply(x, latent, bias, quantiser, spec, bias_unit, slope, folds)
+    return output

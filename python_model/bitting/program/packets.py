@@ -138,11 +138,11 @@ class ExpectedResults:
 
     def words(self, logits: np.ndarray) -> np.ndarray:
         """All words for (L, outputs) int32 logits."""
-        found = self.template.copy()
-        found[self.logit_positions] = logits.T.astype(np.int32).view(WORDS)
+        words = self.template.copy()
+        words[self.logit_positions] = logits.T.astype(np.int32).view(WORDS)
         for first, last in self.packet_bounds:
-            found[last] = crc32(found[first:last])
-        return found
+            words[last] = crc32(words[first:last])
+        return words
 
     def logits(self, words: np.ndarray) -> np.ndarray:
         """(L, outputs) int32 logits of received words of the right number."""
@@ -185,7 +185,7 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     Raises:
         SimulationError: for anything else; a FAULT is named.
     """
-    found = []
+    results = []
     for kind, payload in split(words):
         if kind == Result.FAULT:
             code = ErrorCode(int(payload[0]) & 0xFF)
@@ -193,5 +193,6 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         body = payload[TILE_DONE_FIXED_WORDS:]
-        found.append(TileResult(int(payload[0]), int(payload[1]), body.astype(np.uint32).view(np.int32) if len(body) else None))
-    return found
+        accumulators = body.astype(np.uint32).view(np.int32) if len(body) else None
+        results.append(TileResult(int(payload[0]), int(payload[1]), accumulators))
+    return results

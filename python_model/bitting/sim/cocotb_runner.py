@@ -122,5 +122,5 @@ def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int, ro
             "BITTING_FUSE": str(fuse),
         }  # fmt: skip
         run(folder, top, "bitting.sim.cocotb_program", env)
-        with np.load(target) as found:
-            return Run(found["words"].astype(WORDS), int(found["cycles"]), 0, len(commands))
+        with np.load(target) as results:
+            return Run(results["words"].astype(WORDS), int(results["cycles"]), 0, len(commands))

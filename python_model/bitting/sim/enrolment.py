@@ -72,8 +72,8 @@ def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], N
     return Enrolment(boot, cycles, passed)
 
 
-def _refuse(what: str, found: object, wanted: object) -> DeviceError:
-    return DeviceError(f"the chip was not enrolled: {what} is {found}, its family and secret say {wanted}")
+def _refuse(what: str, measured: object, wanted: object) -> DeviceError:
+    return DeviceError(f"the chip was not enrolled: {what} is {measured}, its family and secret say {wanted}")
 
 
 def _status(engine: NativeEngine, spec: UnitSpec) -> int:
@@ -105,13 +105,13 @@ def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
     challenge = Challenge.of(device.spec)
     tiles = _run_clear(engine, challenge.program, challenge.activations)
     cycles, accumulators = ChipModel.of(device).run(challenge.program, challenge.activations)
-    found = [tile.cycles for tile in tiles]
-    if found != cycles.tolist():
-        raise _refuse("the clock fingerprint", found, cycles.tolist())
+    measured = [tile.cycles for tile in tiles]
+    if measured != cycles.tolist():
+        raise _refuse("the clock fingerprint", measured, cycles.tolist())
     emitted = np.array([tile.accumulators for tile in tiles if tile.accumulators is not None])
     if not np.array_equal(emitted, accumulators):
         raise DeviceError("the chip was not enrolled: its accumulators on the challenge are not those of its family and secret")
-    return found
+    return measured
 
 
 def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) -> list[packets.TileResult]:

@@ -62,19 +62,19 @@ class SimulatedPort:
         return self._give(len(self._incoming))
 
     def _give(self, size: int) -> bytes:
-        found = bytes(self._incoming[:size])
+        given = bytes(self._incoming[:size])
         del self._incoming[:size]
-        return found
+        return given
 
     def _play(self, wanted: int) -> int:
         outgoing = np.frombuffer(bytes(self._outgoing), np.uint8)
-        found = np.empty(4096, np.uint8)
+        buffer = np.empty(4096, np.uint8)
         received, u64 = ctypes.c_uint64(), ctypes.c_uint64
         sent = self._library.serial_run(
-            self._handle, ctypes.c_void_p(outgoing.ctypes.data), u64(len(outgoing)), ctypes.c_void_p(found.ctypes.data),
-            u64(len(found)), u64(wanted), u64(_STEP_CLOCKS), ctypes.byref(received),
+            self._handle, ctypes.c_void_p(outgoing.ctypes.data), u64(len(outgoing)), ctypes.c_void_p(buffer.ctypes.data),
+            u64(len(buffer)), u64(wanted), u64(_STEP_CLOCKS), ctypes.byref(received),
         )  # fmt: skip
         self.clocks += _STEP_CLOCKS
         del self._outgoing[:sent]
-        self._incoming += found[: received.value].tobytes()
+        self._incoming += buffer[: received.value].tobytes()
         return int(received.value)

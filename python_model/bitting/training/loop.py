@@ -89,7 +89,7 @@ def train(
         _Run("unit", network, twin_scale, config.learning_rate, config, finish_epoch),
     ]
     saved = _Checkpoint(checkpoint, spec, data.name, config)
-    found: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for run in runs:
         run.restore(saved.state.get(run.name))
         targets = material.targets(runs[0] if run is runs[1] else None)
@@ -100,13 +100,13 @@ def train(
             saved.write(run.name, run.state())
             if progress:
                 progress(run.name, epoch + 1, config.epochs, score)
-        found[run.name] = run.evaluate(material.test_x, material.test_y)
+        accuracies[run.name] = run.evaluate(material.test_x, material.test_y)
     saved.remove()
     claims = {
         "dataset": data.name,
         "test_samples": len(material.test_y),
-        "accuracy": found["unit"],
-        "twin_accuracy": found["twin"],
+        "accuracy": accuracies["unit"],
+        "twin_accuracy": accuracies["twin"],
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "config": asdict(config),
     }
@@ -239,8 +239,8 @@ class _Objective(nn.Module):
         return nn.functional.cross_entropy(self.logits(x), targets)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network(x * self.scale)
-        return found
+        logits: torch.Tensor = self.network(x * self.scale)
+        return logits
 
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:

@@ -30,16 +30,16 @@ def naf(value: int) -> tuple[Digit, ...]:
     The form is unique, has no two neighbouring non-zero digits and the fewest non-zero digits of all signed-binary forms
     (Reitwiesner, 1960).
     """
-    found = []
+    form = []
     exponent = 0
     while value:
         if value & 1:
             digit = 2 - (value & 3)
-            found.append(Digit(digit < 0, exponent))
+            form.append(Digit(digit < 0, exponent))
             value -= digit
         value >>= 1
         exponent += 1
-    return tuple(found)
+    return tuple(form)
 
 
 def limited_naf(value: int, max_exponent: int) -> tuple[Digit, ...]:
