@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -159,7 +161,7 @@ def test_a_missing_tool_is_named_with_its_remedy(job, tmp_path):
     """With nothing on PATH and an empty cache, verification says what it lacks; the examination too."""
     env = {"PATH": str(tmp_path), "BITTING_CACHE": str(tmp_path / "cache")}
     message = error_of_last(bitting("verify", job / "artefact.safetensors", "--device", job / "A.key", status=2, **env))
-    assert "make not found" in message and "install make" in message
+    assert "g++ not found" in message and "install g++" in message
     checks = json.loads(bitting("doctor", "--json", status=2, **env).stdout)
     assert {c["name"] for c in checks if c["needed"] and not c["good"]} >= {"make", "g++", "perl"}
 
@@ -253,6 +255,7 @@ def test_the_lock_table(job, tmp_path):
     assert len(accuracies) == 1, "locking costs no accuracy: the same integers"
     assert all(row["wrong_devices"] == 130 and row["worst"] < 0.5 for row in table["rows"])
     assert all(row["fingerprint_clocks"] > 0 for row in table["rows"][1:]) and table["rows"][0]["fingerprint_clocks"] == 0
+    assert all(row["unlock_clocks"] >= 0 for row in table["rows"]), "unlocking takes no time off"
     text = lock_table.markdown(lock_table.LockTable(**{**table, "rows": [lock_table.Row(**row) for row in table["rows"]]}))
     assert text.count("\n|") == 10 and "aes-clocked" in text
 
@@ -260,8 +263,9 @@ def test_the_lock_table(job, tmp_path):
 def test_attacks_on_a_locked_model(job):
     artefact = ("--device", job / "A.key", "--json")
     mutants = ("attack", "mutants", job / "artefact.safetensors")
-    found = json.loads(bitting(*mutants, *artefact, "--samples", 40).stdout)
-    assert found["same_key"] == 0 and found["mutants"] > 20
+    for samples in (("--samples", 40), ()):  # by default as many as there are, up to 1000
+        outcome = json.loads(bitting(*mutants, *artefact, *samples).stdout)
+        assert outcome["same_key"] == 0 and outcome["mutants"] > 20
     found = json.loads(bitting("attack", "screen", job / "artefact.safetensors", *artefact, "--wrong-keys", 20).stdout)
     assert {"chi-square", "mean", "variance", "kurtosis"} <= set(found["model"]) & set(found["tile"])
     assert "neighbour correlation" in found["tile"] and "spectrum" in found["model"]
@@ -297,3 +301,38 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
     claims = json.loads(bitting("train", "--onnx", tmp_path / "user.onnx", "--epochs", 8, "-o", model, "--json").stdout)
     assert claims["twin"] == "fp32, as given" and claims["twin_accuracy"] > 0.9
     assert claims["accuracy"] > claims["twin_accuracy"] - 0.03
+
+
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
+    command = [sys.executable, "-m", "bitting", "train", "--epochs", "100000", "-o", str(tmp_path / "model.safetensors")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        checkpoint = tmp_path / ".model.safetensors.checkpoint"
+        while not checkpoint.exists():
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        printed, said = run.communicate()
+    assert run.returncode == 130 and not printed
+    assert said.strip().splitlines()[-1].startswith("interrupted; nothing half-written was left")
+    assert [path for path in tmp_path.iterdir() if path != checkpoint] == []
+
+
+def test_tables_follow_columns(tmp_path):
+    bitting("device", "new", tmp_path / "key", "--spec", "tiny")
+    for columns in (60, 100):
+        lines = bitting("doctor", COLUMNS=str(columns)).stdout.splitlines()
+        assert max(map(len, lines)) <= columns and len(lines) > 10
+    assert max(map(len, bitting("doctor", COLUMNS="").stdout.splitlines())) > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base:", "is not parameter=integer"),
+        ("base:lanes=4,lanes=8", "lanes is given twice"),
+        ("base:lanes=4,", "is not parameter=integer"),
+        ("base:lane=4", "unknown spec parameter 'lane'"),
+    ],
+)
+def test_specs_that_say_nothing_or_too_much_are_refused(text, message):
+    assert message in error_of("spec", text)

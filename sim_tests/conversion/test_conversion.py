@@ -317,3 +317,17 @@ def test_import_is_light():
         [sys.executable, "-c", "import bitting, sys; bitting.__version__; sys.exit('torch' in sys.modules)"], check=False
     )
     assert done.returncode == 0
+
+
+def test_a_bias_comes_back_after_an_error():
+    """While the shift is chosen the bias is 0; what goes wrong then must not leave it so."""
+    layer = UnitLinear(SPEC, 4, 3)
+    layer.bias.data.fill_(0.25)
+    with pytest.raises(RuntimeError):
+        layer.calibrate((torch.zeros(2, 5),), 1.0)
+    assert layer.bias.tolist() == [0.25] * 3
+
+
+def test_samples_that_are_no_numbers_are_refused():
+    with pytest.raises(ConversionError, match="no array of numbers"):
+        bitting.convert(nn.Sequential(nn.Linear(2, 2)), "tiny", np.array([["a", "b"]]))

@@ -10,7 +10,7 @@ from apytypes import APyFixed
 from bitting.emulator import emulate
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ProgramError
-from bitting.program.layers import dense
+from bitting.program.layers import Program, dense
 from bitting.unit import golden, timing
 from bitting.unit.spec import PRESETS
 from tb.programs import golden_cycles, golden_run, random_activations, random_program, random_table, table_program
@@ -118,3 +118,19 @@ def test_programs_that_do_not_fit_are_refused(seed):
             replace(good, layers=(good.layers[0], layer, *good.layers[2:])).validate()
     with pytest.raises(ProgramError, match="no layer that emits"):
         replace(good, layers=good.layers[:1]).validate()
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((3, 9), np.int8), r"have shape \(3, 9\); this program reads \(samples, 8\)"),
+        (np.zeros(8), r"have shape \(8,\)"),
+        (np.full((2, 8), 100), "reach from 100 to 100; allowed are -8..7"),
+        (np.full((2, 8), np.nan), "allowed are -8..7"),
+    ],
+)
+def test_inputs_that_the_unit_can_not_read_are_refused(x, message):
+    family = PRESETS["tiny"]
+    program = Program(family, (dense(np.zeros((2, 8)), np.zeros(2), 0, 0, 0, emits=True),), 0, 8)
+    with pytest.raises(ProgramError, match=message):
+        Emulator(program, range(family.codes))(x)

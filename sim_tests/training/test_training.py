@@ -190,6 +190,30 @@ def test_bad_data_is_named(tmp_path, monkeypatch):
         datasets.load("mnist")
 
 
+def idx(*shape):
+    """An IDX file of zeros."""
+    return b"\0\0\x08" + bytes([len(shape)]) + b"".join(size.to_bytes(4) for size in shape) + bytes(int(np.prod(shape)))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (idx(5, 4, 4), idx(4), "holds 5 images and .* 4 labels; they must be as many"),
+        (idx(5, 4, 4), idx(5, 4, 4), "labels-idx1-ubyte holds an array of shape .5, 4, 4.; allowed is a label for each image"),
+        (idx(5), idx(5), "images-idx3-ubyte holds an array of shape .5,.; allowed are square images"),
+        (idx(5, 4, 3), idx(5), "shape .5, 4, 3.; allowed are square images"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_named(tmp_path, monkeypatch, images, labels, message):
+    monkeypatch.setenv("BITTING_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        (tmp_path / "mnist" / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (tmp_path / "mnist" / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    with pytest.raises(DatasetError, match=message):
+        datasets.load("mnist")
+
+
 def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
     import io
 

@@ -86,10 +86,10 @@ def load(name: str) -> Dataset:
         return _digits()
     if name not in NAMES:
         raise DatasetError(f"unknown data set {name!r}; allowed: {', '.join(NAMES)}")
-    paths = [_locate(name, index) for index in range(len(_FILES))]
-    train_images, train_labels, test_images, test_labels = arrays = [_idx(path) for path in paths]
-    for (images, labels), (first, second) in ((arrays[:2], paths[:2]), (arrays[2:], paths[2:])):
-        _require_pair(images, labels, first, second)
+    files_read = [(path, _idx(path)) for path in (_locate(name, index) for index in range(len(_FILES)))]
+    for images_file, labels_file in (files_read[:2], files_read[2:]):
+        _require_pair(*images_file, *labels_file)
+    train_images, train_labels, test_images, test_labels = (array for _, array in files_read)
     return Dataset(
         name,
         train_images.reshape(len(train_images), -1),
@@ -99,7 +99,7 @@ def load(name: str) -> Dataset:
     )
 
 
-def _require_pair(images: np.ndarray, labels: np.ndarray, images_path: Path, labels_path: Path) -> None:
+def _require_pair(images_path: Path, images: np.ndarray, labels_path: Path, labels: np.ndarray) -> None:
     """Raises DatasetError unless these are images and one label for each."""
     if images.ndim != 3 or images.shape[1] != images.shape[2] or not len(images):
         raise DatasetError(f"{images_path} holds an array of shape {images.shape}; allowed are square images (n, side, side)")
