@@ -127,10 +127,15 @@ class VectorModel:
 
 
 class Steps:
-    """A model of its own, fresh from reset, clock by clock. Inputs keep their values until they are set again."""
+    """A model of its own, fresh from reset, clock by clock. Inputs keep their values until they are set again.
 
-    def __init__(self, model: VectorModel):
+    Args:
+        prefix: what the names of all its ports begin with, to be left out here.
+    """
+
+    def __init__(self, model: VectorModel, prefix: str = ""):
         self._model = model
+        self._prefix = prefix
         self._handle = ctypes.c_void_p(model.library.model_new())
         self._inputs = (ctypes.c_uint64 * model.words(model.inputs))()
         self._outputs = (ctypes.c_uint64 * model.words(model.outputs))()
@@ -144,6 +149,7 @@ class Steps:
     def step(self, **inputs: int) -> None:
         """A clock: with these inputs, outputs are as they are before its edge."""
         for name, value in inputs.items():
+            name = self._prefix + name
             place = self._model.inputs[name]
             value = int(value) & (1 << self._model.shapes[name].width) - 1
             for word in range(self._model.words_of(name)):
@@ -152,5 +158,6 @@ class Steps:
 
     def __getitem__(self, output: str) -> int:
         """An output in the last clock, as unsigned bits."""
+        output = self._prefix + output
         place = self._model.outputs[output]
         return sum(self._outputs[place + word] << 64 * word for word in range(self._model.words_of(output)))

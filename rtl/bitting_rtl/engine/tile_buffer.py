@@ -35,7 +35,9 @@ class TileBuffer(wiring.Component):
                     "write_place": Port(In(index), "where the code goes, 0 to `write_index`", "with `write`"),
                     "write_code": Port(In(code), "the code", "with `write`"),
                     "write_tile": Port(In(tile_layout(spec)), "fixed fields of the tile", "with `commit`"),
-                    "commit": Port(In(1), "the half is complete: hand it over", "while `free`"),
+                    "commit": Port(
+                        In(1), "the half is complete: hand it over", "while `free`, two clocks after the last `write`"
+                    ),
                     "free": Port(Out(1), "there is a half to fill"),
                     "full": Port(Out(1), "there is a tile to read"),
                     "tile": Port(Out(tile_layout(spec)), "its fixed fields", "while `full`"),
@@ -43,7 +45,7 @@ class TileBuffer(wiring.Component):
                     "read_step": Port(In(1), "read a code", "while `full`"),
                     "read_final": Port(In(1), "for the last time", "with `read_step`"),
                     "read_code": Port(Out(code), "the code that was read last", "from the clock after `read_step`"),
-                    "release": Port(In(1), "the tile has been read: give its half back", "one clock, while `full`"),
+                    "release": Port(In(1), "the tile has been read: give its half back", "a clock after the last `read_step`"),
                 }
             )
         )

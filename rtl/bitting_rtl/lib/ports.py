@@ -66,9 +66,7 @@ class Port:
         if not self.member.is_signature:
             return self.member.shape
         if not isinstance(self.member.signature, stream.Signature):
-            raise TypeError(
-                f"a port is a value or a stream, not {self.member.signature!r}; list its members one by one"
-            )
+            raise TypeError(f"a port is a value or a stream, not {self.member.signature!r}; list its members one by one")
         return self.member.signature.members["payload"].shape
 
 
