@@ -55,7 +55,7 @@ def random_packet(rng, codes):
     return kind, []
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """The first mistake: its code, and the number of words taken before the word that has it."""
 
 
@@ -72,8 +72,8 @@ class ListModel:
         try:
             while self.at < len(self.words):
                 self.packet()
-        except (Fault, IndexError) as end:  # IndexError: the words end within a packet
-            return end.args if isinstance(end, Fault) else None
+        except (FaultError, IndexError) as end:  # IndexError: the words end within a packet
+            return end.args if isinstance(end, FaultError) else None
         return None
 
     def event(self, name, *operands):
@@ -81,7 +81,7 @@ class ListModel:
 
     def check(self, condition, error):
         if not condition:
-            raise Fault(error, self.at)
+            raise FaultError(error, self.at)
 
     def take(self, *errors, last=False):
         """The next payload word has been looked at: length first, then what is wrong with its fields."""

@@ -1,4 +1,4 @@
-"""The sequencer against a list of what happens in each clock: addresses, digits, sums, writes, for random tiles of random layers.
+"""The sequencer against a list of what happens in each clock of random tiles: addresses, digits, sums, writes.
 
 A tile begins with `start` in clock 0. Code number j of the tile, counted over all positions, enters stage 6 in clock
 `enters[j]`, and each stage before in the clock in which a code ahead of it enters stage 6: all move together.

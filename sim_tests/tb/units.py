@@ -1,4 +1,4 @@
-"""Components of the engine that are tested one by one, in one design: Verilator and the compiler then run once for all of them."""
+"""Components of the engine that are tested one by one, in one design, so that Verilator and the compiler run only once."""
 
 from __future__ import annotations
 

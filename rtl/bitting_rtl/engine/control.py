@@ -45,7 +45,7 @@ class Control(wiring.Component):
                     "send_sums": Port(Out(1), "the TILE_DONE carries the accumulators", "with `send_tile`"),
                     "tiles": Port(Out(unsigned(TILE_COUNT_BITS)), "tiles since reset", "holds while a result is sent"),
                     "total_cycles": Port(Out(unsigned(CYCLE_COUNT_BITS)), "their cycles", "holds while a result is sent"),
-                    "vault_ready": Port(In(1), "the vault waits for a command"),
+                    "keys_ready": Port(In(1), "the vault waits for a command"),
                     "packet_busy": Port(In(1), "a packet is being parsed"),
                     "idle": Port(Out(1), "no tile waits or runs, no result leaves, the vault waits", "a clock later"),
                     "busy": Port(Out(1), "something is in progress, or there was an error"),
@@ -58,12 +58,12 @@ class Control(wiring.Component):
         idle = Signal()
         sends = Signal()  # the tile's sums are final, and its layer emits them
         m.d.comb += [sends.eq(self.emits & ~self.hold), self.send_sums.eq(sends)]
-        # A clock late: it comes from everywhere and decides what the keys' registers do. What a packet starts is seen in time,
-        # for the header of the next lies between its effect and its barrier.
+        # A clock late, because it is computed from all over the engine and decides what the keys' registers do. That is early
+        # enough: between the effect of a packet and the barrier of the next one lies the clock of the next one's header.
         m.d.sync += self.idle.eq(idle)
         with m.FSM(name="control") as fsm:
             waits = fsm.ongoing("WAIT") & ~self.tile_waits & ~self.results_busy & ~self.status_request
-            m.d.comb += [idle.eq(waits & self.vault_ready), self.busy.eq(~idle | self.packet_busy)]
+            m.d.comb += [idle.eq(waits & self.keys_ready), self.busy.eq(~idle | self.packet_busy)]
             with m.State("WAIT"):
                 with m.If(self.halt):
                     m.next = "FAULT"
@@ -95,7 +95,7 @@ class Control(wiring.Component):
 
     def _first_error(self, m: Module) -> None:
         """The first error stays."""
-        # `halt` is a register of its own, though it says no more than `error` does: it reaches far, and late in a clock.
+        # `halt` says no more than `error` does. It is a register of its own because it drives logic all over the engine.
         with m.If(~self.halt):
             m.d.sync += self.halt.eq((self.packet_error != ErrorCode.NONE) | self.bad_address | self.lock_now)
             with m.If(self.packet_error != ErrorCode.NONE):

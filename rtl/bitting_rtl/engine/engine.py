@@ -169,7 +169,7 @@ class Engine(wiring.Component):
             scratch.read_addr.eq(sequencer.read_addr),
             scratch.read.eq(sequencer.step),
         ]
-        # A clock later than the fold: nothing reads so soon after.
+        # Written a clock after the fold, which is early enough: nothing reads the word so soon.
         m.d.sync += [
             scratch.write_addr.eq(sequencer.write_addr),
             scratch.write_data.eq(self._lanes(m, activations)),
@@ -212,7 +212,7 @@ class Engine(wiring.Component):
             self._buffer.write_code.eq(self._packets.code_data),
             self._packets.code_ready.eq(1),
             self._results.lock_state.no_locks.eq(1),
-            self._control.vault_ready.eq(1),
+            self._control.keys_ready.eq(1),
         ]
 
     def _unlocking(self, m: Module) -> Vault:
@@ -228,7 +228,7 @@ class Engine(wiring.Component):
         ahead = Signal()  # the blocks of the next tile are under way
         in_last = packets.item_index[_GROUP_BITS:] == packets.layer.last_code[_GROUP_BITS:]
         m.d.sync += last_group.eq(packets.code_valid & packets.code_ready & in_last)
-        shuffles = Signal()  # compared a clock ahead: what follows has a long way to go
+        shuffles = Signal()  # compared a clock ahead, for a long path of logic follows
         m.d.sync += shuffles.eq(packets.transform == TransformCode.SHUFFLE)
         with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
             m.d.sync += ahead.eq(0)
@@ -268,7 +268,7 @@ class Engine(wiring.Component):
         number = Signal(32)  # of the tile to come, since UNLOCK
         cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
         earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
-        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: both ends are slow
+        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: a register between two long paths
         # Never at the same time: a CHALLENGE packet waits for an idle engine.
         with m.If(self._control.halt):
             m.d.sync += [self._held.eq(0), absorbed.eq(0)]
@@ -288,7 +288,7 @@ class Engine(wiring.Component):
             results.lock_state.challenge.eq(vault.absorbing),
             results.lock_state.keyed.eq(vault.keyed),
             control.diverted.eq(vault.absorbing),
-            control.vault_ready.eq(vault.ready & ~self._held),
+            control.keys_ready.eq(vault.ready & ~self._held),
             vault.absorb.valid.eq(self._held),
             vault.absorb.payload.eq(absorbed),
             packets.absorb.ready.eq(~self._held),
@@ -302,7 +302,7 @@ class Engine(wiring.Component):
         ]
         m.d.sync += vault.wipe.eq(self._control.halt)  # through a register: it reaches every bit of every key
         with m.If(packets.transform == TransformCode.AES_CLOCKED):
-            # Through the tile before the one before: the one before may have ended already, if the host was late.
+            # The cycles up to the last tile but one. Whether the last one has ended yet depends on how fast the host is.
             m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
         with m.If(self._control.ended):
             m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
