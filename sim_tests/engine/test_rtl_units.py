@@ -83,7 +83,7 @@ def test_decode_gives_the_digits_of_every_code_some_steps_later(name):
     codes = np.concatenate([np.arange(spec.codes), rng.integers(0, spec.codes, 2000)])
     step = (rng.random(len(codes)) < 0.7).astype(np.int64)
     still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), np.zeros_like(codes))
-    found = model.run(code=codes, step=step, binary=np.zeros_like(codes), **still)["digits"]
+    found = model.run(code=codes, step=step, plain=np.zeros_like(codes), **still)["digits"]
     rom = [constant.as_bits() for constant in digits_rom(spec)]
     taken = np.flatnonzero(step)
     for earlier, later in zip(taken, taken[LATENCY:], strict=False):
@@ -97,7 +97,7 @@ def test_decode_gives_digits_that_add_up_to_every_plain_weight(name):
     codes = np.append(np.arange(1 << spec.plain_bits), [0] * LATENCY)
     ones, zeros = np.ones_like(codes), np.zeros_like(codes)
     still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), zeros)
-    found = model.run(code=codes, step=ones, binary=ones, **still)["digits"]
+    found = model.run(code=codes, step=ones, plain=ones, **still)["digits"]
     layout = digits_layout(spec)
     for code in range(1 << spec.plain_bits):
         form = layout.from_bits(int(found[code + LATENCY]))

@@ -14,7 +14,8 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim import toolchain
 from bitting.sim.build import HARNESS
 from bitting.unit.spec import PRESETS
-from bitting_rtl.engine.export import PORTS, TOP, engine_verilog, sidecar
+from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
+from bitting_rtl.engine.top import PORTS
 from tb.icarus import simulate
 from tb.programs import random_activations, random_program
 

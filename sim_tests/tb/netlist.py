@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from bitting_rtl.engine.export import TOP, Top
+from bitting_rtl.engine.top import TOP, Top
 
 Bits = set[int]
 

@@ -1,6 +1,7 @@
-"""Any component, Verilated, driven by arrays: one row of inputs a clock, one row of outputs before each edge.
+"""Any component, Verilated: driven by arrays, one row of inputs a clock, or step by step from Python.
 
-For exhaustive tests: millions of rows a second.
+Arrays are for exhaustive tests: millions of rows a second. Steps are for tests whose next inputs depend on the outputs, as a
+stream's do: a hundred thousand clocks a second.
 """
 
 from __future__ import annotations
@@ -13,31 +14,40 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from bitting.sim import build
-from bitting_rtl.engine.export import to_verilog
+from bitting_rtl.lib.verilog import to_verilog
 
 _HARNESS = """
 #include <cstdint>
 #include <memory>
 #include "Vtop.h"
 #include "verilated.h"
-extern "C" void run_rows(uint64_t rows, const uint64_t* inputs, uint64_t* outputs) {{
+struct Model {{
     VerilatedContext context;
-    auto top = std::make_unique<Vtop>(&context);
-    {reset}
-    for (uint64_t row = 0; row < rows; ++row) {{
+    std::unique_ptr<Vtop> top = std::make_unique<Vtop>(&context);
+    Model() {{ {reset} }}
+    ~Model() {{ top->final(); }}
+    void step(const uint64_t* inputs, uint64_t* outputs) {{
         {set_inputs}
         {clock_low}
         top->eval();
         {get_outputs}
         {clock_high}
     }}
-    top->final();
+}};
+extern "C" {{
+void* model_new() {{ return new Model; }}
+void model_free(void* model) {{ delete static_cast<Model*>(model); }}
+void model_step(void* model, const uint64_t* inputs, uint64_t* outputs) {{ static_cast<Model*>(model)->step(inputs, outputs); }}
+void run_rows(uint64_t rows, const uint64_t* inputs, uint64_t* outputs) {{
+    Model model;
+    for (uint64_t row = 0; row < rows; ++row) model.step(inputs + row * {input_words}, outputs + row * {output_words});
+}}
 }}
 """
 
 
 class VectorModel:
-    """A Verilated component with flat ports of at most 64 bits.
+    """A Verilated component with flat ports.
 
     Args:
         component: the design; ports are named as `amaranth.back.verilog` names them.
@@ -47,40 +57,107 @@ class VectorModel:
 
     def __init__(self, component: wiring.Component, clocked: bool, complete: Callable[[str], str] = str):
         members = {"__".join(map(str, path)): member for path, member, _ in component.signature.flatten(component)}
-        widths = {name: Shape.cast(member.shape) for name, member in members.items()}
-        self._inputs = [name for name, member in members.items() if member.flow == wiring.In]
-        self._outputs = [name for name, member in members.items() if member.flow == wiring.Out]
-        self._shapes = widths
-        cpp = {name: name.replace("__", "___05F") for name in members}
+        self.shapes = {name: Shape.cast(member.shape) for name, member in members.items()}
+        self.inputs = self._places([name for name, member in members.items() if member.flow == wiring.In])
+        self.outputs = self._places([name for name, member in members.items() if member.flow == wiring.Out])
         harness = _HARNESS.format(
             reset="top->clk = 0; top->rst = 1; top->eval(); top->clk = 1; top->eval(); top->rst = 0;" if clocked else "",
             set_inputs="\n        ".join(
-                f"top->{cpp[n]} = inputs[row * {len(self._inputs)} + {i}];" for i, n in enumerate(self._inputs)
+                f"{target} = inputs[{word}] >> {shift};"
+                for name, place in self.inputs.items()
+                for target, word, shift in self._parts(name, place)
             ),
             get_outputs="\n        ".join(
-                f"outputs[row * {len(self._outputs)} + {i}] = top->{cpp[n]};" for i, n in enumerate(self._outputs)
+                f"outputs[{word}] {'|' if shift else ''}= uint64_t({source}) << {shift};"
+                for name, place in self.outputs.items()
+                for source, word, shift in self._parts(name, place)
             ),
             clock_low="top->clk = 0;" if clocked else "",
             clock_high="top->clk = 1; top->eval();" if clocked else "",
+            input_words=self.words(self.inputs),
+            output_words=self.words(self.outputs),
         )
-        self._library = ctypes.CDLL(str(build.shared_library(complete(to_verilog(component, "unit")), "unit", harness)))
+        self.library = ctypes.CDLL(str(build.shared_library(complete(to_verilog(component, "unit")), "unit", harness)))
+        self.library.model_new.restype = ctypes.c_void_p
+
+    def _places(self, names: list[str]) -> dict[str, int]:
+        """Where each port begins in a row of 64-bit words."""
+        places, place = {}, 0
+        for name in names:
+            places[name] = place
+            place += self.words_of(name)
+        return places
+
+    def words_of(self, name: str) -> int:
+        """How many 64-bit words a port takes in a row."""
+        return -(-self.shapes[name].width // 64)
+
+    def words(self, places: Mapping[str, int]) -> int:
+        """Length of a row."""
+        return sum(map(self.words_of, places))
+
+    def _parts(self, name: str, place: int) -> list[tuple[str, int, int]]:
+        """C++ expressions of a port, each with its word in the row and its lowest bit there: Verilator has arrays beyond 64."""
+        expression = "top->" + name.replace("__", "___05F")
+        if self.shapes[name].width <= 64:
+            return [(expression, place, 0)]
+        count = -(-self.shapes[name].width // 32)
+        return [(f"{expression}[{index}]", place + index // 2, 32 * (index % 2)) for index in range(count)]
 
     def run(self, **inputs: np.ndarray) -> Mapping[str, np.ndarray]:
-        """(rows,) integers for each input to (rows,) signed or unsigned int64 for each output."""
+        """(rows,) integers for each input to (rows,) signed or unsigned int64 for each output. Ports of at most 64 bits."""
         rows = len(next(iter(inputs.values())))
-        assert set(inputs) == set(self._inputs), (sorted(inputs), self._inputs)
-        packed = np.empty((rows, len(self._inputs)), np.uint64)
-        for column, name in enumerate(self._inputs):
+        assert set(inputs) == set(self.inputs), (sorted(inputs), list(self.inputs))
+        assert all(shape.width <= 64 for shape in self.shapes.values()), "wider ports: use steps"
+        packed = np.empty((rows, len(self.inputs)), np.uint64)
+        for column, name in enumerate(self.inputs):
             packed[:, column] = np.asarray(inputs[name], np.int64).astype(np.uint64) & np.uint64(
-                (1 << self._shapes[name].width) - 1
+                (1 << self.shapes[name].width) - 1
             )
-        found = np.zeros((rows, len(self._outputs)), np.uint64)
-        self._library.run_rows(ctypes.c_uint64(rows), ctypes.c_void_p(packed.ctypes.data), ctypes.c_void_p(found.ctypes.data))
-        return {name: self._signed(found[:, column].astype(np.int64), name) for column, name in enumerate(self._outputs)}
+        given = np.zeros((rows, len(self.outputs)), np.uint64)
+        self.library.run_rows(ctypes.c_uint64(rows), ctypes.c_void_p(packed.ctypes.data), ctypes.c_void_p(given.ctypes.data))
+        return {name: self._signed(given[:, column].astype(np.int64), name) for column, name in enumerate(self.outputs)}
 
     def _signed(self, values: np.ndarray, name: str) -> np.ndarray:
-        shape = self._shapes[name]
+        shape = self.shapes[name]
         if not shape.signed:
             return values
         half = 1 << (shape.width - 1)
         return (values + half) % (1 << shape.width) - half
+
+
+class Steps:
+    """A model of its own, fresh from reset, clock by clock. Inputs keep their values until they are set again.
+
+    Args:
+        prefix: what the names of all its ports begin with, to be left out here.
+    """
+
+    def __init__(self, model: VectorModel, prefix: str = ""):
+        self._model = model
+        self._prefix = prefix
+        self._handle = ctypes.c_void_p(model.library.model_new())
+        self._inputs = (ctypes.c_uint64 * model.words(model.inputs))()
+        self._outputs = (ctypes.c_uint64 * model.words(model.outputs))()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._model.library.model_free(self._handle)
+
+    def step(self, **inputs: int) -> None:
+        """A clock: with these inputs, outputs are as they are before its edge."""
+        for name, value in inputs.items():
+            name = self._prefix + name
+            place = self._model.inputs[name]
+            value = int(value) & (1 << self._model.shapes[name].width) - 1
+            for word in range(self._model.words_of(name)):
+                self._inputs[place + word] = value >> 64 * word & (1 << 64) - 1
+        self._model.library.model_step(self._handle, self._inputs, self._outputs)
+
+    def __getitem__(self, output: str) -> int:
+        """An output in the last clock, as unsigned bits."""
+        output = self._prefix + output
+        place = self._model.outputs[output]
+        return sum(self._outputs[place + word] << 64 * word for word in range(self._model.words_of(output)))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from bitting.locking.device import Device
 from bitting.unit.protocol import LABEL_TABLE
 from bitting.unit.spec import PRESETS
-from bitting_rtl.engine.export import Top
+from bitting_rtl.engine.top import Top
 from bitting_rtl.unlock.aes import Aes128, cipher_timing, sbox_contents
 from bitting_rtl.unlock.vault import Vault
 from tb.netlist import Netlist

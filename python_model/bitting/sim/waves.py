@@ -25,7 +25,7 @@ _STORY: dict[str, list[tuple[str, str, str]]] = {
         ("engine.vault", "available", _BINARY), ("engine.vault", "take", _BINARY),
     ],
     "tile: code by code, digit by digit": [
-        ("engine", "control_state", _DECIMAL), ("engine.sequencer", "running", _BINARY),
+        ("engine.control", "control_state", _DECIMAL), ("engine.sequencer", "running", _BINARY),
         ("engine.sequencer", "index", _DECIMAL), ("engine.sequencer", "step", _BINARY),
         ("engine.sequencer", "cycles", _DECIMAL),
     ],

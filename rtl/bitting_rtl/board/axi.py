@@ -9,9 +9,10 @@ from amaranth.lib.wiring import In, Out
 from bitting.unit.protocol import WORD_BITS
 from bitting.unit.spec import ARCHITECTURE, UnitSpec
 from bitting_rtl.board.engine_instance import EngineInstance
-from bitting_rtl.engine.export import to_verilog
 from bitting_rtl.lib.layouts import result_word_layout
+from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.lib.register_slice import RegisterSlice
+from bitting_rtl.lib.verilog import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_axi"
@@ -49,13 +50,28 @@ class Control(IntEnum):
     LOCK_NOW = 2
 
 
+_MOVES = "moves in a clock with valid and ready"
 _LITE = {
-    "awaddr": In(_ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
-    "wdata": In(WORD_BITS), "wstrb": In(WORD_BITS // 8), "wvalid": In(1), "wready": Out(1),
-    "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
-    "araddr": In(_ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
-    "rdata": Out(WORD_BITS), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
-}  # fmt: skip
+    "awaddr": Port(In(_ADDRESS_BITS), "register to write, a byte address", "with AWVALID"),
+    "awprot": Port(In(3), "without effect", "with AWVALID"),
+    "awvalid": Port(In(1), "there is a write address", "until AWREADY"),
+    "awready": Port(Out(1), "it is taken, with the data", _MOVES),
+    "wdata": Port(In(WORD_BITS), "what to write", "with WVALID"),
+    "wstrb": Port(In(WORD_BITS // 8), "which of its bytes", "with WVALID"),
+    "wvalid": Port(In(1), "there is write data", "until WREADY"),
+    "wready": Port(Out(1), "it is taken, with the address", _MOVES),
+    "bresp": Port(Out(2), "answer to a write: OKAY or SLVERR", "with BVALID"),
+    "bvalid": Port(Out(1), "there is an answer", "until BREADY"),
+    "bready": Port(In(1), "it is taken", _MOVES),
+    "araddr": Port(In(_ADDRESS_BITS), "register to read, a byte address", "with ARVALID"),
+    "arprot": Port(In(3), "without effect", "with ARVALID"),
+    "arvalid": Port(In(1), "there is a read address", "until ARREADY"),
+    "arready": Port(Out(1), "it is taken", _MOVES),
+    "rdata": Port(Out(WORD_BITS), "what was read", "with RVALID"),
+    "rresp": Port(Out(2), "answer to a read: OKAY or SLVERR", "with RVALID"),
+    "rvalid": Port(Out(1), "there is an answer", "until RREADY"),
+    "rready": Port(In(1), "it is taken", _MOVES),
+}
 
 
 class AxiEngine(wiring.Component):
@@ -70,20 +86,24 @@ class AxiEngine(wiring.Component):
         self._spec = spec
         self._fused = fused
         super().__init__(
-            {
-                "aclk": In(1),
-                "aresetn": In(1),
-                **({"fuse": In(128)} if fused else {}),
-                "lock_now": In(1),
-                "s_axis_tdata": In(WORD_BITS),
-                "s_axis_tvalid": In(1),
-                "s_axis_tready": Out(1),
-                "m_axis_tdata": Out(WORD_BITS),
-                "m_axis_tvalid": Out(1),
-                "m_axis_tready": In(1),
-                "m_axis_tlast": Out(1),
-                **{f"s_axil_{name}": member for name, member in _LITE.items()},
-            }
+            Ports(
+                {
+                    "aclk": Port(In(1), "clock of the buses and of the engine"),
+                    "aresetn": Port(In(1), "synchronous reset, active low", "at least two clocks"),
+                    **(
+                        {"fuse": Port(In(128), "root secret, byte 0 uppermost", "the first clock after reset")} if fused else {}
+                    ),
+                    "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED"),
+                    "s_axis_tdata": Port(In(WORD_BITS), "command word", "with TVALID"),
+                    "s_axis_tvalid": Port(In(1), "there is a command word", "until TREADY"),
+                    "s_axis_tready": Port(Out(1), "it is taken", _MOVES),
+                    "m_axis_tdata": Port(Out(WORD_BITS), "result word", "with TVALID"),
+                    "m_axis_tvalid": Port(Out(1), "there is a result word", "until TREADY"),
+                    "m_axis_tready": Port(In(1), "it is taken", _MOVES),
+                    "m_axis_tlast": Port(Out(1), "it is the last of its packet", "with TVALID"),
+                    **{f"s_axil_{name}": port for name, port in _LITE.items()},
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -4,7 +4,7 @@ from amaranth import ClockSignal, Elaboratable, Instance, Module, ResetSignal, S
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from bitting_rtl.engine.export import TOP, members
+from bitting_rtl.engine.top import TOP, ports
 
 
 class EngineInstance(Elaboratable):
@@ -12,7 +12,7 @@ class EngineInstance(Elaboratable):
 
     def __init__(self, fused: bool):
         self._members: dict[str, wiring.Member] = {
-            name: member for name, member in members(fused).items() if name not in ("clk", "rst")
+            name: port.member for name, port in ports(fused).items() if name not in ("clk", "rst")
         }
         self.ports = {name: Signal(Shape.cast(member.shape), name=name) for name, member in self._members.items()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import bitting
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.board import axi
-from bitting_rtl.engine.export import TOP
+from bitting_rtl.engine.top import TOP
 
 _CORE = """CAPI=2:
 # FuseSoC core file of one family. Depend on it with `depend: [bitting:npu:{name}:{version}]`.

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import WORD_BITS
 from bitting_rtl.board.engine_instance import EngineInstance
-from bitting_rtl.engine.export import to_verilog
+from bitting_rtl.lib.ports import Port, Ports
+from bitting_rtl.lib.verilog import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_pins"
@@ -18,21 +19,23 @@ class Pins(wiring.Component):
     def __init__(self, fused: bool):
         self._fused = fused
         super().__init__(
-            {
-                "clk": In(1),
-                "rst": In(1),
-                "fuse_bit": In(1),
-                "lock_now": In(1),
-                "cmd": In(8),
-                "cmd_valid": In(1),
-                "cmd_ready": Out(1),
-                "result": Out(8),
-                "result_last": Out(1),
-                "result_valid": Out(1),
-                "result_ready": In(1),
-                "error": Out(3),
-                "busy": Out(1),
-            }
+            Ports(
+                {
+                    "clk": Port(In(1), "clock"),
+                    "rst": Port(In(1), "synchronous reset, active high"),
+                    "fuse_bit": Port(In(1), "the root secret, a bit a clock, last bit first", "last 128 clocks of reset"),
+                    "lock_now": Port(In(1), "as of the engine"),
+                    "cmd": Port(In(8), "a byte of a command word, lowest first", "with `cmd_valid`"),
+                    "cmd_valid": Port(In(1), "the byte is there", "until `cmd_ready`"),
+                    "cmd_ready": Port(Out(1), "the byte is taken", "with `cmd_valid`"),
+                    "result": Port(Out(8), "a byte of a result word, lowest first", "with `result_valid`"),
+                    "result_last": Port(Out(1), "the last byte of a packet", "with `result_valid`"),
+                    "result_valid": Port(Out(1), "the byte is there", "until `result_ready`"),
+                    "result_ready": Port(In(1), "the byte is taken", "with `result_valid`"),
+                    "error": Port(Out(3), "as of the engine", "until reset"),
+                    "busy": Port(Out(1), "as of the engine"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -9,7 +9,8 @@ from bitting.unit.protocol import WORD_BITS
 from bitting.unit.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.board.uart import UartReceiver, UartTransmitter
-from bitting_rtl.engine.export import to_verilog
+from bitting_rtl.lib.ports import Port, Ports
+from bitting_rtl.lib.verilog import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_serial"
@@ -28,7 +29,16 @@ class SerialEngine(wiring.Component):
         """
         self._divisor = divisor
         self._root = root
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "failed": Out(1), "busy": Out(1)})
+        super().__init__(
+            Ports(
+                {
+                    "rx": Port(In(1, init=1), "the line to the board", "not synchronous to the clock"),
+                    "tx": Port(Out(1, init=1), "the line from the board"),
+                    "failed": Port(Out(1), "the engine has an error; for a lamp", "until reset"),
+                    "busy": Port(Out(1), "the engine is busy; for a lamp"),
+                }
+            )
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from bitting_rtl.lib.ports import Port, Ports
+
 
 class UartReceiver(wiring.Component):
     """`valid` for a clock with each byte; a byte without stop bit is dropped. `divisor`: clocks a bit, at least 4."""
@@ -13,7 +15,15 @@ class UartReceiver(wiring.Component):
         if divisor < 4:
             raise ValueError(f"divisor = {divisor}; a bit must last at least 4 clocks")
         self._divisor = divisor
-        super().__init__({"rx": In(1, init=1), "data": Out(8), "valid": Out(1)})
+        super().__init__(
+            Ports(
+                {
+                    "rx": Port(In(1, init=1), "the line; high while idle", "not synchronous to the clock"),
+                    "data": Port(Out(8), "the byte", "with `valid`"),
+                    "valid": Port(Out(1), "a byte has arrived", "one clock"),
+                }
+            )
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -40,7 +50,14 @@ class UartTransmitter(wiring.Component):
 
     def __init__(self, divisor: int):
         self._divisor = divisor
-        super().__init__({"tx": Out(1, init=1), "i": In(stream.Signature(8))})
+        super().__init__(
+            Ports(
+                {
+                    "tx": Port(Out(1, init=1), "the line; high while idle", "a bit lasts `divisor` clocks"),
+                    "i": Port(In(stream.Signature(8)), "bytes to send", "one every 10 bits at most"),
+                }
+            )
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

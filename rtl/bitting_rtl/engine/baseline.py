@@ -13,8 +13,10 @@ from amaranth.lib.wiring import In, Out
 from bitting.unit.spec import SLOT_BITS, UnitSpec
 from bitting_rtl.engine import decode
 from bitting_rtl.engine.engine import Engine
-from bitting_rtl.engine.export import TOP, Top, to_verilog
+from bitting_rtl.engine.top import TOP, Top
 from bitting_rtl.lib.layouts import digits_layout
+from bitting_rtl.lib.ports import Port, Ports
+from bitting_rtl.lib.verilog import to_verilog
 
 
 def _clipped(value: Value, low: int, high: int) -> Value:
@@ -27,14 +29,16 @@ class MultiplyLane(wiring.Component):
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         super().__init__(
-            {
-                "x": In(signed(spec.act_bits)),
-                "weight": In(signed(SLOT_BITS)),
-                "load": In(1),
-                "accumulate": In(1),
-                "bias": In(signed(spec.acc_bits)),
-                "acc": Out(signed(spec.acc_bits)),
-            }
+            Ports(
+                {
+                    "x": Port(In(signed(spec.act_bits)), "the activation"),
+                    "weight": Port(In(signed(SLOT_BITS)), "the weight"),
+                    "load": Port(In(1), "begin the sum from `bias`", "a clock after its weight"),
+                    "accumulate": Port(In(1), "take the product into the sum", "a clock after its weight"),
+                    "bias": Port(In(signed(spec.acc_bits)), "where sums begin", "a clock after its weight"),
+                    "acc": Port(Out(signed(spec.acc_bits)), "the sum, saturated", "two clocks after its weight"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -55,11 +59,13 @@ class Relu(wiring.Component):
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         super().__init__(
-            {
-                "acc": In(signed(spec.acc_bits)),
-                "shift": In(Shape.cast(range(spec.max_shift + 1))),
-                "act": Out(signed(spec.act_bits)),
-            }
+            Ports(
+                {
+                    "acc": Port(In(signed(spec.acc_bits)), "the accumulator"),
+                    "shift": Port(In(Shape.cast(range(spec.max_shift + 1))), "left shift of the layer"),
+                    "act": Port(Out(signed(spec.act_bits)), "the activation, 0 or more", "the same clock"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -76,13 +82,15 @@ class PlainWeights(wiring.Component):
 
     def __init__(self, spec: UnitSpec):
         super().__init__(
-            {
-                "code": In(unsigned(spec.slot_bits)),
-                "binary": In(1),
-                "step": In(1),
-                "digits": Out(digits_layout(spec)),
-                "weight": Out(signed(SLOT_BITS)),
-            }
+            Ports(
+                {
+                    "code": Port(In(unsigned(spec.slot_bits)), "the weight in two's complement", "with `step`"),
+                    "plain": Port(In(1), "without effect: all codes are plain weights"),
+                    "step": Port(In(1), "without effect: a code takes one cycle, so every clock is a step"),
+                    "digits": Port(Out(digits_layout(spec)), "always 0: the only cycle of a code is its last"),
+                    "weight": Port(Out(signed(SLOT_BITS)), "the weight", "when its cycle reaches the lanes"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

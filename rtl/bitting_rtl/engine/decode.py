@@ -12,8 +12,9 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import digits_layout
+from bitting_rtl.lib.ports import Port, Ports
 
-#: From a code to its digits, in steps.
+#: Latency from a code to its digits: this many clocks with `step`.
 LATENCY = 4
 
 
@@ -21,7 +22,7 @@ def digits_rom(spec: UnitSpec) -> list[data.Const]:
     """Contents of the family ROM: the digits of each value index, least significant first; then of each plain weight."""
     layout = digits_layout(spec)
     blank = {"exponent": 0, "negative": 0}
-    forms = [*spec.value_digits, *((),) * (_binary_base(spec) - spec.codes), *spec.plain_digits]
+    forms = [*spec.value_digits, *((),) * (_plain_base(spec) - spec.codes), *spec.plain_digits]
     return [
         layout.const(
             {
@@ -35,16 +36,16 @@ def digits_rom(spec: UnitSpec) -> list[data.Const]:
     ]
 
 
-def _binary_base(spec: UnitSpec) -> int:
+def _plain_base(spec: UnitSpec) -> int:
     """Where the plain weights begin in the ROM."""
     return 1 << spec.slot_bits
 
 
 class Decode(wiring.Component):
-    """Digits of a code: `digits = rom[table[code]]`, or of a plain weight if `binary`.
+    """Digits of a code, `rom[table[code]]`, or of a plain weight.
 
     Latency: `LATENCY` clocks in which `step` is high. Throughput: one code a clock. While `step` is low everything is held.
-    The table is a memory: while `owned`, the vault reads (`addr`, a clock later `index`) and writes it.
+    The table is a memory, which the vault reads and writes while `owned` is high.
     """
 
     def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, compact: bool = False):
@@ -60,18 +61,20 @@ class Decode(wiring.Component):
         self._compact = compact and table is None
         index = unsigned(spec.code_bits)
         super().__init__(
-            {
-                "code": In(unsigned(spec.slot_bits)),
-                "binary": In(1),
-                "step": In(1),
-                "digits": Out(digits_layout(spec)),
-                "owned": In(1),
-                "addr": In(index),
-                "index": Out(index),
-                "write": In(1),
-                "write_addr": In(index),
-                "write_data": In(index),
-            }
+            Ports(
+                {
+                    "code": Port(In(unsigned(spec.slot_bits)), "the code, or a plain weight", "with `step`"),
+                    "plain": Port(In(1), "codes are plain weights", "constant while codes are under way"),
+                    "step": Port(In(1), "everything moves on"),
+                    "digits": Port(Out(digits_layout(spec)), "digits of the code", f"{LATENCY} clocks with `step` later"),
+                    "owned": Port(In(1), "the vault has the bitting table: no code is decoded"),
+                    "addr": Port(In(index), "entry of the table to read", "while `owned`"),
+                    "index": Port(Out(index), "that entry", "a clock later"),
+                    "write": Port(In(1), "write an entry of the table", "while `owned`"),
+                    "write_addr": Port(In(index), "which entry", "with `write`"),
+                    "write_data": Port(In(index), "its new content, a value index", "with `write`"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -89,7 +92,7 @@ class Decode(wiring.Component):
         weight = Signal(self.spec.plain_bits)
         with m.If(self.step):
             m.d.sync += [code.eq(self.code), weight.eq(code), self.digits.eq(rom_read.data)]
-        index = Mux(self.binary, weight | _binary_base(self.spec), table_read.data)
+        index = Mux(self.plain, weight | _plain_base(self.spec), table_read.data)
         m.d.comb += [
             table_read.addr.eq(Mux(self.owned, self.addr, code)),
             table_read.en.eq(self.step | self.owned),

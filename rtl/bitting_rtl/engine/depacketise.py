@@ -1,4 +1,4 @@
-"""The command stream: packets in, layer descriptors, codes, offsets and activations out, every mistake named."""
+"""The command stream: packets in; layer descriptors, codes, offsets and activations out. Every mistake has an error code."""
 
 from enum import IntEnum
 
@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import (
     ACTIVATIONS_PER_WORD,
-    BIAS_FIELD_BITS,
     CHALLENGE_WORDS,
     CODES_PER_WORD,
     OFFSETS_PER_WORD,
@@ -18,27 +17,30 @@ from bitting.unit.protocol import (
     FingerprintCode,
     LayerFlag,
     Packet,
+    TileFlag,
     TransformCode,
 )
 from bitting.unit.spec import ADDRESS_FIELD_BITS, UnitSpec
-from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.engine import words
+from bitting_rtl.engine.framing import Framing
 from bitting_rtl.lib.layouts import layer_layout, tile_layout
+from bitting_rtl.lib.ports import Port, Ports
 
-_HEADER = data.StructLayout({"type": 8, "reserved": 8, "length": 16})
-_LAYER_WORD = data.StructLayout({"codes": 16, "flags": 8, "shift": 8})
-_CHALLENGE_WORD = data.StructLayout({"fingerprint": 8, "transform": 8, "reserved": 16})
-_BIAS_WORD = data.StructLayout({"bias": BIAS_FIELD_BITS, "hold": 1, "resume": 1, "reserved": 6})
+#: Two addresses, counts or distances in a word.
 _PAIR = data.StructLayout({"low": ADDRESS_FIELD_BITS, "high": ADDRESS_FIELD_BITS})
 
 
 class Depacketise(wiring.Component):
-    """Parse the packets of `bitting.unit.protocol`, one word a clock where the receiver allows it.
+    """Parse the packets of `bitting.unit.protocol`.
 
-    Codes leave one a clock if `code_ready` (`code_valid`), offsets likewise, activation vectors as their last word arrives. A
-    tile is handed over (`tile_commit`), a layer becomes current and `unlock` comes only after the CRC matched. TILE waits
-    for `tile_free` (its codes follow `tile_start`), LOCK_NOW for nothing, everything else for `idle`.
+    A word is taken in every clock in which its receiver has room; a word of codes or offsets stays until its last item has
+    left, and items leave one a clock.
 
-    The first mistake shows on `error` for one clock, the clock after. While `halt` is high every word is accepted and dropped.
+    Packets wait before they change anything: TILE until `tile_free`, LOCK_NOW for nothing, every other type until `idle`.
+    They take effect (`tile_commit`, `status_request`, `unlock`, the new layer) only after their CRC has matched.
+
+    The first mistake shows on `error` for one clock, the clock after the word that has it. While `halt` is high every word is
+    taken and dropped.
     """
 
     def __init__(self, spec: UnitSpec, locks: bool = True):
@@ -46,36 +48,40 @@ class Depacketise(wiring.Component):
         self.spec = spec
         self.locks = locks
         index = Shape.cast(range(spec.tile_codes))
+        word = unsigned(WORD_BITS)
+        taken, effect = "one clock, with the word it is in", "one clock, two after the packet's CRC word"
         super().__init__(
-            {
-                "cmd": In(stream.Signature(unsigned(WORD_BITS))),
-                "halt": In(1),
-                "idle": In(1),
-                "error": Out(Shape.cast(ErrorCode)),
-                "layer": Out(layer_layout(spec)),
-                "layer_begin": Out(1),
-                "offset_write": Out(1),
-                "offset_data": Out(unsigned(spec.address_bits)),
-                "code_valid": Out(1),
-                "code_ready": In(1),
-                "code_data": Out(unsigned(spec.slot_bits)),
-                "item_index": Out(index),
-                "tile": Out(tile_layout(spec)),
-                "tile_free": In(1),
-                "tile_start": Out(1),
-                "tile_commit": Out(1),
-                "act_write": Out(1),
-                "act_addr": Out(Shape.cast(range(spec.scratch_words))),
-                "act_data": Out(unsigned(spec.lanes * spec.act_bits)),
-                "status_request": Out(1),
-                "can_unlock": In(1),
-                "challenge": Out(1),
-                "fingerprint": Out(FingerprintCode),
-                "transform": Out(TransformCode),
-                "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
-                "unlock": Out(1),
-                "busy": Out(1),
-            }
+            Ports(
+                {
+                    "cmd": Port(In(stream.Signature(word)), "command words"),
+                    "halt": Port(In(1), "the engine has stopped: take and drop every word"),
+                    "idle": Port(In(1), "no tile waits or runs, no result leaves, the vault waits"),
+                    "error": Port(Out(Shape.cast(ErrorCode)), "the first mistake; NONE while there is none", "one clock"),
+                    "layer": Port(Out(layer_layout(spec)), "the current layer", "from its last fixed word to the next LAYER"),
+                    "layer_begin": Port(Out(1), "a LAYER packet begins to replace `layer`", "one clock, before its fields"),
+                    "offset_write": Port(Out(1), "there is a gather offset; `item_index` is its place", taken),
+                    "offset_data": Port(Out(unsigned(spec.address_bits)), "the offset", "with `offset_write`"),
+                    "code_valid": Port(Out(1), "there is a code; `item_index` is its place", "until `code_ready`"),
+                    "code_ready": Port(In(1), "the code is taken", "with `code_valid`"),
+                    "code_data": Port(Out(unsigned(spec.slot_bits)), "the code, as sent", "with `code_valid`"),
+                    "item_index": Port(Out(index), "place of the code or offset in its packet", "with either's valid"),
+                    "tile": Port(Out(tile_layout(spec)), "addresses, bias and flags of the tile", "from first code to commit"),
+                    "tile_free": Port(In(1), "the tile buffer has room for a tile"),
+                    "tile_start": Port(Out(1), "a TILE packet is let in; its codes follow", "one clock, before its fields"),
+                    "tile_commit": Port(Out(1), "the tile is complete and its CRC matched", effect),
+                    "act_write": Port(Out(1), "a vector of activations is complete", taken),
+                    "act_addr": Port(Out(Shape.cast(range(spec.scratch_words))), "its address", "with `act_write`"),
+                    "act_data": Port(Out(unsigned(spec.lanes * spec.act_bits)), "its activations", "with `act_write`"),
+                    "status_request": Port(Out(1), "send a STATUS_REPLY", effect),
+                    "can_unlock": Port(In(1), "an UNLOCK is allowed: a challenge is under way, or there is a lock key"),
+                    "challenge": Port(Out(1), "a CHALLENGE begins", "one clock, before its first word"),
+                    "fingerprint": Port(Out(FingerprintCode), "what of a challenge is absorbed", "from its first word"),
+                    "transform": Port(Out(TransformCode), "what unlocks codes", "from its first word"),
+                    "absorb": Port(Out(stream.Signature(word)), "words of the challenge, for the vault", "as they arrive"),
+                    "unlock": Port(Out(1), "derive the lock key, or begin the program again", effect),
+                    "busy": Port(Out(1), "a packet is under way", "from the clock after its header to its effect"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -105,23 +111,12 @@ class _Parser:
         self.spec = io.spec
         self.word = io.cmd.payload
         self.pair = data.View(_PAIR, self.word)
-        m.submodules.crc = self.checksum = Crc32()
-
-        self.kind = Signal(Packet)
-        self.remaining = Signal(16)  # payload words still to come
+        m.submodules.framing = self.framing = Framing()
+        m.d.comb += self.framing.word.eq(self.word)
         self.part = Signal(2)  # which code or offset of a word comes next
         self.layer_valid = Signal()
         self.last_item = Signal()  # `item_index` is the last of the packet
-        self.fault = Signal(ErrorCode)
-        # The checksum sees each word a clock later: whether a word is accepted comes too late in its own.
-        self.counts = Signal()  # the word is one of those the checksum is of
-        self.begins = Signal()
-        earlier = Signal.like(self.word)
-        m.d.sync += [earlier.eq(self.word), self.checksum.valid.eq(self.counts), self.checksum.start.eq(self.begins)]
-        m.d.comb += self.checksum.data.eq(earlier)
-        self.matches = Signal()
-        m.d.sync += self.matches.eq(earlier == self.checksum.crc)
-        self.bad_length = Signal()  # comes before any other fault: a wrong length makes every field suspect
+
         offset = Signal(ADDRESS_FIELD_BITS)
         self.wide_offset = offset[self.spec.address_bits :].any()
         self.wide = self.pair.low[self.spec.address_bits :].any() | self.pair.high[self.spec.address_bits :].any()
@@ -131,27 +126,29 @@ class _Parser:
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
             io.absorb.payload.eq(self.word),
         ]
-        # What is seen a clock later than its word was the first mistake all the same: comparisons take a clock of their own.
+        # Mistakes of the word that is taken. A wrong length comes before any other: it makes every field suspect.
+        self.fault = Signal(ErrorCode)
+        self.bad_length = Signal()  # of a packet that must have no payload
+        now = Mux(self.framing.bad_length | self.bad_length, ErrorCode.BAD_LENGTH, self.fault)
+        # Two comparisons take a clock of their own. What they find belongs to the word before, so it was the first mistake.
         self.late = Signal(ErrorCode)
         self.codes = Signal(16)  # of a layer, as its packet says
         self.reach = Signal(ADDRESS_FIELD_BITS + 1)  # one past the last address of activations
-        self.shaped, self.ranged = Signal(name="shaped"), Signal(name="ranged")  # they came in the clock before
-        now = Mux(self.bad_length, ErrorCode.BAD_LENGTH, self.fault)
-        m.d.sync += [self.shaped.eq(0), self.ranged.eq(0), io.error.eq(Mux(self.late == ErrorCode.NONE, now, self.late))]
+        self.codes_came, self.reach_came = Signal(name="codes_came"), Signal(name="reach_came")  # in the clock before
+        m.d.sync += [
+            self.codes_came.eq(0),
+            self.reach_came.eq(0),
+            io.error.eq(Mux(self.late == ErrorCode.NONE, now, self.late)),
+        ]
 
     def _take_payload_word(self, last: ValueLike) -> None:
         """Accept a payload word; `last`: the packet's fields end with it, and so must its length.
 
-        In a state that always does, a valid word is an accepted one, and is asked for as such: `cmd.ready` comes late.
+        Call it in states in which `cmd.ready` is 1 without further conditions. There a valid word is a taken one, so the state
+        asks for `cmd.valid` alone, which is known early in the clock.
         """
         m = self.m
-        m.d.comb += self.io.cmd.ready.eq(1)
-        with m.If(self.io.cmd.valid):
-            m.d.comb += [
-                self.counts.eq(1),
-                self.bad_length.eq((self.remaining == 0) | (last & (self.remaining != 1))),
-            ]
-            m.d.sync += self.remaining.eq(self.remaining - 1)
+        m.d.comb += [self.io.cmd.ready.eq(1), self.framing.last.eq(last), self.framing.payload.eq(self.io.cmd.valid)]
 
     def _address_pair(self) -> None:
         """Both halves of the word are addresses, or distances of such."""
@@ -172,22 +169,17 @@ class _Parser:
                     m.next = "CRC"
 
     def header(self) -> None:
-        """Type and length; TILE waits for a free buffer, everything else for an idle engine."""
+        """Type and length; TILE goes on to wait for a free buffer, LOCK_NOW for nothing, everything else for an idle engine."""
         m, io = self.m, self.io
-        header = data.View(_HEADER, self.word)
+        header = data.View(words.HEADER, self.word)
         waiting = [Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS]
         if io.locks:
             waiting += [Packet.CHALLENGE, Packet.UNLOCK]
         with m.State("HEADER"):
             m.d.comb += io.cmd.ready.eq(1)
             with m.If(self.io.cmd.valid):
-                m.d.comb += [self.begins.eq(1), self.counts.eq(1)]
-                m.d.sync += [
-                    self.kind.eq(header.type),
-                    self.remaining.eq(header.length),
-                    io.item_index.eq(0),
-                    self.part.eq(0),
-                ]
+                m.d.comb += self.framing.header.eq(1)
+                m.d.sync += [io.item_index.eq(0), self.part.eq(0)]
                 with m.Switch(header.type):
                     with m.Case(*waiting):
                         m.next = "BARRIER"
@@ -206,7 +198,7 @@ class _Parser:
     def barrier(self) -> None:
         """What changes shared state waits until no tile waits or runs."""
         m = self.m
-        with m.State("BARRIER"), m.If(self.io.idle), m.Switch(self.kind):
+        with m.State("BARRIER"), m.If(self.io.idle), m.Switch(self.framing.kind):
             with m.Case(Packet.LAYER):
                 m.d.comb += self.io.layer_begin.eq(1)
                 m.d.sync += self.layer_valid.eq(0)
@@ -218,43 +210,22 @@ class _Parser:
                 m.d.sync += self.layer_valid.eq(0)
                 m.next = "CHALLENGE_WORDS"
             with m.Default():
-                with m.If((self.kind == Packet.UNLOCK) & ~self.io.can_unlock):
+                with m.If((self.framing.kind == Packet.UNLOCK) & ~self.io.can_unlock):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
-                m.d.comb += self.bad_length.eq(self.remaining != 0)
+                m.d.comb += self.bad_length.eq(self.framing.remaining != 0)
                 m.next = "CRC"
 
     def layer(self) -> None:
         """Four fixed words, then the gather offsets."""
-        m, spec, layer, pair = self.m, self.spec, self.io.layer, self.pair
-        shape = data.View(_LAYER_WORD, self.word)
-        unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag)
-        with m.State("LAYER_SHAPE"):
-            self._take_payload_word(last=C(0))
-            with m.If(self.io.cmd.valid):
-                m.d.sync += [
-                    layer.last_code.eq(shape.codes - 1),
-                    layer.linear.eq((shape.flags & LayerFlag.EMIT).any()),
-                    layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
-                    layer.binary.eq((shape.flags & LayerFlag.PLAIN_WEIGHTS).any()),
-                    layer.public.eq((shape.flags & LayerFlag.CONSTANT).any()),
-                    layer.shift.eq(shape.shift),
-                ]
-                m.d.sync += [self.codes.eq(shape.codes), self.shaped.eq(1)]
-                m.next = "LAYER_POSITIONS"
-                with m.If(
-                    (shape.codes == 0)
-                    | (shape.shift > spec.max_shift)
-                    | (shape.flags & unknown_flags).any()
-                    | ((shape.flags & (LayerFlag.CONSTANT | LayerFlag.PLAIN_WEIGHTS)) == LayerFlag.CONSTANT)
-                ):
-                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+        m, layer, pair = self.m, self.io.layer, self.pair
+        self._layer_shape()
         with m.State("LAYER_POSITIONS"):
             self._take_payload_word(last=C(0))
             with m.If(self.io.cmd.valid):
                 m.d.sync += [layer.last_x.eq(pair.low - 1), layer.last_y.eq(pair.high - 1)]
                 m.next = "LAYER_STRIDES"
                 one_position = (pair.low == 1) & (pair.high == 1)
-                with m.If((pair.low == 0) | (pair.high == 0) | self.wide | (layer.linear & ~one_position)):
+                with m.If((pair.low == 0) | (pair.high == 0) | self.wide | (layer.emits & ~one_position)):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("LAYER_STRIDES"):
             self._take_payload_word(last=C(0))
@@ -274,10 +245,36 @@ class _Parser:
             with m.If(self.io.cmd.valid & self.wide_offset):
                 m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
+    def _layer_shape(self) -> None:
+        """Number of codes, flags and shift: the first word of a LAYER."""
+        m, layer = self.m, self.io.layer
+        shape = data.View(words.LAYER_SHAPE, self.word)
+        unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag)
+        with m.State("LAYER_SHAPE"):
+            self._take_payload_word(last=C(0))
+            with m.If(self.io.cmd.valid):
+                m.d.sync += [
+                    layer.last_code.eq(shape.codes - 1),
+                    layer.emits.eq((shape.flags & LayerFlag.EMIT).any()),
+                    layer.report.eq((shape.flags & LayerFlag.REPORT).any()),
+                    layer.plain.eq((shape.flags & LayerFlag.PLAIN_WEIGHTS).any()),
+                    layer.constant.eq((shape.flags & LayerFlag.CONSTANT).any()),
+                    layer.shift.eq(shape.shift),
+                ]
+                m.d.sync += [self.codes.eq(shape.codes), self.codes_came.eq(1)]
+                m.next = "LAYER_POSITIONS"
+                with m.If(
+                    (shape.codes == 0)
+                    | (shape.shift > self.spec.max_shift)
+                    | (shape.flags & unknown_flags).any()
+                    | ((shape.flags & (LayerFlag.CONSTANT | LayerFlag.PLAIN_WEIGHTS)) == LayerFlag.CONSTANT)
+                ):
+                    m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
+
     def tile(self) -> None:
         """Addresses, bias, then the codes."""
         m, tile, layer = self.m, self.io.tile, self.io.layer
-        fields = data.View(_BIAS_WORD, self.word)
+        fields = data.View(words.TILE_BIAS, self.word)
         with m.State("TILE_FREE"), m.If(self.io.tile_free):
             m.d.comb += self.io.tile_start.eq(1)
             m.next = "TILE_BASES"
@@ -290,10 +287,16 @@ class _Parser:
         with m.State("TILE_BIAS"):
             self._take_payload_word(last=C(0))
             with m.If(self.io.cmd.valid):
-                m.d.sync += [tile.bias.eq(fields.bias), tile.hold.eq(fields.hold), tile.resume.eq(fields.resume)]
+                m.d.sync += [
+                    tile.bias.eq(fields.bias),
+                    tile.hold.eq((fields.flags & TileFlag.HOLD).any()),
+                    tile.resume.eq((fields.flags & TileFlag.RESUME).any()),
+                ]
                 m.d.sync += self.last_item.eq(layer.last_code == 0)
                 m.next = "TILE_CODES"
-                with m.If(fields.reserved.any() | ((fields.hold | fields.resume) & (layer.last_x | layer.last_y).any())):
+                many_positions = (layer.last_x | layer.last_y).any()
+                chained = (fields.flags & (TileFlag.HOLD | TileFlag.RESUME)).any()
+                with m.If((fields.flags & words.UNKNOWN_TILE_FLAGS).any() | (chained & many_positions)):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("TILE_CODES"):
             self._take_items(CODES_PER_WORD, self.io.code_valid, self.io.code_ready)
@@ -301,14 +304,14 @@ class _Parser:
     def activations(self) -> None:
         """Address and count, then L / 4 words for each vector; it is written as its last word arrives."""
         m, io, spec, pair = self.m, self.io, self.spec, self.pair
-        words = spec.lanes // ACTIVATIONS_PER_WORD
+        per_vector = spec.lanes // ACTIVATIONS_PER_WORD
         vectors_left = Signal(spec.address_bits + 1)
-        word_count = Signal(range(max(2, words)))  # a counter of no bits would be no Verilog
+        word_count = Signal(range(max(2, per_vector)))  # a counter of no bits would be no Verilog
         last_word = Signal()
-        earlier = Signal(words * WORD_BITS, reset_less=True)
+        earlier = Signal(per_vector * WORD_BITS, reset_less=True)
         vector = Cat(earlier[WORD_BITS:], self.word)  # the newest word enters at the top
         m.d.comb += [
-            last_word.eq(word_count == words - 1),
+            last_word.eq(word_count == per_vector - 1),
             io.act_data.eq(Cat(vector.word_select(lane, 8)[: spec.act_bits] for lane in range(spec.lanes))),
         ]
         with m.State("ACTIVATIONS_RANGE"):
@@ -316,7 +319,7 @@ class _Parser:
             with m.If(self.io.cmd.valid):
                 m.d.sync += [io.act_addr.eq(pair.low), vectors_left.eq(pair.high)]
                 m.next = "ACTIVATIONS_DATA"
-                m.d.sync += [self.reach.eq(pair.low + pair.high), self.ranged.eq(pair.high != 0)]
+                m.d.sync += [self.reach.eq(pair.low + pair.high), self.reach_came.eq(pair.high != 0)]
                 with m.If(pair.high == 0):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_FIELD)
         with m.State("ACTIVATIONS_DATA"):
@@ -329,17 +332,10 @@ class _Parser:
                     with m.If(vectors_left == 1):
                         m.next = "CRC"
 
-    def compare_late(self) -> None:
-        """Layers with more codes than the buffer holds, activations that end beyond the memory."""
-        with self.m.If(self.shaped & (self.codes > self.spec.tile_codes)):
-            self.m.d.comb += self.late.eq(ErrorCode.BAD_FIELD)
-        with self.m.If(self.ranged & (self.reach > self.spec.scratch_words)):
-            self.m.d.comb += self.late.eq(ErrorCode.BAD_ADDRESS)
-
     def challenge(self) -> None:
-        """What is locked and how, then the nonce; every word is absorbed, and so must wait until the vault takes it."""
+        """What is locked and how, then the nonce. Every word is absorbed, so it waits until the vault takes it."""
         m, io = self.m, self.io
-        fields = data.View(_CHALLENGE_WORD, self.word)
+        fields = data.View(words.CHALLENGE_SCHEME, self.word)
         count = Signal(range(CHALLENGE_WORDS))
         last = count == CHALLENGE_WORDS - 1
         with m.State("CHALLENGE_WORDS"):
@@ -370,9 +366,9 @@ class _Parser:
             m.next = "EFFECT"
         with m.State("EFFECT"):
             m.next = "HEADER"
-            with m.If(~self.matches):
+            with m.If(~self.framing.matches):
                 m.d.comb += self.fault.eq(ErrorCode.BAD_CRC)
-            with m.Else(), m.Switch(self.kind):
+            with m.Else(), m.Switch(self.framing.kind):
                 with m.Case(Packet.LAYER):
                     m.d.sync += self.layer_valid.eq(1)
                 with m.Case(Packet.TILE):
@@ -384,6 +380,13 @@ class _Parser:
                     m.d.sync += self.layer_valid.eq(0)
                 with m.Case(Packet.LOCK_NOW):
                     m.d.comb += self.fault.eq(ErrorCode.LOCKED)
+
+    def compare_late(self) -> None:
+        """Layers with more codes than the buffer holds, activations that end beyond the memory."""
+        with self.m.If(self.codes_came & (self.codes > self.spec.tile_codes)):
+            self.m.d.comb += self.late.eq(ErrorCode.BAD_FIELD)
+        with self.m.If(self.reach_came & (self.reach > self.spec.scratch_words)):
+            self.m.d.comb += self.late.eq(ErrorCode.BAD_ADDRESS)
 
 
 def _one_of(field: Value, kind: type[IntEnum]) -> Value:

@@ -10,16 +10,18 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.unit.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, TransformCode
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine.control import Control
 from bitting_rtl.engine.decode import Decode
 from bitting_rtl.engine.depacketise import Depacketise
 from bitting_rtl.engine.fold import Fold
 from bitting_rtl.engine.mac import Lane
-from bitting_rtl.engine.results import TILE_COUNT_BITS, Results
+from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.scratch import Scratch
 from bitting_rtl.engine.sequencer import Sequencer
 from bitting_rtl.engine.tile_buffer import TileBuffer
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import UNCHECKED, result_word_layout
+from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.unlock.aes import BLOCK_BITS
 from bitting_rtl.unlock.unlocker import Unlocker
 from bitting_rtl.unlock.vault import Vault
@@ -27,18 +29,17 @@ from bitting_rtl.unlock.vault import Vault
 #: Codes are unlocked in groups of 2 to this power: one block has keystream for the draws of one, or for the bytes of two.
 _GROUP_BITS = 3
 
-#: What STATUS tells of the unlocked twin.
-LOCKLESS = 0b1000
-
 
 class Engine(wiring.Component):
     """Stream processor for layer programs, packets as in `bitting.unit.protocol`.
 
-    L lanes hold L samples and step together; one unlocked code feeds them all. While a tile runs the next one is filled. A
-    tile's cycles follow `bitting.unit.timing`; the engine waits between tiles only, for codes or for the result stream.
+    L lanes hold L samples and step together; one unlocked code feeds them all. While a tile runs, the tile buffer is filled
+    with the next one. A tile's cycles follow `bitting.unit.timing`: nothing can stall a tile that runs. The engine waits only
+    between tiles, for codes or for the result stream.
 
-    After the first error (`error` is not NONE) the engine stops, wipes its keys, sends one FAULT packet after the packet in
-    progress, swallows all further commands and sends nothing more until reset. `lock_now` is an error like any other.
+    After the first error (`error` is not NONE) the engine stops and wipes its keys. It finishes the result packet it is
+    sending, sends one FAULT packet, and then takes and drops every command and sends nothing until reset. `lock_now` is an
+    error like any other.
 
     Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
     """
@@ -52,14 +53,16 @@ class Engine(wiring.Component):
         self._table = table
         self._options = options
         super().__init__(
-            {
-                "fuse": In(BLOCK_BITS),
-                "lock_now": In(1),
-                "cmd": In(stream.Signature(unsigned(WORD_BITS))),
-                "result": Out(stream.Signature(result_word_layout())),
-                "error": Out(ErrorCode),
-                "busy": Out(1),
-            }
+            Ports(
+                {
+                    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset"),
+                    "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED"),
+                    "cmd": Port(In(stream.Signature(unsigned(WORD_BITS))), "command words"),
+                    "result": Port(Out(stream.Signature(result_word_layout())), "result words"),
+                    "error": Port(Out(ErrorCode), "the first error; NONE while all is well", "until reset"),
+                    "busy": Port(Out(1), "a packet, a tile or a result is in progress, or there was an error"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -71,21 +74,18 @@ class Engine(wiring.Component):
         m.submodules.sequencer = self._sequencer = Sequencer(spec)
         m.submodules.decode = self._decode = self._decoder(self._table)
         m.submodules.results = self._results = Results(spec)
+        m.submodules.control = self._control = Control()
         connect(m, flipped(self.cmd), self._packets.cmd)
         connect(m, self._results.result, flipped(self.result))
 
-        self._halt = Signal()
         self._held = Signal()  # a word waits for the vault
-        self._counted = Signal()  # the tile that has just run is counted in this clock
         self._loading(m)
         self._running(m)
-        self._vault = self._unlocking(m) if locks else None
-        if self._vault:
-            self._fingerprint(m, self._vault)
+        self._controlling(m)
+        if locks:
+            self._fingerprint(m, self._unlocking(m))
         else:
             self._unlocked(m)
-        self._control(m)
-        self._first_error(m)
         return m
 
     def _decoder(self, table: Sequence[int] | None) -> Any:
@@ -109,6 +109,40 @@ class Engine(wiring.Component):
             offset_write.en.eq(packets.offset_write),
         ]
 
+    def _controlling(self, m: Module) -> None:
+        """What control is told and what it decides."""
+        packets, buffer, sequencer = self._packets, self._buffer, self._sequencer
+        results, control = self._results, self._control
+        m.d.comb += [
+            control.packet_error.eq(packets.error),
+            control.packet_busy.eq(packets.busy),
+            control.status_request.eq(packets.status_request),
+            control.emits.eq(packets.layer.emits),
+            control.report.eq(packets.layer.report),
+            control.hold.eq(buffer.tile.hold),
+            control.tile_waits.eq(buffer.full),
+            control.bad_address.eq(sequencer.bad_address),
+            control.done.eq(sequencer.done),
+            control.cycles.eq(sequencer.cycles),
+            control.results_busy.eq(results.busy),
+            control.lock_now.eq(self.lock_now),
+            packets.halt.eq(control.halt),
+            packets.idle.eq(control.idle),
+            sequencer.halt.eq(control.halt),
+            sequencer.start.eq(control.start),
+            buffer.release.eq(control.ended),
+            results.send_tile.eq(control.send_tile),
+            results.send_status.eq(control.send_status),
+            results.send_fault.eq(control.send_fault),
+            results.send_sums.eq(control.send_sums),
+            results.tile_index.eq(control.tiles),
+            results.cycles.eq(sequencer.cycles),
+            results.total_cycles.eq(control.total_cycles),
+            results.error.eq(control.error),
+            self.error.eq(control.error),
+            self.busy.eq(control.busy),
+        ]
+
     def _running(self, m: Module) -> None:
         """Every stage is addressed by the sequencer and moves with its `step`; folded activations go back to the scratch."""
         packets, buffer, sequencer, decode = self._packets, self._buffer, self._sequencer, self._decode
@@ -120,7 +154,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),
-            # Sums of a hidden layer must not be read through a linear one.
+            # Sums of a hidden layer must not be read through an emitting one.
             sequencer.forget.eq(packets.layer_begin),
             buffer.read_index.eq(sequencer.index),
             buffer.read_step.eq(sequencer.step),
@@ -129,13 +163,13 @@ class Engine(wiring.Component):
             offset_read.en.eq(sequencer.step),
             sequencer.offset.eq(offset_read.data),
             decode.code.eq(buffer.read_code),
-            decode.binary.eq(packets.layer.binary),
+            decode.plain.eq(packets.layer.plain),
             decode.step.eq(sequencer.step),
             sequencer.digits.eq(decode.digits),
             scratch.read_addr.eq(sequencer.read_addr),
             scratch.read.eq(sequencer.step),
         ]
-        # A clock later than the fold: nothing reads so soon after.
+        # Written a clock after the fold, which is early enough: nothing reads the word so soon.
         m.d.sync += [
             scratch.write_addr.eq(sequencer.write_addr),
             scratch.write_data.eq(self._lanes(m, activations)),
@@ -177,7 +211,8 @@ class Engine(wiring.Component):
             self._buffer.write_place.eq(self._packets.item_index),
             self._buffer.write_code.eq(self._packets.code_data),
             self._packets.code_ready.eq(1),
-            self._results.lock_state.eq(LOCKLESS),
+            self._results.lock_state.no_locks.eq(1),
+            self._control.keys_ready.eq(1),
         ]
 
     def _unlocking(self, m: Module) -> Vault:
@@ -185,14 +220,15 @@ class Engine(wiring.Component):
         packets, buffer, decode = self._packets, self._buffer, self._decode
         m.submodules.vault = vault = Vault(self.spec, self._options.compact)
         m.submodules.unlocker = unlocker = Unlocker(self.spec)
-        keyed = vault.keyed & ~packets.layer.public
-        # Codes come in groups that one block of keystream serves. The last group's block is there when its first code has been
-        # taken, so the next tile's may be made, unless they wait for the tiles before.
+        keyed = vault.keyed & ~packets.layer.constant
+        # Codes come in groups that one block of keystream serves. Once the first code of the last group has been taken, the
+        # tile needs no further block. Then the blocks of the next tile may be made, unless they depend on the cycles of the
+        # tiles before it.
         last_group = Signal()
-        ahead = Signal()  # they are under way
+        ahead = Signal()  # the blocks of the next tile are under way
         in_last = packets.item_index[_GROUP_BITS:] == packets.layer.last_code[_GROUP_BITS:]
         m.d.sync += last_group.eq(packets.code_valid & packets.code_ready & in_last)
-        shuffles = Signal()  # compared a clock ahead: what follows has a long way to go
+        shuffles = Signal()  # compared a clock ahead, for a long path of logic follows
         m.d.sync += shuffles.eq(packets.transform == TransformCode.SHUFFLE)
         with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
             m.d.sync += ahead.eq(0)
@@ -227,13 +263,14 @@ class Engine(wiring.Component):
 
     def _fingerprint(self, m: Module, vault: Vault) -> None:
         """What the vault is told of the tiles: their results while it absorbs, their numbers and cycles while it unlocks."""
-        packets, buffer, sequencer, results = self._packets, self._buffer, self._sequencer, self._results
+        packets, buffer, sequencer = self._packets, self._buffer, self._sequencer
+        results, control = self._results, self._control
         number = Signal(32)  # of the tile to come, since UNLOCK
         cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
         earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
-        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: both ends are slow
+        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: a register between two long paths
         # Never at the same time: a CHALLENGE packet waits for an idle engine.
-        with m.If(self._halt):
+        with m.If(self._control.halt):
             m.d.sync += [self._held.eq(0), absorbed.eq(0)]
         with m.Elif(~self._held):
             m.d.sync += [
@@ -243,11 +280,15 @@ class Engine(wiring.Component):
         with m.Elif(vault.absorb.ready):
             m.d.sync += self._held.eq(0)
         layer = packets.layer
-        flags = Mux(layer.linear, LayerFlag.EMIT.value, 0) | Mux(layer.binary, LayerFlag.PLAIN_WEIGHTS.value, 0)
+        flags = Mux(layer.emits, LayerFlag.EMIT.value, 0) | Mux(layer.plain, LayerFlag.PLAIN_WEIGHTS.value, 0)
         m.d.comb += [
             results.divert.eq(vault.absorbing),
             results.fingerprint.eq(packets.fingerprint),
-            results.lock_state.eq(Cat(vault.booted, vault.absorbing, vault.keyed)),
+            results.lock_state.booted.eq(vault.booted),
+            results.lock_state.challenge.eq(vault.absorbing),
+            results.lock_state.keyed.eq(vault.keyed),
+            control.diverted.eq(vault.absorbing),
+            control.keys_ready.eq(vault.ready & ~self._held),
             vault.absorb.valid.eq(self._held),
             vault.absorb.payload.eq(absorbed),
             packets.absorb.ready.eq(~self._held),
@@ -259,83 +300,13 @@ class Engine(wiring.Component):
             vault.counter.tile.eq(number),
             vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
         ]
-        m.d.sync += vault.wipe.eq(self._halt)  # through a register: it reaches every bit of every key
+        m.d.sync += vault.wipe.eq(self._control.halt)  # through a register: it reaches every bit of every key
         with m.If(packets.transform == TransformCode.AES_CLOCKED):
-            # Through the tile before the one before: the one before may have ended already, if the host was late.
+            # The cycles up to the last tile but one. Whether the last one has ended yet depends on how fast the host is.
             m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
-        with m.If(self._counted):
+        with m.If(self._control.ended):
             m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
         with m.If(packets.tile_start):
             m.d.sync += number.eq(number + 1)
         with m.If(packets.unlock):
             m.d.sync += [number.eq(0), cycles.eq(0), earlier.eq(0)]
-
-    def _control(self, m: Module) -> None:
-        """Start tiles, send results, and count."""
-        packets, buffer, sequencer, results = self._packets, self._buffer, self._sequencer, self._results
-        tiles = Signal(TILE_COUNT_BITS)
-        total_cycles = Signal(CYCLE_COUNT_BITS)
-        idle = Signal()
-        halt = self._halt
-        emits = packets.layer.linear & ~buffer.tile.hold
-        vault_ready = self._vault.ready & ~self._held if self._vault else 1
-        diverted = self._vault.absorbing if self._vault else 0
-        m.d.comb += [
-            packets.halt.eq(halt),
-            sequencer.halt.eq(halt),
-            results.linear.eq(emits),
-            results.tile_index.eq(tiles),
-            results.cycles.eq(sequencer.cycles),
-            results.total_cycles.eq(total_cycles),
-            results.error.eq(self.error),
-        ]
-        # A clock late: it comes from everywhere and decides what the keys' registers do. What a packet starts is seen in time,
-        # for the header of the next lies between its effect and its barrier.
-        m.d.sync += packets.idle.eq(idle)
-        with m.FSM(name="control") as fsm:
-            m.d.comb += [
-                idle.eq(fsm.ongoing("WAIT") & ~buffer.full & ~results.busy & ~packets.status_request & vault_ready),
-                self.busy.eq(~idle | packets.busy),
-            ]
-            with m.State("WAIT"):
-                with m.If(halt):
-                    m.next = "FAULT"
-                with m.Elif(buffer.full & ~results.busy):
-                    m.d.comb += sequencer.start.eq(1)
-                    m.next = "RUN"
-                m.d.comb += results.send_status.eq(packets.status_request)
-            with m.State("RUN"):
-                with m.If(halt):
-                    m.next = "FAULT"
-                with m.Elif(sequencer.done):
-                    m.next = "REPORT"
-            with m.State("REPORT"):
-                # The lanes and the cycle count hold still until the packet has left.
-                m.d.sync += total_cycles.eq(total_cycles + sequencer.cycles)
-                m.d.comb += [
-                    buffer.release.eq(1),
-                    results.send_tile.eq(emits | packets.layer.report | diverted),
-                    self._counted.eq(1),
-                ]
-                m.next = "COUNT"
-            with m.State("COUNT"), m.If(~results.busy):
-                m.d.sync += tiles.eq(tiles + 1)
-                m.next = "WAIT"
-            with m.State("FAULT"):
-                m.d.comb += results.send_fault.eq(~results.busy)
-                with m.If(~results.busy):
-                    m.next = "SILENT"
-            with m.State("SILENT"):
-                pass
-
-    def _first_error(self, m: Module) -> None:
-        """The first error stays."""
-        # `halt` is a register of its own, though it says no more than `error` does: it reaches far, and late in a clock.
-        with m.If(~self._halt):
-            m.d.sync += self._halt.eq((self._packets.error != ErrorCode.NONE) | self._sequencer.bad_address | self.lock_now)
-            with m.If(self._packets.error != ErrorCode.NONE):
-                m.d.sync += self.error.eq(self._packets.error)
-            with m.Elif(self._sequencer.bad_address):
-                m.d.sync += self.error.eq(ErrorCode.BAD_ADDRESS)
-            with m.Elif(self.lock_now):
-                m.d.sync += self.error.eq(ErrorCode.LOCKED)

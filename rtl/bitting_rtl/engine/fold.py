@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.lib.ports import Port, Ports
 
 
 class Fold(wiring.Component):
@@ -18,11 +19,13 @@ class Fold(wiring.Component):
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         super().__init__(
-            {
-                "acc": In(unsigned(spec.acc_bits)),
-                "shift": In(Shape.cast(range(spec.max_shift + 1))),
-                "act": Out(signed(spec.act_bits)),
-            }
+            Ports(
+                {
+                    "acc": Port(In(unsigned(spec.acc_bits)), "the accumulator"),
+                    "shift": Port(In(Shape.cast(range(spec.max_shift + 1))), "left shift of the layer"),
+                    "act": Port(Out(signed(spec.act_bits)), "the folded activation", "the same clock"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

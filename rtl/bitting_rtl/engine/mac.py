@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.accumulate import Accumulate
+from bitting_rtl.lib.ports import Port, Ports
 
 
 class Lane(wiring.Component):
@@ -25,16 +26,20 @@ class Lane(wiring.Component):
         self.spec = spec
         self._ecp5 = ecp5
         super().__init__(
-            {
-                "x": In(signed(spec.act_bits)),
-                "exponent": In(Shape.cast(range(spec.max_exponent + 1))),
-                "negative": In(1),
-                "zero": In(1),
-                "load": In(1),
-                "accumulate": In(1),
-                "origin": In(unsigned(spec.acc_bits)),
-                "acc": Out(unsigned(spec.acc_bits)),
-            }
+            Ports(
+                {
+                    "x": Port(In(signed(spec.act_bits)), "the activation"),
+                    "exponent": Port(In(Shape.cast(range(spec.max_exponent + 1))), "the digit is 2^exponent"),
+                    "negative": Port(In(1), "the digit is -2^exponent"),
+                    "zero": Port(In(1), "the digit is 0"),
+                    "load": Port(In(1), "begin the sum from `origin`", "a clock after its digit"),
+                    "accumulate": Port(In(1), "take the digit into the sum", "a clock after its digit"),
+                    "origin": Port(
+                        In(unsigned(spec.acc_bits)), "the bias with `load`, else all ones", "a clock after its digit"
+                    ),
+                    "acc": Port(Out(unsigned(spec.acc_bits)), "the sum, modulo 2^W", "two clocks after its digit"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -16,9 +16,11 @@ from bitting.unit.protocol import (
     Result,
 )
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine import words
 from bitting_rtl.engine.sequencer import CYCLE_BITS
 from bitting_rtl.lib.crc import Crc32
 from bitting_rtl.lib.layouts import result_word_layout
+from bitting_rtl.lib.ports import Port, Ports
 
 #: Width of the count of tiles.
 TILE_COUNT_BITS = 32
@@ -27,32 +29,37 @@ TILE_COUNT_BITS = 32
 class Results(wiring.Component):
     """Send one packet of `bitting.unit.protocol` at a time, one word a clock unless the receiver holds back.
 
-    `send_tile`, `send_status` and `send_fault` (one clock) are taken only while `busy` is low; a packet once begun is finished.
-    The sources (`accs`, `cycles`, counters) must not change while `busy`.
+    A request (`send_tile`, `send_status` or `send_fault`, one clock) is taken only while `busy` is low. Its packet begins in
+    the clock after and is finished whatever happens. What it is made of (`accs`, `cycles`, the counters) must hold
+    still while `busy` is high.
 
-    While `divert` is high a tile's words do not leave the engine: those that are the `fingerprint` go to `absorb` instead.
+    With `divert`, a tile's words do not leave the engine. Those that are the `fingerprint` go to `absorb` instead.
     """
 
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         super().__init__(
-            {
-                "result": Out(stream.Signature(result_word_layout())),
-                "send_tile": In(1),
-                "send_status": In(1),
-                "send_fault": In(1),
-                "busy": Out(1),
-                "divert": In(1),
-                "fingerprint": In(FingerprintCode),
-                "absorb": Out(stream.Signature(unsigned(WORD_BITS))),
-                "lock_state": In(4),
-                "linear": In(1),
-                "accs": In(data.ArrayLayout(signed(spec.acc_bits), spec.lanes)),
-                "tile_index": In(unsigned(TILE_COUNT_BITS)),
-                "cycles": In(unsigned(CYCLE_BITS)),
-                "total_cycles": In(unsigned(CYCLE_COUNT_BITS)),
-                "error": In(ErrorCode),
-            }
+            Ports(
+                {
+                    "result": Port(Out(stream.Signature(result_word_layout())), "result words", "from the clock after it"),
+                    "send_tile": Port(In(1), "send a TILE_DONE", "one clock, while `busy` is low"),
+                    "send_status": Port(In(1), "send a STATUS_REPLY", "one clock, while `busy` is low"),
+                    "send_fault": Port(In(1), "send a FAULT", "one clock, while `busy` is low"),
+                    "send_sums": Port(In(1), "the TILE_DONE carries the accumulators", "with `send_tile`"),
+                    "busy": Port(Out(1), "a packet is being sent or diverted", "from the clock after the request"),
+                    "divert": Port(
+                        In(1), "no word of the TILE_DONE leaves, but the fingerprint by `absorb`", "with `send_tile`"
+                    ),
+                    "fingerprint": Port(In(FingerprintCode), "what the fingerprint is: cycles or accumulators", "while `busy`"),
+                    "absorb": Port(Out(stream.Signature(unsigned(WORD_BITS))), "words of the fingerprint", "while `busy`"),
+                    "lock_state": Port(In(words.LOCK_STATE), "state of the locks, for a STATUS_REPLY", "while `busy`"),
+                    "accs": Port(In(data.ArrayLayout(signed(spec.acc_bits), spec.lanes)), "the accumulators", "while `busy`"),
+                    "tile_index": Port(In(unsigned(TILE_COUNT_BITS)), "tiles since reset", "while `busy`"),
+                    "cycles": Port(In(unsigned(CYCLE_BITS)), "cycles of the last tile", "while `busy`"),
+                    "total_cycles": Port(In(unsigned(CYCLE_COUNT_BITS)), "cycles of all tiles", "while `busy`"),
+                    "error": Port(In(ErrorCode), "the first error", "while `busy`"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -62,8 +69,8 @@ class Results(wiring.Component):
 
         self._kind = Signal(Result)
         self._length = length = Signal(range(TILE_DONE_FIXED_WORDS + spec.lanes + 1))
-        self._index = index = Signal.like(length)  # payload words that have been in `word`
-        self._word = word = Signal(WORD_BITS)  # the word that is leaving: a register, for the choice of it takes a clock
+        self._index = index = Signal.like(length)  # payload words that have been loaded into `word`
+        self._word = word = Signal(WORD_BITS)  # the word that leaves; choosing it takes a clock, hence a register
         self._load = load = Signal()  # the next payload word
         sent = Signal()
         m.d.comb += [
@@ -95,7 +102,7 @@ class Results(wiring.Component):
     def _idle(self, m: Module) -> None:
         """Take a packet to send, and put its header on `word`."""
         sends = {
-            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.linear, self.spec.lanes, 0)),
+            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.send_sums, self.spec.lanes, 0)),
             Result.STATUS_REPLY: (self.send_status, STATUS_WORDS),
             Result.FAULT: (self.send_fault, FAULT_WORDS),
         }
@@ -109,7 +116,7 @@ class Results(wiring.Component):
                 m.next = "DIVERT"
 
     def _divert(self, m: Module) -> None:
-        """A tile's cycles, or its accumulators, to the vault; the other words to nobody."""
+        """Load one payload word after another, and offer the vault those that are the fingerprint: cycles or accumulators."""
         with m.State("DIVERT"):
             wanted = Signal()
             m.d.comb += [
@@ -124,8 +131,10 @@ class Results(wiring.Component):
                     m.next = "IDLE"
 
     def _payload(self, m: Module) -> None:
-        """Load payload word number `index` of the packet. The lanes' sums have a multiplexer of their own: a binary address
-        makes it half the size."""
+        """Load payload word number `index` of the packet.
+
+        The accumulators have a multiplexer of their own, addressed by a binary number: that makes it half the size.
+        """
         contents: dict[Result, list[ValueLike]] = {
             Result.TILE_DONE: [self.tile_index, self.cycles],
             Result.STATUS_REPLY: [
@@ -135,7 +144,7 @@ class Results(wiring.Component):
                 self.total_cycles[WORD_BITS:],
                 self.lock_state,
             ],
-            Result.FAULT: [self.error | (self.tile_index << 8)],
+            Result.FAULT: [self.error | (self.tile_index << words.FAULT["tiles"].offset)],
         }
         lane = Signal(range(self.spec.lanes))
         acc = Signal(signed(self.spec.acc_bits))
@@ -147,8 +156,8 @@ class Results(wiring.Component):
                 self._word.eq(acc),
             ]
             with m.Switch(self._kind):
-                for result, words in contents.items():
+                for result, payload in contents.items():
                     with m.Case(result), m.Switch(self._index):
-                        for number, value in enumerate(words):
+                        for number, value in enumerate(payload):
                             with m.Case(number):
                                 m.d.sync += self._word.eq(value)

@@ -8,16 +8,17 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import UNCHECKED
+from bitting_rtl.lib.ports import Port, Ports
 
 #: Widths of an ECP5 block RAM, and the words it then has.
 _ECP5_WORDS = {18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 
 
 class Scratch(wiring.Component):
-    """`read_data` is the word at `read_addr`, a clock after `read` was high; it stays while `read` is low. `write` stores.
+    """A read port and a write port, each of a word a clock.
 
-    Reading what is written in the same clock may give anything: a layer's outputs are no inputs of the same tile, but in place,
-    and then they are read before.
+    Reading a word in the clock in which it is written may give anything. That does not happen: a tile writes only where it
+    reads nothing, or where it has read already.
     """
 
     def __init__(self, spec: UnitSpec, ecp5: bool = False):
@@ -30,14 +31,16 @@ class Scratch(wiring.Component):
         self._width = next(deep_enough, 1) if ecp5 else whole
         address = Shape.cast(range(self._depth))
         super().__init__(
-            {
-                "read_addr": In(address),
-                "read": In(1),
-                "read_data": Out(word),
-                "write_addr": In(address),
-                "write_data": In(word),
-                "write": In(1),
-            }
+            Ports(
+                {
+                    "read_addr": Port(In(address), "address to read", "with `read`"),
+                    "read": Port(In(1), "read a word"),
+                    "read_data": Port(Out(word), "the word that was read last", "a clock after `read`, until the next"),
+                    "write_addr": Port(In(address), "address to write", "with `write`"),
+                    "write_data": Port(In(word), "the word to write", "with `write`"),
+                    "write": Port(In(1), "write a word"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -1,4 +1,4 @@
-"""The loops of a tile: positions by codes by digits, one MAC cycle a clock, and the clock count of the tile."""
+"""The loops of a tile: over positions, codes and digits, one MAC cycle a clock. It also counts the clocks of the tile."""
 
 from itertools import pairwise
 
@@ -9,11 +9,16 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import digit_layout, digits_layout, layer_layout, tile_layout
+from bitting_rtl.lib.ports import Port, Ports
 
 #: Width of the cycle count of one tile.
 CYCLE_BITS = 32
 
-#: What travels with a code: is there one, is it the first or last of its position, is the position the last of the tile.
+#: Clocks that a tile takes beyond its MAC cycles: a code enters the first stage when the last is this far ahead.
+TILE_OVERHEAD = 8
+
+#: What travels with a code: whether there is one, whether it is the first or last code of its position, and whether that
+#: position is the last of the tile.
 _FLAGS = data.StructLayout({"valid": 1, "first": 1, "last": 1, "final": 1})
 
 
@@ -32,54 +37,54 @@ class Sequencer(wiring.Component):
     6 digit       activations, registered, and one digit a clock enter the lanes
     7 accumulate  the lanes' term register is added
     8 fold        the accumulators of a position are final (`write`); they are folded and written (`store`), unless the layer
-                  is linear or the next tile goes on with them
+                  emits them or the next tile goes on with them
     ============  ==========================================================================
 
-    What a block RAM gives goes straight into a register wherever it can, for a block RAM is slow by itself.
+    A block RAM is slow by itself, so what it gives goes straight into a register wherever that is possible.
 
-    `step` moves stages 0 to 6 on: it is low while a code has more digits. `start` begins a tile whose fields are on `tile` and
-    stay there until `done`, which is high in the last cycle of the tile. `cycles` counts the clocks from the one after `start`
-    up to and including `done`; it holds until the next `start`. Nothing in between can stall.
-    `origin` is where the sums begin, for the lanes: the bias in a clock with `load`, else all ones.
-    A tile that resumes goes on with the sums of the tile before, if that one held them and no `forget` came between.
-    `bad_address` is high when a gathered or written address lies outside the scratch memory; `halt` abandons the tile.
+    `step` moves stages 0 to 6 on. It is low while the code in stage 6 has more digits. Nothing else can stall a tile, so it
+    takes the cycles of all its codes, times its positions, and `TILE_OVERHEAD` more.
+
+    A tile whose `resume` is set begins with the sums of the tile before, if that tile's `hold` was set and no `forget` came
+    between; otherwise with its bias.
     """
 
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         address = Shape.cast(range(spec.scratch_words))
         super().__init__(
-            {
-                "layer": In(layer_layout(spec)),
-                "tile": In(tile_layout(spec)),
-                "forget": In(1),
-                "start": In(1),
-                "halt": In(1),
-                "running": Out(1),
-                "done": Out(1),
-                "cycles": Out(unsigned(CYCLE_BITS)),
-                "bad_address": Out(1),
-                # fetch
-                "index": Out(Shape.cast(range(spec.tile_codes))),
-                "step": Out(1, init=1),
-                "final": Out(1),
-                # gather and decode
-                "offset": In(unsigned(spec.address_bits)),
-                "read_addr": Out(address),
-                # digit
-                "digits": In(digits_layout(spec)),
-                "exponent": Out(Shape.cast(range(spec.max_exponent + 1))),
-                "negative": Out(1),
-                "zero": Out(1),
-                # accumulate
-                "accumulate": Out(1),
-                "load": Out(1),
-                "origin": Out(unsigned(spec.acc_bits)),
-                # fold
-                "write": Out(1),
-                "store": Out(1),
-                "write_addr": Out(address),
-            }
+            Ports(
+                {
+                    "layer": Port(In(layer_layout(spec)), "the layer", "from `start` to `done`"),
+                    "tile": Port(In(tile_layout(spec)), "addresses, bias and flags of the tile", "from `start` to `done`"),
+                    "forget": Port(In(1), "what the last tile held is not to be resumed", "one clock, while no tile runs"),
+                    "start": Port(In(1), "begin the tile", "one clock, while no tile runs"),
+                    "halt": Port(In(1), "abandon the tile"),
+                    "running": Port(Out(1), "a tile runs", "from the clock after `start` to `done`"),
+                    "done": Port(Out(1), "the tile's last cycle", "one clock"),
+                    "cycles": Port(
+                        Out(unsigned(CYCLE_BITS)),
+                        "clocks from the one after `start` to `done`",
+                        "from `done` to the next `start`",
+                    ),
+                    "bad_address": Port(Out(1), "an address lies outside the scratch memory", "stage 4 or 8"),
+                    "index": Port(Out(Shape.cast(range(spec.tile_codes))), "code and offset to fetch", "stage 0, with `step`"),
+                    "step": Port(Out(1, init=1), "stages 0 to 6 move on"),
+                    "final": Port(Out(1), "the code at `index` is fetched for the last time", "stage 0"),
+                    "offset": Port(In(unsigned(spec.address_bits)), "gather offset of the code", "stage 1"),
+                    "read_addr": Port(Out(address), "address of the code's activation", "stage 4"),
+                    "digits": Port(In(digits_layout(spec)), "digits of the code", "stage 5"),
+                    "exponent": Port(Out(Shape.cast(range(spec.max_exponent + 1))), "the digit is 2^exponent", "stage 6"),
+                    "negative": Port(Out(1), "the digit is -2^exponent", "stage 6"),
+                    "zero": Port(Out(1), "the digit is 0", "stage 6"),
+                    "accumulate": Port(Out(1), "the lanes take their term into the sum", "stage 7"),
+                    "load": Port(Out(1), "the sum begins from `origin`", "stage 7"),
+                    "origin": Port(Out(unsigned(spec.acc_bits)), "the bias with `load`, else all ones", "stage 7"),
+                    "write": Port(Out(1), "the sums of a position are final", "stage 8"),
+                    "store": Port(Out(1), "they are folded and written to the scratch memory", "stage 8"),
+                    "write_addr": Port(Out(address), "where to", "stage 8, with `store`"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -129,7 +134,7 @@ class Sequencer(wiring.Component):
         return base, known
 
     def _carry(self, m: Module, base: Signal, fetched: data.View) -> list[data.View]:
-        """Stages 1 to 6 carry along what stage 0 knew; stage 4 has the activation's address."""
+        """Stages 1 to 6 carry along what stage 0 knew. The activation's address is made on the way, and used in stage 4."""
         stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in range(1, 7))]
         bases = [base, *(Signal.like(base, name=f"base{number}") for number in (1, 2))]
         offset2 = Signal.like(self.offset)
@@ -145,9 +150,10 @@ class Sequencer(wiring.Component):
         return stages[5:]
 
     def _digit(self, m: Module, coming: data.View) -> tuple[Signal, Signal]:
-        """Stage 6: the digits of a code, one a clock. Gives whether the digit is its code's first and last.
+        """Stage 6: the digits of a code, one a clock. Returns whether the digit is its code's first, and whether its last.
 
-        All that goes to the lanes, and `step`, comes from registers: they drive too much to be computed in the same clock.
+        What goes to the lanes, and `step`, comes from registers. Each of them drives so much that no time is left in its clock
+        to compute it.
         """
         rest = Signal.like(self.digits.digits)
         left = Signal.like(self.digits.last)
@@ -169,7 +175,7 @@ class Sequencer(wiring.Component):
         return first_digit, last_digit
 
     def _finish(self, m: Module, stage: data.View, first_digit: Signal, last_digit: Signal) -> None:
-        """Stages 7 and 8: accumulate, fold and write. From here nothing waits."""
+        """Stages 7 and 8: accumulate, fold and write. These do not wait for `step`."""
         last7 = Signal()
         final7 = Signal()
         final8 = Signal()
@@ -200,12 +206,12 @@ class Sequencer(wiring.Component):
             m.d.sync += held.eq(self.tile.hold)
         with m.If(self.forget):
             m.d.sync += held.eq(0)
-        m.d.comb += self.store.eq(self.write & ~self.layer.linear & ~self.tile.hold)
+        m.d.comb += self.store.eq(self.write & ~self.layer.emits & ~self.tile.hold)
         with m.If(self.store & write_address[len(self.write_addr) :].any()):
             m.d.comb += self.bad_address.eq(1)
 
     def _count(self, m: Module) -> None:
-        """Clocks from the one after `start` to `done`."""
+        """Count the clocks from the one after `start` to `done`."""
         with m.If(self.running):
             m.d.sync += self.cycles.eq(self.cycles + 1)
         with m.If(self.done | self.halt):

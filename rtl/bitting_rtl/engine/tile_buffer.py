@@ -1,4 +1,4 @@
-"""The double buffer: one tile is filled while another runs. The only place where unlocked codes rest."""
+"""The double buffer: one tile is filled while another runs. Unlocked codes are kept nowhere else."""
 
 from amaranth import Cat, Module, Mux, Signal, unsigned
 from amaranth.hdl import Shape
@@ -8,16 +8,17 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import UNCHECKED, tile_layout
+from bitting_rtl.lib.ports import Port, Ports
 
 
 class TileBuffer(wiring.Component):
-    """Two halves, each a tile's fixed fields and up to `tile_codes` codes.
+    """Two halves. Each holds a tile's fixed fields and up to `tile_codes` codes.
 
-    Write side: `write` stores `write_code` at `write_place` of the half being filled; what was there moves to `write_index` (a
-    step of the inside-out shuffle; for codes in order both are the same). `commit` hands that half over, with `write_tile` as
-    its fixed fields. `free` is high while there is a half to fill. Never write or commit without it.
-    Read side: `full` is high while a tile waits or runs; `read_code` is the code at `read_index`, one clock later (held while
-    `read_step` is low), for the last time if `read_final`; `release` gives the half back.
+    Codes are written one after another, number 0 first, into the half that is being filled. `write_place` is where a code
+    goes, and the code that was there moves to `write_index`: a step of the inside-out shuffle. For codes in order, place and
+    index are the same. Writing and committing are allowed only while `free` is high.
+
+    The half committed first is read until it is released. Each of its codes must be read with `read_final` before that.
     """
 
     def __init__(self, spec: UnitSpec, shuffles: bool = True):
@@ -27,22 +28,26 @@ class TileBuffer(wiring.Component):
         index = Shape.cast(range(spec.tile_codes))
         code = unsigned(spec.slot_bits)
         super().__init__(
-            {
-                "write": In(1),
-                "write_index": In(index),
-                "write_place": In(index),
-                "write_code": In(code),
-                "write_tile": In(tile_layout(spec)),
-                "commit": In(1),
-                "free": Out(1),
-                "full": Out(1),
-                "tile": Out(tile_layout(spec)),
-                "read_index": In(index),
-                "read_step": In(1),
-                "read_final": In(1),
-                "read_code": Out(code),
-                "release": In(1),
-            }
+            Ports(
+                {
+                    "write": Port(In(1), "write a code", "while `free`"),
+                    "write_index": Port(In(index), "number of the code; what was at `write_place` moves here", "with `write`"),
+                    "write_place": Port(In(index), "where the code goes, 0 to `write_index`", "with `write`"),
+                    "write_code": Port(In(code), "the code", "with `write`"),
+                    "write_tile": Port(In(tile_layout(spec)), "fixed fields of the tile", "with `commit`"),
+                    "commit": Port(
+                        In(1), "the half is complete: hand it over", "while `free`, two clocks after the last `write`"
+                    ),
+                    "free": Port(Out(1), "there is a half to fill"),
+                    "full": Port(Out(1), "there is a tile to read"),
+                    "tile": Port(Out(tile_layout(spec)), "its fixed fields", "while `full`"),
+                    "read_index": Port(In(index), "number of the code to read", "with `read_step`"),
+                    "read_step": Port(In(1), "read a code", "while `full`"),
+                    "read_final": Port(In(1), "for the last time", "with `read_step`"),
+                    "read_code": Port(Out(code), "the code that was read last", "from the clock after `read_step`"),
+                    "release": Port(In(1), "the tile has been read: give its half back", "a clock after the last `read_step`"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -68,7 +73,7 @@ class TileBuffer(wiring.Component):
             self.free.eq(halves[0].ready & ~occupied.bit_select(filling, 1)),
             self.full.eq(occupied.bit_select(running, 1)),
             self.tile.eq(tiles[running]),
-            self.read_code.eq(Mux(running, halves[1].found, halves[0].found)),
+            self.read_code.eq(Mux(running, halves[1].read_code, halves[0].read_code)),
         ]
         with m.If(self.commit):
             m.d.sync += [
@@ -84,27 +89,28 @@ class TileBuffer(wiring.Component):
 class Codes(wiring.Component):
     """Codes of one tile, in a memory of one read and one write port, as every FPGA has.
 
-    `write` stores `code` at `index`. `read` asks for the code at `index`: `found` a clock later, until the next `read`.
-    Never both in one clock, and neither before `ready`, which then stays.
+    Reading and writing never happen in the same clock, and neither happens before `ready`.
     """
 
-    #: `ready` takes a while.
+    #: Whether the memory is swept after reset, so that `ready` takes a while.
     sweeps = False
 
     def __init__(self, spec: UnitSpec):
         self.spec = spec
         index = Shape.cast(range(spec.tile_codes))
         super().__init__(
-            {
-                "index": In(index),
-                "place": In(index),
-                "code": In(spec.slot_bits),
-                "write": In(1),
-                "read": In(1),
-                "final": In(1),
-                "found": Out(spec.slot_bits),
-                "ready": Out(1, init=not self.sweeps),
-            }
+            Ports(
+                {
+                    "index": Port(In(index), "number of the code", "with `write` or `read`"),
+                    "place": Port(In(index), "where the code goes, 0 to `index`; in order: `index`", "with `write`"),
+                    "code": Port(In(spec.slot_bits), "the code", "with `write`"),
+                    "write": Port(In(1), "write a code"),
+                    "read": Port(In(1), "read the code at `index`"),
+                    "final": Port(In(1), "for the last time", "with `read`"),
+                    "read_code": Port(Out(spec.slot_bits), "the code that was read last", "from the clock after `read`"),
+                    "ready": Port(Out(1, init=not self.sweeps), "writing is allowed", "some clocks after reset, then for ever"),
+                }
+            )
         )
 
     def _memory(self, m: Module, name: str, bits: int) -> Memory:
@@ -122,21 +128,24 @@ class Codes(wiring.Component):
             write_port.addr.eq(self.index),
             write_port.data.eq(self.code),
             write_port.en.eq(self.write),
-            self.found.eq(read_port.data),
+            self.read_code.eq(read_port.data),
         ]
         return m
 
 
 class ShuffledCodes(Codes):
-    """Codes that can be shuffled while they arrive, inside out (Fisher-Yates): `write` stores `code` at `place`, 0..`index`,
-    and what was there at `index`. One code a clock; indices must come in order.
+    """Codes that are shuffled while they arrive, by the inside-out form of Fisher and Yates.
 
-    That takes two writes a clock, but one of them is to the next place in order. Those go to one memory, the others to a second
-    that also knows which of its places are in use; such a place counts, whatever the first memory has there. The last reading
-    of a code (`final`) frees its place again, so that every tile finds the second memory unused, as does the first one after
-    reset: a counter has swept it until then.
+    `write` stores `code` at `place`, and what was at `place` before at `index`. One code a clock; indices come in order.
 
-    What is written at `place` reaches the memories two clocks later.
+    That is two writes a clock, and a memory has one write port. But one of the two always goes to the next index in order.
+    These go to a first memory, `in_order`. The others go to a second, `displaced`, which has a bit more a place: whether
+    the place is in use. If it is, its code counts, and what the first memory has there does not.
+
+    Every tile must find the second memory unused. So the last reading of a code (`final`) marks its place as unused, and after
+    reset a counter marks all places before `ready` rises.
+
+    A code reaches the memories two clocks after it was written.
     """
 
     sweeps = True
@@ -151,12 +160,12 @@ class ShuffledCodes(Codes):
             {"valid": 1, "index": self.index.shape(), "place": self.index.shape(), "code": bits, "moves": 1}
         )
         coming, looked_up, moved = (Signal(step, name=name) for name in ("coming", "looked_up", "moved"))
-        found = Signal(bits)  # what the memories say
-        forwarded = Signal(bits)  # what goes to `index` if they do not know it yet, or if it is the code itself
+        stored = Signal(bits)  # what the memories say
+        forwarded = Signal(bits)  # what goes to `index` if they do not have it yet, or if it is the code itself
         from_memory = Signal()
-        ordered = Signal(bits)  # of the step `moved`: what goes to `index`
-        frees = Signal()
-        swept = Signal.like(self.index)
+        ordered = Signal(bits)  # what goes to `index`, of the code in `moved`
+        frees = Signal()  # the place read in the clock before is not in use any more
+        swept = Signal.like(self.index)  # the place that the sweep has reached
         address = Mux(self.write, self.place, self.index)
         m.d.comb += [
             coming.eq(Cat(self.write, self.index, self.place, self.code, self.place != self.index)),
@@ -164,8 +173,8 @@ class ShuffledCodes(Codes):
             in_order.en.eq(self.write | self.read),
             displaced.addr.eq(address),
             displaced.en.eq(self.write | self.read),
-            found.eq(Mux(displaced.data[-1], displaced.data, in_order.data)),
-            self.found.eq(found),
+            stored.eq(Mux(displaced.data[-1], displaced.data, in_order.data)),
+            self.read_code.eq(stored),
             order_write.addr.eq(moved.index),
             order_write.data.eq(ordered),
             order_write.en.eq(moved.valid),
@@ -176,7 +185,7 @@ class ShuffledCodes(Codes):
         m.d.sync += [
             looked_up.eq(coming),
             moved.eq(looked_up),
-            ordered.eq(Mux(from_memory, found, forwarded)),
+            ordered.eq(Mux(from_memory, stored, forwarded)),
             frees.eq(self.read & self.final),
         ]
         with m.If(self.read):
@@ -196,10 +205,10 @@ class ShuffledCodes(Codes):
         forwarded: Signal,
         from_memory: Signal,
     ) -> None:
-        """The two steps before this one have not reached the memories: what they write may be what is at `place`."""
-        by_place = Signal()  # the step before wrote what is wanted
-        by_index = Signal()
-        earlier = Signal.like(ordered)  # what the one before that wrote
+        """The two codes before this one have not reached the memories yet, but what they write may be what is at `place`."""
+        by_place = Signal()  # the code before was stored at the place that is wanted
+        by_index = Signal()  # so was it, or what it moved
+        earlier = Signal.like(ordered)  # what the code before that stored there
         place = coming.place
         same_place = moved.moves & (place == moved.place)
         pending = looked_up.valid & ((looked_up.moves & (place == looked_up.place)) | (place == looked_up.index))

@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import WORD_BITS
+from bitting_rtl.lib.ports import Port, Ports
 
 #: The generator polynomial, bits reflected.
 _POLYNOMIAL = 0xEDB88320
@@ -22,14 +23,23 @@ def _after_a_word(register: int) -> int:
 
 
 class Crc32(wiring.Component):
-    """`crc` is that of all words since `start`, a word counting in every clock with `valid`; `start` comes with the first.
+    """The CRC of a message, of which a word arrives in every clock with `valid`.
 
-    Register and word have the same width, so the next register is one linear map of their sum: half the logic of the general
-    form in `amaranth.lib.crc`, which maps them apart.
+    Register and word have the same width, so the next register is one linear map of their sum. That takes half the logic of
+    the general form in `amaranth.lib.crc`, which maps register and word apart.
     """
 
     def __init__(self) -> None:
-        super().__init__({"start": In(1), "valid": In(1), "data": In(WORD_BITS), "crc": Out(WORD_BITS)})
+        super().__init__(
+            Ports(
+                {
+                    "start": Port(In(1), "the word is the first of a message", "with `valid`"),
+                    "valid": Port(In(1), "there is a word"),
+                    "data": Port(In(WORD_BITS), "the word", "with `valid`"),
+                    "crc": Port(Out(WORD_BITS), "CRC of the message so far", "from a clock after its last word"),
+                }
+            )
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

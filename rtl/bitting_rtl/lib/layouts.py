@@ -39,9 +39,9 @@ def layer_layout(spec: UnitSpec) -> data.StructLayout:
             "out_stride_x": unsigned(spec.address_bits),
             "out_stride_y": unsigned(spec.address_bits),
             "shift": Shape.cast(range(spec.max_shift + 1)),
-            "linear": 1,
-            "binary": 1,
-            "public": 1,
+            "emits": 1,
+            "plain": 1,
+            "constant": 1,
             "report": 1,
         }
     )

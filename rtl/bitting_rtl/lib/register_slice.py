@@ -5,6 +5,8 @@ from amaranth.hdl import ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from bitting_rtl.lib.ports import Port, Ports
+
 
 class RegisterSlice(wiring.Component):
     """Two-entry buffer; `i.ready`, `o.valid` and `o.payload` come straight from registers.
@@ -13,7 +15,14 @@ class RegisterSlice(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        super().__init__(
+            Ports(
+                {
+                    "i": Port(In(stream.Signature(shape)), "words in", "`i.ready` comes from a register"),
+                    "o": Port(Out(stream.Signature(shape)), "the same words out", "a clock later, from registers"),
+                }
+            )
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

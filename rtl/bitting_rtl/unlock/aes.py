@@ -16,6 +16,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
+from bitting_rtl.lib.ports import Port, Ports
+
 BLOCK_BITS = 128
 ROUNDS = 10
 
@@ -98,17 +100,19 @@ class Aes128(wiring.Component):
     def __init__(self, compact: bool = False):
         self._compact = compact
         super().__init__(
-            {
-                "ready": Out(1),
-                "start": In(1),
-                "key": In(BLOCK_BITS),
-                "block": In(BLOCK_BITS),
-                "done": Out(1),
-                "result": Out(BLOCK_BITS),
-                "take": In(1),
-                "abort": In(1),
-                "wipe": In(1),
-            }
+            Ports(
+                {
+                    "ready": Port(Out(1), "there is room for a block"),
+                    "start": Port(In(1), "take `key` and `block`", "one clock, while `ready`"),
+                    "key": Port(In(BLOCK_BITS), "the key", "with `start`"),
+                    "block": Port(In(BLOCK_BITS), "the block", "with `start`"),
+                    "done": Port(Out(1), "there is a result", "until `take`"),
+                    "result": Port(Out(BLOCK_BITS), "the encrypted block", "with `done`"),
+                    "take": Port(In(1), "the result is taken", "with `done`"),
+                    "abort": Port(In(1), "forget the blocks under way and the result", "one clock"),
+                    "wipe": Port(In(1), "forget, and clear every register", "three clocks"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

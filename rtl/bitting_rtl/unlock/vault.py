@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import CYCLE_COUNT_BITS, DRAW_BITS, LABEL_SEED, LABEL_TABLE, WORD_BITS
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.unlock.aes import BLOCK_BITS, Aes128, doubled
 
 _BLOCK_BYTES = BLOCK_BITS // 8
@@ -51,35 +52,34 @@ class Vault(wiring.Component):
         index = unsigned(spec.code_bits)
         longest = max(spec.tile_codes, spec.codes)  # what may be permuted: a tile, or the table
         super().__init__(
-            {
-                "fuse": In(BLOCK_BITS),
-                "wipe": In(1),
-                "ready": Out(1),
-                "booted": Out(1),
-                # fingerprint
-                "challenge": In(1),
-                "absorbing": Out(1),
-                "absorb": In(stream.Signature(unsigned(WORD_BITS))),
-                "unlock": In(1),
-                "keyed": Out(1),
-                # keystream
-                "tile_start": In(1),
-                "tile_ahead": In(1),
-                "tile_next": In(1),
-                "counter": In(counter_layout()),
-                "available": Out(1),
-                "draws": In(1),
-                "byte": Out(8),
-                "draw": Out(Shape.cast(range(longest))),
-                "take": In(1),
-                # the table memory
-                "table_owned": Out(1),
-                "table_addr": Out(index),
-                "table_read": In(index),
-                "table_write": Out(1),
-                "table_write_addr": Out(index),
-                "table_data": Out(index),
-            }
+            Ports(
+                {
+                    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset"),
+                    "wipe": Port(In(1), "clear all keys and the table, for ever"),
+                    "ready": Port(Out(1), "a command would be taken"),
+                    "booted": Port(Out(1), "the table and the seed have been derived", "until `wipe`"),
+                    "challenge": Port(In(1), "forget the lock key and begin a fingerprint", "one clock, while `ready`"),
+                    "absorbing": Port(Out(1), "a fingerprint is under way"),
+                    "absorb": Port(In(stream.Signature(unsigned(WORD_BITS))), "words of the fingerprint", "while `absorbing`"),
+                    "unlock": Port(In(1), "end the fingerprint: it becomes the lock key", "one clock, while `ready`"),
+                    "keyed": Port(Out(1), "there is a lock key"),
+                    "tile_start": Port(In(1), "begin the keystream of a tile", "one clock, while `keyed`"),
+                    "tile_ahead": Port(In(1), "begin the next tile's, beside what is left of this one's", "one clock"),
+                    "tile_next": Port(In(1), "go over to the keystream begun by `tile_ahead`", "one clock"),
+                    "counter": Port(In(counter_layout()), "the tile's counter block", "with `tile_start` or `tile_ahead`"),
+                    "available": Port(Out(1), "there is a byte, or a draw"),
+                    "draws": Port(In(1), "draws are wanted, not bytes", "constant while a tile is unlocked"),
+                    "byte": Port(Out(8), "the next byte", "with `available`"),
+                    "draw": Port(Out(Shape.cast(range(longest))), "the next draw", "with `available`"),
+                    "take": Port(In(1), "the byte or the draw is used up", "with `available`"),
+                    "table_owned": Port(Out(1), "the vault uses the table memory"),
+                    "table_addr": Port(Out(index), "entry to read", "while `table_owned`"),
+                    "table_read": Port(In(index), "the entry", "a clock later"),
+                    "table_write": Port(Out(1), "write an entry", "while `table_owned`"),
+                    "table_write_addr": Port(Out(index), "which entry", "with `table_write`"),
+                    "table_data": Port(Out(index), "its new content", "with `table_write`"),
+                }
+            )
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -1,0 +1,123 @@
+"""The module that is exported: the engine with flat ports."""
+
+from collections.abc import Sequence
+
+from amaranth import C, ClockDomain, Module, Signal, unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from bitting.unit.protocol import WORD_BITS, ErrorCode
+from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine.engine import Engine
+from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
+from bitting_rtl.lib.layouts import result_word_layout
+from bitting_rtl.lib.ports import Port, Ports
+from bitting_rtl.lib.register_slice import RegisterSlice
+from bitting_rtl.unlock.aes import BLOCK_BITS
+
+#: Name of the exported module.
+TOP = "bitting_engine"
+
+#: Clocks that `rst` must be high.
+RESET_CLOCKS = 2
+
+#: `busy` or `error` tells of a command word at the latest this many clocks after the clock in which it moved.
+BUSY_AFTER_WORD = 3
+
+#: The error of a packet may show this many clocks after `busy` has fallen.
+ERROR_AFTER_BUSY = 1
+
+#: This many clocks after `error` has risen `busy` is high, and it stays high until reset.
+BUSY_AFTER_ERROR = 1
+
+_MOVES = "a word moves in a clock with valid and ready"
+
+#: Every port the module can have.
+PORTS = {
+    "clk": Port(In(1), "clock; everything happens on its rising edge"),
+    "rst": Port(In(1), "synchronous reset, active high; the only way out of an error", f"at least {RESET_CLOCKS} clocks"),
+    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset; then it may change"),
+    "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED (a tamper switch)", "one clock is enough"),
+    "cmd_data": Port(In(WORD_BITS), "command word (AXI4-Stream TDATA)", "with `cmd_valid`, until it moves"),
+    "cmd_valid": Port(In(1), "command word is there (TVALID)", "until it moves"),
+    "cmd_ready": Port(Out(1), "command word is taken (TREADY)", _MOVES),
+    "result_data": Port(Out(WORD_BITS), "result word (TDATA)", "with `result_valid`, until it moves"),
+    "result_last": Port(Out(1), "last word of a result packet (TLAST)", "with `result_valid`, until it moves"),
+    "result_valid": Port(Out(1), "result word is there (TVALID)", "until it moves"),
+    "result_ready": Port(In(1), "result word is taken (TREADY)", _MOVES),
+    "error": Port(Out(Shape.cast(ErrorCode)), "code of the first error, 0 while all is well", "until reset"),
+    "busy": Port(
+        Out(1), "a packet, a tile or a result is in progress, or there is an error", f"{BUSY_AFTER_WORD} clocks after a word"
+    ),
+}
+
+
+def ports(fused: bool) -> dict[str, Port]:
+    """Ports of the top; `fused`: with the port for the root secret."""
+    return {name: port for name, port in PORTS.items() if fused or name != "fuse"}
+
+
+class Top(wiring.Component):
+    """The engine with flat, single-underscore port names; every input is registered before anything else sees it.
+
+    `cmd_ready`, `result_valid`, `result_data` and `result_last` come straight from registers too. Reset takes effect one
+    clock after `rst` rises and ends one clock after it falls; hold it for at least `RESET_CLOCKS`.
+    """
+
+    def __init__(
+        self,
+        spec: UnitSpec,
+        *,
+        root: bytes | None = None,
+        table: Sequence[int] | None = None,
+        options: BuildOptions = PORTABLE,
+        engine: Engine | None = None,
+    ):
+        """
+        Args:
+            root: a secret to bake in instead of the port `fuse`.
+            table: makes an unlocked twin. At most one of both.
+            engine: another one without locks in its place.
+        """
+        self._engine = engine or Engine(spec, table, options)
+        self._root = root
+        self._options = options
+        super().__init__(Ports(ports(fused=root is None and table is None and engine is None)))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # One clock, two domains: `sync` is what the engine sees, reset by a register.
+        m.domains.sync = engine_domain = ClockDomain(local=True)
+        m.domains.pins = pins = ClockDomain(local=True, reset_less=True)
+        m.d.comb += [pins.clk.eq(self.clk), engine_domain.clk.eq(self.clk)]
+        m.d.pins += engine_domain.rst.eq(self.rst)
+
+        m.submodules.engine = engine = self._engine
+        cmd, result = engine.cmd, engine.result
+        awake = ~engine_domain.rst  # or a word would be lost in the last clock of a reset
+        if not self._options.compact:
+            m.submodules.cmd_slice = cmd_slice = RegisterSlice(unsigned(WORD_BITS))
+            m.submodules.result_slice = result_slice = RegisterSlice(result_word_layout())
+            connect(m, cmd_slice.o, engine.cmd)
+            connect(m, engine.result, result_slice.i)
+            cmd, result, awake = cmd_slice.i, result_slice.o, C(1)
+        if self._root is not None:
+            m.d.comb += engine.fuse.eq(int.from_bytes(self._root))
+        elif "fuse" in self.signature.members:
+            m.d.comb += engine.fuse.eq(self.fuse)
+        lock_now = Signal()
+        m.d.pins += lock_now.eq(self.lock_now)
+        m.d.comb += engine.lock_now.eq(lock_now)
+        m.d.comb += [
+            cmd.payload.eq(self.cmd_data),
+            cmd.valid.eq(self.cmd_valid & awake),
+            self.cmd_ready.eq(cmd.ready & awake),
+            self.result_data.eq(result.payload.data),
+            self.result_last.eq(result.payload.last),
+            self.result_valid.eq(result.valid),
+            result.ready.eq(self.result_ready),
+            self.error.eq(engine.error),
+            self.busy.eq(engine.busy | result.valid),
+        ]
+        return m
