@@ -1,0 +1,50 @@
+"""Attack your own lock: wrong keys, and gradient descent on the bitting table, with the table alone and with a keyed transform.
+
+    python examples/attack_your_lock.py
+
+It takes some minutes, needs no simulator, and shows why the bitting table alone is no lock. The output is kept in
+attack_your_lock.txt. What else fails is in docs/locks.md.
+"""
+
+import argparse
+
+import torch
+
+import bitting
+from bitting.attack.baselines import from_scratch
+from bitting.attack.free_table import STARTS, logits, recover
+from bitting.attack.wrong_keys import survey
+from bitting.data import datasets
+from bitting.training.recipes import TrainConfig
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--epochs", type=int, default=30, help="of training the victim")
+parser.add_argument("--keys", type=int, default=300, help="random wrong keys to try")
+parser.add_argument("--labels", type=int, default=200, help="labelled samples that the thief holds")
+parser.add_argument("--starts", type=int, default=STARTS, help="of gradient descent: one in about eight succeeds")
+arguments = parser.parse_args()
+
+spec, data = bitting.parse_spec("base"), datasets.load("digits")
+model = bitting.train(spec, data, TrainConfig(epochs=arguments.epochs))
+device = bitting.Device.new(spec)
+x, labels = datasets.activations(spec, data.test_images), data.test_labels
+print(f"the victim: {model.claims['accuracy']:.1%} on digits, {model.program.parameters} weights")
+
+# What a thief reaches who has the labels, and no file at all: an attack has to beat this to be worth anything.
+print(f"{arguments.labels} labels and no file: {from_scratch(data, arguments.labels):.1%}")
+
+for fingerprint, transform in (("none", "table"), ("clock", "aes-clocked")):
+    artefact = bitting.lock(model, device, fingerprint, transform)
+    print(f"\n{fingerprint} x {transform}")
+
+    # A thief with a chip of his own, or many: another root key, or a root key that is one bit away.
+    wrong = survey(artefact.program, artefact.scheme, device, x, labels, random_keys=arguments.keys)
+    tried = wrong.random_keys + wrong.neighbours
+    print(f"  best of {tried} wrong devices: {wrong.best:.1%}; right device: {wrong.right:.1%}")
+
+    # A thief with the file and some labels: he takes the codes as they are, and learns a weight for each.
+    some = slice(arguments.labels)
+    few = datasets.activations(spec, data.train_images[some])
+    weights = recover(artefact.program, few, data.train_labels[some], starts=arguments.starts)
+    guessed = logits(artefact.program, weights, torch.from_numpy(x).float()).argmax(1).numpy()
+    print(f"  stolen codes, table learnt from {arguments.labels} labels: {(guessed == labels).mean():.1%}")
