@@ -11,7 +11,7 @@ demo: $(SETUP)  ## the main job on embedded data, from nothing to the final tabl
 	$(BIN)/bitting demo
 
 test: $(TEST_SETUP) icarus  ## everything CI checks about behaviour
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest -n 2 --dist loadscope --durations=25
 
 quick: $(TEST_SETUP) icarus  ## the tests that do not take minutes
 	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
