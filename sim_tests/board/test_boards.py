@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from bitting.errors import BittingError, ToolError
+from bitting.errors import BittingError
 from bitting.fpga import boards
 from bitting.locking.device import Device
 from bitting.program import packets
@@ -163,5 +163,5 @@ def test_mistakes_are_named(artefact):
     assert "allowed: icebreaker, ulx3s-25f" in error_of("board", "arty", *arguments)
     assert "spec" in error_of("board", "ulx3s-25f", *arguments)  # a key of `tiny` on a board of `base`
     assert not (artefact / "never").exists()
-    with pytest.raises(ToolError, match="amaranth-boards is missing"):
+    with pytest.raises(ExtraError, match=r"needs the package amaranth_boards, .*bitting\[fpga\]"):
         boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base").resources()
