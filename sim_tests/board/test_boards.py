@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ExtraError
 from bitting.fpga import boards
 from bitting.locking.device import Device
 from bitting.program import packets
