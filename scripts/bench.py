@@ -8,7 +8,6 @@ harness against cocotb, simulated multiply-accumulates a second by number of lan
 """
 
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -30,8 +29,7 @@ from bitting.emulator import emulate, kernel
 from bitting.emulator.emulate import Emulator
 from bitting.files import write_text
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
-from bitting.locking.scheme import LockScheme
+from bitting.locking.scheme import pairings
 from bitting.locking.transform import lock_program
 from bitting.network.graph import UnitNetwork
 from bitting.program import packets
@@ -190,14 +188,13 @@ def personalisation() -> dict[str, float]:
     )
     model, device = Program(spec, layers, 0, 1024), Device(spec, bytes(range(16)))
     medians = {}
-    for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
-        scheme = LockScheme.new(spec, fingerprint, transform)
+    for scheme in pairings(spec):
         times = []
         for _ in range(7):
             started = time.perf_counter()
             lock_program(model, device, scheme)
             times.append(1000 * (time.perf_counter() - started))
-        medians[f"{fingerprint} x {transform}"] = statistics.median(times)
+        medians[f"{scheme.fingerprint} x {scheme.transform}"] = statistics.median(times)
     return medians
 
 

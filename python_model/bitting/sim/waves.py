@@ -54,11 +54,11 @@ def save_file(verilog: str, top: str) -> str:
         lines += [_HEADING, f"-{heading}"]
         for below, name, form in signals:
             module = f"{top}.{below}" if below else top
-            found = re.search(rf"^  (?:reg|wire) (?:\[(\d+):0\] )?{name}\b", modules.get(module, ""), re.M)
-            if not found:
+            signal = re.search(rf"^  (?:reg|wire) (?:\[(\d+):0\] )?{name}\b", modules.get(module, ""), re.M)
+            if not signal:
                 raise SimulationError(
                     f"module {module} has no signal {name}; the engine has no vault, or its names have changed"
                 )
-            width = f"[{found.group(1)}:0]" if found.group(1) else ""
+            width = f"[{signal.group(1)}:0]" if signal.group(1) else ""
             lines += [form, f"{_SCOPE}.{module}.{name}{width}"]
     return "\n".join(lines) + "\n"
