@@ -91,6 +91,7 @@ class Artefact:
         """Insist on the owner's signature.
 
         Args:
+            path: of the artefact, for the error's text.
             owner: trusted public key.
             allow_unsigned: a missing signature, or one by an unknown key when no owner is given, will do.
 
@@ -137,6 +138,8 @@ def lock(
     """Personalise a model to a device, without training. Its weights stay the same integers.
 
     Args:
+        model: stays as it is.
+        device: the one that is to open the artefact, of the same family as the model.
         fingerprint: "clock" or "numeric"; "none" with the transform "table".
         transform: "shuffle", "aes", "aes-pre", "aes-clocked", or "table" (which alone is no lock).
 

@@ -79,6 +79,7 @@ def load(path: Path, kind: str | None = None) -> Contents:
     """Read a file; a signature must fit the contents, whoever made it.
 
     Args:
+        path: of a file that `save` wrote.
         kind: insist on "model" or "artefact".
 
     Raises:

@@ -45,6 +45,7 @@ def check(public: bytes, signature: bytes, header: str, tensors: Mapping[str, np
 
 
 def public_bytes(key: Ed25519PublicKey) -> bytes:
+    """The 32 bytes of RFC 8032; a signed file holds them."""
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 

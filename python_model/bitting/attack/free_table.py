@@ -72,11 +72,20 @@ def recover(
     """Learn the value of each code from labelled samples; the best of several starts by training loss.
 
     Args:
+        locked: stolen program, of dense layers only.
+        activations: (samples, input_words).
+        labels: (samples,).
+        steps: of Adam, in each start.
         starts: at most so many; a loss below `SOLVED` ends the search.
         rates: learning rates in weight units, taken in turn by the starts.
+        seed: of the values that the starts begin with.
+        progress: called with (starts done, at most).
 
     Returns:
         (2^b,) real values, code -> weight.
+
+    Raises:
+        BittingError: if the program has other layers.
     """
     spec = locked.spec
     x, y = torch.from_numpy(activations).float(), torch.from_numpy(labels)

@@ -95,6 +95,7 @@ class Outcome:
     mean: float
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
 

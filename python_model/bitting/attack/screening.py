@@ -116,6 +116,7 @@ class Screening:
     guess: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
@@ -133,9 +134,15 @@ def screen(
     """Judge every statistic.
 
     Args:
+        locked: program locked to `device`.
+        scheme: how it is locked.
+        device: has the right key.
+        wrong_keys: random lock keys that are tried.
         tiles_a_key: tiles of the first layer that are looked at under each wrong key.
         redrawn: (samples, codes) histograms of the whole model that training could as well have been given (`balance.drawn`):
             more right samples of the histogram statistics than the one that the model is.
+        seed: of the wrong keys and the choice of tiles.
+        progress: called with (wrong keys done, total).
     """
     chip = ChipModel.of(device)
     plain = locked.secret[0].plain

@@ -44,6 +44,7 @@ class Survey:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
 
@@ -78,8 +79,12 @@ def survey(
     Args:
         locked: program locked to `device`.
         scheme: how it is locked.
+        device: the right one.
         activations: (samples, input_words).
         labels: (samples,).
+        random_keys: wrong devices with a random root secret.
+        neighbours: try the 128 devices too whose root secret differs from the right one in a bit.
+        seed: of the random root secrets.
         progress: called with (done, total).
     """
     x, y = torch.from_numpy(activations), torch.from_numpy(labels)

@@ -97,9 +97,12 @@ def locate(
     """Describe the first difference between golden arithmetic and the engine on one batch.
 
     Args:
+        engine: is reset before every question.
         program: in clear, for no key is used here.
-        keyed: it was locked with a key when the difference was seen; if all is well in clear, the unlocking is to blame.
+        table: of the device: code -> value index.
         activations: (L, input_words).
+        stalls: random back-pressure on both streams.
+        keyed: it was locked with a key when the difference was seen; if all is well in clear, the unlocking is to blame.
 
     Returns:
         At least `stage` (whom to blame) and `summary`; for a numeric difference also layer, channel, position, lane, step,

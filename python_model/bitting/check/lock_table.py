@@ -58,6 +58,7 @@ class Row:
     milliseconds: float
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
 
@@ -72,6 +73,7 @@ class LockTable:
     level: str
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, rows as dictionaries, ready for JSON."""
         return asdict(self)
 
 
@@ -87,7 +89,10 @@ def measure(
 
     Args:
         model: unlocked.
+        device: the right one, of the model's family.
         activations: (samples, input_words).
+        labels: (samples,).
+        random_keys: wrong devices with a random root secret, for each lock; the one-bit neighbours are tried as well.
         progress: called with (wrong devices done, in all), over all rows.
     """
     spec = model.program.spec

@@ -69,9 +69,11 @@ class Report:
 
     @property
     def equal(self) -> bool:
+        """Every logit had the right bits, and every tile the right number of cycles."""
         return self.divergence is None
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name and `equal`, ready for JSON."""
         return {"equal": self.equal, **asdict(self)}
 
 
@@ -122,6 +124,7 @@ def verify(
         library: a built engine; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
         threads: simulations run at once; by default one a core.
+        progress: called with the number of samples done.
         forecast: called once before the first batch.
         replay: command that repeats the run, for the report of a divergence.
 

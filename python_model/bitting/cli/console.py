@@ -52,7 +52,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 class Done(Protocol):
     """Called with how much is done, and of how much if that is known better than before."""
 
-    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+    def __call__(self, done: int, total: int | None = None, /) -> None:
+        """Without `total`, the one known before stays."""
 
 
 @contextlib.contextmanager
@@ -71,4 +72,5 @@ def progress(what: str, total: int | None = None) -> Iterator[Done]:
 
 
 def percent(share: float) -> str:
+    """With two decimals: 0.5 becomes 50.00%."""
     return f"{100 * share:.2f}%"

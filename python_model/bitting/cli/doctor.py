@@ -40,6 +40,7 @@ class Check:
     remedy: str
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
 

@@ -24,6 +24,7 @@ def export(
     """A trained network as a model (unlocked: keep it secret), ready for `bitting lock`.
 
     Args:
+        network: from `bitting.convert`, trained; keeps its mode, training or evaluation.
         samples: (n, *input shape), inputs for which the exported program must answer as the network does.
         path: where to write it; by default it is not written.
         claims: what the file says of the model, e.g. its accuracy.

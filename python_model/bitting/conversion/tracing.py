@@ -23,6 +23,12 @@ def as_floats(values: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 
 def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
+    """Refuse what nothing can be converted from.
+
+    Raises:
+        ConversionError: if a parameter, a buffer or a calibration input is not finite, if there are no calibration inputs, or
+            if their shape is neither (samples, features) nor (samples, channels, H, W).
+    """
     tensors = [*model.named_parameters(), *model.named_buffers(), ("the calibration input", calibration)]
     bad = [name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
     if bad:

@@ -56,6 +56,7 @@ class Dataset:
 
     @property
     def pixels(self) -> int:
+        """Of one image."""
         return int(self.train_images.shape[1])
 
     @property
@@ -66,6 +67,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
+        """One more than the largest label of the training set."""
         return int(self.train_labels.max()) + 1
 
 

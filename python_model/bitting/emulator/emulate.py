@@ -66,6 +66,7 @@ def fold_phase(spec: UnitSpec, scaled: torch.Tensor) -> torch.Tensor:
     """Signed distance from the nearest peak of the wave, in periods: never 0 and never a half. Consumes its argument.
 
     Args:
+        spec: tells the period: 2^(bx+1) units of `scaled`.
         scaled: accumulators times `fold_slope`, exact.
     """
     period = float(2 << spec.act_bits)

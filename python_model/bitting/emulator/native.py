@@ -37,6 +37,7 @@ def grouped_sums(layer: Layer, weights: np.ndarray) -> Iterator[SumGroup]:
     """A layer's sums, those that read the same addresses together.
 
     Args:
+        layer: may have many positions, and chains of tiles.
         weights: (tiles, K) what the codes mean.
     """
     bases = layer.in_base.reshape(layer.channels, layer.parts)

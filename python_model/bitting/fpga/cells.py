@@ -78,9 +78,9 @@ endmodule
 
 
 def _block_ram() -> str:
-    """2048 bytes of 9 bits; ports of one or two bytes, or four to write through A or to read through B, or of a part of the
-    lower 8 bits of a byte; no output registers.
+    """2048 bytes of 9 bits, without output registers.
 
+    Ports are of one or two bytes, or four to write through A or to read through B, or of a part of the lower 8 bits of a byte.
     Port A reads and writes (it then gives what was there before, or keeps what it gave); port B reads. Rows of initial values
     hold 16 words of 20 bits, of which 18 count.
     """

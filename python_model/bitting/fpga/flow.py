@@ -117,9 +117,11 @@ class Report:
 
     @property
     def spread(self) -> tuple[float, float]:
+        """Slowest and fastest clock over the seeds, in MHz."""
         return min(run.fmax for run in self.placed), max(run.fmax for run in self.placed)
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, `fmax` in MHz (None if nothing was placed) and `luts`, ready for JSON."""
         return {**asdict(self), "fmax": self.fmax if self.placed else None, "luts": self.area.luts}
 
 
@@ -165,11 +167,13 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
 
 
 def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False) -> tuple[Placed, Path]:
-    """Place and route a module inside a wrapper that fits the pins; gives the run and the folder with `bitstream.bin`, and with
-    what was placed, in Yosys' JSON (`routed.json`), if `netlist`.
+    """Place and route a module inside a wrapper that fits the pins.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
     what was counted.
+
+    Returns:
+        The run, and the folder with `bitstream.bin`; if `netlist`, also with what was placed, in Yosys' JSON (`routed.json`).
 
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.
@@ -242,6 +246,11 @@ def implement(
     """Synthesise, then place and route with each seed; the bitstream is the fastest run's.
 
     Args:
+        target: device, and options of the tools.
+        verilog: source of the module and of all that it consists of.
+        top: name of the module.
+        wrapper: fits it to the pins.
+        seeds: of place and route, a run for each; without any the module is only synthesised.
         progress: called with the number of finished runs.
 
     Raises:

@@ -53,6 +53,7 @@ class Challenge:
 
     @property
     def tiles(self) -> int:
+        """Of all layers together: the fingerprint `clock` is so many cycle counts."""
         return sum(layer.tiles for layer in self.program.layers)
 
     @classmethod
@@ -163,7 +164,9 @@ def min_entropy(spec: UnitSpec, fingerprint: Fingerprint, level: Level) -> float
     """Bits of min-entropy of a fingerprint, by the formula above.
 
     Args:
+        spec: tells the codes, and the cycles of each.
         fingerprint: `CLOCK` or `NUMERIC`.
+        level: of the claim; at `FAMILY` nothing is secret.
     """
     if level == Level.FAMILY:
         return 0.0

@@ -74,6 +74,7 @@ class ChipModel:
         """A program in clear.
 
         Args:
+            program: its codes are those of this chip's table.
             activations: (L, input_words).
 
         Returns:

@@ -83,6 +83,7 @@ class UnitNetwork(nn.Module):
         """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.
 
         Args:
+            x: (samples, *input_shape), from `integers`.
             before: called with each module and its inputs, before it runs.
         """
         values = {INPUT: x}
@@ -99,6 +100,7 @@ class UnitNetwork(nn.Module):
         return output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(samples, *input_shape), of any number type, to (samples, outputs) logits; while training, sets `penalty` too."""
         scale = logit_scale(self.spec.acc_bits)
         sums = self.accumulators(self.integers(x))
         if not self.training:
@@ -120,6 +122,7 @@ class UnitNetwork(nn.Module):
         """Choose every layer's shift on a batch of inputs.
 
         Args:
+            x: (samples, *input_shape), floating point.
             accumulator_std: for each layer of calibrated shift in turn (the last holds for the rest), standard deviation of the
                 accumulators in quarter periods of the fold.
         """

@@ -89,9 +89,11 @@ class UnitLayer(nn.Module):
         self.shift = ratios.index(min(ratios))
 
     def get_extra_state(self) -> dict[str, int]:
+        """What a state dictionary holds beside the parameters: the shift."""
         return {"shift": self.shift}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take the shift from a state dictionary."""
         self.shift = int(state["shift"])
 
 
@@ -156,11 +158,13 @@ class UnitLinear(UnitProduct):
         super().__init__(spec, (outputs, inputs), emits, normalise)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs), as the base class gives; product, bias and fold have one gradient, which is faster."""
         return dense(
             inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.emits
         )
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs) accumulators times `slope`."""
         return F.linear(inputs[0], *self.parts())
 
 
@@ -188,6 +192,7 @@ class UnitConv2d(UnitProduct):
         self.kernel, self.stride, self.padding, self.dilation, self.groups = kernel, stride, padding, dilation, groups
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs, H', W') accumulators times `slope`."""
         return self._convolve(inputs[0], *self.parts())
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -226,9 +231,11 @@ class UnitNormalisedConv2d(UnitConv2d):
         return self.weight * (self.gain.exp() * unit / self.deviation).reshape(-1, 1, 1, 1)
 
     def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
+        """As in the base class, but the running mean is taken off first."""
         return round_bias(self.bias - self.mean, self.bias_unit, self.spec.acc_bits, factor)
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """As in `UnitConv2d`. While training: normalised by the batch; moves the running statistics, and perhaps the shift."""
         if not self.training:
             return super().sums(*inputs)
         self._fit_shift()
@@ -304,10 +311,12 @@ class UnitAveragePool2d(UnitLayer):
         self.weight = total >> self.shift
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """(samples, channels, H', W') sums of the windows; `factor` holds the weight."""
         return F.avg_pool2d(inputs[0], self.kernel, self.stride, self.padding, divisor_override=1)
 
     @property
     def factor(self) -> float:
+        """`slope` times the constant weight, which `sums` leave out."""
         return self.weight * self.slope
 
 
@@ -335,18 +344,22 @@ class UnitAdd(UnitLayer):
         return left if left == right and left & (left - 1) == 0 else 1
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """(samples, channels, ...) weighted sums and bias; if both weights are one power of two, `factor` has it."""
         (first, second), (left, right) = inputs, (weight // self._common for weight in self.weights)
         total = first + second if left == right == 1 else torch.add(first * left, second, alpha=right)
         return total + self.integer_bias(1 / self._common).reshape(1, -1, *[1] * (total.ndim - 2))
 
     @property
     def factor(self) -> float:
+        """`slope` times the weight that `sums` leave out."""
         return self.slope * self._common
 
     def get_extra_state(self) -> dict[str, int]:
+        """The shift, and the weights of the two inputs as `left` and `right`."""
         return {**super().get_extra_state(), "left": self.weights[0], "right": self.weights[1]}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take the shift and both weights from a state dictionary."""
         super().set_extra_state(state)
         self.weights = (int(state["left"]), int(state["right"]))
 
@@ -355,6 +368,7 @@ class Concatenate(nn.Module):
     """Channels one after another; moves activations and changes none."""
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Tensors that differ only in dimension 1; in the result it is as long as all of theirs together."""
         return torch.cat(inputs, dim=1)
 
 
@@ -362,6 +376,7 @@ class Flatten(nn.Module):
     """(samples, channels, H, W) -> (samples, channels H W)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Channel by channel, each row by row."""
         return x.flatten(1)
 
 
@@ -373,6 +388,7 @@ class IntegerDropout(nn.Module):
         self.probability = probability
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape. What stays is not scaled up, so its mean is less than in evaluation."""
         if not self.training or not self.probability:
             return x
         return x * (torch.rand_like(x) >= self.probability)

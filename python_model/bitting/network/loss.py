@@ -54,6 +54,7 @@ def ranged_cross_entropy(sums: torch.Tensor, targets: torch.Tensor, scale: float
     Args:
         sums: (samples, outputs) accumulators.
         targets: (samples, outputs) probabilities, float32.
+        scale: logits per unit of accumulator (`logit_scale`).
     """
     total, penalty = _RangedCrossEntropy.apply(sums, targets, scale)
     return total, penalty

@@ -205,6 +205,8 @@ def fold(sums: torch.Tensor, spec: UnitSpec, factor: float = 1.0) -> torch.Tenso
     """Activations of accumulators times `emulate.fold_slope`, of any shape, with a gradient; they take the sums' place.
 
     Args:
+        sums: the accumulators, but for `factor`; are overwritten.
+        spec: whose fold it is.
         factor: what is still missing of the slope.
     """
     activations: torch.Tensor = _Fold.apply(sums, spec, factor)

@@ -56,14 +56,17 @@ class Layer:
 
     @property
     def tiles(self) -> int:
+        """M, the rows of `codes`."""
         return int(self.codes.shape[0])
 
     @property
     def tile_codes(self) -> int:
+        """K, the columns of `codes`."""
         return int(self.codes.shape[1])
 
     @property
     def position_count(self) -> int:
+        """How often the codes of a tile run: rows times columns."""
         return self.positions[0] * self.positions[1]
 
     @property
@@ -129,6 +132,7 @@ class Program:
 
     @property
     def outputs(self) -> int:
+        """Logits of one sample."""
         return sum(layer.channels for layer in self.layers if layer.emits)
 
     @property

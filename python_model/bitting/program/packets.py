@@ -67,10 +67,12 @@ def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) ->
 
 
 def status_packet() -> np.ndarray:
+    """The engine answers with a STATUS_REPLY packet: `STATUS_WORDS + FRAME_WORDS` words."""
     return frame(Packet.STATUS, np.empty(0, WORDS))
 
 
 def unlock_packet() -> np.ndarray:
+    """Ends a challenge; with a key in place, begins the locked program again. There is no answer."""
     return frame(Packet.UNLOCK, np.empty(0, WORDS))
 
 

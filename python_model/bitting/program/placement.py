@@ -34,10 +34,12 @@ class Placed:
 
     @property
     def origin(self) -> int:
+        """Behind the upper border, and the left border of the first row."""
         return self.block + self.border * (self.pitch + 1)
 
     @property
     def words(self) -> int:
+        """With all borders, counted from `block`."""
         return self.border * (self.pitch + 1) + self.shape[0] * self.plane
 
 
@@ -65,6 +67,7 @@ class LifetimeRecorder:
         self._by_start: dict[int, _Block] = {}
 
     def take(self, words: int, name: str) -> int:
+        """Address of a new block that lives until it is given back; errors call it `name`."""
         start = self._next
         self._next += words
         self._by_start[start] = _Block(name, words, self._event())
@@ -72,6 +75,7 @@ class LifetimeRecorder:
         return start
 
     def give_back(self, start: int) -> None:
+        """The block at `start` lives no longer: other blocks may have its words."""
         self._by_start.pop(start).last = self._event()
 
     def _event(self) -> int:
@@ -110,10 +114,11 @@ class ScratchAllocator:
         self._starts = iter([block.start for block in blocks])
 
     def take(self, words: int, name: str) -> int:
+        """Address of the next block: they have to be taken in the order that was recorded."""
         return next(self._starts)
 
     def give_back(self, start: int) -> None:
-        pass
+        """Does nothing: the lifetimes that were recorded already tell when a block ends."""
 
 
 def _remedy(spec: UnitSpec, needed: int) -> str:

@@ -101,6 +101,8 @@ def _runtime(compiler: Path, verilator: Path, settings: tuple[str, ...], names: 
     """Objects of Verilator's own runtime, compiled once for all designs with these settings.
 
     Args:
+        compiler: path of the C++ compiler.
+        verilator: path of Verilator, beside which its runtime lies.
         settings: definitions that the design is compiled with.
         names: sources, without suffix.
     """

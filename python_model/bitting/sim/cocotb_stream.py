@@ -55,6 +55,7 @@ class ResultMonitor:
         self._task: Any = cocotb.start_soon(self._run())
 
     def stop(self) -> None:
+        """Collect no more: `result_ready` stays low from now on."""
         self._task.cancel()
         self._dut.result_ready.value = 0
 

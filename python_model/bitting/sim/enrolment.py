@@ -46,6 +46,7 @@ class Enrolment:
     known_answers: list[str]
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 

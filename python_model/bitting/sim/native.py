@@ -62,12 +62,14 @@ class NativeEngine:
         self.close()
 
     def close(self) -> None:
+        """Free the simulation and end its waveform; only `close` may be called after it."""
         if self._handle:
             self._library.engine_trace_close(self._handle)
             self._library.engine_free(self._handle)
             self._handle = ctypes.c_void_p()
 
     def reset(self) -> None:
+        """Hold the reset for two clocks. The engine boots in the clocks that follow, in `run`."""
         self._library.engine_reset(self._handle)
 
     def trace(self, path: Path) -> None:

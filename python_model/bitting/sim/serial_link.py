@@ -17,12 +17,15 @@ _CHUNK = 64
 class Port(Protocol):
     """What is used of `serial.Serial`: `read` gives what came until its timeout."""
 
-    def write(self, data: bytes, /) -> int | None: ...
+    def write(self, data: bytes, /) -> int | None:
+        """Take all of it; what is returned is not looked at."""
 
-    def read(self, size: int = 1, /) -> bytes: ...
+    def read(self, size: int = 1, /) -> bytes:
+        """At most `size` bytes; none if none came until the timeout."""
 
     @property
-    def in_waiting(self) -> int: ...
+    def in_waiting(self) -> int:
+        """How many bytes `read` would give without waiting."""
 
 
 class SerialLink:

@@ -36,16 +36,19 @@ class SimulatedPort:
         self.clocks = 0
 
     def close(self) -> None:
+        """Free the simulation; only `close` may be called after it."""
         if self._handle:
             self._library.serial_free(self._handle)
             self._handle = ctypes.c_void_p()
 
     def write(self, data: bytes, /) -> int:
+        """Only queue the bytes: they move when something is read. Gives their number."""
         self._outgoing += data
         return len(data)
 
     @property
     def in_waiting(self) -> int:
+        """How many bytes came already; does not play the line."""
         return len(self._incoming)
 
     def read(self, size: int = 1, /) -> bytes:

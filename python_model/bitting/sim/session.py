@@ -45,10 +45,13 @@ def simulate(
 
     Args:
         artefact: a program and how it is locked.
+        device: right or wrong; a wrong one gives wrong logits and no error.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
         waves: path of a .vcd or .fst to write (native); a GTKWave save file goes beside it.
         stalls: back-pressure probability of 256, on both streams (native).
+        seed: of the stalls.
+        progress: called with the number of samples done.
 
     Raises:
         BittingError: for an unknown simulator or waveform format.

@@ -37,6 +37,7 @@ class LeNet(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, without softmax."""
         logits: torch.Tensor = self.classifier(self.features(x))
         return logits
 
@@ -77,6 +78,7 @@ class ResidualNetwork(nn.Module):
         self.head = nn.Linear(2 * width * 9, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, without softmax."""
         x = torch.relu(self.norm(self.stem(x)))
         x = self.pool(self.block2(self.block1(x)))
         logits: torch.Tensor = self.head(self.dropout(x.flatten(1)))

@@ -57,6 +57,7 @@ def project(spec: UnitSpec, latent: torch.Tensor, wanted: np.ndarray) -> torch.T
     """Latent weights of the same order, in units of the family's sigma, whose nearest values have the wanted counts.
 
     Args:
+        spec: of the family.
         latent: (tiles, inputs).
         wanted: from `counts`; its rows share out the rows of `latent`.
     """

@@ -18,6 +18,7 @@ from bitting.errors import BittingError
 
 
 def active() -> bool:
+    """There are at least two processes, and this one is inside `group`."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 

@@ -28,6 +28,7 @@ def fold(spec: UnitSpec, accumulator: int, shift: int) -> int:
     [-2^(W-2), 2^(W-2)), and its top `act_bits` bits (floor) are the activation.
 
     Args:
+        spec: of the unit.
         accumulator: signed W-bit integer.
         shift: 0..max_shift.
     """
@@ -56,32 +57,55 @@ Integers = Any
 
 
 class GatherLayer(Protocol):
-    """What golden needs of a layer; see `bitting.program.layers.Layer` for the meaning of each."""
+    """What golden needs of a layer of M tiles with K codes each; `bitting.program.layers.Layer` says what each is."""
 
     @property
-    def codes(self) -> Integers: ...
+    def codes(self) -> Integers:
+        """(M, K), 0..2^b-1; bytes if `plain`."""
+
     @property
-    def bias(self) -> Integers: ...
+    def bias(self) -> Integers:
+        """(M,), signed."""
+
     @property
-    def offsets(self) -> Integers: ...
+    def offsets(self) -> Integers:
+        """(K,), words."""
+
     @property
-    def in_base(self) -> Integers: ...
+    def in_base(self) -> Integers:
+        """(M,), addresses."""
+
     @property
-    def out_base(self) -> Integers: ...
+    def out_base(self) -> Integers:
+        """(M,), addresses."""
+
     @property
-    def positions(self) -> tuple[int, int]: ...
+    def positions(self) -> tuple[int, int]:
+        """(rows, columns)."""
+
     @property
-    def strides(self) -> tuple[int, int]: ...
+    def strides(self) -> tuple[int, int]:
+        """(row, column), words."""
+
     @property
-    def out_strides(self) -> tuple[int, int]: ...
+    def out_strides(self) -> tuple[int, int]:
+        """(row, column), words."""
+
     @property
-    def parts(self) -> int: ...
+    def parts(self) -> int:
+        """At least 1; divides M."""
+
     @property
-    def shift(self) -> int: ...
+    def shift(self) -> int:
+        """0..max_shift, bits to the left."""
+
     @property
-    def emits(self) -> bool: ...
+    def emits(self) -> bool:
+        """Accumulators are the result, and no activations are written."""
+
     @property
-    def plain(self) -> bool: ...
+    def plain(self) -> bool:
+        """The table is not used."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,7 @@ class Unit:
         """Run one layer for one sample.
 
         Args:
+            layer: in clear.
             scratch: activations, changed in place unless the layer emits them.
 
         Returns:

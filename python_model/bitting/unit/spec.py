@@ -170,10 +170,12 @@ class UnitSpec:
 
     @property
     def act_min(self) -> int:
+        """Least activation: -2^(bx-1)."""
         return -(1 << (self.act_bits - 1))
 
     @property
     def act_max(self) -> int:
+        """Largest activation: 2^(bx-1) - 1."""
         return (1 << (self.act_bits - 1)) - 1
 
     @functools.cached_property
@@ -195,6 +197,7 @@ class UnitSpec:
         return dataclasses.replace(self, **changes, name=name if changes else self.name)
 
     def to_dict(self) -> dict[str, int | str]:
+        """The name and every parameter, ready for JSON; `from_dict` reads it."""
         return {"name": self.name, **self.parameters()}
 
     @classmethod
