@@ -19,14 +19,14 @@ _RESET_CLOCKS = 3
 
 
 class SerialEngine(wiring.Component):
-    """`rx` and `tx` are the line; `failed` and `busy` are for lamps."""
+    """`rx` and `tx` are the line; `failed` and `busy` are for lamps.
+
+    Args:
+        divisor: clocks a bit.
+        root: root secret of the device, baked in; None for an engine without the port (the unlocked twin).
+    """
 
     def __init__(self, divisor: int, root: bytes | None):
-        """
-        Args:
-            divisor: clocks a bit.
-            root: root secret of the device, baked in; None for an engine without the port (the unlocked twin).
-        """
         self._divisor = divisor
         self._root = root
         super().__init__(

@@ -46,14 +46,17 @@ class Decode(wiring.Component):
 
     Latency: `LATENCY` clocks in which `step` is high. Throughput: one code a clock. While `step` is low everything is held.
     The table is a memory, which the vault reads and writes while `owned` is high.
+
+    Args:
+        spec: of the unit.
+        table: permutation of the 2^b codes, code -> value index, for an engine that is not to derive it at boot.
+        compact: the table in a block RAM, however small. From there to the ROM is the longest path on an ECP5.
+
+    Raises:
+        ValueError: if the table is not a permutation.
     """
 
     def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, compact: bool = False):
-        """
-        Args:
-            table: permutation of the 2^b codes, code -> value index, for an engine that is not to derive it at boot.
-            compact: the table in a block RAM, however small. From there to the ROM is the longest path on an ECP5.
-        """
         if table is not None and sorted(table) != list(range(spec.codes)):
             raise ValueError(f"table must be a permutation of 0..{spec.codes - 1}")
         self.spec = spec

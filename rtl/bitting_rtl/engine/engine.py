@@ -42,13 +42,14 @@ class Engine(wiring.Component):
     error like any other.
 
     Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
+
+    Args:
+        spec: of the unit.
+        table: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin).
+        options: of the build; they change no packet and no tile's cycles.
     """
 
     def __init__(self, spec: UnitSpec, table: Sequence[int] | None = None, options: BuildOptions = PORTABLE):
-        """
-        Args:
-            table: a fixed bitting table, code -> value index, for an engine without any lock (the unlocked twin).
-        """
         self.spec = spec
         self._table = table
         self._options = options

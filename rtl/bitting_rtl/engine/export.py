@@ -31,6 +31,7 @@ def engine_verilog(
         spec: of the unit, or its name as `bitting.parse_spec` reads it.
         root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
         table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
+        options: of the build; they change no packet and no tile's cycles.
 
     Example:
         >>> import bitting

@@ -19,11 +19,14 @@ class Scratch(wiring.Component):
 
     Reading a word in the clock in which it is written may give anything. That does not happen: a tile writes only where it
     reads nothing, or where it has read already.
+
+    Args:
+        spec: of the unit.
+        ecp5: block RAMs as deep as the memory, a tenth more of them. Yosys would take wide and few, and choose between their
+            answers, which come late enough (see `bitting_rtl.lib.build_options.BuildOptions`).
     """
 
     def __init__(self, spec: UnitSpec, ecp5: bool = False):
-        """`ecp5`: block RAMs as deep as the memory, a tenth more of them. Yosys would take wide and few, and choose between
-        their answers, which come late enough (see `bitting_rtl.lib.build_options.BuildOptions`)."""
         self._depth = spec.scratch_words
         word = data.ArrayLayout(unsigned(spec.act_bits), spec.lanes)
         whole = Shape.cast(word).width

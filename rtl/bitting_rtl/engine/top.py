@@ -63,6 +63,13 @@ class Top(wiring.Component):
 
     `cmd_ready`, `result_valid`, `result_data` and `result_last` come straight from registers too. Reset takes effect one
     clock after `rst` rises and ends one clock after it falls; hold it for at least `RESET_CLOCKS`.
+
+    Args:
+        spec: of the unit.
+        root: a secret to bake in instead of the port `fuse`.
+        table: makes an unlocked twin. At most one of both.
+        options: of the build; they change no packet and no tile's cycles.
+        engine: another one without locks in its place.
     """
 
     def __init__(
@@ -74,12 +81,6 @@ class Top(wiring.Component):
         options: BuildOptions = PORTABLE,
         engine: Engine | None = None,
     ):
-        """
-        Args:
-            root: a secret to bake in instead of the port `fuse`.
-            table: makes an unlocked twin. At most one of both.
-            engine: another one without locks in its place.
-        """
         self._engine = engine or Engine(spec, table, options)
         self._root = root
         self._options = options

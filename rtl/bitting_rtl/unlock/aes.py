@@ -1,5 +1,6 @@
-"""AES-128 encryption (FIPS 197), a round in two clocks, two blocks at a time. The only cipher of the engine: counter mode, CMAC
-and table expansion use it.
+"""AES-128 encryption (FIPS 197), a round in two clocks, two blocks at a time.
+
+It is the only cipher of the engine: counter mode, CMAC and table expansion use it.
 
 Sized for its job: a code takes the MAC at least one clock, and a block unlocks 16 codes (8 for `shuffle`, whose draws take two
 bytes), so a block every eleven clocks keeps the MAC fed; a core of half the width would make `shuffle` fall behind. The 20

@@ -156,8 +156,10 @@ class Vault(wiring.Component):
         m.d.comb += self._aes.start.eq(1)
 
     def _connect_core(self, m: Module) -> None:
-        """While streaming, counters are encrypted with the key register; else `block`, which is 0 where 0 is meant, with the
-        root or the seed (of which one is 0)."""
+        """What the core encrypts: while streaming, counters with the key register.
+
+        Else `block`, which is 0 where 0 is meant, with the root or the seed (of which one is 0).
+        """
         m.d.comb += [
             self._aes.block.eq(Mux(self._streaming, self._counter, self._block)),
             self._aes.key.eq(Mux(self._streaming, self._key, self._root | self._seed)),
@@ -217,6 +219,9 @@ class Vault(wiring.Component):
         """Keep `block` filled while streaming, the core a block ahead, and go from tile to tile.
 
         Args:
+            m: module of the vault.
+            switched: is set here: the keystream of another tile begins, a clock after it was asked for.
+            hold: is set here, and cleared by `switched`: what the core gives is for the tile after this.
             at_once: the first draw of a block is wanted with it.
         """
         aes, left = self._aes, self._left
