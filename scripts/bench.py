@@ -139,12 +139,14 @@ def training_step(spec: UnitSpec, plain: nn.Module, x: torch.Tensor, classes: in
 
 
 def random_mlp(spec: UnitSpec, sizes: tuple[int, ...]) -> Program:
+    """Dense layers of the same random codes in every run, biases and shifts 0. `sizes`: inputs, then each layer's outputs."""
     rng = np.random.default_rng(0)
     weights = [rng.integers(0, spec.codes, (o, i)) for i, o in zip(sizes, sizes[1:], strict=False)]
     return multilayer_perceptron(spec, weights, [np.zeros(len(w)) for w in weights], [0] * len(weights))
 
 
 def commands_of(program: Program) -> np.ndarray:
+    """Command words of one batch, in clear, whose activations are all 0."""
     x = np.zeros((1, program.input_words), np.int8)
     return np.concatenate([packets.activations_packet(program.spec, 0, x), packets.program_packets(program)])
 
@@ -269,6 +271,7 @@ def speeds(threads: int) -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
+    """All figures of a run, as the history keeps them."""
     spec = PRESETS["base"]
     native = kernel.load()
     results: dict[str, Any] = {
@@ -290,6 +293,7 @@ def measure() -> dict[str, Any]:
 
 
 def show(results: dict[str, Any]) -> None:
+    """A table of one run, each figure beside what it is to reach."""
     rows = []
     for threads, measured in results["threads"].items():
         for what, results in measured.items():
@@ -314,6 +318,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Measure, append to the history, show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=Path, default=Path("out/bench.json"))
     arguments = parser.parse_args()

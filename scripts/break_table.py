@@ -18,6 +18,7 @@ from bitting.data import datasets
 
 
 def main() -> None:
+    """Attack the artefact, and print accuracies: of the device, of the thief, and of his labels without the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artefact", type=Path)
     parser.add_argument("--samples", type=int, default=100, help="labelled training samples the thief holds")

@@ -54,6 +54,7 @@ class Report:
         self.results["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
 
     def locked(self, fingerprint: str, transform: str) -> tuple[Any, LockScheme]:
+        """The locked program, the same in every run, and how it is locked."""
         scheme = LockScheme.new(self.spec, fingerprint, transform, nonce=NONCE)
         return lock_program(self.model.program, self.device, scheme), scheme
 
@@ -83,16 +84,19 @@ class Report:
         return mutants.survey(locked, scheme, self.device, list(chips), self.x, self.y).to_dict()
 
     def derailed(self) -> list[tuple[int, int | None]]:
+        """(tile that takes a cycle more, first tile that then opens wrong, or None) for some tiles at both ends."""
         locked, scheme = self.locked("numeric", "aes-clocked")
         tiles = sum(layer.tiles for layer in locked.layers)
         return mutants.derailments(locked, scheme, self.device, [0, 1, 10, 100, tiles - 4, tiles - 3, tiles - 2, tiles - 1])
 
     def screened(self, transform: str) -> dict[str, Any]:
+        """`screening.Screening` as a dictionary; its areas under the curve are 0.5 for a good lock, 1 for a bad one."""
         locked, scheme = self.locked("clock", transform)
         redrawn = screening.redrawn_of(Artefact(locked, scheme, self.model.claims))
         return screening.screen(locked, scheme, self.device, wrong_keys=self.random_keys, redrawn=redrawn).to_dict()
 
     def run(self) -> None:
+        """All steps that are not done yet."""
         timed = [("clock", transform) for transform in TRANSFORMS] + [("numeric", "aes-clocked")]
         for pair in timed:
             self.step(f"timing mutants, {pair[0]} x {pair[1]}", lambda pair=pair: self.mutated(*pair, "timing"))
@@ -107,6 +111,7 @@ class Report:
 
 
 def main() -> None:
+    """Run the report, without gradients: nothing is trained here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="from `bitting train`")
     parser.add_argument("--samples", type=int, help="test samples; default all")

@@ -62,6 +62,7 @@ def on_rtl(model: Model, images: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Each row is printed, and the report written, as soon as its network is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="networks whose name holds this; default: all")
