@@ -11,7 +11,6 @@ The file is written after every step, and a second run goes on where the first w
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +27,13 @@ from bitting.data import datasets
 from bitting.files import write_text
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
-from bitting.locking.scheme import LockScheme
+from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program
 
 #: Public, so that every figure can be repeated; a real device's secret is random.
 ROOT = bytes.fromhex("8f3a51c7e2640bd99a1725f0c86e3bd4")
 NONCE = bytes.fromhex("00112233445566778899aabbccddeeff")
-PAIRINGS = list(itertools.product(FINGERPRINTS, TRANSFORMS))
 
 
 class Report:
@@ -106,7 +104,8 @@ class Report:
         self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
         for transform in TRANSFORMS:
             self.step(f"screening, {transform}", lambda transform=transform: self.screened(transform))
-        for pair in PAIRINGS:
+        for scheme in pairings(self.spec):
+            pair = scheme.fingerprint, scheme.transform
             self.step(f"RTL, {pair[0]} x {pair[1]}", lambda pair=pair: self.verified(*pair))
 
 

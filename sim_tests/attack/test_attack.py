@@ -14,8 +14,8 @@ from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
-from bitting.locking.scheme import LockScheme
+from bitting.locking.kinds import Transform
+from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program, unlock_program
 from bitting.program.layers import multilayer_perceptron
 from bitting.program.packets import activations_packet, program_packets, result_words, split
@@ -30,7 +30,7 @@ SPEC = PRESETS["base"]
 OWNER = Device(SPEC, bytes(range(16)))
 NONCE = bytes(range(16))
 OPEN = LockScheme()
-PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transform in TRANSFORMS]
+PAIRINGS = [(scheme.fingerprint, scheme.transform) for scheme in pairings(SPEC)]
 
 
 def a_lock(fingerprint: str, transform: str, spec=SPEC) -> LockScheme:
