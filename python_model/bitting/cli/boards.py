@@ -52,7 +52,8 @@ def board(
 
     Load it with the board's own tool (`openFPGALoader -b ulx3s FILE`, `iceprog FILE`), then use `bitting run`.
     """
-    from bitting.fpga import boards
+    with missing_extra(f"board {name}", "fpga"):
+        from bitting.fpga import boards
 
     wanted = boards.find(name)
     family, chip = parse_spec(spec or wanted.spec), Device.load(device)
