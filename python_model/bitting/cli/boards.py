@@ -125,6 +125,10 @@ def run(
     else:
         rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in facts.items()]
         console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
+    if facts["wrong_logits"] is None:
+        console.err.print(
+            "not compared with the emulator, which needs torch; to get it: pip install 'bitting[train]'", markup=False
+        )
     if facts["wrong_logits"] or facts["wrong_cycles"]:
         raise typer.Exit(console.EXIT_MISMATCH)
 
