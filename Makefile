@@ -21,7 +21,7 @@ lint: $(TEST_SETUP)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(TEST_SETUP)  ## measure; appends to out/bench.json
+bench: $(TEST_SETUP)  ## measure; appends to out/bench.json (to docs/history: scripts/bench.py --record)
 	$(BIN)/python scripts/bench.py
 
 .PHONY: icarus

@@ -1,10 +1,12 @@
 """Ratios measured side by side in one process, medians of paired runs, appended to a JSON history.
 
-    python scripts/bench.py [--history out/bench.json]
+    python scripts/bench.py [--history out/bench.json] [--record]
 
 Emulated inference and training steps against plain fp32 (fused Adam), one and two threads, beside three lines of eager PyTorch
 and, where they are installed (extra `bench`), Brevitas' quantisation-aware training and APyTypes' exact product; the native
 harness against cocotb, simulated multiply-accumulates a second by number of lanes, time to personalise a million codes.
+
+With --record the run also becomes a file of its own in docs/history, to be committed; the work tree must be that of a commit.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,6 +48,8 @@ SIZES = (784, 256, 128, 10)
 SHAPES = ((128, 784, 256), (1024, 1024, 1024), (4096, 576, 128))
 CNN = "base:scratch_words=8192"
 PAIRS = 31
+#: Where recorded runs lie, one file each.
+RECORDS = Path(__file__).resolve().parents[1] / "docs" / "history"
 
 
 def paired(first: Callable[[], object], second: Callable[[], object], pairs: int = PAIRS) -> dict[str, float]:
@@ -270,6 +275,40 @@ def speeds(threads: int) -> dict[str, Any]:
     return measured
 
 
+def processor() -> str:
+    """The name of the processor, as the system gives it."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text().splitlines() if names.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or "unknown"
+
+
+def commit() -> str:
+    """The commit that the work tree is of.
+
+    Raises:
+        SystemExit: if tracked files differ from it: nobody could measure the same again.
+    """
+    root = RECORDS.parents[1]
+    try:
+        changed, name = (
+            subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True).stdout.strip()
+            for arguments in (("status", "--porcelain", "--untracked-files=no"), ("rev-parse", "HEAD"))
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"--record wants the commit, and git does not tell it ({error})") from None
+    if changed:
+        raise SystemExit(f"--record wants a commit that others can measure again; commit or stash first:\n{changed}")
+    return name
+
+
+def record(results: dict[str, Any], of: str) -> Path:
+    """Write a run as a file of its own, named by its time; gives its path."""
+    path = RECORDS / f"bench-{datetime.fromisoformat(results['when']):%Y-%m-%dT%H%M%SZ}.json"
+    write_text(path, json.dumps({"commit": of, **results}, indent=1) + "\n")
+    return path
+
+
 def measure() -> dict[str, Any]:
     """All figures of a run, as the history keeps them."""
     spec = PRESETS["base"]
@@ -281,6 +320,8 @@ def measure() -> dict[str, Any]:
         "kernel": native.isa if native else None,
         "processors": os.cpu_count(),
         "machine": platform.machine(),
+        "processor": processor(),
+        "load": os.getloadavg(),  # before the run, over 1, 5 and 15 minutes
         "threads": {threads: speeds(threads) for threads in (1, 2)},
     }
     results["personalisation_ms"] = personalisation()
@@ -296,8 +337,8 @@ def show(results: dict[str, Any]) -> None:
     """A table of one run, each figure beside what it is to reach."""
     rows = []
     for threads, measured in results["threads"].items():
-        for what, results in measured.items():
-            for who, result in (results or {}).items():
+        for what, of_what in measured.items():
+            for who, result in (of_what or {}).items():
                 if not isinstance(result, dict):
                     continue
                 if what.startswith("training"):
@@ -314,17 +355,23 @@ def show(results: dict[str, Any]) -> None:
     slowest = max(results["personalisation_ms"].items(), key=lambda item: item[1])
     rows.append(("personalising 1.03 M codes", 1, f"{slowest[1]:.0f} ms", f"{slowest[0]}, the slowest pairing (goal 1000 ms)"))
     rows.append(("native harness over cocotb", 1, f"{results['native_over_cocotb']:.0f}x", "clocks/s (goal 10x)"))
-    console.table(f"{results['when']}, kernel {results['kernel']}", ("", "threads", "median", ""), rows)
+    load = "/".join(f"{value:.1f}" for value in results["load"])
+    title = f"{results['when']}, {results['processor']}, load {load} before, kernel {results['kernel']}"
+    console.table(title, ("", "threads", "median", ""), rows)
 
 
 def main() -> None:
     """Measure, append to the history, show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=Path, default=Path("out/bench.json"))
+    parser.add_argument("--record", action="store_true", help="also write the run to docs/history")
     arguments = parser.parse_args()
+    measured_commit = commit() if arguments.record else ""
     history = json.loads(arguments.history.read_text()) if arguments.history.exists() else []
     results = measure()
     write_text(arguments.history, json.dumps([*history, results], indent=1) + "\n")
+    if arguments.record:
+        console.err.print(f"recorded: {record(results, measured_commit)}", markup=False)
     show(results)
 
 

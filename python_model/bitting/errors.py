@@ -75,11 +75,12 @@ EXTRAS = {
 
 
 @contextmanager
-def missing_extra(what: str) -> Iterator[None]:
+def missing_extra(what: str, extra: str = "") -> Iterator[None]:
     """Inside, a package that is not installed is named with the command that installs it.
 
     Args:
         what: what needs it, for the error.
+        extra: the one that brings everything `what` needs, if that is more than the extra of the missing package.
 
     Raises:
         ExtraError: if a package of `EXTRAS` is missing; any other failed import is let through.
@@ -87,9 +88,10 @@ def missing_extra(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
+        package = (error.name or "").partition(".")[0].replace("-", "_")  # importlib.metadata names distributions
         if package not in EXTRAS:
             raise
         raise ExtraError(
-            f"{what} needs the package {package}, which is not installed; to get it: pip install 'bitting[{EXTRAS[package]}]'"
+            f"{what} needs the package {package}, which is not installed; "
+            f"to get it: pip install 'bitting[{extra or EXTRAS[package]}]'"
         ) from None

@@ -116,6 +116,17 @@ def test_an_artefact_runs_on_the_simulated_board(artefact):
     assert "--port" in error_of(*arguments, "--port", "/dev/nothing-here")
 
 
+def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
+    """A host that has no emulator shows the accuracy, and never a comparison that did not take place."""
+    arguments = ["run", "locked", "--device", "A.key", "--allow-unsigned", "--samples", "2", "--port", "simulated"]
+    done = bitting(*arguments, without=["torch"], cwd=artefact)
+    told = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert ["wrong logits", "not compared"] in told and ["wrong cycles", "not compared"] in told
+    assert done.stderr.strip().splitlines()[-1].startswith("not compared with the emulator, which needs torch; to get it: pip")
+    found = json.loads(bitting(*arguments, "--json", without=["torch"], cwd=artefact).stdout)
+    assert found["wrong_logits"] is found["wrong_cycles"] is None and 0 <= found["accuracy"] <= 1
+
+
 def test_pyserial_at_the_other_end_of_a_socket(artefact):
     """The way a real board goes, through pyserial; a board that is not the device it should be is told."""
     for name, status in (("A", 0), ("B", 1)):

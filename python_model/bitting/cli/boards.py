@@ -52,7 +52,8 @@ def board(
 
     Load it with the board's own tool (`openFPGALoader -b ulx3s FILE`, `iceprog FILE`), then use `bitting run`.
     """
-    from bitting.fpga import boards
+    with missing_extra(f"board {name}", "fpga"):
+        from bitting.fpga import boards
 
     wanted = boards.find(name)
     family, chip = parse_spec(spec or wanted.spec), Device.load(device)
@@ -124,6 +125,10 @@ def run(
     else:
         rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in facts.items()]
         console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
+    if facts["wrong_logits"] is None:
+        console.err.print(
+            "not compared with the emulator, which needs torch; to get it: pip install 'bitting[train]'", markup=False
+        )
     if facts["wrong_logits"] or facts["wrong_cycles"]:
         raise typer.Exit(console.EXIT_MISMATCH)
 

