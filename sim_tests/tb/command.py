@@ -80,7 +80,7 @@ def bitting(*arguments: object, cwd: Path | None = None, status: int = 0, **env:
 
 def error_of(*arguments: object, **env: str) -> str:
     """The one line a mistake ends in."""
-    done = bitting(*arguments, status=2, **env)
+    done = bitting(*arguments, cwd=None, status=2, **env)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("bitting: "), done.stderr
     return lines[0]
