@@ -241,7 +241,8 @@ def apytypes_product(shape: tuple[int, int, int]) -> dict[str, float] | None:
     rng = np.random.default_rng(0)
     x, w = rng.integers(-32, 32, (samples, inputs)), rng.integers(-96, 97, (inputs, outputs))
     fixed_x, fixed_w = (apytypes.APyFixedArray.from_float(a, int_bits=8, frac_bits=0) for a in (x, w))
-    if not np.array_equal((fixed_x @ fixed_w).to_numpy(), x @ w):
+    product = fixed_x @ fixed_w
+    if not isinstance(product, apytypes.APyFixedArray) or not np.array_equal(product.to_numpy(), x @ w):
         raise SystemExit("APyTypes disagrees")
     x32, w32 = torch.from_numpy(x).float(), torch.from_numpy(w).float()
     return paired(lambda: x32 @ w32, lambda: fixed_x @ fixed_w, pairs=7)

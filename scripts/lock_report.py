@@ -13,6 +13,7 @@ The file is written after every step, and a second run goes on where the first w
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,17 @@ class Report:
     def run(self) -> None:
         """All steps that are not done yet."""
         timed = [("clock", transform) for transform in TRANSFORMS] + [("numeric", "aes-clocked")]
-        for pair in timed:
-            self.step(f"timing mutants, {pair[0]} x {pair[1]}", lambda pair=pair: self.mutated(*pair, "timing"))
+        for fingerprint, transform in timed:
+            self.step(f"timing mutants, {fingerprint} x {transform}", partial(self.mutated, fingerprint, transform, "timing"))
         for transform in TRANSFORMS:
             name = f"arithmetic mutants, numeric x {transform}"
-            self.step(name, lambda transform=transform: self.mutated("numeric", transform, "arithmetic"))
+            self.step(name, partial(self.mutated, "numeric", transform, "arithmetic"))
         self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
         for transform in TRANSFORMS:
-            self.step(f"screening, {transform}", lambda transform=transform: self.screened(transform))
+            self.step(f"screening, {transform}", partial(self.screened, transform))
         for scheme in pairings(self.spec):
             pair = scheme.fingerprint, scheme.transform
-            self.step(f"RTL, {pair[0]} x {pair[1]}", lambda pair=pair: self.verified(*pair))
+            self.step(f"RTL, {pair[0]} x {pair[1]}", partial(self.verified, *pair))
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ def balanced_program(kind: str, seed: int):
             latent *= torch.linspace(0.5, 1.5, tiles)[:, None]
             codes = np.abs(latent.numpy()[..., None] * SPEC.value_set.sigma - np.array(SPEC.values)).argmin(axis=-1)
         else:
-            projected = balance.project(SPEC, latent, balance.counts(kind, SPEC, tiles, inputs, seed)).numpy()
+            projected = balance.project(SPEC, latent, balance.counts(balance.Balance(kind), SPEC, tiles, inputs, seed)).numpy()
             codes = np.abs(projected[..., None] * SPEC.value_set.sigma - np.array(SPEC.values)).argmin(axis=-1)
         weights.append(codes)
     return multilayer_perceptron(SPEC, weights, [np.zeros(len(w)) for w in weights], [0, 0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitting.artefact.artefact import Artefact
-from bitting.check.verification import verify
+from bitting.check.verification import Forecast, verify
 from bitting.locking.device import Device
 from bitting.locking.kinds import TRANSFORMS
 from bitting.locking.scheme import LockScheme
@@ -58,6 +58,7 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
     report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
     assert not report.equal
     found = report.divergence
+    assert found is not None
     assert found["stage"] == stage, found["summary"]
     assert {"batch", "first_sample", "seed", "replay", "summary"} <= set(found)
     if stage in ("mac lane", "decode", "bias load"):
@@ -83,7 +84,7 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
 def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
     other = Device(SPEC, bytes(range(2, 18)))
     report = verify(Artefact(network, OPEN), CHIP, *samples, library=library_of(engine_verilog(SPEC, root=other.root), TOP))
-    assert not report.equal
+    assert not report.equal and report.divergence is not None
     assert report.divergence["stage"] == "decode"
     code = report.divergence["code"]
     assert CHIP.table()[code] != other.table()[code]
@@ -96,7 +97,7 @@ class _InterruptError(Exception):
 def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
     monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
     program = lock_program(network, CHIP, LOCKED)
-    forecasts = []
+    forecasts: list[Forecast] = []
 
     def stop(done):
         if done > 10:
@@ -117,6 +118,6 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
 
 
 def test_the_forecast_counts_clocks_as_the_engine_does(network, samples):
-    forecasts = []
+    forecasts: list[Forecast] = []
     report = verify(Artefact(network, OPEN), CHIP, *samples, forecast=forecasts.append)
     assert 0.8 * report.cycles < forecasts[0].clocks < 1.2 * report.cycles and forecasts[0].seconds > 0

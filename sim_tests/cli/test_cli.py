@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -159,10 +160,10 @@ def test_mistakes_end_in_one_line(job, tmp_path):
 
 def test_a_missing_tool_is_named_with_its_remedy(job, tmp_path):
     """With nothing on PATH and an empty cache, verification says what it lacks; the examination too."""
-    env = {"PATH": str(tmp_path), "BITTING_CACHE": str(tmp_path / "cache")}
-    message = error_of_last(bitting("verify", job / "artefact.safetensors", "--device", job / "A.key", status=2, **env))
+    failing = partial(bitting, status=2, PATH=str(tmp_path), BITTING_CACHE=str(tmp_path / "cache"))
+    message = error_of_last(failing("verify", job / "artefact.safetensors", "--device", job / "A.key"))
     assert "g++ not found" in message and "install g++" in message
-    checks = json.loads(bitting("doctor", "--json", status=2, **env).stdout)
+    checks = json.loads(failing("doctor", "--json").stdout)
     assert {c["name"] for c in checks if c["needed"] and not c["good"]} >= {"make", "g++", "perl"}
 
 

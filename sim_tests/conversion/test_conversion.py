@@ -58,6 +58,7 @@ def with_statistics(model, seed=0):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert tensor is not None
                 tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.3)
     return model.eval()
 
@@ -85,8 +86,9 @@ def folded(model):
     found.load_state_dict(model.state_dict())
     gain = model.norm.weight / torch.sqrt(model.norm.running_var + model.norm.eps)
     found.conv.weight.data = model.conv.weight * gain.reshape(-1, 1, 1, 1)
+    assert found.conv.bias is not None
     found.conv.bias.data = (model.conv.bias - model.norm.running_mean) * gain + model.norm.bias
-    found.norm = nn.Identity()
+    found.add_module("norm", nn.Identity())
     return found
 
 
@@ -122,7 +124,7 @@ def test_normalised_convolutions_begin_as_the_model_has_them(inputs):
 
 def test_weights_keep_their_order_and_biases_their_proportion(inputs):
     model = Modules().eval()
-    model.norm = nn.Identity()
+    model.add_module("norm", nn.Identity())
     network = bitting.convert(model, SPEC, inputs)
     conv = network.products[0]
     values = conv.quantiser.values(conv.weight.detach()).reshape(-1)
@@ -131,6 +133,7 @@ def test_weights_keep_their_order_and_biases_their_proportion(inputs):
     # The product of the unit's integers is the model's, in units of the input and the weight.
     rms = float(model.conv.weight.square().mean().sqrt())
     scale = network.input_scale * conv.quantiser.scale(conv.weight.detach()) / rms
+    assert model.conv.bias is not None
     expected = model.conv.bias.detach() * scale
     assert float((conv.integer_bias().detach() - expected).abs().max()) <= 0.5
 

@@ -169,6 +169,7 @@ class ListModel:
         in_base, out_base = self.pair(ErrorCode.BAD_ADDRESS)
         word = self.words[self.at]
         flags = word >> 24
+        assert self.layer is not None, "checked before"
         one_position = not (self.layer["last_x"] or self.layer["last_y"])
         self.take((flags < 4 and (not flags or one_position), ErrorCode.BAD_FIELD))
         fields = {
@@ -211,8 +212,9 @@ class ListModel:
 def observed(words, rng, stall):
     """The same of the RTL: events, the error, and the clocks until it waits for a header again."""
     free = lambda: int(rng.random() >= stall)  # noqa: E731
-    events, at, clocks, error, fresh_layer = [], 0, 0, None, False
-    offered = False
+    events: list[tuple[int | str, ...]] = []
+    at, clocks, error, fresh_layer = 0, 0, None, False
+    offered = 0
     with unit("depacketise") as parser:
         parser.step(can_unlock=1)
         while (at < len(words) or parser["busy"]) and error is None:
@@ -240,7 +242,7 @@ def observed(words, rng, stall):
             if parser["error"]:
                 error = parser["error"]
             if offered and parser["cmd__ready"]:
-                at, offered = at + 1, False
+                at, offered = at + 1, 0
         if error is None:  # the one of the last word shows a clock later
             parser.step(cmd__valid=0)
             error = parser["error"] or None

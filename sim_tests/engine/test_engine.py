@@ -17,7 +17,7 @@ from bitting.unit import protocol, timing
 from bitting.unit.protocol import ErrorCode, Result
 from bitting.unit.spec import PRESETS
 from tb.broken_packets import broken_packets
-from tb.programs import golden_cycles, golden_run, random_activations, random_program
+from tb.programs import golden_cycles, golden_run, random_activations, random_program, sums_of
 
 ROOT = bytes(range(1, 17))
 
@@ -146,7 +146,7 @@ def test_accumulators_are_sent_sign_extended(device):
     program = Program(spec, (dense(np.zeros((3, 1)), bias, 0, 0, 0, emits=True),), 0, 1)
     engine.reset()
     run = engine.run(commands_of(program, np.zeros((1, 1), np.int8)), packets.result_words(program))
-    assert [int(tile.accumulators[0]) for tile in packets.parse_results(run.words)] == bias.tolist()
+    assert [int(sums[0]) for sums in sums_of(run.words)] == bias.tolist()
 
 
 def test_sums_held_over_do_not_reach_another_layer(device):
@@ -161,5 +161,5 @@ def test_sums_held_over_do_not_reach_another_layer(device):
     words = [x, packets.layer_packet(hidden, report=False), first, packets.layer_packet(reader, report=False), second]
     engine.reset()
     run = engine.run(np.concatenate(words), protocol.TILE_DONE_FIXED_WORDS + spec.lanes + protocol.FRAME_WORDS)
-    (emitted,) = packets.parse_results(run.words)
-    assert emitted.accumulators.tolist() == [6] * spec.lanes, "its own bias, nothing of the hidden sums"
+    (emitted,) = sums_of(run.words)
+    assert emitted.tolist() == [6] * spec.lanes, "its own bias, nothing of the hidden sums"

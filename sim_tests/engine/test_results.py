@@ -57,7 +57,8 @@ def test_every_packet_is_the_list_of_its_words(stall):
             given, request, sums = random_sources(rng), str(rng.choice(list(requests))), bool(rng.random() < 0.5)
             expected = packet(requests[request], sums, given)
             inputs = drive(results, given, {request: 1, "send_sums": sums, "divert": 0, "result__ready": 0})
-            words, lasts, clocks = [], [], 0
+            words: list[int] = []
+            lasts, clocks = [], 0
             while len(words) < len(expected):
                 ready = rng.random() >= stall
                 results.step(**inputs, result__ready=ready)
@@ -86,7 +87,8 @@ def test_a_diverted_tile_gives_its_fingerprint_to_the_vault_and_nothing_else(fin
             expected = expected[1:2] if fingerprint == FingerprintCode.CLOCK else expected[2:]
             requests = {"send_tile": 1, "send_sums": sums, "divert": 1, "fingerprint": fingerprint, "absorb__ready": 0}
             inputs = drive(results, given, requests)
-            words, clocks, busy = [], 0, True
+            words: list[int] = []
+            clocks, busy = 0, 1
             while busy:
                 ready = rng.random() >= stall
                 results.step(**inputs, absorb__ready=ready)

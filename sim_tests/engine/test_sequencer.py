@@ -68,7 +68,8 @@ def expected_clocks(tile, held):
     # Before the first code nothing makes the stages wait, and behind the last one neither.
     enters = [DIGIT_STAGE + 1 + sum(lengths[:j]) for j in range(len(codes) + 1)]
     clock_of = lambda j: enters[j] if j >= 0 else enters[0] + j  # noqa: E731
-    seen, ones = {}, (1 << SPEC.acc_bits) - 1
+    seen: dict[tuple[int, str], int] = {}
+    ones = (1 << SPEC.acc_bits) - 1
     for j, (x, y, k) in enumerate(codes):
         final = (x, y) == positions[-1]
         for clock in range(clock_of(j - 6), clock_of(j - 5)):

@@ -61,7 +61,7 @@ class Host:
             end = at + header["length"] + self.packets["frame_words"]
             assert words[end - 1] == zlib.crc32(np.array(words[at : end - 1], "<u4").tobytes())
             layouts, payload = self.packets["result_words"][names[header["type"]]], words[at + 1 : end - 1]
-            fields = {}
+            fields: dict[str, int] = {}
             for layout, word in zip(layouts, payload, strict=False):
                 fields |= self.read(layout, word)
             yield names[header["type"]], fields, payload[len(layouts) :]

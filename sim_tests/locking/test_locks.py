@@ -12,10 +12,10 @@ from bitting.locking.challenge import Challenge, min_entropy
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.keys import fingerprint_message, lock_key
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Transform
+from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Fingerprint, Level, Transform
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program, restore_program, unlock_program
-from bitting.program.layers import Program
+from bitting.program.layers import Layer, Program
 from bitting.unit import timing
 from bitting.unit.golden import Unit
 from bitting.unit.spec import PRESETS, parse_spec
@@ -36,7 +36,7 @@ def model(rng):
     return table_program(PRESETS["base"], rng)
 
 
-def plain_tiles(program: Program) -> list[tuple[object, int, list[int]]]:
+def plain_tiles(program: Program) -> list[tuple[Layer, int, list[int]]]:
     """(layer, tile in the layer, codes) of every tile in order."""
     return [(layer, tile, layer.codes[tile].tolist()) for layer in program.layers for tile in range(layer.tiles)]
 
@@ -45,7 +45,8 @@ def restated(locked: Program, scheme: LockScheme, device: Device) -> list[list[i
     """What a chip unlocks, in plain Python, tile after tile, as the documentation says it."""
     unit = Unit(device.spec, device.table())
     key = lock_key(scheme, ChipModel.of(device))
-    opened, cycles = [], []
+    opened: list[list[int]] = []
+    cycles: list[int] = []
     for number, (layer, _, codes) in enumerate(plain_tiles(locked)):
         counted = sum(cycles[: number - 1]) if scheme.transform == "aes-clocked" and number > 1 else 0
         flags = (1 if layer.emits else 0) | (4 if layer.plain else 0)
@@ -119,7 +120,7 @@ def test_fingerprints_are_what_golden_does(family):
             sums = unit.run_layer(layer, scratch)
             emitted += sums if layer.emits else []
         assert accumulators[:, lane].tolist() == emitted
-    assert ChipModel.of(device).fingerprint(challenge, "clock").tolist() == cycles.tolist()
+    assert ChipModel.of(device).fingerprint(challenge, Fingerprint.CLOCK).tolist() == cycles.tolist()
 
 
 def test_the_clock_fingerprint_tells_the_cycles_of_every_code(family):
@@ -158,10 +159,10 @@ def test_the_numeric_fingerprint_tells_the_weight_of_every_code(family):
 
 def test_min_entropy_of_the_fingerprints():
     base = PRESETS["base"]
-    assert min_entropy(base, "clock", "family") == min_entropy(base, "numeric", "family") == 0
-    assert 43.4 < min_entropy(base, "clock", "key") < 43.6  # 64! / (13! 51!) ways, less 0.05
-    assert min_entropy(base, "numeric", "key") == 128  # 296 bits, capped by the root
-    assert 13.6 < min_entropy(PRESETS["tiny"], "clock", "key") < 13.7
+    assert all(min_entropy(base, fingerprint, Level.FAMILY) == 0 for fingerprint in FINGERPRINTS)
+    assert 43.4 < min_entropy(base, Fingerprint.CLOCK, Level.KEY) < 43.6  # 64! / (13! 51!) ways, less 0.05
+    assert min_entropy(base, Fingerprint.NUMERIC, Level.KEY) == 128  # 296 bits, capped by the root
+    assert 13.6 < min_entropy(PRESETS["tiny"], Fingerprint.CLOCK, Level.KEY) < 13.7
 
 
 @pytest.mark.parametrize("name", ["tiny", "base"])
@@ -206,7 +207,7 @@ def test_locks_that_do_not_exist_are_refused(model):
     with pytest.raises(LockError, match="there is no lock"):
         LockScheme.new(spec, "clock", Transform.TABLE)
     with pytest.raises(LockError, match="nonce of 16 bytes"):
-        LockScheme("aes", "clock", b"short", challenge=Challenge.of(spec))
+        LockScheme(Transform.AES, Fingerprint.CLOCK, b"short", challenge=Challenge.of(spec))
     with pytest.raises(LockError, match="allowed up to 127"):
         LockScheme.new(PRESETS["wide"], "clock", "aes")
     with pytest.raises(LockError, match="tile_codes of at least 65"):

@@ -67,7 +67,7 @@ def complaints(module: str, source: str) -> list[str]:
 
 def sources():
     for package in (bitting, bitting_rtl):
-        root = Path(package.__file__).parent
+        root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
             parts = path.relative_to(root.parent).with_suffix("").parts
             name = ".".join(parts).removesuffix(".__init__")

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 import torch
 from torch import nn
+
+
+class Window(TypedDict):
+    """Over rows and columns."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
 
 
 class RandomNetwork(nn.Module):
@@ -41,11 +52,11 @@ class RandomNetwork(nn.Module):
         self.kinds.append(kind)
         self.steps.append(module)
 
-    def _window(self, shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
+    def _window(self, shape: tuple[int, int, int]) -> Window:
         """A kernel, stride, padding and dilation that leave at least one position, and not too many."""
         rng = self._rng
         while True:
-            chosen = {
+            chosen: Window = {
                 "kernel_size": (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
                 "stride": (int(rng.integers(1, 3)), int(rng.integers(1, 3))),
                 "padding": (int(rng.integers(0, 3)), int(rng.integers(0, 3))),
@@ -56,7 +67,7 @@ class RandomNetwork(nn.Module):
                 return chosen
 
     @staticmethod
-    def _output(shape: tuple[int, int, int], window: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    def _output(shape: tuple[int, int, int], window: Window) -> tuple[int, int]:
         sizes = [
             (size + 2 * p - d * (k - 1) - 1) // s + 1
             for size, k, s, p, d in zip(
@@ -80,8 +91,9 @@ class RandomNetwork(nn.Module):
     def _make_pool(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         kernel = (min(2, shape[1]), min(int(self._rng.integers(1, 3)), shape[2]))
         padding = (int(self._rng.integers(0, kernel[0] // 2 + 1)), 0)
-        window = {"kernel_size": kernel, "stride": (int(self._rng.integers(1, 3)), 1), "padding": padding, "dilation": (1, 1)}
-        module = nn.AvgPool2d(kernel, window["stride"], padding)
+        stride = (int(self._rng.integers(1, 3)), 1)
+        window: Window = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": (1, 1)}
+        module = nn.AvgPool2d(kernel, stride, padding)
         self._append("pool", module)
         return (shape[0], *self._output(shape, window))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bitting.program import packets
 from bitting.program.layers import Layer, Program
 from bitting.unit.golden import Unit
 from bitting.unit.spec import UnitSpec
@@ -126,3 +127,12 @@ def golden_cycles(program: Program, table: tuple[int, ...]) -> list[int]:
     """Cycles of every tile, in order, by the readable law."""
     unit = Unit(program.spec, table)
     return [unit.tile_cycles(layer, channel) for layer in program.layers for channel in range(layer.tiles)]
+
+
+def sums_of(words: np.ndarray) -> list[np.ndarray]:
+    """Accumulators of each tile in result words, all of which have them."""
+    found = []
+    for tile in packets.parse_results(words):
+        assert tile.accumulators is not None
+        found.append(tile.accumulators)
+    return found

@@ -21,7 +21,7 @@ from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.unit import protocol, timing
 from bitting.unit.protocol import ErrorCode, LayerFlag, Packet, Result
 from bitting.unit.spec import PRESETS
-from tb.programs import random_activations, table_program
+from tb.programs import random_activations, sums_of, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 NONCE = bytes(range(16))
@@ -42,6 +42,11 @@ def expected_of(clear: Program, device: Device, x: np.ndarray, first_tile: int) 
     return expected.words(Emulator(clear, table)(torch.from_numpy(x)).numpy())
 
 
+def challenge_tiles(scheme: LockScheme) -> int:
+    assert scheme.challenge is not None
+    return scheme.challenge.tiles
+
+
 def batch(program: Program, x: np.ndarray) -> np.ndarray:
     inputs = packets.activations_packet(program.spec, program.input_base, x)
     return np.concatenate([inputs, packets.program_packets(program)])
@@ -60,7 +65,7 @@ def test_every_pairing_on_table_programs_for_two_batches(chip, fingerprint, tran
     tiles = sum(layer.tiles for layer in locked.layers)
     inputs = [random_activations(spec, rng, spec.lanes, locked.input_words) for _ in range(2)]
     commands = [scheme.packets(), batch(locked, inputs[0]), packets.unlock_packet(), batch(locked, inputs[1])]
-    first = scheme.challenge.tiles
+    first = challenge_tiles(scheme)
     wanted = [expected_of(clear, device, x, first + i * tiles) for i, x in enumerate(inputs)]
     stalls = Stalls(seed, *((0, 0), (200, 0), (0, 230), (120, 120), (250, 0), (30, 30))[seed])
     engine.reset()
@@ -149,12 +154,11 @@ def test_a_hidden_layer_replayed_as_a_linear_one_gives_noise(chip):
     x[:, 3] = 1  # shows the fourth weight of each tile
     engine.reset()
     run = engine.run(np.concatenate([scheme.packets(), batch(replayed, x)]), packets.result_words(replayed))
-    shown = np.array([tile.accumulators[0] for tile in packets.parse_results(run.words)])
+    shown = np.array([sums[0] for sums in sums_of(run.words)])
     true = np.array(spec.values)[weights[0][:, 3]]
+    clear = unlock_program(replayed, scheme, ChipModel.of(device))
     assert (shown == true).mean() < 0.5
-    assert np.array_equal(
-        run.words, expected_of(unlock_program(replayed, scheme, ChipModel.of(device)), device, x, scheme.challenge.tiles)
-    )
+    assert np.array_equal(run.words, expected_of(clear, device, x, challenge_tiles(scheme)))
 
 
 @pytest.mark.parametrize("end", ["error", "lock now"])
@@ -171,7 +175,7 @@ def test_after_an_error_or_lock_now_only_reset_brings_the_keys_back(chip, end):
     assert run.error == (ErrorCode.LOCKED if end == "lock now" else ErrorCode.BAD_TYPE)
     assert [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
     engine.reset()
-    wanted = expected_of(unlock_program(locked, scheme, ChipModel.of(device)), device, x, scheme.challenge.tiles)
+    wanted = expected_of(unlock_program(locked, scheme, ChipModel.of(device)), device, x, challenge_tiles(scheme))
     assert np.array_equal(engine.run(good, len(wanted)).words, wanted)
 
 
@@ -187,7 +191,8 @@ def test_nothing_is_sent_in_a_challenge_and_state_is_told(chip):
     run = engine.run(np.concatenate([status, head[:-unlock_words], status, head[-unlock_words:], status]), 3 * reply)
     states = [int(payload[4]) for _, payload in packets.split(run.words)]
     assert states == [0b001, 0b011, 0b101], "booted, in the challenge, keyed; and no other packet"
-    assert [int(payload[1]) for _, payload in packets.split(run.words)] == [0, scheme.challenge.tiles, scheme.challenge.tiles]
+    tiles = challenge_tiles(scheme)
+    assert [int(payload[1]) for _, payload in packets.split(run.words)] == [0, tiles, tiles]
 
 
 def test_flags_of_the_counter_are_those_of_the_packet():

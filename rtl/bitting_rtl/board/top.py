@@ -1,5 +1,7 @@
 """The top of a board of amaranth-boards: its serial line, its clock, two lamps."""
 
+from typing import Any
+
 from amaranth import Elaboratable, Module
 
 from bitting.unit.serial_protocol import BAUD
@@ -12,7 +14,7 @@ class BoardTop(Elaboratable):
     def __init__(self, root: bytes | None):
         self._root = root
 
-    def elaborate(self, platform) -> Module:  # type: ignore[no-untyped-def]
+    def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.engine = engine = SerialEngine(round(platform.default_clk_frequency / BAUD), self._root)
         uart, busy, failed = platform.request("uart"), platform.request("led", 0), platform.request("led", 1)
