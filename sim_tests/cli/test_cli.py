@@ -306,13 +306,15 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
 
 def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
     command = [sys.executable, "-m", "bitting", "train", "--epochs", "100000", "-o", str(tmp_path / "model.safetensors")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    # A shell that starts the tests in the background has them ignore SIGINT, and their children after them.
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as run:
         checkpoint = tmp_path / ".model.safetensors.checkpoint"
         while not checkpoint.exists():
             assert run.poll() is None, run.communicate()
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        printed, said = run.communicate()
+        printed, said = run.communicate(timeout=120)
     assert run.returncode == 130 and not printed
     assert said.strip().splitlines()[-1].startswith("interrupted; nothing half-written was left")
     assert [path for path in tmp_path.iterdir() if path != checkpoint] == []
