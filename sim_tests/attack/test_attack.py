@@ -185,29 +185,36 @@ def test_statistics_of_a_random_matrix_are_as_documented():
     assert screening.auc(np.array([5.0]), np.array([0.0, 1.0, -1.0])) == 1.0
 
 
+#: Of the MNIST test set: ten batches.
+IMAGES = 640
+
+
 @pytest.fixture(scope="module")
 def mnist():
-    """64 lanes: the test set passes four times as fast."""
+    """64 lanes: images pass four times as fast."""
     data = datasets.load("mnist")
     spec = parse_spec("base:lanes=64")
-    model = loop.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=8))  # fewer: the claims here are equalities
-    assert model.claims["accuracy"] >= 0.96
+    model = loop.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=2))  # fewer: the claims here are equalities
+    assert model.claims["accuracy"] >= 0.94
     return data, model, datasets.activations(spec, data.test_images)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fingerprint", "transform"), PAIRINGS)
-def test_mnist_whole_test_set_on_the_rtl_of_the_right_and_a_wrong_device(mnist, fingerprint, transform):
-    """Ten thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise, and the same noise in both."""
+def test_mnist_on_the_rtl_of_the_right_and_a_wrong_device(mnist, fingerprint, transform):
+    """Not one wrong bit, not one wrong cycle; on a wrong device noise, and the same noise in both.
+
+    The whole test set, for every pairing, is what `scripts/lock_report.py` runs.
+    """
     data, model, x = mnist
     spec = model.program.spec
     owner = Device(spec, OWNER.root)
     scheme = a_lock(fingerprint, transform, spec)
     locked = lock_program(model.program, owner, scheme)
-    report = verify(Artefact(locked, scheme), owner, x, data.test_labels)
-    assert report.equal and report.samples == 10_000 and report.wrong_logits == report.wrong_cycles == 0
-    assert report.accuracy == model.claims["accuracy"], "locking costs nothing: the same integers"
+    report = verify(Artefact(locked, scheme), owner, x[:IMAGES], data.test_labels[:IMAGES])
+    assert report.equal and report.samples == IMAGES and report.wrong_logits == report.wrong_cycles == 0
+    assert report.accuracy == report.emulator_accuracy > 0.9
     wrong = verify(
-        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:1000], data.test_labels[:1000], stalls=Stalls(1, 40, 40)
+        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:128], data.test_labels[:128], stalls=Stalls(1, 40, 40)
     )
-    assert wrong.equal and wrong.accuracy == wrong.emulator_accuracy < 0.25
+    assert wrong.equal and wrong.accuracy == wrong.emulator_accuracy < 0.3

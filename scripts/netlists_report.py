@@ -1,0 +1,68 @@
+"""Whole netlists against golden: images through placed LUTs, flip-flops, block RAMs and multipliers, every bit and every cycle.
+
+    python scripts/netlists_report.py [--images 100] [--lanes 16] [-o out/netlists.json]
+
+1. `tiny` on the iCE40 after synthesis; 2. `base` on the ECP5 after synthesis; 3. the same after place and route. Three
+transforms each. The tests run a few images on four lanes, for a netlist is a hundred times slower than the RTL.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bitting.artefact.artefact import Artefact
+from bitting.check.verification import verify
+from bitting.cli import console
+from bitting.data import datasets
+from bitting.files import write_text
+from bitting.fpga import design, gates, placed, targets
+from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import lock_program
+from bitting.sim import native
+from bitting.training import loop, recipes
+from bitting.unit.spec import UnitSpec, parse_spec
+
+TRANSFORMS = ("aes-clocked", "shuffle", "aes")
+
+
+def verified(spec: UnitSpec, netlist: str, images: int) -> dict[str, Any]:
+    """A model of the digits, locked three ways, on a netlist: what was compared and what was wrong."""
+    library = native.library_of(netlist, design.TOP)
+    data = datasets.load("digits")
+    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
+    device = Device(spec, bytes(range(1, 17)))
+    x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
+    result: dict[str, Any] = {"spec": spec.name, "images": len(x)}
+    for transform in TRANSFORMS:
+        scheme = LockScheme.new(spec, "clock", transform)
+        report = verify(Artefact(lock_program(model.program, device, scheme), scheme), device, x, y, library=library)
+        result[transform] = {name: getattr(report, name) for name in ("equal", "wrong_logits", "wrong_cycles", "accuracy")}
+    return result
+
+
+def main() -> None:
+    """Run the three netlists; the file is written after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100, help="test images of the digits")
+    parser.add_argument("--lanes", type=int, default=16, help="of `base`")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out/netlists.json"))
+    arguments = parser.parse_args()
+    tiny, base = parse_spec("tiny"), parse_spec(f"base:lanes={arguments.lanes}")
+    ice40, ecp5 = targets.find("ice40-up5k"), targets.find("ecp5-25k")
+    steps = {
+        "iCE40 after synthesis": (tiny, lambda: gates.verilog(ice40, *design.engine(tiny, True, ice40))),
+        "ECP5 after synthesis": (base, lambda: gates.verilog(ecp5, *design.engine(base, True, ecp5))),
+        "ECP5 after place and route": (base, lambda: placed.verilog(ecp5, base, True, seed=1)),
+    }
+    results = {}
+    for name, (spec, netlist) in steps.items():
+        results[name] = verified(spec, netlist(), arguments.images)
+        write_text(arguments.output, json.dumps(results, indent=1) + "\n")
+        console.out.print(f"{name}: {json.dumps(results[name])}", markup=False)
+
+
+if __name__ == "__main__":
+    main()
