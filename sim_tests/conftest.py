@@ -27,3 +27,13 @@ def rng() -> np.random.Generator:
 def one_thread() -> None:
     """Tests run side by side; torch's own threads would only fight."""
     torch.set_num_threads(1)
+
+
+#: The longest files, longest first: workers that begin with them end at about the same time.
+LONGEST = ("test_fpga.py", "test_attack.py", "test_boards.py", "test_networks.py", "test_verify.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; the rest as they are collected."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))

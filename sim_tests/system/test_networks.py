@@ -154,15 +154,19 @@ def test_words_are_used_again():
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["lenet", "residual"])
 def test_reference_networks_run_on_the_rtl(network):
-    """Briefly trained, locked, a thousand images: not one wrong bit, not one wrong cycle; on a wrong device noise."""
-    spec, data = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
+    """Briefly trained, locked: not one wrong bit, not one wrong cycle; on a wrong device noise.
+
+    `scripts/networks_report.py` trains them well and runs more images.
+    """
+    spec, whole = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
+    data = replace(whole, train_images=whole.train_images[:16_000], train_labels=whole.train_labels[:16_000])
     model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch_size=128))
-    assert model.claims["accuracy"] > 0.75
+    assert model.claims["accuracy"] > 0.6
     device = Device(spec, ROOT)
     scheme = LockScheme.new(spec, "clock", "aes-clocked")
     locked = lock_program(model.program, device, scheme)
-    x, y = datasets.activations(spec, data.test_images[:1000]), data.test_labels[:1000]
+    x, y = datasets.activations(spec, data.test_images[:256]), data.test_labels[:256]
     report = verify(Artefact(locked, scheme), device, x, y)
-    assert report.equal and report.samples == 1000 and report.accuracy > 0.7
+    assert report.equal and report.samples == 256 and report.accuracy == report.emulator_accuracy > 0.6
     wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x[:64], y[:64])
     assert wrong.equal and wrong.accuracy < 0.5
