@@ -68,6 +68,7 @@ def test_wrong_devices_are_seeded_and_distinct():
     assert tables == again
 
 
+@pytest.mark.slow
 def test_the_table_alone_is_no_lock_and_a_keyed_transform_gives_less_than_nothing(digits):
     """Gradient descent with 200 labels: the table alone falls; under AES the stolen codes help less than no file at all."""
     data, model, _ = digits
@@ -158,6 +159,7 @@ def screened(kind: str, transform: str) -> screening.Screening:
     return screening.screen(locked, scheme, OWNER, wrong_keys=400, redrawn=redrawn)
 
 
+@pytest.mark.slow
 def test_screening_sees_through_aes_and_not_through_drawn_histograms():
     plain = screened("drawn", "aes")
     assert min(plain.model[name] for name in ("chi-square", "variance", "kurtosis")) > 0.99
@@ -168,6 +170,7 @@ def test_screening_sees_through_aes_and_not_through_drawn_histograms():
         assert all(abs(found.model[name] - 0.5) < 0.05 for name in screening.HISTOGRAM), found.model
 
 
+@pytest.mark.slow
 def test_screening_sees_codes_used_exactly_equally_and_codes_left_alone():
     """A chi-square of 0 is as suspicious as a large one: exactly equal use gives the right key away."""
     assert screened("equal", "aes-pre").model["chi-square"] == 1.0

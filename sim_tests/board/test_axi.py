@@ -18,6 +18,9 @@ BENCH = Path(__file__).parents[1] / "tb" / "cocotb_axi.py"
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def simulation():
     spec = PRESETS["tiny"]

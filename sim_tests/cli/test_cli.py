@@ -54,6 +54,7 @@ def job(tmp_path_factory):
     del os.environ["BITTING_OWNER"]
 
 
+@pytest.mark.slow
 def test_train_lock_verify_simulate(job):
     artefact, key = job / "artefact.safetensors", job / "A.key"
     report = json.loads(bitting("verify", artefact, "--device", key, "--samples", 40, "--json").stdout)["right device"]
@@ -246,6 +247,7 @@ def test_enrolment_of_a_simulated_chip(job, tmp_path):
     bitting("verify", out, "--device", key, "--samples", 4, "--allow-unsigned")
 
 
+@pytest.mark.slow
 def test_the_lock_table(job, tmp_path):
     out = tmp_path / "table.json"
     run = ("lock-table", job / "model.safetensors", "--device", job / "A.key", "--samples", 50, "--wrong-keys", 2)

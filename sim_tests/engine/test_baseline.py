@@ -22,6 +22,7 @@ def dot(x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return sums
 
 
+@pytest.mark.slow
 def test_two_layers_with_saturation_are_what_numpy_says():
     """Sums that clip, at both ends, on the way and at the end; ReLU windows at several shifts; one clock a code."""
     library = library_of(baseline_verilog(SPEC), TOP)

@@ -19,7 +19,7 @@ BENCH = Path(__file__).parents[1] / "tb" / "cocotb_engine.py"
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
-@pytest.fixture(scope="module", params=["tiny", "tiny:lanes=8,act_bits=5"])
+@pytest.fixture(scope="module", params=["tiny", pytest.param("tiny:lanes=8,act_bits=5", marks=pytest.mark.slow)])
 def simulation(request):
     spec = parse_spec(request.param)
     return request.param, cocotb_runner.build(engine_verilog(spec), TOP)
@@ -31,6 +31,7 @@ def test_in_the_simulator(simulation, test):
     cocotb_runner.run(folder, TOP, "tb.cocotb_engine", {"BITTING_SPEC": spec}, testcase=test)
 
 
+@pytest.mark.slow
 def test_both_simulators_answer_alike():
     spec = parse_spec("tiny")
     rng = np.random.default_rng(7)

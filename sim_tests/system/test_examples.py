@@ -32,10 +32,12 @@ def test_every_example_is_run():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_verilog_gives_the_kept_numbers():
     assert printed("drive_the_verilog") == (EXAMPLES / "drive_the_verilog.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_verified_to_the_bit():
     shown = printed("own_model")
     assert without_numbers(shown) == without_numbers((EXAMPLES / "own_model.txt").read_text())

@@ -70,7 +70,7 @@ def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_locked_random_networks_run_on_the_right_device_and_are_noise_elsewhere(chip, seed, transform):
     spec, device, _ = chip
     program, x = random_model(spec, 1000 + seed)
@@ -111,7 +111,7 @@ class Long(nn.Module):
         return self.fc2(torch.relu(self.fc1(x)))
 
 
-@pytest.mark.parametrize("plain, shape", [(Wide, (30, 4, 4)), (Long, (401,))])
+@pytest.mark.parametrize("plain, shape", [pytest.param(Wide, (30, 4, 4), marks=pytest.mark.slow), (Long, (401,))])
 def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
     spec = parse_spec("tiny:scratch_words=2048")
     device = Device(spec, ROOT)

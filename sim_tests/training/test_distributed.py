@@ -42,6 +42,7 @@ def trained(path, processes):
     return load(target)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_model_of_one_with_the_same_global_batch(tmp_path):
     one, two = trained(tmp_path, 1), trained(tmp_path, 2)
     assert one.claims == two.claims

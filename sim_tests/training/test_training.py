@@ -159,6 +159,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         loop.train(spec, data, config, checkpoint)
 
 
+@pytest.mark.slow
 def test_digits_within_half_a_point_of_the_twin():
     data = datasets.load("digits")
     claims = [loop.train(PRESETS["base"], data, replace(recipes.RECIPES["digits"], seed=seed)).claims for seed in range(3)]
