@@ -38,13 +38,13 @@ for fingerprint, transform in (("none", "table"), ("clock", "aes-clocked")):
     print(f"\n{fingerprint} x {transform}")
 
     # A thief with a chip of his own, or many: another root key, or a root key that is one bit away.
-    wrong = survey(artefact.program, artefact.scheme, device, x, labels, random_keys=arguments.keys)
+    wrong = survey(artefact.locked_layers(), artefact.scheme, device, x, labels, random_keys=arguments.keys)
     tried = wrong.random_keys + wrong.neighbours
     print(f"  best of {tried} wrong devices: {wrong.best:.1%}; right device: {wrong.right:.1%}")
 
     # A thief with the file and some labels: he takes the codes as they are, and learns a weight for each.
     some = slice(arguments.labels)
     few = datasets.activations(spec, data.train_images[some])
-    weights = recover(artefact.program, few, data.train_labels[some], starts=arguments.starts)
-    guessed = logits(artefact.program, weights, torch.from_numpy(x).float()).argmax(1).numpy()
+    weights = recover(artefact.locked_layers(), few, data.train_labels[some], starts=arguments.starts)
+    guessed = logits(artefact.locked_layers(), weights, torch.from_numpy(x).float()).argmax(1).numpy()
     print(f"  stolen codes, table learnt from {arguments.labels} labels: {(guessed == labels).mean():.1%}")

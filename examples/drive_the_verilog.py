@@ -28,10 +28,10 @@ artefact = bitting.lock(model, device, "none", "table")  # written in the number
 samples = rng.integers(spec.act_min, spec.act_max + 1, (spec.lanes, 12))
 
 commands = np.concatenate(
-    [packets.activations_packet(spec, address=0, activations=samples), packets.program_packets(artefact.program)]
+    [packets.activations_packet(spec, address=0, activations=samples), packets.program_packets(artefact.locked_layers())]
 )
 with NativeEngine(engine_library(spec), device.root) as engine:
-    run = engine.run(commands, packets.result_words(artefact.program))
+    run = engine.run(commands, packets.result_words(artefact.locked_layers()))
 print(f"{len(commands)} words in, {len(run.words)} words out after {run.cycles} clocks, error {run.error}")
 
 # By hand: header (type, length), payload, CRC-32.
@@ -46,5 +46,5 @@ while len(words):
     logits += [sums] if sums else []
     words = words[length + 2 :]
 
-expected = bitting.Emulator(artefact.program, device.table())(samples).numpy()
+expected = bitting.Emulator(artefact.locked_layers(), device.table())(samples).numpy()
 print("equal to the emulator:", np.array_equal(np.array(logits).T, expected))

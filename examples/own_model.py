@@ -12,11 +12,12 @@ from torch import nn
 
 import bitting
 from bitting.data import datasets
+from bitting.training.randomness import draw, seed_torch
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--epochs", type=int, default=30)
 epochs = parser.parse_args().epochs
-torch.manual_seed(0)
+seed_torch(draw())  # torch begins every process with the same seed, which is public: who trains again would have the weights
 
 # Your model and your data: here a small network for digits of 8 x 8 pixels.
 model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))

@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="labelled training samples the thief holds")
     arguments = parser.parse_args()
     artefact = Artefact.load(arguments.artefact)
-    if any(layer.plain for layer in artefact.program.layers):
+    if any(layer.plain for layer in artefact.locked_layers().layers):
         parser.error("the artefact ships plain weights (transform aes): there is no table to learn")
     dataset = datasets.load(artefact.claims["dataset"])
     started = time.perf_counter()
-    accuracy = break_table(artefact.program, dataset, arguments.samples)
+    accuracy = break_table(artefact.locked_layers(), dataset, arguments.samples)
     print(
         f"{artefact.claims['dataset']}: device {100 * artefact.claims['accuracy']:.2f}%, thief with {arguments.samples} labels "
         f"{100 * accuracy:.2f}% after {time.perf_counter() - started:.0f} s, "

@@ -50,7 +50,8 @@ class Report:
         self.random_keys = arguments.random_keys
         self.path = arguments.output
         self.results: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.results["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy", "config")}
+        self.results["model"] = {name: self.model.claims[name] for name in ("dataset", "accuracy", "twin_accuracy")}
+        self.results["model"]["config"] = {k: v for k, v in self.model.claims["config"].items() if k != "seed"}
 
     def locked(self, fingerprint: str, transform: str) -> tuple[Any, LockScheme]:
         """The locked program, the same in every run, and how it is locked."""
@@ -91,7 +92,7 @@ class Report:
     def screened(self, transform: str) -> dict[str, Any]:
         """`screening.Screening` as a dictionary; its areas under the curve are 0.5 for a good lock, 1 for a bad one."""
         locked, scheme = self.locked("clock", transform)
-        redrawn = screening.redrawn_of(Artefact(locked, scheme, self.model.claims))
+        redrawn = screening.redrawn_of(locked, scheme, self.model.claims["config"])
         return screening.screen(locked, scheme, self.device, wrong_keys=self.random_keys, redrawn=redrawn).to_dict()
 
     def run(self) -> None:

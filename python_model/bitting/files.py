@@ -7,46 +7,96 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bitting.errors import BittingError, ToolError
+from bitting.errors import BittingError, CacheError, ToolError
 
 #: Work folders of builds in the cache, and the age at which they are nobody's.
 _WORK_PREFIX = ".build-"
 _STALE_SECONDS = 24 * 3600
 
+#: Of files that hold a secret.
+PRIVATE = 0o600
+_OTHERS_WRITE = 0o022
+
 
 def cache_folder() -> Path:
-    """`BITTING_CACHE`, or `~/.cache/bitting`; private to the user, for builds of keyed devices hold their bitting table."""
+    """`BITTING_CACHE`, or `~/.cache/bitting`; the user's own, for libraries from it run in this process.
+
+    Raises:
+        CacheError: if it is another user's, or others may write to it.
+        ToolError: if it can not be made.
+    """
     folder = Path(os.environ.get("BITTING_CACHE") or Path.home() / ".cache" / "bitting")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ToolError(f"can not make {folder}: {error.strerror or error}; name another folder with BITTING_CACHE") from error
+    _require_own(folder)
     return folder
+
+
+def _require_own(*paths: Path) -> None:
+    """Raises CacheError if anybody else could have written to these, whose folders were looked at before."""
+    for path in paths:
+        found = path.stat()
+        if found.st_uid != os.getuid():
+            raise CacheError(
+                f"{path} belongs to user {found.st_uid}, who could have this process run anything; allowed is only what is "
+                f"your own (user {os.getuid()}): remove it, or name another folder with BITTING_CACHE"
+            )
+        if found.st_mode & _OTHERS_WRITE:
+            raise CacheError(
+                f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, so others could have this process run anything; allowed "
+                f"is writing by nobody but you: remove it, or, if you trust all that is in it, chmod -R go-w {path}"
+            )
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that nobody else can look into, gone at the end: for builds that hold a root secret, which are never cached."""
+    with tempfile.TemporaryDirectory(prefix="bitting-") as folder:  # mode 0700
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _for_nobody_else() -> Iterator[None]:
+    """Files that are made inside, by this process or its children, get no rights for others."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and removed when it does not.
+    """A temporary name, renamed to `path` when the block ends well and removed when it does not.
+
+    It lies in a folder of mode 0700 beside `path`, and so does what a writer puts beside it: nobody else sees any of it before
+    it has its mode.
 
     Raises:
         BittingError: if the file can not be written (missing folder, no permission, full disk).
     """
-    temporary: Path | None = None
+    folder: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = folder / path.name
+        temporary.touch(PRIVATE)
         yield temporary
         os.chmod(temporary, mode)
         os.replace(temporary, path)
     except OSError as error:
         raise BittingError(f"can not write {path}: {error.strerror or error}; nothing was changed") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -60,27 +110,35 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     write_bytes(path, text.encode(), mode)
 
 
-def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None]) -> Path:
+def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None], private: Path | None = None) -> Path:
     """The cached folder of what `make` builds from `parts`; two processes may build the same.
 
     Args:
         kind: folder of the cache.
         parts: everything the result depends on; their hash is its name.
         make: called with (a work folder, the folder to leave results in) unless it was built before.
+        private: build in this folder instead of the cache (from `private_folder`), readable by nobody else. Everything that
+            holds a root secret is built so.
 
     Raises:
+        CacheError: if others could have written to what is in the cache.
         ToolError: if a folder can not be written, and whatever `make` raises. Nothing is left behind then.
     """
-    folder = cache_folder() / kind / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    if folder.exists():
-        return folder
+    folder = (private or cache_folder()) / kind / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _require_own(folder.parent)
+    if folder.exists():
+        _require_own(folder, *_inside(folder))
+        return folder
     _sweep(folder.parent)
     work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder.parent))
     try:
         finished = work / "finished"
-        finished.mkdir()
-        make(work, finished)
+        finished.mkdir(mode=0o700)
+        with _for_nobody_else() if private else contextlib.nullcontext():
+            make(work, finished)
+        for path in _inside(finished):  # the tools go by the user's umask
+            path.chmod(path.stat().st_mode & ~_OTHERS_WRITE)
         try:
             finished.rename(folder)
         except OSError:  # another process was faster with the same build
@@ -91,6 +149,11 @@ def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None]) -
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Everything in a build; links are the user's own, since the folder is."""
+    return [path for path in folder.rglob("*") if not path.is_symlink()]
 
 
 def _sweep(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bitting.artefact.artefact import Artefact
@@ -13,10 +14,15 @@ from bitting.fpga import design, flow, gates, overhead, placed, targets, tools
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
+from bitting.program import packets
+from bitting.program.packets import ExpectedResults
 from bitting.sim import native
 from bitting.training import loop, recipes
+from bitting.unit.protocol import ErrorCode, Packet
 from bitting.unit.spec import PRESETS, parse_spec
+from bitting_rtl.board import pins
 from tb.command import bitting, error_of
+from tb.programs import golden_run, random_activations, random_program
 
 ICE40 = targets.find("ice40-up5k")
 ECP5 = targets.find("ecp5-25k")
@@ -47,7 +53,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     """
     library = native.library_of(netlist(), design.TOP)
     data = datasets.load("digits")
-    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
+    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2, seed=0))
     device = Device(spec, bytes(range(1, 17)))
     x, y = datasets.activations(spec, data.test_images[:IMAGES]), data.test_labels[:IMAGES]
     for transform in ("aes-clocked", "shuffle", "aes"):
@@ -58,6 +64,31 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
         assert report.accuracy > 0.7
     wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x, y, library=library)
     assert wrong.equal and wrong.accuracy < 0.5
+
+
+@pytest.mark.parametrize(("vault", "sealed"), [("aes", False), ("ascon", False), ("ascon", True)])
+def test_fuses_words_and_errors_pass_the_pins(vault, sealed):
+    """The engine behind its pins, not placed: golden's words with the device's table, the fuse `sealed`, the largest error."""
+    spec = TINY.replace(vault=vault)
+    inner, _ = design.engine(spec, True, ICE40)
+    placed_text = (inner + pins.pins_verilog(fused=True)).replace(design.TOP, "the_engine").replace(pins.TOP, "top")
+    library = native.library_of(placed_text + placed.before_pins(True), design.TOP)
+    device = Device(spec, bytes(range(201, 217)))
+    with native.NativeEngine(library, device.root, sealed) as engine:
+        ((_, status),) = packets.split(engine.run(packets.status_packet(), 7).words)
+        assert status[4] >> 4 & 1 == sealed
+        if vault == "aes":
+            rng = np.random.default_rng(1)
+            program = random_program(spec, rng)
+            x = random_activations(spec, rng, spec.lanes, program.input_words)
+            commands = [packets.activations_packet(spec, program.input_base, x), packets.program_packets(program)]
+            table = device.table()
+            expected = ExpectedResults.of(program, program.tile_cycles(table)).words(golden_run(program, table, x))
+            engine.reset()
+            assert np.array_equal(engine.run(np.concatenate(commands), len(expected)).words, expected)
+        elif not sealed:
+            forged = np.array([1 << 16 | Packet.PROGRAM, 0, 0, 0, 0, 0], np.uint32)
+            assert engine.run(forged, 3).error == ErrorCode.BAD_TAG == max(ErrorCode)
 
 
 @pytest.mark.slow

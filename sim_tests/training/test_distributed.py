@@ -21,22 +21,23 @@ from bitting.data import datasets
 from bitting.training import distributed, loop, recipes
 from bitting.unit.spec import PRESETS
 torch.set_num_threads(1)
+seed = int(sys.argv[2]) if len(sys.argv) > 2 else None
 with distributed.group():
-    config = replace(recipes.RECIPES["digits"], epochs=1, hidden=(24,), dropout=0.0)
+    config = replace(recipes.RECIPES["digits"], epochs=1, hidden=(24,), dropout=0.0, seed=seed)
     model = loop.train(PRESETS["base"], datasets.load("digits"), config)
     if distributed.leads():
         model.save(Path(sys.argv[1]))
 """
 
 
-def trained(path, processes):
+def trained(path, processes, seed=""):
     script = path / "job.py"
     script.write_text(SCRIPT)
     target = path / f"model{processes}.safetensors"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     done = subprocess.run(
-        [sys.executable, *launcher, str(script), str(target)], capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, *launcher, str(script), str(target), *[seed] * bool(seed)],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return load(target)
@@ -44,8 +45,18 @@ def trained(path, processes):
 
 @pytest.mark.slow
 def test_two_processes_give_the_model_of_one_with_the_same_global_batch(tmp_path):
-    one, two = trained(tmp_path, 1), trained(tmp_path, 2)
+    one, two = trained(tmp_path, 1, "0"), trained(tmp_path, 2, "0")
     assert one.claims == two.claims
+    for a, b in zip(one.program.layers, two.program.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
+
+
+def test_processes_agree_on_a_seed_that_is_drawn(tmp_path):
+    """Each would draw another; then their weights would drift apart, and the seed in the file would be of no training."""
+    two = trained(tmp_path, 2)
+    seed = two.claims["config"]["seed"]
+    one = trained(tmp_path, 1, str(seed))
+    assert seed >= 1 << 64 and not two.reproducible and one.reproducible
     for a, b in zip(one.program.layers, two.program.layers, strict=True):
         assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
 

@@ -120,7 +120,7 @@ class _InterruptError(Exception):
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     spec, data = PRESETS["tiny"], datasets.load("digits")
-    config = replace(recipes.RECIPES["digits"], epochs=4, hidden=(16,))
+    config = replace(recipes.RECIPES["digits"], epochs=4, hidden=(16,), seed=0)
     whole = loop.train(spec, data, config)
     checkpoint = tmp_path / "run"
 
@@ -144,7 +144,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     spec, data = PRESETS["tiny"], datasets.load("digits")
-    config = replace(recipes.RECIPES["digits"], epochs=2, hidden=(8,))
+    config = replace(recipes.RECIPES["digits"], epochs=2, hidden=(8,), seed=0)
     checkpoint = tmp_path / "run"
 
     def stop(*_):

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from bitting.artefact.artefact import Artefact
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import ROOT_BYTES, Device
 from bitting.locking.kinds import Transform
@@ -183,21 +182,22 @@ def screen(
     )
 
 
-def redrawn_of(artefact: Artefact, count: int = 1000) -> np.ndarray | None:
+def redrawn_of(locked: Program, scheme: LockScheme, config: Mapping[str, Any], count: int = 1000) -> np.ndarray | None:
     """Histograms that training could as well have kept, for a model whose counts were drawn; None for any other.
 
     The histogram of such a model *is* what was drawn before training, so drawing again gives as many right samples as needed.
+
+    Args:
+        locked: the program.
+        scheme: how it is locked.
+        config: of its training, from the claims of the model: an artefact does not say it.
+        count: of the samples.
     """
-    config = artefact.claims.get("config", {})
-    if config.get("balance") != Balance.DRAWN or artefact.scheme.transform not in (Transform.AES_PRE, Transform.AES_CLOCKED):
+    if config.get("balance") != Balance.DRAWN or scheme.transform not in (Transform.AES_PRE, Transform.AES_CLOCKED):
         return None
-    program = artefact.program
-    return np.array(
-        [
-            sum(balance.counts(Balance.DRAWN, program.spec, x.tiles, x.tile_codes, seed).sum(axis=0) for x in program.secret)
-            for seed in range(count)
-        ]
-    )
+    shapes = [(layer.tiles, layer.tile_codes) for layer in locked.secret]
+    drawn = (balance.counts_of_all(Balance.DRAWN, locked.spec, shapes, seed) for seed in range(count))
+    return np.array([sum(matrix.sum(axis=0) for matrix in matrices) for matrices in drawn])
 
 
 def _extend(collected: dict[str, list[float]], statistics: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bitting.errors import BittingError, ToolError, missing_extra
@@ -57,16 +58,31 @@ def find(name: str) -> Board:
 
 
 def implement(
-    board: Board, spec: UnitSpec, root: bytes, seeds: Sequence[int], progress: Callable[[int], None] = lambda done: None
+    board: Board,
+    spec: UnitSpec,
+    root: bytes,
+    seeds: Sequence[int],
+    private: Path,
+    progress: Callable[[int], None] = lambda done: None,
+    sealed: bool = False,
 ) -> flow.Report:
-    """The bitstream of a board's device; it holds the root secret.
+    """The bitstream of a board's device, in the folder `private` (`files.private_folder`); it holds the root secret.
+
+    Args:
+        board: which board.
+        spec: of the unit.
+        root: secret of the device.
+        seeds: of place and route.
+        private: the folder to build in.
+        progress: called with the number of finished runs.
+        sealed: the fuse of that name is blown (vault `ascon`).
 
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.
     """
     target = targets.find(board.target)
     platform = board.resources()
-    plan = platform.prepare(BoardTop(root), name=_TOP, emit_debug_verilog=False)
+    plan = platform.prepare(BoardTop(root, sealed), name=_TOP, emit_debug_verilog=False)
     suffix = "lpf" if target.family == "ecp5" else "pcf"
     texts = {
         name: text.decode() if isinstance(text, bytes) else text
@@ -74,7 +90,7 @@ def implement(
         if name.endswith((".il", suffix))
     }
     wrapper = flow.Wrapper(texts[f"{_TOP}.il"], _TOP, "read_rtlil", texts[f"{_TOP}.{suffix}"])
-    report = flow.implement(target, *design.engine(spec, True, target), wrapper, seeds, progress)
+    report = flow.implement(target, *design.engine(spec, True, target), wrapper, seeds, progress, private)
     needed = platform.default_clk_frequency / 1e6
     if report.placed and max(run.fmax for run in report.placed) < needed:
         raise ToolError(f"{board.name} runs at {needed:.0f} MHz, place and route reached {report.fmax:.1f}; try more --seeds")

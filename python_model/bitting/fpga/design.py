@@ -17,7 +17,7 @@ from bitting_rtl.engine.export import TOP, engine_verilog
 
 
 def engine(spec: UnitSpec, locked: bool, target: Target) -> tuple[str, str]:
-    """Verilog and module name: the engine with the port for the root secret, or its unlocked twin with a plain table."""
+    """Verilog and module name: the engine with ports for the fuses, or its unlocked twin with a plain table."""
     return engine_verilog(spec, table=None if locked else list(range(spec.codes)), options=target.build), TOP
 
 

@@ -166,11 +166,13 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
     return {name.lstrip("\\"): Area.of(target.family, module["num_cells_by_type"]) for name, module in modules.items()}
 
 
-def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False) -> tuple[Placed, Path]:
+def place(
+    target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False, private: Path | None = None
+) -> tuple[Placed, Path]:
     """Place and route a module inside a wrapper that fits the pins.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
-    what was counted.
+    what was counted. A wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
 
     Returns:
         The run, and the folder with `bitstream.bin`; if `netlist`, also with what was placed, in Yosys' JSON (`routed.json`).
@@ -217,7 +219,7 @@ def place(target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, n
         *versions,
         f"netlist {netlist}",
     ]
-    folder = files.built("placed", parts, make)
+    folder = files.built("placed", parts, make, private)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder
 
 
@@ -242,6 +244,7 @@ def implement(
     wrapper: Wrapper,
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda done: None,
+    private: Path | None = None,
 ) -> Report:
     """Synthesise, then place and route with each seed; the bitstream is the fastest run's.
 
@@ -252,13 +255,14 @@ def implement(
         wrapper: fits it to the pins.
         seeds: of place and route, a run for each; without any the module is only synthesised.
         progress: called with the number of finished runs.
+        private: where to build if the wrapper holds a root secret; the bitstream is there then, and nothing of it in the cache.
 
     Raises:
         ToolError: see `place`.
     """
     placed: list[tuple[Placed, Path]] = []
     for done, seed in enumerate(seeds):
-        placed.append(place(target, verilog, top, wrapper, seed))
+        placed.append(place(target, verilog, top, wrapper, seed, private=private))
         progress(done + 1)
     best = max(placed, key=lambda item: item[0].fmax)[1] / "bitstream.bin" if placed else ""
     return Report(

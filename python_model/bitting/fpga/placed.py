@@ -14,7 +14,7 @@ from bitting import files
 from bitting.errors import ToolError
 from bitting.fpga import cells, design, gates, tools
 from bitting.fpga.targets import Target
-from bitting.unit.protocol import WORD_BITS
+from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
 from bitting.unit.spec import UnitSpec
 
 #: nextpnr's name of what it has placed.
@@ -47,7 +47,7 @@ def verilog(target: Target, spec: UnitSpec, locked: bool, seed: int) -> str:
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", command], work)
 
     folder = files.built("routed", [text, tools.find("yosys")[1]], make)
-    return gates.with_models(target, (folder / "routed.v").read_text()) + _shim(locked)
+    return gates.with_models(target, (folder / "routed.v").read_text()) + before_pins(locked)
 
 
 def _plain(cell: dict[str, Any]) -> None:
@@ -68,21 +68,28 @@ def _plain(cell: dict[str, Any]) -> None:
             raise ToolError(f"pin {port} of a {cell['type']} is {setting}: no model")
 
 
-def _shim(locked: bool) -> str:
-    """The engine's ports in front of the pins' module: the root secret bit by bit while reset lasts, words as bytes."""
-    fuse_port, fuse_pin = ("input [127:0] fuse, ", ".fuse_bit(root[127]), ") if locked else ("", "")
+def before_pins(locked: bool) -> str:
+    """The engine's module in front of the pins' module: the fuses bit by bit before its reset ends, words as bytes."""
+    reads, bits = 2 * FUSE_WORDS, FUSE_WORDS * WORD_BITS  # clocks to read the fuses, two a word, then to shift them in
+    ports, pin, fuses = "", "", ""
+    if locked:
+        ports = f"output [2:0] fuse_address, input [{WORD_BITS - 1}:0] fuse_data, "
+        pin = f".fuse_bit(fuses[{bits - 1}]), "
+        fuses = f"""reg [{bits - 1}:0] fuses;
+  wire reading = started < {reads};
+  assign fuse_address = reading ? started[3:1] : 0;
+  always @(posedge clk)
+    if (!reading) fuses <= fuses << 1;
+    else if (started[0]) fuses <= {{fuse_data, fuses[{bits - 1}:{WORD_BITS}]}};"""
     return f"""
-module {design.TOP}(input clk, rst, {fuse_port}input lock_now,
+module {design.TOP}(input clk, rst, {ports}input lock_now,
   input [{WORD_BITS - 1}:0] cmd_data, input cmd_valid, output cmd_ready,
   output reg [{WORD_BITS - 1}:0] result_data, output reg result_last, output result_valid, input result_ready,
-  output [2:0] error, output busy);
-  reg [6:0] started = 0;  // clocks since reset; the root's last bit goes in as the pins' reset ends, all are read a clock later
-  wire running = started == 127;
-  {"reg [127:0] root;" if locked else ""}
-  always @(posedge clk) begin
-    started <= rst ? 0 : running ? started : started + 1;
-    {"root <= rst ? fuse : {root[126:0], 1'b0};" if locked else ""}
-  end
+  output [{max(ErrorCode).bit_length() - 1}:0] error, output busy);
+  reg [7:0] started = 0;  // clocks since reset; the pins' reset ends with them
+  wire running = started == {reads + bits};
+  always @(posedge clk) started <= rst ? 0 : running ? started : started + 1;
+  {fuses}
   reg [1:0] sent = 0;  // bytes of the command word
   reg [2:0] have = 0;  // bytes of the result word
   wire taken, given, last, working;
@@ -99,7 +106,7 @@ module {design.TOP}(input clk, rst, {fuse_port}input lock_now,
     end else if (result_ready && have == 4) have <= 0;
     if (rst) {{sent, have}} <= 0;
   end
-  {_PLACED} placed(.clk(clk), .rst(!running), {fuse_pin}.lock_now(lock_now),
+  {_PLACED} placed(.clk(clk), .rst(!running), {pin}.lock_now(lock_now),
     .cmd(cmd_data[8 * sent +: 8]), .cmd_valid(running && cmd_valid), .cmd_ready(taken),
     .result(result), .result_last(last), .result_valid(given), .result_ready(have != 4), .error(error), .busy(working));
 endmodule

@@ -44,7 +44,7 @@ def _require_fst_headers() -> None:
             raise ToolError(f"FST needs {header}: install zlib1g-dev and liblz4-dev, or write a .vcd instead")
 
 
-def shared_library(verilog: str, top: str, harness: str, waves: str | None = None) -> Path:
+def shared_library(verilog: str, top: str, harness: str, waves: str | None = None, private: Path | None = None) -> Path:
     """Build (or find) the shared library of a Verilog text and a harness.
 
     Args:
@@ -52,6 +52,7 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
         top: its top module.
         harness: C++ text that includes "Vtop.h".
         waves: None, "vcd" or "fst".
+        private: of a design with a root secret baked in: build in this folder, not in the cache (`files.private_folder`).
 
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
@@ -77,7 +78,7 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
         toolchain.run(command, work, "compiling the simulation")
         shutil.move(work / _LIBRARY, finished / _LIBRARY)
 
-    return files.built("native", parts, make) / _LIBRARY
+    return files.built("native", parts, make, private) / _LIBRARY
 
 
 def _includes(verilator: Path) -> tuple[str, ...]:

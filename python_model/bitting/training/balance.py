@@ -12,12 +12,14 @@ exactly, whatever training does. Once an epoch is best: every 50 steps cost MNIS
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
 import torch
 
 from bitting.errors import BittingError
+from bitting.training import randomness
 from bitting.unit.spec import UnitSpec
 
 
@@ -32,15 +34,21 @@ class Balance(StrEnum):
     DRAWN = "drawn"
 
 
-def counts(kind: Balance, spec: UnitSpec, tiles: int, inputs: int, seed: int) -> np.ndarray:
+def counts_of_all(kind: Balance, spec: UnitSpec, shapes: Sequence[tuple[int, int]], seed: int) -> list[np.ndarray]:
+    """`counts` of every matrix of a network; those of one shape are drawn apart."""
+    return [counts(kind, spec, *shape, seed, list(shapes[:index]).count(shape)) for index, shape in enumerate(shapes)]
+
+
+def counts(kind: Balance, spec: UnitSpec, tiles: int, inputs: int, seed: int, earlier: int = 0) -> np.ndarray:
     """How often each value index is to be used: (tiles, 2^b) for each tile, or (1, 2^b) for the whole matrix.
 
     `DRAWN` is for each tile, unless tiles have fewer weights than there are codes: so few weights could only be put in order.
+    `earlier`: matrices of this shape before this one.
 
     Raises:
         BittingError: for a kind that keeps no counts.
     """
-    rng = np.random.default_rng([seed, tiles, inputs])
+    rng = randomness.numpy_generator(seed, tiles, inputs, *[earlier] * bool(earlier))
     if kind == Balance.DRAWN and inputs < spec.codes:
         return rng.multinomial(tiles * inputs, np.full(spec.codes, 1 / spec.codes), size=1)
     if kind == Balance.DRAWN:
@@ -79,8 +87,7 @@ def project(spec: UnitSpec, latent: torch.Tensor, wanted: np.ndarray) -> torch.T
 
 @functools.lru_cache(maxsize=16)
 def _random_spectrum(tiles: int, inputs: int, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.linalg.svdvals(torch.randn(tiles, inputs, generator=generator))
+    return torch.linalg.svdvals(torch.randn(tiles, inputs, generator=randomness.torch_generator(seed)))
 
 
 def match_random_spectrum(latent: torch.Tensor, seed: int) -> torch.Tensor:

@@ -40,6 +40,15 @@ def group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def agreed(value: str) -> str:
+    """What the leading process has, for all."""
+    if not active():
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared)
+    return shared[0]
+
+
 def share(batch: torch.Tensor) -> torch.Tensor:
     """This process's part of a global batch.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.network.metrics import accuracy
-from bitting.training import architectures, balance, distributed
+from bitting.training import architectures, balance, distributed, randomness
 from bitting.training.balance import Balance
 from bitting.training.recipes import TrainConfig, recipe
 from bitting.unit.spec import UnitSpec, as_spec
@@ -56,14 +56,15 @@ def train(
     Args:
         spec: of the unit, or its name as `parse_spec` reads it.
         data: a data set, or its name as `datasets.load` knows it.
-        config: by default the recipe for an MLP on this data set.
+        config: by default the recipe for an MLP on this data set, with a seed that nobody knows.
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
         model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
             takes flat inputs ("mlp") or images. It sees pixels from 0 to 1.
 
     Returns:
-        A model (unlocked) whose claims name both accuracies and how they were measured.
+        A model (unlocked) whose claims name both accuracies and how they were measured, and hold the configuration with its
+        seed: as secret as the weights.
 
     Raises:
         ProgramError: if the spec can not hold the network; before any training.
@@ -77,9 +78,11 @@ def train(
         ('digits', 10)
     """
     spec, data = as_spec(spec), datasets.load(data) if isinstance(data, str) else data
-    config = config or recipe(data.name)
-    material = _Material.of(spec, data, config)
-    torch.manual_seed(config.seed)
+    given = config or recipe(data.name)
+    material = _Material.of(spec, data, given)
+    saved = _Checkpoint(checkpoint, spec, data.name, given)
+    config = replace(given, seed=saved.seed)
+    randomness.seed_torch(saved.seed)
     reference = model or build(data, config)
     twin_scale = 1.0 / (spec.act_max + 1)
     samples = material.train_x[:STATISTICS_SAMPLES] * twin_scale
@@ -88,7 +91,6 @@ def train(
         _Run("twin", reference, twin_scale, config.twin_learning_rate, config, lambda: None),
         _Run("unit", network, twin_scale, config.learning_rate, config, finish_epoch),
     ]
-    saved = _Checkpoint(checkpoint, spec, data.name, config)
     accuracies: dict[str, float] = {}
     for run in runs:
         run.restore(saved.state.get(run.name))
@@ -108,6 +110,7 @@ def train(
         "accuracy": accuracies["unit"],
         "twin_accuracy": accuracies["twin"],
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
+        "reproducible": given.seed is not None,
         "config": asdict(config),
     }
     return export(network, material.test_x[:64] * twin_scale, claims=claims)
@@ -117,7 +120,7 @@ def _on_unit(
     reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, input_scale: float, config: TrainConfig, fresh: bool
 ) -> tuple[UnitNetwork, Callable[[], None]]:
     """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
-    torch.manual_seed(config.seed)
+    randomness.seed_torch(_seed_of(config))
     normalise = config.balance == Balance.NONE
     first = samples[:CALIBRATION_SAMPLES]
     network = convert(
@@ -202,6 +205,12 @@ class _Material:
         return self.smoothed.lerp(taught, self.distillation)
 
 
+def _seed_of(config: TrainConfig) -> int:
+    """The seed of a configuration that is being trained with: `train` has drawn it by then if nobody gave one."""
+    assert config.seed is not None
+    return config.seed
+
+
 def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]:
     """What brings the latent weights back to the histogram (and spectrum) they are to have."""
     if config.balance == Balance.NONE:
@@ -209,14 +218,16 @@ def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]
             raise BittingError("match_random_spectrum needs a balance of equal or drawn: without, nothing is projected")
         return lambda: None
     weights = [layer.weight for layer in network.products]
-    wanted = [balance.counts(config.balance, network.spec, len(weight), weight[0].numel(), config.seed) for weight in weights]
+    seed = _seed_of(config)
+    shapes = [(len(weight), weight[0].numel()) for weight in weights]
+    wanted = balance.counts_of_all(config.balance, network.spec, shapes, seed)
 
     @torch.no_grad()
     def project() -> None:
         for weight, histogram in zip(weights, wanted, strict=True):
             matrix = weight.flatten(1)
             flat = (
-                balance.match_random_spectrum(matrix, config.seed)
+                balance.match_random_spectrum(matrix, seed)
                 if config.match_random_spectrum and weight is not weights[-1]
                 else matrix
             )
@@ -279,9 +290,10 @@ class _Run:
     def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
         """One pass in an order that depends on the seed and the epoch only."""
         self.objective.train()
-        torch.manual_seed(self.config.seed * 100_003 + epoch)  # dropout, so that a resumed run repeats it
+        seed = _seed_of(self.config)
+        randomness.seed_torch(seed, epoch)  # dropout, so that a resumed run repeats it
         batch = self.config.batch_size
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.config.seed * 100_003 + epoch))
+        order = torch.randperm(len(x), generator=randomness.torch_generator(seed, epoch))
         steps = max(1, len(x) // batch)
         for step in range(steps):
             done = (epoch + step / steps) / self.config.epochs
@@ -314,11 +326,16 @@ class _Run:
 
 
 class _Checkpoint:
-    """State of both networks in one file, tied to the run that wrote it."""
+    """State of both networks in one file, tied to the run that wrote it, and the seed of that run: as secret as the model.
+
+    Attributes:
+        seed: as configured; else that of the run that is resumed, or a new secret one. The same in all processes.
+    """
 
     def __init__(self, path: Path | None, spec: UnitSpec, data: str, config: TrainConfig):
         self.path = path
         self.state: dict[str, Any] = {}
+        seed = str(randomness.draw() if config.seed is None else config.seed)
         description = json.dumps([spec.id, data, asdict(config)], sort_keys=True)
         self._run = hashlib.sha256(description.encode()).hexdigest()
         if path and path.exists():
@@ -328,13 +345,14 @@ class _Checkpoint:
                 raise BittingError(f"{path} is no checkpoint ({type(error).__name__}); remove it to start afresh") from None
             if saved.get("run") != self._run:
                 raise BittingError(f"{path} belongs to another run (spec, data or settings); remove it to start afresh")
-            self.state = saved["state"]
+            self.state, seed = saved["state"], saved.get("seed", seed)
+        self.seed = int(distributed.agreed(seed))
 
     def write(self, name: str, state: dict[str, Any]) -> None:
         self.state[name] = state
         if self.path and distributed.leads():
-            with files.replacing(self.path) as temporary:
-                torch.save({"run": self._run, "state": self.state}, temporary)
+            with files.replacing(self.path, files.PRIVATE) as temporary:
+                torch.save({"run": self._run, "seed": str(self.seed), "state": self.state}, temporary)
 
     def remove(self) -> None:
         if self.path and distributed.leads():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bitting.errors import BittingError
 from bitting.training import architectures
@@ -35,7 +35,9 @@ class TrainConfig:
         scale_lr_by_init: `learning_rate` is for weights of the size that PyTorch's layers begin with; latent weights are
             larger, and their rates grow alike. Else it is for latent weights.
         distillation_weight: share of the twin's answers in what the unit's network learns; the rest are the labels.
-        seed: of initial weights and of the order of samples.
+        seed: what initial weights, drawn histograms, the order of samples and dropout follow from, see
+            `bitting.training.randomness`. None: `train` draws 128 secret bits, which go into the model's file and the
+            checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
     """
@@ -56,7 +58,7 @@ class TrainConfig:
     gain_lr_ratio: float = 1.0
     scale_lr_by_init: bool = False
     distillation_weight: float = 0.0
-    seed: int = 0
+    seed: int | None = field(default=None, repr=False)
     balance: Balance = Balance.NONE
     match_random_spectrum: bool = False
 
