@@ -81,6 +81,16 @@ def test_a_reset_works_in_the_middle_of_anything(port):
     assert np.array_equal(link.run(commands, len(expected)), expected)
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_board_has_the_fuse_sealed_or_not(sealed):
+    port = SimulatedPort(Device(TINY.replace(vault="ascon"), CHIP.root, sealed=sealed))
+    link = SerialLink(port)
+    link.reset()
+    ((_, payload),) = packets.split(link.run(packets.status_packet(), 7))
+    port.close()
+    assert payload[4] >> 4 & 1 == sealed
+
+
 class Silence:
     """A line with nobody at its other end."""
 
@@ -103,8 +113,8 @@ def artefact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("board")
     for name in ("A", "B"):
         bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
-    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1)
-    bitting("lock", folder / "model", "--device", folder / "A.key", "-o", folder / "locked",
+    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1, "--seed", 0)
+    bitting("lock", folder / "model", "--allow-reproducible", "--device", folder / "A.key", "-o", folder / "locked",
             "--fingerprint", "clock", "--transform", "aes-clocked")  # fmt: skip
     return folder
 

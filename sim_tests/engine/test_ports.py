@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 
+from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import sidecar
 from bitting_rtl.engine.top import Top
@@ -26,9 +27,10 @@ def test_all_components_are_there():
     assert {kind.__name__ for kind in DERIVED} == {"Int8Engine", "ShuffledCodes"}
 
 
+@pytest.mark.parametrize("spec", [ports.EXAMPLE, ports.SEALED_EXAMPLE], ids=lambda spec: spec.vault.value)
 @pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
-def test_every_port_has_a_meaning_and_its_row(kind):
-    component = ports.example(kind)
+def test_every_port_has_a_meaning_and_its_row(kind, spec):
+    component = ports.example(kind, spec)
     assert isinstance(component.signature, Ports)
     documented = component.signature.ports
     assert documented.keys() == set(component.signature.members)
@@ -47,18 +49,26 @@ def test_a_derived_component_has_the_ports_of_its_parent(kind, parent):
 
 
 def test_the_sidecar_lists_the_ports_of_the_top():
-    for baked, top in ((False, Top(ports.EXAMPLE)), (True, Top(ports.EXAMPLE, root=bytes(16)))):
+    for baked, top in ((False, Top(ports.EXAMPLE)), (True, Top(ports.EXAMPLE, fuses=fuse_words(bytes(16))))):
         listed = {entry.pop("name"): entry for entry in sidecar(ports.EXAMPLE, baked)["ports"]}
         assert listed == {
             name: {"direction": port.direction, "width": port.width, "meaning": port.meaning, "timing": port.timing}
             for name, port in top.signature.ports.items()
         }
-        assert ("fuse" in listed) is not baked
+        assert [name for name in listed if "fuse" in name] == ([] if baked else ["fuse_address", "fuse_data"])
 
 
 def test_the_page_is_that_of_the_sources():
     command = "python -m bitting_rtl.lib.ports > docs/rtl-ports.md"
     assert PAGE.read_text() == ports.page(), f"docs/rtl-ports.md and the components differ; to mend it: {command}"
+
+
+@pytest.mark.parametrize("spec", [ports.EXAMPLE, ports.SEALED_EXAMPLE], ids=lambda spec: spec.vault.value)
+@pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
+def test_the_page_has_every_port_with_either_vault(kind, spec):
+    section = PAGE.read_text().partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
+    for row in ports.example(kind, spec).signature.table().splitlines():
+        assert row in section
 
 
 def test_a_port_is_a_value_or_a_stream():

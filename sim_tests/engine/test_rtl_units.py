@@ -15,7 +15,29 @@ from bitting_rtl.engine.mac import Lane
 from bitting_rtl.lib.crc import Crc32
 from bitting_rtl.lib.layouts import digits_layout
 from bitting_rtl.lib.register_slice import RegisterSlice
+from tb.units import Units
 from tb.vector import VectorModel
+
+
+@functools.cache
+def design(name):
+    """All components of a spec that are tested here, in one design, so that Verilator and the compiler run once a spec."""
+    spec = PRESETS[name]
+    parts = {"fold": Fold(spec), "decode": Decode(spec, table(spec)), "decode_plain": Decode(spec)}
+    if name != "wide":  # that has too many pairs to try
+        parts |= {"lane": Lane(spec), "lane_ecp5": Lane(spec, ecp5=True)}
+    if name == "tiny":
+        parts |= {"crc": Crc32(), "register_slice": RegisterSlice(16)}
+    return VectorModel(Units(parts), clocked=True, complete=functools.partial(gates.with_models, targets.find("ecp5-25k")))
+
+
+def table(spec):
+    return np.random.default_rng(1).permutation(spec.codes).tolist()
+
+
+def run(name, unit, **inputs):
+    """Outputs of a component, a row a clock."""
+    return design(name).run(unit + "__", **inputs)
 
 
 def lane_rows(spec):
@@ -35,16 +57,17 @@ def lane_rows(spec):
     return np.array(rows), np.array(expected)
 
 
-@pytest.mark.parametrize("ecp5", [False, True], ids=["plain", "carry cells of the ECP5"])
+@pytest.mark.parametrize("unit", ["lane", "lane_ecp5"], ids=["plain", "carry cells of the ECP5"])
 @pytest.mark.parametrize("name", ["tiny", "base"])
-def test_lane_computes_every_code_times_every_activation(name, ecp5):
+def test_lane_computes_every_code_times_every_activation(name, unit):
     spec = PRESETS[name]
     rows, expected = lane_rows(spec)
     count = len(rows)
     x, exponent, negative, zero, first, bias = rows.T
     pad = np.zeros(2, np.int64)
-    with_cells = functools.partial(gates.with_models, targets.find("ecp5-25k")) if ecp5 else str
-    found = VectorModel(Lane(spec, ecp5), clocked=True, complete=with_cells).run(
+    found = run(
+        name,
+        unit,
         x=np.concatenate([x, pad]),
         exponent=np.concatenate([exponent, pad]),
         negative=np.concatenate([negative, pad]),
@@ -61,10 +84,9 @@ def test_lane_computes_every_code_times_every_activation(name, ecp5):
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
 def test_fold_of_every_accumulator_with_every_shift(name):
     spec = PRESETS[name]
-    model = VectorModel(Fold(spec), clocked=False)
     accumulators = np.arange(1 << spec.acc_bits)
     for shift in range(spec.max_shift + 1):
-        found = model.run(acc=accumulators, shift=np.full_like(accumulators, shift))["act"]
+        found = run(name, "fold", acc=accumulators, shift=np.full_like(accumulators, shift))["act"]
         # golden.fold over arrays: the same formula, so that 2^W values take no minutes; golden itself is checked on a sample
         shifted = arithmetic.wrap(accumulators << shift, spec.acc_bits)
         low = arithmetic.wrap(shifted, spec.acc_bits - 1)
@@ -78,27 +100,24 @@ def test_fold_of_every_accumulator_with_every_shift(name):
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
 def test_decode_gives_the_digits_of_every_code_some_steps_later(name):
     spec = PRESETS[name]
-    table = np.random.default_rng(1).permutation(spec.codes).tolist()
-    model = VectorModel(Decode(spec, table), clocked=True)
     rng = np.random.default_rng(2)
     codes = np.concatenate([np.arange(spec.codes), rng.integers(0, spec.codes, 2000)])
     step = (rng.random(len(codes)) < 0.7).astype(np.int64)
     still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), np.zeros_like(codes))
-    found = model.run(code=codes, step=step, plain=np.zeros_like(codes), **still)["digits"]
-    rom = [constant.as_bits() for constant in digits_rom(spec)]
+    found = run(name, "decode", code=codes, step=step, plain=np.zeros_like(codes), **still)["digits"]
+    rom, value = [constant.as_bits() for constant in digits_rom(spec)], table(spec)
     taken = np.flatnonzero(step)
     for earlier, later in zip(taken, taken[LATENCY:], strict=False):
-        assert found[later] == rom[table[codes[earlier]]]
+        assert found[later] == rom[value[codes[earlier]]]
 
 
 @pytest.mark.parametrize("name", ["tiny", "base"])
 def test_decode_gives_digits_that_add_up_to_every_plain_weight(name):
     spec = PRESETS[name]
-    model = VectorModel(Decode(spec), clocked=True)
     codes = np.append(np.arange(1 << spec.plain_bits), [0] * LATENCY)
     ones, zeros = np.ones_like(codes), np.zeros_like(codes)
     still = dict.fromkeys(("owned", "addr", "write", "write_addr", "write_data"), zeros)
-    found = model.run(code=codes, step=ones, plain=ones, **still)["digits"]
+    found = run(name, "decode_plain", code=codes, step=ones, plain=ones, **still)["digits"]
     layout = digits_layout(spec)
     for code in range(1 << spec.plain_bits):
         form = layout.from_bits(int(found[code + LATENCY]))
@@ -115,7 +134,7 @@ def test_crc_is_the_one_of_zlib():
     words = np.random.default_rng(3).integers(0, 1 << 32, 100)
     valid = np.random.default_rng(4).random(len(words)) < 0.7
     starts = np.arange(len(words)) % 30 == 0  # with or without a word, it takes effect with one
-    found = VectorModel(Crc32(), clocked=True).run(data=words, valid=valid, start=starts & valid)["crc"]
+    found = run("tiny", "crc", data=words, valid=valid, start=starts & valid)["crc"]
     begun = 0
     for row in range(len(words) - 1):
         begun = row if starts[row] and valid[row] else begun
@@ -126,11 +145,10 @@ def test_crc_is_the_one_of_zlib():
 def test_register_slice_loses_and_repeats_nothing():
     rng = np.random.default_rng(4)
     rows = 20_000
-    model = VectorModel(RegisterSlice(16), clocked=True)
     # Offer fresh data every clock: what was taken is known afterwards from `ready`.
     payload = rng.integers(0, 1 << 16, rows)
     valid, ready = rng.random(rows) < 0.6, rng.random(rows) < 0.5
-    found = model.run(i__payload=payload, i__valid=valid.astype(int), o__ready=ready.astype(int))
+    found = run("tiny", "register_slice", i__payload=payload, i__valid=valid.astype(int), o__ready=ready.astype(int))
     went_in = payload[valid & (found["i__ready"] == 1)]
     came_out = found["o__payload"][(found["o__valid"] == 1) & ready]
     assert len(came_out) > rows // 4

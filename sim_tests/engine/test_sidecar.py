@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
+from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit import timing
@@ -27,7 +28,7 @@ class Host:
     def __init__(self, text):
         described = json.loads(text)
         self.spec, self.packets, self.widths = described["spec"], described["packets"], described["widths"]
-        self.spec_id, self.timing = int(described["spec_id"], 16), described["timing"]
+        self.spec_id, self.timing, self.fuses = int(described["spec_id"], 16), described["timing"], described["fuses"]
 
     def word(self, fields, **values):
         assert values.keys() <= fields.keys()
@@ -109,7 +110,8 @@ def test_a_host_with_nothing_but_the_sidecar_runs_a_program_in_clear():
         expected = (bias[number] + weights[number] @ x + half) % (2 * half) - half
         assert np.array_equal(np.array(sums, np.uint32).astype(np.int32), expected)
     total = {"spec_id": host.spec_id & 0xFFFFFFFF, "tiles": 2, "cycles_low": sum(cycles), "cycles_high": 0}
-    assert status == ("STATUS_REPLY", total | {"booted": 1, "challenge": 0, "keyed": 0, "no_locks": 0}, [])
+    locks = {"booted": 1, "challenge": 0, "keyed": 0, "no_locks": 0, "sealed": 0}
+    assert status == ("STATUS_REPLY", total | locks, [])
 
 
 def test_a_host_learns_of_a_fault_and_of_a_challenge():
@@ -137,17 +139,44 @@ def top():
     return VectorModel(Top(SPEC), clocked=False)
 
 
+class Fuses:
+    """A memory of one word a read, as slow as the sidecar allows (until then there is nothing of use), or without delay."""
+
+    def __init__(self, root=ROOT, sealed=0, slow=True):
+        host = Host(json.dumps(sidecar(SPEC, baked=False)))
+        described, secret, flags = host.fuses, host.fuses["root_secret"], host.fuses["flags"]
+        assert secret["bytes"] == "lowest first"
+        size = host.widths["word"] // 8
+        words = [int.from_bytes(root[at : at + size], "little") for at in range(0, len(root), size)]
+        assert len(words) == secret["words"]
+        self.words = [0] * described["words"]
+        self.words[secret["address"] : secret["address"] + len(words)] = words
+        self.words[flags["address"]] = host.word(flags["fields"], sealed=sealed)
+        self.after = described["data_after"] if slow else 0
+        self.address, self.kept, self.read = None, 0, []
+
+    def data(self, address):
+        """What is on the port in a clock with this address."""
+        if address != self.address:
+            self.read.append((self.address, self.kept))
+            self.address, self.kept = address, 0
+        self.kept += 1
+        return self.words[address] if self.kept > self.after and address < len(self.words) else 0xDEADBEEF
+
+
 class Board:
     """The engine with its clock in our hands; `clock` gives what its pins show in a clock."""
 
-    def __init__(self, steps):
+    def __init__(self, steps, fuses=None):
         self.steps = steps
-        self.clock(rst=1, fuse=int.from_bytes(ROOT), result_ready=1)
+        self.fuses = fuses or Fuses()
+        self.clock(rst=1, result_ready=1)
 
     def clock(self, **inputs):
         self.steps.step(clk=0, **inputs)
-        pins = {name: self.steps[name] for name in ("cmd_ready", "busy", "error")}
-        self.steps.step(clk=1)
+        names = ("cmd_ready", "busy", "error", "result_valid", "result_data")
+        pins = {name: self.steps[name] for name in names}
+        self.steps.step(clk=1, fuse_data=self.fuses.data(self.steps["fuse_address"]))
         return pins
 
     def reset(self, clocks):
@@ -165,9 +194,64 @@ class Board:
             while not seen[-1]["cmd_ready"]:
                 seen.append(self.clock())
             moved.append(len(seen) - 1)
-        self.clock(cmd_valid=0)
         seen += [self.clock(cmd_valid=0) for _ in range(400)]
         return seen, moved
+
+
+def answer(board, words):
+    """Result words of a command."""
+    seen, _ = board.send(np.array(words, np.uint32))
+    return [pins["result_data"] for pins in seen if pins["result_valid"]]
+
+
+@pytest.mark.parametrize("slow", [True, False], ids=["slow fuses", "fast fuses"])
+@pytest.mark.parametrize("root", [ROOT, bytes(16), bytes(range(240, 256))], ids=["a secret", "unblown", "another"])
+def test_fuses_as_the_sidecar_describes_them_make_the_device(top, root, slow):
+    """Every code has the weight that this root secret gives it; and after boot other fuses change nothing, until a reset."""
+    host, other = Host(json.dumps(sidecar(SPEC, baked=False))), bytes(range(16, 32))
+    lanes, one, none = host.spec["lanes"], {"x": 1, "y": 1}, {"x": 0, "y": 0}
+    words = host.packet(
+        "ACTIVATIONS", {"address": 0, "count": 1}, items=[1] * lanes, per_word=host.widths["activations_per_word"]
+    )
+    layer = {"codes": 1, "flags": host.flags("layer_flags", "EMIT"), "shift": 0}
+    words += host.packet("LAYER", layer, one, none, none, items=[0], per_word=host.widths["offsets_per_word"])
+    fixed = {"in_base": 0, "out_base": 0}, {"bias": 0, "flags": 0}
+    tiles = [host.packet("TILE", *fixed, items=[code], per_word=host.widths["codes_per_word"]) for code in range(SPEC.codes)]
+
+    def weights():
+        found = answer(board, sum(tiles, words))
+        return [sums[0] - (sums[0] >> 31 << 32) for _, _, sums in host.results(found)]
+
+    def expected(secret):
+        return [SPEC.values[index] for index in Device(SPEC, secret).table()]
+
+    with Steps(top) as steps:
+        board = Board(steps, Fuses(root, slow=slow))
+        board.reset(host.timing["reset_clocks"])
+        board.fuses = Fuses(other, slow=slow)
+        assert weights() == expected(root) != expected(other)
+        board.reset(host.timing["reset_clocks"])
+        assert weights() == expected(other)
+
+
+@pytest.mark.parametrize("vault", ["aes", "ascon"])
+@pytest.mark.parametrize("sealed", [0, 1])
+def test_every_word_is_asked_for_as_long_as_the_sidecar_says(vault, sealed):
+    """And a vault that knows the fuse `sealed` tells that it is blown; the other has no use for it."""
+    host = Host(json.dumps(sidecar(SPEC.replace(vault=vault), baked=False)))
+    with Steps(VectorModel(Top(SPEC.replace(vault=vault)), clocked=False)) as steps:
+        board = Board(steps)
+        for _ in range(host.timing["reset_clocks"] + 1):  # a clock later it is in reset
+            board.clock(rst=1)
+        board.fuses = Fuses(sealed=sealed)
+        board.reset(1)
+        read = board.fuses.read[1:]
+        ((_, status, _),) = host.results(answer(board, host.packet("STATUS")))
+    words = host.fuses["words"] if vault == "ascon" else host.fuses["root_secret"]["words"]
+    asked = {address: clocks for address, clocks in reversed(read) if clocks >= host.fuses["address_clocks"]}  # the first time
+    assert set(range(words)) <= asked.keys()
+    assert min(asked[word] for word in range(words)) == host.fuses["address_clocks"]
+    assert status["sealed"] == (sealed if vault == "ascon" else 0)
 
 
 def test_busy_and_error_keep_to_the_sidecars_clocks(top):

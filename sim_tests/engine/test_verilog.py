@@ -13,9 +13,11 @@ from bitting.program import packets
 from bitting.program.packets import ExpectedResults
 from bitting.sim import toolchain
 from bitting.sim.build import HARNESS
+from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
 from bitting_rtl.engine.top import PORTS
+from tb.command import bitting
 from tb.icarus import simulate
 from tb.programs import random_activations, random_program
 
@@ -32,6 +34,8 @@ def test_same_input_gives_the_same_bytes(tiny):
     spec, _, text = tiny
     assert engine_verilog(spec) == text
     assert len({text, engine_verilog(spec, root=ROOT), engine_verilog(spec, root=bytes(16))}) == 3
+    sealing = spec.replace(vault="ascon")
+    assert engine_verilog(sealing, root=ROOT) != engine_verilog(sealing, root=ROOT, sealed=True)
 
 
 def test_ports_are_flat_and_described(tiny):
@@ -52,8 +56,17 @@ def test_no_path_and_no_secret_in_the_text():
     assert "/home" not in text and "site-packages" not in text and ".py" not in text
     baked = engine_verilog(spec, root=ROOT)
     ports = {text: text[text.index(f"module {TOP}(") :].split(");")[0] for text in (shared, baked)}
-    assert "fuse" in ports[shared] and "fuse" not in ports[baked]
-    assert ROOT.hex() in baked.lower()
+    assert "fuse_address" in ports[shared] and "fuse_data" in ports[shared] and "fuse" not in ports[baked]
+    secret = [f"h{word:08x}" for word in fuse_words(ROOT)[:4]]
+    assert [word in shared.lower() for word in secret] == [False] * 4 and all(word in baked.lower() for word in secret)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_devices_fuses_are_baked_in(tmp_path, sealed):
+    device = Device(PRESETS["tiny"].replace(vault="ascon"), ROOT, sealed=sealed)
+    device.save(tmp_path / "key")
+    bitting("verilog", "--spec", "tiny:vault=ascon", "--device", tmp_path / "key", "-o", tmp_path)
+    assert (tmp_path / f"{TOP}.v").read_text() == engine_verilog(device.spec, root=ROOT, sealed=sealed)
 
 
 def test_the_unlocked_twin_has_no_lock_logic():

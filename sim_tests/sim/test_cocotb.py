@@ -10,7 +10,9 @@ from bitting.artefact.artefact import Artefact
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import inverse, lock_program
+from bitting.program import packets
 from bitting.sim import cocotb_runner, session
+from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
@@ -29,6 +31,18 @@ def simulation(request):
 def test_in_the_simulator(simulation, test):
     spec, folder = simulation
     cocotb_runner.run(folder, TOP, "tb.cocotb_engine", {"BITTING_SPEC": spec}, testcase=test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sealed", [False, True])
+def test_both_simulators_blow_the_fuse_sealed(sealed):
+    spec, root = parse_spec("tiny:vault=ascon"), bytes(range(5, 21))
+    folder = cocotb_runner.build(engine_verilog(spec), TOP)
+    found = cocotb_runner.run_commands(folder, TOP, packets.status_packet(), 7, root, sealed)
+    with NativeEngine(engine_library(spec), root, sealed) as engine:
+        assert np.array_equal(engine.run(packets.status_packet(), 7).words, found.words)
+    ((_, payload),) = packets.split(found.words)
+    assert payload[4] >> 4 & 1 == sealed
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ A fault is found only if it changes something, so each is small and rare: one la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from amaranth import Module, Mux, Signal
@@ -15,23 +16,27 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.engine import aes_locks, sealed_locks
 from bitting_rtl.engine import engine as engine_module
 from bitting_rtl.engine.export import engine_verilog
+
+#: What makes the components of an engine.
+_MAKERS = (engine_module, aes_locks, sealed_locks)
 
 #: Given the wrapped component and the module to add logic to, returns what a port shows instead.
 Lie = Callable[[wiring.Component, Module], Value]
 
 
-def wrapped(component: type[wiring.Component], port: str, lie: Lie, only: int | None = None) -> type:
+def wrapped(component: type[wiring.Component], port: str, lie: Lie, only: int | None = None) -> Any:
     """A class that stands in for `component` with one output replaced; `only`: just in the n-th instance made."""
-    made = 0
 
     class Wrapper(wiring.Component):
+        made = 0
+
         def __init__(self, *arguments: object, **options: object):
-            nonlocal made
             self._inner = component(*arguments, **options)
-            self._faulty = only is None or made == only
-            made += 1
+            self._faulty = only is None or Wrapper.made == only
+            Wrapper.made += 1
             super().__init__(dict(self._inner.signature.members.items()))
 
         def elaborate(self, platform: object) -> Module:
@@ -78,7 +83,7 @@ def _late_write(inner: wiring.Component, m: Module) -> Value:
     return Mux(address[:4] == 5, address + 1, address)
 
 
-#: name -> (attribute of the engine module, port, lie, which instance, stage the search must name)
+#: name -> (class of the component, port, lie, which instance, stage the search must name)
 FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
     "lane 2 loses the carry of its adder": ("Lane", "acc", lambda c, m: Value.cast(c.acc) & ~(1 << 6), 2, "mac lane"),
     "lane 1 sees activations one too small": (
@@ -106,14 +111,19 @@ FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
 
 
 @contextmanager
-def planted(name: str) -> Iterator[str]:
-    """Within the block, engines carry the fault; gives the stage that must be named."""
-    attribute, port, lie, only, stage = FAULTS[name]
-    with patch.object(engine_module, attribute, wrapped(getattr(engine_module, attribute), port, lie, only)):
-        yield stage
+def planted(attribute: str, port: str, lie: Lie, only: int | None) -> Iterator[None]:
+    """Within the block, engines have `wrapped` components; somewhere one must be made."""
+    makers = [module for module in _MAKERS if hasattr(module, attribute)]
+    component = wrapped(getattr(makers[0], attribute), port, lie, only)
+    with ExitStack() as stack:
+        for module in makers:
+            stack.enter_context(patch.object(module, attribute, component))
+        yield
+    assert component.made > (only or 0), f"no {attribute} was wrapped"
 
 
 def faulty_verilog(name: str, spec: UnitSpec) -> tuple[str, str]:
     """Verilog of an engine with a planted fault, and the stage that must be named."""
-    with planted(name) as stage:
+    component, port, lie, only, stage = FAULTS[name]
+    with planted(component, port, lie, only):
         return engine_verilog(spec), stage

@@ -8,6 +8,7 @@ import numpy as np
 
 from bitting.program.packets import WORDS
 from bitting.sim import toolchain
+from bitting.unit.protocol import fuse_words
 
 BENCH = Path(__file__).parent / "icarus.v"
 
@@ -17,7 +18,7 @@ def simulate(folder: Path, verilog: str, commands: np.ndarray, expected: int, ro
     compiler, runtime = toolchain.require("iverilog"), toolchain.require("vvp")
     (folder / "engine.v").write_text(verilog)
     (folder / "commands.hex").write_text("\n".join(f"{int(word):08x}" for word in commands))
-    (folder / "fuse.hex").write_text(root.hex())
+    (folder / "fuses.hex").write_text("\n".join(f"{word:08x}" for word in fuse_words(root)))
     # An unpacked Icarus does not know where its parts are.
     parts = next(iter(sorted(compiler.parent.parent.glob("lib*/**/ivl/ivl"))), None)
     base = ["-B", str(parts.parent)] if parts else []

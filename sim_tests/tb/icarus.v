@@ -6,26 +6,30 @@ module icarus;
   reg clk = 0;
   reg rst = 1;
   reg [31:0] commands[0:COMMANDS-1];
-  reg [127:0] fuse[0:0];
+  reg [31:0] fuses[0:4];
+  reg [31:0] fuse_data;
+  wire [2:0] fuse_address;
   reg [31:0] cmd_data = 0;
   reg cmd_valid = 0;
   reg result_ready = 0;
   wire cmd_ready, result_valid, result_last, busy;
   wire [31:0] result_data;
-  wire [2:0] error;
+  wire [3:0] error;
   integer sent = 0, received = 0, quiet = 0, lasts = 0, file;
 
   bitting_engine engine (
-      .clk(clk), .rst(rst), .fuse(fuse[0]), .lock_now(1'b0), .cmd_data(cmd_data), .cmd_valid(cmd_valid), .cmd_ready(cmd_ready),
+      .clk(clk), .rst(rst), .fuse_address(fuse_address), .fuse_data(fuse_data), .lock_now(1'b0),
+      .cmd_data(cmd_data), .cmd_valid(cmd_valid), .cmd_ready(cmd_ready),
       .result_data(result_data), .result_valid(result_valid), .result_ready(result_ready), .result_last(result_last),
       .error(error), .busy(busy)
   );
 
   always #5 clk = ~clk;
+  always @(posedge clk) fuse_data <= fuses[fuse_address];
 
   initial begin
     $readmemh("commands.hex", commands);
-    $readmemh("fuse.hex", fuse);
+    $readmemh("fuses.hex", fuses);
     file = $fopen("results.hex", "w");
     repeat (4) @(negedge clk);
     rst = 0;

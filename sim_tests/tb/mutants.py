@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-from unittest.mock import patch
-
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
 from bitting.unit.spec import UnitSpec
-from bitting_rtl.engine import engine as engine_module
 from bitting_rtl.engine.export import engine_verilog
-from tb.faults import Lie, slow_zero, wrapped, wrong_digit
+from tb.faults import Lie, planted, slow_zero, wrong_digit
 
 
 def _narrow(lane: wiring.Component, m: Module) -> Value:
@@ -35,7 +32,7 @@ def _never_inverts(fold: wiring.Component, m: Module) -> Value:
     return shifted[len(fold.acc) - 1 - len(fold.act) : -1]
 
 
-#: name -> (attribute of the engine module, port, lie, which instance)
+#: name -> (class of the component, port, lie, which instance)
 TIMING: dict[str, tuple[str, str, Lie, int | None]] = {
     "the weight 0 takes two cycles": ("Decode", "digits", slow_zero, None),
     "every tile a cycle longer": ("Sequencer", "cycles", lambda c, m: Value.cast(c.cycles) + 1, None),
@@ -55,6 +52,5 @@ ARITHMETIC: dict[str, tuple[str, str, Lie, int | None]] = {
 
 def mutant_verilog(name: str, spec: UnitSpec) -> str:
     """Verilog of a mutant engine."""
-    attribute, port, lie, only = (TIMING | ARITHMETIC)[name]
-    with patch.object(engine_module, attribute, wrapped(getattr(engine_module, attribute), port, lie, only)):
+    with planted(*(TIMING | ARITHMETIC)[name]):
         return engine_verilog(spec)

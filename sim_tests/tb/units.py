@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 from amaranth import Module
+from amaranth.hdl import Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.depacketise import Depacketise
+from bitting_rtl.engine.intake import Intake
 from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.sequencer import Sequencer
 from bitting_rtl.engine.tile_buffer import TileBuffer
@@ -19,18 +23,49 @@ from tb.vector import Steps, VectorModel
 SPEC = PRESETS["tiny"].replace(tile_codes=32, scratch_words=64, lanes=8)
 
 
-class _Units(wiring.Component):
-    """Each component with its own ports, unconnected."""
+class _Packets(wiring.Component):
+    """The parser behind its intake, connected as in the engine: command words in, the parser's ports out."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, wiring.Component] = {
-            "depacketise": Depacketise(SPEC),
-            "sequencer": Sequencer(SPEC),
-            "in_order": TileBuffer(SPEC, shuffles=False),
-            "shuffled": TileBuffer(SPEC, shuffles=True),
-            "results": Results(SPEC),
-        }
-        super().__init__({name: Out(part.signature) for name, part in self._parts.items()})
+        self._intake, self._parser = Intake(), Depacketise(SPEC)
+        between = ("words", "complete", "right", "done")
+        ports = {name: member for name, member in self._parser.signature.members.items() if name not in between}
+        super().__init__({"cmd": self._intake.signature.members["cmd"], **ports})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.intake, m.submodules.parser = intake, parser = self._intake, self._parser
+        connect(m, flipped(self.cmd), intake.cmd)
+        connect(m, intake.words, parser.words)
+        for name, member in self.signature.members.items():
+            if name not in ("cmd", "busy"):
+                _pass(m, getattr(self, name), getattr(parser, name), member)
+        m.d.comb += [
+            parser.complete.eq(intake.complete),
+            parser.right.eq(intake.right),
+            intake.taken.eq(parser.done),
+            intake.halt.eq(self.halt),
+            self.busy.eq(parser.busy | intake.busy),
+        ]
+        return m
+
+
+def _pass(m: Module, outer: Any, inner: Any, member: wiring.Member) -> None:
+    """A port of a component is that of one within it."""
+    if member.is_signature:
+        connect(m, flipped(outer), inner)
+    elif member.flow is In:
+        m.d.comb += Value.cast(inner).eq(Value.cast(outer))
+    else:
+        m.d.comb += Value.cast(outer).eq(Value.cast(inner))
+
+
+class Units(wiring.Component):
+    """Each component with its own ports, unconnected: the port `x` of the part `name` is `name__x`."""
+
+    def __init__(self, parts: Mapping[str, wiring.Component]):
+        self._parts = parts
+        super().__init__({name: Out(part.signature) for name, part in parts.items()})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -42,7 +77,14 @@ class _Units(wiring.Component):
 
 @functools.cache
 def _model() -> VectorModel:
-    return VectorModel(_Units(), clocked=True)
+    parts = {
+        "packets": _Packets(),
+        "sequencer": Sequencer(SPEC),
+        "in_order": TileBuffer(SPEC, shuffles=False),
+        "shuffled": TileBuffer(SPEC, shuffles=True),
+        "results": Results(SPEC),
+    }
+    return VectorModel(Units(parts), clocked=True)
 
 
 def unit(name: str) -> Steps:

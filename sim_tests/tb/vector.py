@@ -17,6 +17,7 @@ from bitting.sim import build
 from bitting_rtl.lib.verilog import to_verilog
 
 _HARNESS = """
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include "Vtop.h"
@@ -38,9 +39,15 @@ extern "C" {{
 void* model_new() {{ return new Model; }}
 void model_free(void* model) {{ delete static_cast<Model*>(model); }}
 void model_step(void* model, const uint64_t* inputs, uint64_t* outputs) {{ static_cast<Model*>(model)->step(inputs, outputs); }}
-void run_rows(uint64_t rows, const uint64_t* inputs, uint64_t* outputs) {{
+void run_rows(uint64_t rows, const uint64_t* inputs, uint64_t in_first, uint64_t in_words,
+              uint64_t* outputs, uint64_t out_first, uint64_t out_words) {{
     Model model;
-    for (uint64_t row = 0; row < rows; ++row) model.step(inputs + row * {input_words}, outputs + row * {output_words});
+    uint64_t in[{input_words}] = {{}}, out[{output_words}] = {{}};
+    for (uint64_t row = 0; row < rows; ++row) {{
+        std::copy_n(inputs + row * in_words, in_words, in + in_first);
+        model.step(in, out);
+        std::copy_n(out + out_first, out_words, outputs + row * out_words);
+    }}
 }}
 }}
 """
@@ -104,19 +111,30 @@ class VectorModel:
         count = -(-self.shapes[name].width // 32)
         return [(f"{expression}[{index}]", place + index // 2, 32 * (index % 2)) for index in range(count)]
 
-    def run(self, **inputs: np.ndarray) -> Mapping[str, np.ndarray]:
-        """(rows,) integers for each input to (rows,) signed or unsigned int64 for each output. Ports of at most 64 bits."""
+    def run(self, prefix: str = "", /, **inputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        """(rows,) integers for each input to (rows,) signed or unsigned int64 for each output. Ports of at most 64 bits.
+
+        `prefix`: of the ports that are meant; it is left out of names. All other inputs are 0.
+        """
         rows = len(next(iter(inputs.values())))
-        assert set(inputs) == set(self.inputs), (sorted(inputs), list(self.inputs))
-        assert all(shape.width <= 64 for shape in self.shapes.values()), "wider ports: use steps"
-        packed = np.empty((rows, len(self.inputs)), np.uint64)
-        for column, name in enumerate(self.inputs):
-            packed[:, column] = np.asarray(inputs[name], np.int64).astype(np.uint64) & np.uint64(
-                (1 << self.shapes[name].width) - 1
-            )
-        given = np.zeros((rows, len(self.outputs)), np.uint64)
-        self.library.run_rows(ctypes.c_uint64(rows), ctypes.c_void_p(packed.ctypes.data), ctypes.c_void_p(given.ctypes.data))
-        return {name: self._signed(given[:, column].astype(np.int64), name) for column, name in enumerate(self.outputs)}
+        takes, gives = ([name for name in names if name.startswith(prefix)] for names in (self.inputs, self.outputs))
+        assert {prefix + name for name in inputs} == set(takes), (sorted(inputs), takes)
+        assert all(self.shapes[name].width <= 64 for name in (*takes, *gives)), "wider ports: use steps"
+        packed = np.empty((rows, len(takes)), np.uint64)
+        for column, name in enumerate(takes):
+            mask = np.uint64((1 << self.shapes[name].width) - 1)
+            packed[:, column] = np.asarray(inputs[name.removeprefix(prefix)], np.int64).astype(np.uint64) & mask
+        given = np.zeros((rows, len(gives)), np.uint64)
+        # The ports of a component lie side by side in a row.
+        self.library.run_rows(
+            ctypes.c_uint64(rows),
+            *(ctypes.c_void_p(packed.ctypes.data), ctypes.c_uint64(self.inputs[takes[0]]), ctypes.c_uint64(len(takes))),
+            *(ctypes.c_void_p(given.ctypes.data), ctypes.c_uint64(self.outputs[gives[0]]), ctypes.c_uint64(len(gives))),
+        )
+        return {
+            name.removeprefix(prefix): self._signed(given[:, column].astype(np.int64), name)
+            for column, name in enumerate(gives)
+        }
 
     def _signed(self, values: np.ndarray, name: str) -> np.ndarray:
         shape = self.shapes[name]

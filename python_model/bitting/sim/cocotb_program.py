@@ -15,9 +15,12 @@ from bitting.sim.cocotb_stream import PERIOD_NS, CommandDriver, ResultMonitor, s
 
 @cocotb.test()
 async def run_commands(dut: Any) -> None:
-    """Burn BITTING_FUSE, feed BITTING_COMMANDS, wait for BITTING_EXPECTED words; write words and clocks to BITTING_RESULTS."""
+    """Burn the root secret in the file BITTING_ROOT and, if BITTING_SEALED is 1, the fuse `sealed`; feed BITTING_COMMANDS.
+
+    Then wait for BITTING_EXPECTED words, and write words and clocks to BITTING_RESULTS.
+    """
     commands = np.load(Path(os.environ["BITTING_COMMANDS"]))
-    await start(dut, Path(os.environ["BITTING_FUSE"]).read_bytes())
+    await start(dut, Path(os.environ["BITTING_ROOT"]).read_bytes(), os.environ["BITTING_SEALED"] == "1")
     began = get_sim_time("ns")
     monitor = ResultMonitor(dut)
     await CommandDriver(dut).send(commands.tolist())

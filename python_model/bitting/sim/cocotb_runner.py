@@ -106,8 +106,10 @@ def run(folder: Path, top: str, module: str, env: Mapping[str, str], seed: int =
         return text
 
 
-def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int, root: bytes = bytes(ROOT_BYTES)) -> Run:
-    """The same as `NativeEngine.run` after a reset, through cocotb. `root`: 16 bytes for the fuses.
+def run_commands(
+    folder: Path, top: str, commands: np.ndarray, expected: int, root: bytes = bytes(ROOT_BYTES), sealed: bool = False
+) -> Run:
+    """The same as `NativeEngine.run` after a reset, through cocotb. `root`, `sealed`: the fuses, as there.
 
     Raises:
         SimulationError: if the engine stops early.
@@ -115,11 +117,11 @@ def run_commands(folder: Path, top: str, commands: np.ndarray, expected: int, ro
     with tempfile.TemporaryDirectory() as work:
         source, target = Path(work) / "commands.npy", Path(work) / "results.npz"
         np.save(source, commands.astype(WORDS))
-        fuse = Path(work) / "fuse"  # a file of this private folder: the environment of a process is easier to read
-        fuse.write_bytes(root)
+        secret = Path(work) / "root"  # a file of this private folder: the environment of a process is easier to read
+        secret.write_bytes(root)
         env: dict[str, Any] = {
             "BITTING_COMMANDS": str(source), "BITTING_RESULTS": str(target), "BITTING_EXPECTED": str(expected),
-            "BITTING_FUSE": str(fuse),
+            "BITTING_ROOT": str(secret), "BITTING_SEALED": str(int(sealed)),
         }  # fmt: skip
         run(folder, top, "bitting.sim.cocotb_program", env)
         with np.load(target) as results:

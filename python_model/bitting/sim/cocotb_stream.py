@@ -14,6 +14,8 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
+from bitting.unit.protocol import fuse_words
+
 PERIOD_NS = 10
 
 
@@ -84,14 +86,39 @@ class ResultMonitor:
                 raise TimeoutError(f"{seen} of {count} result words came, then nothing for {quiet_limit} clocks")
 
 
-async def start(dut: Any, root: bytes = bytes(16)) -> None:
+class Fuses:
+    """The fuses of a chip: gives the word that is wanted."""
+
+    def __init__(self, dut: Any, root: bytes, sealed: bool = False):
+        self._dut = dut
+        self.burn(root, sealed)
+        self._task: Any = cocotb.start_soon(self._run())
+
+    def burn(self, root: bytes, sealed: bool = False) -> None:
+        """Other fuses, which count after the next reset."""
+        self._words = fuse_words(root, sealed)
+        self._show()
+
+    def _show(self) -> None:
+        address = int(self._dut.fuse_address.value)
+        self._dut.fuse_data.value = self._words[address] if address < len(self._words) else 0
+
+    async def _run(self) -> None:
+        while True:
+            await self._dut.fuse_address.value_change
+            await FallingEdge(self._dut.clk)  # a word is wanted for two clocks at least
+            self._show()
+
+
+async def start(dut: Any, root: bytes = bytes(16), sealed: bool = False) -> Fuses:
     """Burn the fuses, run the clock and reset the engine; returns at a falling edge, ready for words."""
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
-    dut.fuse.value = int.from_bytes(root)
+    fuses = Fuses(dut, root, sealed)
     dut.lock_now.value = 0
     dut.cmd_valid.value = 0
     dut.result_ready.value = 0
     await reset(dut)
+    return fuses
 
 
 async def reset(dut: Any) -> None:

@@ -7,7 +7,7 @@ to: its family, the weight and the cycles of every code, its fingerprints, and a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,15 @@ from bitting.locking.challenge import Challenge
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme, pairings
-from bitting.locking.transform import lock_program, unlock_program
+from bitting.locking.sealed_program import SealedProgram, seal_program
+from bitting.locking.sealing import KEY_BYTES
+from bitting.locking.transform import lock_program, seal_model, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine
 from bitting.unit import timing
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, VaultKind
 
 #: Nonces of the known answers: fixed, for nothing of value is locked under them.
 _TEST_NONCE = bytes(range(16))
@@ -51,16 +53,20 @@ class Enrolment:
 
 
 def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], None] | None = None) -> Enrolment:
-    """Examine a chip with the device's secret in its fuses.
+    """Examine a chip with the device's secret in its fuses; if the device is sealed, blow that fuse after what needs it whole.
 
     Raises:
         DeviceError: if it differs from the family in anything; the message says in what.
     """
     spec = device.spec
+    # A device that is to be sealed is measured before: then it does not run in clear any more, and has another table.
+    bare = replace(device, sealed=False)
     try:
         boot = _status(engine, spec)
-        _measure_codes(engine, device)
-        cycles = _measure_challenge(engine, device)
+        _measure_codes(engine, bare)
+        cycles = _measure_challenge(engine, bare)
+        if device.sealed:
+            engine.burn(device.root, sealed=True)
         passed = []
         schemes = pairings(spec, device.level, _TEST_NONCE)
         for scheme in schemes:
@@ -118,7 +124,12 @@ def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
 def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) -> list[packets.TileResult]:
     engine.reset()
     first = packets.activations_packet(program.spec, program.input_base, activations)
-    run = engine.run(np.concatenate([first, packets.program_packets(program)]), packets.result_words(program))
+    words = [first, packets.program_packets(program)]
+    if program.spec.vault == VaultKind.ASCON:  # in clear for whoever knows that the key is zeros
+        chip = ChipModel.of(Device.family(program.spec))
+        sealed = seal_program(program, bytes(KEY_BYTES), chip, clocked=False, reports=True)
+        words = [sealed.head, first, sealed.body]
+    run = engine.run(np.concatenate(words), packets.result_words(program))
     return packets.parse_results(run.words)
 
 
@@ -131,13 +142,18 @@ def _known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> N
         dense(rng.integers(0, spec.codes, (hidden, inputs)), np.zeros(hidden), 0, inputs, 0),
         dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, emits=True),
     )
-    locked = lock_program(Program(spec, layers, 0, inputs), device, scheme)
+    model = Program(spec, layers, 0, inputs)
+    locked = seal_model(model, device, scheme, reports=True) if scheme.seals else lock_program(model, device, scheme)
     x = rng.integers(spec.act_min, spec.act_max + 1, (spec.lanes, inputs)).astype(np.int8)
     clear = unlock_program(locked, scheme, ChipModel.of(device))
     logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
-    tiles = Challenge.of(spec).tiles
+    tiles = 0 if scheme.seals else Challenge.of(spec).tiles
     expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), first_tile=tiles).words(logits)
-    commands = [scheme.packets(), packets.activations_packet(spec, 0, x), packets.program_packets(locked)]
+    vectors = packets.activations_packet(spec, 0, x)
+    if isinstance(locked, SealedProgram):
+        commands = [scheme.packets(), locked.head, vectors, locked.body]
+    else:
+        commands = [scheme.packets(), vectors, packets.program_packets(locked)]
     engine.reset()
     run = engine.run(np.concatenate(commands), len(expected))
     if not np.array_equal(run.words, expected):

@@ -13,6 +13,7 @@ from bitting.errors import SimulationError
 from bitting.locking.device import ROOT_BYTES
 from bitting.program.packets import WORDS
 from bitting.sim import build
+from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
@@ -44,16 +45,15 @@ class NativeEngine:
 
     Args:
         root: 16 bytes, burnt into its fuses; by default unblown ones.
+        sealed: the fuse of that name is blown too (vault `ascon`).
     """
 
-    def __init__(self, library: Path, root: bytes = bytes(ROOT_BYTES)):
+    def __init__(self, library: Path, root: bytes = bytes(ROOT_BYTES), sealed: bool = False):
         self._library = ctypes.CDLL(str(library))
         self._library.engine_new.restype = ctypes.c_void_p
         self._library.engine_run.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.engine_new())
-        words = np.frombuffer(root, ">u4")[::-1].astype(WORDS)
-        self._library.engine_fuse(self._handle, ctypes.c_void_p(words.ctypes.data))
-        self.reset()
+        self.burn(root, sealed)
 
     def __enter__(self) -> NativeEngine:
         return self
@@ -67,6 +67,12 @@ class NativeEngine:
             self._library.engine_trace_close(self._handle)
             self._library.engine_free(self._handle)
             self._handle = ctypes.c_void_p()
+
+    def burn(self, root: bytes, sealed: bool) -> None:
+        """Burn other fuses, and reset."""
+        words = np.array(fuse_words(root, sealed), WORDS)
+        self._library.engine_fuse(self._handle, ctypes.c_void_p(words.ctypes.data))
+        self.reset()
 
     def reset(self) -> None:
         """Hold the reset for two clocks. The engine boots in the clocks that follow, in `run`."""
@@ -109,6 +115,6 @@ def engine_library(spec: UnitSpec, waves: str | None = None) -> Path:
     return library_of(engine_verilog(spec), TOP, waves)
 
 
-def library_of(verilog: str, top: str, waves: str | None = None) -> Path:
-    """The shared library of any Verilog with the engine's ports."""
-    return build.shared_library(verilog, top, (build.HARNESS / "stream.cpp").read_text(), waves)
+def library_of(verilog: str, top: str, waves: str | None = None, private: Path | None = None) -> Path:
+    """The shared library of any Verilog with the engine's ports. `private`: see `build.shared_library`."""
+    return build.shared_library(verilog, top, (build.HARNESS / "stream.cpp").read_text(), waves, private)

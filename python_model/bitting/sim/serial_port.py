@@ -6,6 +6,7 @@ import ctypes
 
 import numpy as np
 
+from bitting import files
 from bitting.locking.device import Device
 from bitting.sim import build
 
@@ -25,9 +26,11 @@ class SimulatedPort:
         from bitting_rtl.lib.build_options import COMPACT
 
         engine = engine_verilog(device.spec, options=COMPACT)
-        verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root)
+        verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed)
         harness = (build.HARNESS / "serial.cpp").read_text()
-        self._library = ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, harness)))
+        with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
+            library = build.shared_library(verilog, serial_engine.TOP, harness, private=folder)
+            self._library = ctypes.CDLL(str(library))
         self._library.serial_new.restype = ctypes.c_void_p
         self._library.serial_run.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.serial_new(ctypes.c_uint32(DIVISOR)))

@@ -12,6 +12,7 @@ from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.errors import BittingError, SimulationError
 from bitting.locking.device import Device
+from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
 from bitting.sim.serial_link import SerialLink
@@ -48,7 +49,7 @@ def simulate(
         device: right or wrong; a wrong one gives wrong logits and no error.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
-        waves: path of a .vcd or .fst to write (native); a GTKWave save file goes beside it.
+        waves: path of a .vcd or .fst to write (native), as secret as the device; a GTKWave save file goes beside it.
         stalls: back-pressure probability of 256, on both streams (native).
         seed: of the stalls.
         progress: called with the number of samples done.
@@ -66,15 +67,16 @@ def simulate(
         raise BittingError(f"{waves}: a waveform ends in .vcd or .fst")
     if simulator == "cocotb":
         return _batches(artefact, activations, _cocotb(device), progress)
-    with NativeEngine(engine_library(artefact.program.spec, kind), device.root) as engine:
+    with NativeEngine(engine_library(artefact.program.spec, kind), device.root, device.sealed) as engine:
         if waves:
             from bitting_rtl.engine.export import TOP, engine_verilog
 
-            with files.replacing(waves) as temporary:
+            with files.replacing(waves, files.PRIVATE) as temporary:  # the vault's keys are among the signals
                 engine.trace(temporary)
                 outcome = _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()
-            files.write_text(waves.with_suffix(".gtkw"), save_file(engine_verilog(artefact.program.spec), TOP))
+            save = save_file(engine_verilog(artefact.program.spec), TOP)
+            files.write_text(waves.with_suffix(".gtkw"), save, files.PRIVATE)
             return outcome
         return _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
 
@@ -92,7 +94,8 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
     from bitting_rtl.engine.export import TOP, engine_verilog
 
     folder = cocotb_runner.build(engine_verilog(device.spec), TOP)
-    return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, device.root)
+    fuses = device.root, device.sealed
+    return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, *fuses)
 
 
 def on_board(
@@ -121,7 +124,10 @@ def _batches(
 ) -> Outcome:
     program, scheme = artefact.program, artefact.scheme
     lanes = program.spec.lanes
-    head, body, expected = scheme.packets(), packets.program_packets(program), packets.result_words(program)
+    if isinstance(program, SealedProgram):
+        head, body, expected = np.concatenate([scheme.packets(), program.head]), program.body, program.result_words
+    else:
+        head, body, expected = scheme.packets(), packets.program_packets(program), packets.result_words(program)
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), lanes)):
         batch = activations[first : first + lanes]

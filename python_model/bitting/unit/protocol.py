@@ -47,6 +47,9 @@ STATUS_WORDS = 5
 CHALLENGE_WORDS = 5
 FAULT_WORDS = 1
 
+#: A sealed packet ends with a tag of 128 bits.
+TAG_WORDS = 4
+
 #: A packet is its payload plus a header word and a CRC word.
 FRAME_WORDS = 2
 
@@ -61,6 +64,15 @@ class Packet(IntEnum):
     CHALLENGE = 0x05
     UNLOCK = 0x06
     LOCK_NOW = 0x07
+    #: Vault `ascon` only.
+    PROGRAM = 0x08
+
+    #: What UNLOCK is called where there are programs.
+    START = 0x06
+
+
+#: Packets that carry a tag instead of a CRC, with the vault `ascon`, but for those of a challenge.
+SEALED_PACKETS = (Packet.PROGRAM, Packet.LAYER, Packet.TILE)
 
 
 class FingerprintCode(IntEnum):
@@ -81,6 +93,14 @@ class TransformCode(IntEnum):
     AES = 2
     #: The same, with the cycles of earlier tiles in the counter.
     AES_CLOCKED = 3
+    #: Deciphers and authenticates every packet (vault `ascon`).
+    SEALED = 4
+    #: The same, with the cycles of earlier tiles in the nonce.
+    SEALED_CLOCKED = 5
+
+
+#: Transforms of the vault `ascon`; the others are those of `aes`.
+SEALING_TRANSFORMS = (TransformCode.SEALED, TransformCode.SEALED_CLOCKED)
 
 
 class Result(IntEnum):
@@ -124,6 +144,7 @@ class ErrorCode(IntEnum):
     BAD_CRC = 5
     BAD_ORDER = 6
     LOCKED = 7
+    BAD_TAG = 8
 
 
 # Key derivation: what chip and owner must agree on. One iteration of counter mode in SP 800-108, a CMAC of a one-block label.
@@ -134,5 +155,20 @@ LABEL_TABLE = b"\x01bitting/tabl\x00\x00\x80"
 LABEL_SEED = b"\x01bitting/seed\x00\x00\x80"
 #: Bits of keystream for a draw: r of them give `r * bound >> DRAW_BITS`, in 0..bound-1.
 DRAW_BITS = 16
+#: Words of a chip's fuses: four of the root secret, then flags, of which bit 0 is `sealed`.
+FUSE_WORDS = 5
+
+
+def fuse_words(root: bytes, sealed: bool = False) -> list[int]:
+    """The fuses of a chip, from its root secret of 16 bytes; byte 0 is the lowest of word 0."""
+    return [*(int.from_bytes(root[at : at + 4], "little") for at in range(0, len(root), 4)), int(sealed)]
+
+
+#: Customisation strings of CXOF128, vault `ascon`: the device key, the stream the bitting table is drawn from, the lock key.
+PURPOSE_DEVICE, PURPOSE_TABLE, PURPOSE_LOCK = b"btt-dev", b"btt-tab", b"btt-key"
+#: The vault's number in the flags that enter the device key, and the flag of a device that is sealed.
+VAULT_ASCON = 1
+FLAG_SEALED = 1 << 8
+
 #: Width of the cycle count in a counter block.
 CYCLE_COUNT_BITS = 48

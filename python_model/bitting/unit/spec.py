@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from bitting.errors import SpecError
 from bitting.unit import digits
@@ -32,6 +34,15 @@ def _allowed(name: str, value: int, low: int, high: int) -> None:
         raise SpecError(f"{name} = {value} is out of range; allowed {low}..{high}")
 
 
+class VaultKind(StrEnum):
+    """What guards the codes."""
+
+    #: Sealed programs: every packet is enciphered and authenticated.
+    ASCON = "ascon"
+    #: The transforms of the paper, as they are there: no integrity.
+    AES = "aes"
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnitSpec:
     """Parameters of one family of units.
@@ -47,6 +58,7 @@ class UnitSpec:
         max_shift: largest left shift before the fold (0..W-1-bx).
         tile_codes: most codes of one tile, and offsets of one layer (4..4096).
         scratch_words: words of L activations in the scratch memory (a power of two, 64..65536).
+        vault: what guards the codes, a member of `VaultKind` or its name.
 
     Raises:
         SpecError: naming the parameter, what was found and what is allowed.
@@ -68,8 +80,13 @@ class UnitSpec:
     max_shift: int = 7
     tile_codes: int = 1024
     scratch_words: int = 4096
+    vault: VaultKind = VaultKind.AES
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "vault", VaultKind(self.vault))
+        except ValueError:
+            raise SpecError(f"vault = {self.vault!r} is unknown; allowed: {', '.join(VaultKind)}") from None
         _allowed("code_bits", self.code_bits, 2, 8)
         _allowed("max_digits", self.max_digits, 1, 4)
         _allowed("max_exponent", self.max_exponent, 1, 14)
@@ -181,33 +198,40 @@ class UnitSpec:
     @functools.cached_property
     def id(self) -> str:
         """16 hex digits that change with every parameter that changes behaviour (not with `name`)."""
-        text = json.dumps({"architecture": ARCHITECTURE, **self.parameters()}, sort_keys=True)
+        text = json.dumps({"architecture": ARCHITECTURE, **self._recorded()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def parameters(self) -> dict[str, int]:
+    def parameters(self) -> dict[str, int | str]:
         """Every parameter but the name."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        return values | {"vault": self.vault.value}
 
-    def replace(self, **changes: int) -> UnitSpec:
+    def _recorded(self) -> dict[str, int | str]:
+        """What identifies the family: `vault` only where it is not the one that all families had before there were two."""
+        return {name: value for name, value in self.parameters().items() if (name, value) != ("vault", VaultKind.AES)}
+
+    def replace(self, **changes: int | str) -> UnitSpec:
         """A spec with some parameters changed; its name records the changes."""
         unknown = sorted(set(changes) - set(self.parameters()))
         if unknown:
             raise SpecError(f"unknown spec parameter {unknown[0]!r}; allowed: {', '.join(self.parameters())}")
         name = ":".join([self.name.split(":")[0], ",".join(f"{k}={v}" for k, v in sorted(changes.items()))])
-        return dataclasses.replace(self, **changes, name=name if changes else self.name)
+        fields: dict[str, Any] = {**changes, "name": name if changes else self.name}
+        return dataclasses.replace(self, **fields)
 
     def to_dict(self) -> dict[str, int | str]:
         """The name and every parameter, ready for JSON; `from_dict` reads it."""
-        return {"name": self.name, **self.parameters()}
+        return {"name": self.name, **self._recorded()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> UnitSpec:
         """Inverse of `to_dict`. Raises SpecError for a missing, unknown or out-of-range parameter."""
         known = {f.name for f in dataclasses.fields(cls)}
-        if set(data) != known:
-            difference = ", ".join(sorted(set(data) ^ known))
+        if set(data) | {"vault"} != known:
+            difference = ", ".join(sorted((set(data) | {"vault"}) ^ known))
             raise SpecError(f"a spec has the parameters {', '.join(sorted(known))}; missing or unknown: {difference}")
-        return cls(**dict(data))  # type: ignore[arg-type]
+        fields: dict[str, Any] = {"vault": VaultKind.AES, **data}
+        return cls(**fields)
 
 
 #: Named families: `tiny` for an iCE40UP5K, `base`, and `wide` with 8-bit codes and three digits.
@@ -237,16 +261,15 @@ def parse_spec(text: str) -> UnitSpec:
     name, colon, overrides = text.partition(":")
     if name not in PRESETS:
         raise SpecError(f"unknown spec {name!r}; allowed: {', '.join(PRESETS)}, or PRESET:parameter=value,...")
-    changes: dict[str, int] = {}
+    changes: dict[str, int | str] = {}
     for item in overrides.split(",") if colon else []:
         key, _, value = (part.strip() for part in item.partition("="))
-        try:
-            number = int(value)
-        except ValueError:
-            raise SpecError(f"{item!r} in spec {text!r} is not parameter=integer") from None
         if key in changes:
             raise SpecError(f"{key} is given twice in spec {text!r}; allowed is once")
-        changes[key] = number
+        try:
+            changes[key] = value if key == "vault" else int(value)
+        except ValueError:
+            raise SpecError(f"{item!r} in spec {text!r} is not parameter=integer") from None
     return PRESETS[name].replace(**changes)
 
 

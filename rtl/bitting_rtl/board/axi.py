@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from bitting.unit.protocol import WORD_BITS
 from bitting.unit.spec import ARCHITECTURE, UnitSpec
 from bitting_rtl.board.engine_instance import EngineInstance
+from bitting_rtl.engine.top import FUSE_PORTS
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.lib.register_slice import RegisterSlice
@@ -31,7 +32,7 @@ class Register(IntEnum):
     ARCHITECTURE = 0x04
     #: Low 32 bits of the spec id.
     SPEC = 0x08
-    #: Busy [0], reset under way [1], error [6:4].
+    #: Busy [0], reset under way [1], error [7:4].
     STATUS = 0x0C
     #: Write 1: reset the engine [0], lock now [1]. Reads 0.
     CONTROL = 0x10
@@ -90,9 +91,7 @@ class AxiEngine(wiring.Component):
                 {
                     "aclk": Port(In(1), "clock of the buses and of the engine"),
                     "aresetn": Port(In(1), "synchronous reset, active low", "at least two clocks"),
-                    **(
-                        {"fuse": Port(In(128), "root secret, byte 0 uppermost", "the first clock after reset")} if fused else {}
-                    ),
+                    **(FUSE_PORTS if fused else {}),
                     "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED"),
                     "s_axis_tdata": Port(In(WORD_BITS), "command word", "with TVALID"),
                     "s_axis_tvalid": Port(In(1), "there is a command word", "until TREADY"),
@@ -120,7 +119,7 @@ class AxiEngine(wiring.Component):
         self._engine = EngineInstance(self._fused)
         m.submodules.unit = DomainRenamer("engine")(self._engine)
         if self._fused:
-            m.d.comb += self._engine.fuse.eq(self.fuse)
+            m.d.comb += [self.fuse_address.eq(self._engine.fuse_address), self._engine.fuse_data.eq(self.fuse_data)]
         self._counts = {name: Signal(WORD_BITS, name=name.name.lower()) for name in Register if name >= Register.COMMANDS}
         self._locks = Signal()
         reset = self._registers(m)

@@ -8,7 +8,7 @@ from bitting_rtl.engine.top import TOP, ports
 
 
 class EngineInstance(Elaboratable):
-    """`bitting_engine` with a signal for each port, in the domain `sync`; `fused`: it has the port for the root secret."""
+    """`bitting_engine` with a signal for each port, in the domain `sync`; `fused`: it has ports for the fuses."""
 
     def __init__(self, fused: bool):
         self._members: dict[str, wiring.Member] = {

@@ -1,10 +1,12 @@
 // How to use bitting_axi in a design of your own. A processor (or the testbench of your choice) is the master of s_axil and the
-// streams; what differs from chip to chip is the root secret alone, here read from a one-time-programmable memory.
+// streams.
+// What differs from chip to chip is the fuses alone, here a one-time-programmable memory behind otp_address and otp_data.
 module bitting_example (
     input  wire        clk,
     input  wire        resetn,
     input  wire        tamper,         // wipes all keys while high; only a reset leads out
-    input  wire [127:0] otp_root,      // the root secret: byte 0 uppermost, stable in the first clock after reset
+    output wire [2:0]  otp_address,    // 0 to 3: the root secret, its byte 0 lowest in word 0; 4: flags, bit 0 is `sealed`
+    input  wire [31:0] otp_data,       // that word, from a clock after its address on; read again after every reset
 
     input  wire [31:0] command_data,   // from a DMA channel that reads `bitting lock`'s packets
     input  wire        command_valid,
@@ -22,7 +24,8 @@ module bitting_example (
     output wire [31:0] rdata,   output wire [1:0] rresp, output wire rvalid, input wire rready
 );
     bitting_axi npu (
-        .aclk(clk), .aresetn(resetn), .lock_now(tamper), .fuse(otp_root),
+        .aclk(clk), .aresetn(resetn), .lock_now(tamper),
+        .fuse_address(otp_address), .fuse_data(otp_data),
         .s_axis_tdata(command_data), .s_axis_tvalid(command_valid), .s_axis_tready(command_ready),
         .m_axis_tdata(answer_data), .m_axis_tvalid(answer_valid), .m_axis_tready(answer_ready), .m_axis_tlast(answer_last),
         .s_axil_awaddr(awaddr), .s_axil_awprot(3'b000), .s_axil_awvalid(awvalid), .s_axil_awready(awready),

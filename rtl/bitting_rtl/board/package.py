@@ -35,10 +35,10 @@ targets:
 
 
 def files(spec: UnitSpec, fused: bool) -> dict[str, str]:
-    """Name and text of each file; `fused`: the engine has the port `fuse`. None of them holds a secret."""
+    """Name and text of each file; `fused`: the engine has ports for the fuses. None of them holds a secret."""
     preset = spec.name.partition(":")[0]
     names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
     example = (Path(__file__).parent / "example.v").read_text()
     if not fused:
-        example = example.replace(", .fuse(otp_root)", "")
+        example = "".join(line for line in example.splitlines(keepends=True) if "otp_" not in line)
     return {f"{axi.TOP}.v": axi.axi_verilog(spec, fused), "bitting_example.v": example, "bitting.core": _CORE.format(**names)}

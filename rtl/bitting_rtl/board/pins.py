@@ -1,20 +1,23 @@
 """The engine behind a few pins, for measuring it on a device with fewer pins than it has ports."""
 
-from amaranth import Cat, ClockDomain, Module, Signal
+from amaranth import Array, Cat, ClockDomain, Module, Signal
+from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.unit.protocol import WORD_BITS
+from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.lib.verilog import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_pins"
+#: Clocks that it takes to shift the fuses in.
+FUSE_BITS = FUSE_WORDS * WORD_BITS
 
 
 class Pins(wiring.Component):
-    """Streams as bytes, lowest first; the root secret a bit a clock, last bit first, before reset ends."""
+    """Streams as bytes, lowest first; the words of the fuses a bit a clock, from the last bit of the last word on, in reset."""
 
     def __init__(self, fused: bool):
         self._fused = fused
@@ -23,7 +26,7 @@ class Pins(wiring.Component):
                 {
                     "clk": Port(In(1), "clock"),
                     "rst": Port(In(1), "synchronous reset, active high"),
-                    "fuse_bit": Port(In(1), "the root secret, a bit a clock, last bit first", "last 128 clocks of reset"),
+                    "fuse_bit": Port(In(1), "the fuses, a bit a clock, last bit first", f"last {FUSE_BITS} clocks of reset"),
                     "lock_now": Port(In(1), "as of the engine"),
                     "cmd": Port(In(8), "a byte of a command word, lowest first", "with `cmd_valid`"),
                     "cmd_valid": Port(In(1), "the byte is there", "until `cmd_ready`"),
@@ -32,7 +35,7 @@ class Pins(wiring.Component):
                     "result_last": Port(Out(1), "the last byte of a packet", "with `result_valid`"),
                     "result_valid": Port(Out(1), "the byte is there", "until `result_ready`"),
                     "result_ready": Port(In(1), "the byte is taken", "with `result_valid`"),
-                    "error": Port(Out(3), "as of the engine", "until reset"),
+                    "error": Port(Out(Shape.cast(ErrorCode)), "as of the engine", "until reset"),
                     "busy": Port(Out(1), "as of the engine"),
                 }
             )
@@ -44,9 +47,12 @@ class Pins(wiring.Component):
         m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
         m.submodules.unit = engine = EngineInstance(self._fused)
         if self._fused:
-            fuse = Signal(128, reset_less=True)
-            m.d.sync += fuse.eq(Cat(self.fuse_bit, fuse))
-            m.d.comb += engine.fuse.eq(fuse)
+            fuses = Array(Signal(WORD_BITS, name=f"fuse{number}", reset_less=True) for number in range(FUSE_WORDS))
+            word = Signal(WORD_BITS, reset_less=True)
+            with m.If(self.rst):
+                m.d.sync += Cat(*fuses).eq(Cat(self.fuse_bit, *fuses))
+            m.d.sync += word.eq(fuses[engine.fuse_address])  # a clock late, as the port allows
+            m.d.comb += engine.fuse_data.eq(word)
         word = Signal(WORD_BITS)
         have = Signal(range(5))
         result = Signal(WORD_BITS)

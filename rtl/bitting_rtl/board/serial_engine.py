@@ -1,11 +1,11 @@
 """The engine behind a serial line, as on a board: `bitting.unit.serial_protocol`."""
 
-from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetInserter, ResetSignal, Signal
+from amaranth import Array, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from bitting.unit.protocol import WORD_BITS
+from bitting.unit.protocol import WORD_BITS, fuse_words
 from bitting.unit.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.board.uart import UartReceiver, UartTransmitter
@@ -23,12 +23,13 @@ class SerialEngine(wiring.Component):
 
     Args:
         divisor: clocks a bit.
-        root: root secret of the device, baked in; None for an engine without the port (the unlocked twin).
+        root: root secret of the device, baked in; None for an engine without fuses (the unlocked twin).
+        sealed: the fuse of that name is blown (vault `ascon`).
     """
 
-    def __init__(self, divisor: int, root: bytes | None):
+    def __init__(self, divisor: int, root: bytes | None, sealed: bool = False):
         self._divisor = divisor
-        self._root = root
+        self._fuses = None if root is None else fuse_words(root, sealed)
         super().__init__(
             Ports(
                 {
@@ -45,7 +46,7 @@ class SerialEngine(wiring.Component):
         m.domains.engine = inner = ClockDomain(local=True)
         # Clocks of reset to come. An FPGA may come up without a reset of its own, so this begins with one.
         self._resets = resets = Signal(range(_RESET_CLOCKS + 1), init=_RESET_CLOCKS)
-        self._engine = engine = EngineInstance(self._root is not None)
+        self._engine = engine = EngineInstance(self._fuses is not None)
         m.submodules.unit = DomainRenamer("engine")(engine)
         m.d.comb += [
             inner.clk.eq(ClockSignal()),
@@ -53,8 +54,8 @@ class SerialEngine(wiring.Component):
             self.failed.eq(engine.error != 0),
             self.busy.eq(engine.busy),
         ]
-        if self._root is not None:
-            m.d.comb += engine.fuse.eq(C(int.from_bytes(self._root), 128))
+        if self._fuses is not None:
+            m.d.comb += engine.fuse_data.eq(Array(self._fuses)[engine.fuse_address])
         with m.If(resets != 0):
             m.d.sync += resets.eq(resets - 1)
         self._send(m, self._receive(m))
@@ -131,6 +132,6 @@ class SerialEngine(wiring.Component):
             m.d.sync += [greeting.eq(1), credits.eq(0), left.eq(0)]
 
 
-def serial_verilog(divisor: int, root: bytes | None) -> str:
+def serial_verilog(divisor: int, root: bytes | None, sealed: bool = False) -> str:
     """The wrapper without the engine's own module. With a root secret it is as secret as the device."""
-    return to_verilog(SerialEngine(divisor, root), TOP)
+    return to_verilog(SerialEngine(divisor, root, sealed), TOP)

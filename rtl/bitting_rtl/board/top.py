@@ -11,12 +11,14 @@ from bitting_rtl.board.serial_engine import SerialEngine
 class BoardTop(Elaboratable):
     """`SerialEngine` on the resources `uart` 0, `led` 0 (busy) and `led` 1 (failed), clocked by the board's own crystal."""
 
-    def __init__(self, root: bytes | None):
+    def __init__(self, root: bytes | None, sealed: bool = False):
+        """`root`, `sealed`: see `SerialEngine`."""
         self._root = root
+        self._sealed = sealed
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.engine = engine = SerialEngine(round(platform.default_clk_frequency / BAUD), self._root)
+        m.submodules.engine = engine = SerialEngine(round(platform.default_clk_frequency / BAUD), self._root, self._sealed)
         uart, busy, failed = platform.request("uart"), platform.request("led", 0), platform.request("led", 1)
         m.d.comb += [
             engine.rx.eq(uart.rx.i),

@@ -43,8 +43,11 @@ class Control(wiring.Component):
                     "send_status": Port(Out(1), "send a STATUS_REPLY", "one clock"),
                     "send_fault": Port(Out(1), "send a FAULT", "one clock"),
                     "send_sums": Port(Out(1), "the TILE_DONE carries the accumulators", "with `send_tile`"),
-                    "tiles": Port(Out(unsigned(TILE_COUNT_BITS)), "tiles since reset", "holds while a result is sent"),
+                    "tiles": Port(
+                        Out(unsigned(TILE_COUNT_BITS)), "tiles since reset or `restart`", "holds while a result is sent"
+                    ),
                     "total_cycles": Port(Out(unsigned(CYCLE_COUNT_BITS)), "their cycles", "holds while a result is sent"),
+                    "restart": Port(In(1), "count tiles and cycles anew", "one clock, while `idle`"),
                     "keys_ready": Port(In(1), "the vault waits for a command"),
                     "packet_busy": Port(In(1), "a packet is being parsed"),
                     "idle": Port(Out(1), "no tile waits or runs, no result leaves, the vault waits", "a clock later"),
@@ -90,6 +93,8 @@ class Control(wiring.Component):
                     m.next = "SILENT"
             with m.State("SILENT"):
                 pass
+        with m.If(self.restart):
+            m.d.sync += [self.tiles.eq(0), self.total_cycles.eq(0)]
         self._first_error(m)
         return m
 

@@ -3,31 +3,32 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import C, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from bitting.unit.protocol import CYCLE_COUNT_BITS, WORD_BITS, ErrorCode, LayerFlag, TransformCode
-from bitting.unit.spec import UnitSpec
+from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
+from bitting.unit.spec import UnitSpec, VaultKind
+from bitting_rtl.engine.aes_locks import connect_aes
 from bitting_rtl.engine.control import Control
 from bitting_rtl.engine.decode import Decode
 from bitting_rtl.engine.depacketise import Depacketise
 from bitting_rtl.engine.fold import Fold
+from bitting_rtl.engine.intake import Intake, SealedIntake
 from bitting_rtl.engine.mac import Lane
+from bitting_rtl.engine.parts import Parts
 from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.scratch import Scratch
+from bitting_rtl.engine.sealed_locks import connect_sealed
 from bitting_rtl.engine.sequencer import Sequencer
+from bitting_rtl.engine.sweep import Sweep
 from bitting_rtl.engine.tile_buffer import TileBuffer
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import UNCHECKED, result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.unlock.aes import BLOCK_BITS
-from bitting_rtl.unlock.unlocker import Unlocker
+from bitting_rtl.unlock.ascon_vault import AsconVault
 from bitting_rtl.unlock.vault import Vault
-
-#: Codes are unlocked in groups of 2 to this power: one block has keystream for the draws of one, or for the bytes of two.
-_GROUP_BITS = 3
 
 
 class Engine(wiring.Component):
@@ -41,7 +42,7 @@ class Engine(wiring.Component):
     sending, sends one FAULT packet, and then takes and drops every command and sends nothing until reset. `lock_now` is an
     error like any other.
 
-    Boot, after reset, reads the root secret from `fuse` and derives all keys and the bitting table from it.
+    Boot, after reset, reads the fuses and derives all keys and the bitting table from them.
 
     Args:
         spec: of the unit.
@@ -56,7 +57,8 @@ class Engine(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset"),
+                    "fuse_address": Port(Out(range(FUSE_WORDS)), "word of the fuses that is wanted", "after reset"),
+                    "fuse_data": Port(In(WORD_BITS), "that word", "from a clock after its address, until that changes"),
                     "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED"),
                     "cmd": Port(In(stream.Signature(unsigned(WORD_BITS))), "command words"),
                     "result": Port(Out(stream.Signature(result_word_layout())), "result words"),
@@ -71,22 +73,42 @@ class Engine(wiring.Component):
         spec = self.spec
         locks = self._table is None
         m.submodules.depacketise = self._packets = Depacketise(spec, locks)
-        m.submodules.tile_buffer = self._buffer = TileBuffer(spec, locks)
+        m.submodules.tile_buffer = self._buffer = TileBuffer(spec, locks and spec.vault == VaultKind.AES)
         m.submodules.sequencer = self._sequencer = Sequencer(spec)
         m.submodules.decode = self._decode = self._decoder(self._table)
         m.submodules.results = self._results = Results(spec)
         m.submodules.control = self._control = Control()
-        connect(m, flipped(self.cmd), self._packets.cmd)
+        seals = locks and spec.vault == VaultKind.ASCON
+        m.submodules.intake = self._intake = SealedIntake() if seals else Intake()
+        connect(m, flipped(self.cmd), self._intake.cmd)
+        connect(m, self._intake.words, self._packets.words)
         connect(m, self._results.result, flipped(self.result))
 
-        self._held = Signal()  # a word waits for the vault
+        self._sweep: Sweep | None = None
+        if seals:
+            m.submodules.sweep = self._sweep = Sweep(spec)
         self._loading(m)
         self._running(m)
         self._controlling(m)
-        if locks:
-            self._fingerprint(m, self._unlocking(m))
-        else:
+        if not locks:
             self._unlocked(m)
+            return m
+        parts = Parts(
+            spec,
+            self._options,
+            self._intake,
+            self._packets,
+            self._buffer,
+            self._sequencer,
+            self._decode,
+            self._results,
+            self._control,
+        )
+        if self._sweep:
+            vault: AsconVault | Vault = connect_sealed(m, parts, self._sweep)
+        else:
+            vault = connect_aes(m, parts)
+        m.d.comb += [self.fuse_address.eq(vault.fuse_address), vault.fuse_data.eq(self.fuse_data)]
         return m
 
     def _decoder(self, table: Sequence[int] | None) -> Any:
@@ -105,10 +127,22 @@ class Engine(wiring.Component):
             buffer.write_tile.eq(packets.tile),
             buffer.commit.eq(packets.tile_commit),
             packets.tile_free.eq(buffer.free),
+            packets.complete.eq(self._intake.complete),
+            packets.right.eq(self._intake.right),
+            self._intake.taken.eq(packets.done),
             offset_write.addr.eq(packets.item_index),
             offset_write.data.eq(packets.offset_data),
             offset_write.en.eq(packets.offset_write),
         ]
+        if self._sweep:
+            with m.If(self._sweep.active):
+                m.d.comb += [
+                    buffer.sweep.eq(1),
+                    buffer.write_index.eq(self._sweep.address),
+                    offset_write.addr.eq(self._sweep.address),
+                    offset_write.data.eq(0),
+                    offset_write.en.eq(1),
+                ]
 
     def _controlling(self, m: Module) -> None:
         """What control is told and what it decides."""
@@ -116,7 +150,7 @@ class Engine(wiring.Component):
         results, control = self._results, self._control
         m.d.comb += [
             control.packet_error.eq(packets.error),
-            control.packet_busy.eq(packets.busy),
+            control.packet_busy.eq(packets.busy | self._intake.busy),
             control.status_request.eq(packets.status_request),
             control.emits.eq(packets.layer.emits),
             control.report.eq(packets.layer.report),
@@ -128,6 +162,7 @@ class Engine(wiring.Component):
             control.results_busy.eq(results.busy),
             control.lock_now.eq(self.lock_now),
             packets.halt.eq(control.halt),
+            self._intake.halt.eq(control.halt),
             packets.idle.eq(control.idle),
             sequencer.halt.eq(control.halt),
             sequencer.start.eq(control.start),
@@ -182,6 +217,9 @@ class Engine(wiring.Component):
                 scratch.write_data.eq(packets.act_data),
                 scratch.write.eq(1),
             ]
+        if self._sweep:
+            with m.If(self._sweep.active):
+                m.d.sync += [scratch.write_addr.eq(self._sweep.address), scratch.write_data.eq(0), scratch.write.eq(1)]
 
     def _lanes(self, m: Module, activations: data.View) -> Value:
         """L lanes, each with its fold; gives the folded activations of all lanes."""
@@ -215,99 +253,3 @@ class Engine(wiring.Component):
             self._results.lock_state.no_locks.eq(1),
             self._control.keys_ready.eq(1),
         ]
-
-    def _unlocking(self, m: Module) -> Vault:
-        """The vault, and the unlocker between packets and tile buffer; the vault also fills the bitting table at boot."""
-        packets, buffer, decode = self._packets, self._buffer, self._decode
-        m.submodules.vault = vault = Vault(self.spec, self._options.compact)
-        m.submodules.unlocker = unlocker = Unlocker(self.spec)
-        keyed = vault.keyed & ~packets.layer.constant
-        # Codes come in groups that one block of keystream serves. Once the first code of the last group has been taken, the
-        # tile needs no further block. Then the blocks of the next tile may be made, unless they depend on the cycles of the
-        # tiles before it.
-        last_group = Signal()
-        ahead = Signal()  # the blocks of the next tile are under way
-        in_last = packets.item_index[_GROUP_BITS:] == packets.layer.last_code[_GROUP_BITS:]
-        m.d.sync += last_group.eq(packets.code_valid & packets.code_ready & in_last)
-        shuffles = Signal()  # compared a clock ahead, for a long path of logic follows
-        m.d.sync += shuffles.eq(packets.transform == TransformCode.SHUFFLE)
-        with m.If(packets.tile_start | packets.layer_begin | packets.unlock):
-            m.d.sync += ahead.eq(0)
-        with m.Elif(vault.tile_ahead):
-            m.d.sync += ahead.eq(1)
-        m.d.comb += [
-            unlocker.keyed.eq(keyed),
-            unlocker.shuffles.eq(shuffles),
-            unlocker.valid.eq(packets.code_valid),
-            unlocker.code.eq(packets.code_data),
-            unlocker.index.eq(packets.item_index),
-            packets.code_ready.eq(unlocker.ready),
-            unlocker.available.eq(vault.available),
-            unlocker.byte.eq(vault.byte),
-            unlocker.draw.eq(vault.draw),
-            vault.tile_start.eq(keyed & packets.tile_start & ~ahead),
-            vault.tile_next.eq(keyed & packets.tile_start & ahead),
-            vault.tile_ahead.eq(keyed & last_group & ~ahead & (packets.transform != TransformCode.AES_CLOCKED)),
-            vault.draws.eq(shuffles),
-            vault.take.eq(unlocker.take),
-            buffer.write.eq(unlocker.write),
-            buffer.write_code.eq(unlocker.write_code),
-            buffer.write_place.eq(unlocker.place),
-            decode.owned.eq(vault.table_owned),
-            decode.addr.eq(vault.table_addr),
-            vault.table_read.eq(decode.index),
-            decode.write.eq(vault.table_write),
-            decode.write_addr.eq(vault.table_write_addr),
-            decode.write_data.eq(vault.table_data),
-        ]
-        return vault
-
-    def _fingerprint(self, m: Module, vault: Vault) -> None:
-        """What the vault is told of the tiles: their results while it absorbs, their numbers and cycles while it unlocks."""
-        packets, buffer, sequencer = self._packets, self._buffer, self._sequencer
-        results, control = self._results, self._control
-        number = Signal(32)  # of the tile to come, since UNLOCK
-        cycles = Signal(CYCLE_COUNT_BITS)  # of all tiles since UNLOCK
-        earlier = Signal(CYCLE_COUNT_BITS)  # the same without the last
-        absorbed = Signal(WORD_BITS)  # on its way to the vault, if `held`: a register between two long paths
-        # Never at the same time: a CHALLENGE packet waits for an idle engine.
-        with m.If(self._control.halt):
-            m.d.sync += [self._held.eq(0), absorbed.eq(0)]
-        with m.Elif(~self._held):
-            m.d.sync += [
-                self._held.eq(packets.absorb.valid | results.absorb.valid),
-                absorbed.eq(Mux(results.absorb.valid, results.absorb.payload, packets.absorb.payload)),
-            ]
-        with m.Elif(vault.absorb.ready):
-            m.d.sync += self._held.eq(0)
-        layer = packets.layer
-        flags = Mux(layer.emits, LayerFlag.EMIT.value, 0) | Mux(layer.plain, LayerFlag.PLAIN_WEIGHTS.value, 0)
-        m.d.comb += [
-            results.divert.eq(vault.absorbing),
-            results.fingerprint.eq(packets.fingerprint),
-            results.lock_state.booted.eq(vault.booted),
-            results.lock_state.challenge.eq(vault.absorbing),
-            results.lock_state.keyed.eq(vault.keyed),
-            control.diverted.eq(vault.absorbing),
-            control.keys_ready.eq(vault.ready & ~self._held),
-            vault.absorb.valid.eq(self._held),
-            vault.absorb.payload.eq(absorbed),
-            packets.absorb.ready.eq(~self._held),
-            results.absorb.ready.eq(~self._held),
-            vault.fuse.eq(self.fuse),
-            vault.challenge.eq(packets.challenge),
-            vault.unlock.eq(packets.unlock),
-            packets.can_unlock.eq(vault.absorbing | vault.keyed),
-            vault.counter.tile.eq(number),
-            vault.counter.layer.eq(Cat(Value.cast(layer.last_code) | C(0, 16), flags | C(0, 8), layer.shift)),
-        ]
-        m.d.sync += vault.wipe.eq(self._control.halt)  # through a register: it reaches every bit of every key
-        with m.If(packets.transform == TransformCode.AES_CLOCKED):
-            # The cycles up to the last tile but one. Whether the last one has ended yet depends on how fast the host is.
-            m.d.comb += vault.counter.cycles.eq(Mux(buffer.full, cycles, earlier))
-        with m.If(self._control.ended):
-            m.d.sync += [earlier.eq(cycles), cycles.eq(cycles + sequencer.cycles)]
-        with m.If(packets.tile_start):
-            m.d.sync += number.eq(number + 1)
-        with m.If(packets.unlock):
-            m.d.sync += [number.eq(0), cycles.eq(0), earlier.eq(0)]

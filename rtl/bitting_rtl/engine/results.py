@@ -58,6 +58,7 @@ class Results(wiring.Component):
                     "cycles": Port(In(unsigned(CYCLE_BITS)), "cycles of the last tile", "while `busy`"),
                     "total_cycles": Port(In(unsigned(CYCLE_COUNT_BITS)), "cycles of all tiles", "while `busy`"),
                     "error": Port(In(ErrorCode), "the first error", "while `busy`"),
+                    "untold": Port(In(1), "of what leaves, put zeros in the place of tiles and cycles", "while `busy`"),
                 }
             )
         )
@@ -161,3 +162,8 @@ class Results(wiring.Component):
                         for number, value in enumerate(payload):
                             with m.Case(number):
                                 m.d.sync += self._word.eq(value)
+            # Of a TILE_DONE the first words; of a STATUS_REPLY all but the first and the last.
+            counts = (self._kind == Result.TILE_DONE) & ~self.divert & (self._index < TILE_DONE_FIXED_WORDS)
+            counts |= (self._kind == Result.STATUS_REPLY) & (self._index != 0) & (self._index != STATUS_WORDS - 1)
+            with m.If(self.untold & counts):
+                m.d.sync += self._word.eq(0)

@@ -35,6 +35,7 @@ class TileBuffer(wiring.Component):
                     "write_place": Port(In(index), "where the code goes, 0 to `write_index`", "with `write`"),
                     "write_code": Port(In(code), "the code", "with `write`"),
                     "write_tile": Port(In(tile_layout(spec)), "fixed fields of the tile", "with `commit`"),
+                    "sweep": Port(In(1), "write 0 at `write_index` in both halves; of a buffer that does not shuffle"),
                     "commit": Port(
                         In(1), "the half is complete: hand it over", "while `free`, two clocks after the last `write`"
                     ),
@@ -59,13 +60,13 @@ class TileBuffer(wiring.Component):
         # A half is read while it is occupied and runs, and written while it is neither.
         halves = [(ShuffledCodes if self._shuffles else Codes)(self.spec) for _ in range(2)]
         for number, half in enumerate(halves):
-            filled, reading = self.free & (filling == number), self.full & (running == number)
+            filled, reading = self.free & (filling == number), self.full & (running == number) & ~self.sweep
             m.submodules[f"half{number}"] = half
             m.d.comb += [
-                half.write.eq(filled & self.write),
+                half.write.eq((filled & self.write) | self.sweep),
                 half.index.eq(Mux(reading, self.read_index, self.write_index)),
                 half.place.eq(self.write_place),
-                half.code.eq(self.write_code),
+                half.code.eq(Mux(self.sweep, 0, self.write_code)),
                 half.read.eq(reading & self.read_step),
                 half.final.eq(self.read_final),
             ]

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 
-from amaranth import C, ClockDomain, Module, Signal, unsigned
+from amaranth import Array, C, ClockDomain, Module, Signal, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from bitting.unit.protocol import WORD_BITS, ErrorCode
+from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.engine import Engine
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.lib.register_slice import RegisterSlice
-from bitting_rtl.unlock.aes import BLOCK_BITS
 
 #: Name of the exported module.
 TOP = "bitting_engine"
@@ -22,8 +21,14 @@ TOP = "bitting_engine"
 #: Clocks that `rst` must be high.
 RESET_CLOCKS = 2
 
+#: Clocks that `fuse_address` keeps the number of a word that is read, at least; one that goes sooner means nothing.
+FUSE_ADDRESS_CLOCKS = 2
+
+#: `fuse_data` is that word from this many clocks after it on.
+FUSE_DATA_AFTER = 1
+
 #: `busy` or `error` tells of a command word at the latest this many clocks after the clock in which it moved.
-BUSY_AFTER_WORD = 3
+BUSY_AFTER_WORD = 2
 
 #: The error of a packet may show this many clocks after `busy` has fallen.
 ERROR_AFTER_BUSY = 1
@@ -37,7 +42,16 @@ _MOVES = "a word moves in a clock with valid and ready"
 PORTS = {
     "clk": Port(In(1), "clock; everything happens on its rising edge"),
     "rst": Port(In(1), "synchronous reset, active high; the only way out of an error", f"at least {RESET_CLOCKS} clocks"),
-    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset; then it may change"),
+    "fuse_address": Port(
+        Out(range(FUSE_WORDS)),
+        "which word of the fuses is wanted: 0 to 3 the root secret, 4 flags, of which bit 0 is `sealed`",
+        f"at boot, each for at least {FUSE_ADDRESS_CLOCKS} clocks",
+    ),
+    "fuse_data": Port(
+        In(WORD_BITS),
+        "that word; byte 0 of the secret is the lowest of word 0",
+        "at the latest a clock after its address, until that changes",
+    ),
     "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED (a tamper switch)", "one clock is enough"),
     "cmd_data": Port(In(WORD_BITS), "command word (AXI4-Stream TDATA)", "with `cmd_valid`, until it moves"),
     "cmd_valid": Port(In(1), "command word is there (TVALID)", "until it moves"),
@@ -52,10 +66,13 @@ PORTS = {
     ),
 }
 
+#: Those for the fuses: an engine with its secret baked in, or without locks, has none of them.
+FUSE_PORTS = {name: PORTS[name] for name in ("fuse_address", "fuse_data")}
+
 
 def ports(fused: bool) -> dict[str, Port]:
-    """Ports of the top; `fused`: with the port for the root secret."""
-    return {name: port for name, port in PORTS.items() if fused or name != "fuse"}
+    """Ports of the top; `fused`: with those for the fuses."""
+    return {name: port for name, port in PORTS.items() if fused or name not in FUSE_PORTS}
 
 
 class Top(wiring.Component):
@@ -66,7 +83,7 @@ class Top(wiring.Component):
 
     Args:
         spec: of the unit.
-        root: a secret to bake in instead of the port `fuse`.
+        fuses: words to bake in instead of the ports `fuse_address` and `fuse_data` (`bitting.unit.protocol.fuse_words`).
         table: makes an unlocked twin. At most one of both.
         options: of the build; they change no packet and no tile's cycles.
         engine: another one without locks in its place.
@@ -76,15 +93,15 @@ class Top(wiring.Component):
         self,
         spec: UnitSpec,
         *,
-        root: bytes | None = None,
+        fuses: Sequence[int] | None = None,
         table: Sequence[int] | None = None,
         options: BuildOptions = PORTABLE,
         engine: Engine | None = None,
     ):
         self._engine = engine or Engine(spec, table, options)
-        self._root = root
+        self._fuses = fuses
         self._options = options
-        super().__init__(Ports(ports(fused=root is None and table is None and engine is None)))
+        super().__init__(Ports(ports(fused=fuses is None and table is None and engine is None)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -103,10 +120,10 @@ class Top(wiring.Component):
             connect(m, cmd_slice.o, engine.cmd)
             connect(m, engine.result, result_slice.i)
             cmd, result, awake = cmd_slice.i, result_slice.o, C(1)
-        if self._root is not None:
-            m.d.comb += engine.fuse.eq(int.from_bytes(self._root))
-        elif "fuse" in self.signature.members:
-            m.d.comb += engine.fuse.eq(self.fuse)
+        if self._fuses is not None:
+            m.d.comb += engine.fuse_data.eq(Array(self._fuses)[engine.fuse_address])
+        elif "fuse_data" in self.signature.members:
+            m.d.comb += [self.fuse_address.eq(engine.fuse_address), engine.fuse_data.eq(self.fuse_data)]
         lock_now = Signal()
         m.d.pins += lock_now.eq(self.lock_now)
         m.d.comb += engine.lock_now.eq(lock_now)

@@ -19,8 +19,10 @@ CHALLENGE_SCHEME = data.StructLayout({"fingerprint": 8, "transform": 8, "reserve
 TILE_BIAS = data.StructLayout({"bias": BIAS_FIELD_BITS, "flags": WORD_BITS - BIAS_FIELD_BITS})
 #: Flags of a tile that are not allowed.
 UNKNOWN_TILE_FLAGS = ((1 << (WORD_BITS - BIAS_FIELD_BITS)) - 1) & ~sum(TileFlag)
-#: What STATUS tells of the locks: keys are derived, a challenge is under way, there is a lock key; there are no locks.
-LOCK_STATE = data.StructLayout({"booted": 1, "challenge": 1, "keyed": 1, "no_locks": 1})
+#: What STATUS tells of the locks: keys are derived, a challenge is under way, there is a lock key; there are no locks; the
+#: device
+#: is sealed (vault `ascon`).
+LOCK_STATE = data.StructLayout({"booted": 1, "challenge": 1, "keyed": 1, "no_locks": 1, "sealed": 1})
 FAULT = data.StructLayout({"error": 8, "tiles": 24})
 
 
@@ -38,6 +40,7 @@ LAYER_STRIDES = _pair("x", "y")
 LAYER_OUT_STRIDES = _pair("x", "y")
 TILE_BASES = _pair("in_base", "out_base")
 ACTIVATIONS_RANGE = _pair("address", "count")
+PROGRAM_INPUT = _pair("address", "count")
 
 #: The fixed payload words of each command packet; items (offsets, codes, activations) may follow.
 COMMAND_WORDS: dict[Packet, tuple[data.StructLayout, ...]] = {
@@ -48,6 +51,7 @@ COMMAND_WORDS: dict[Packet, tuple[data.StructLayout, ...]] = {
     Packet.CHALLENGE: (CHALLENGE_SCHEME, *(_whole(f"nonce{number}") for number in range(CHALLENGE_WORDS - 1))),
     Packet.UNLOCK: (),
     Packet.LOCK_NOW: (),
+    Packet.PROGRAM: (PROGRAM_INPUT,),
 }
 
 #: The fixed payload words of each result packet; accumulators may follow.

@@ -16,14 +16,15 @@ from amaranth.lib import data, stream, wiring
 
 import bitting_rtl
 from bitting.unit.protocol import WORD_BITS
-from bitting.unit.spec import PRESETS
+from bitting.unit.spec import PRESETS, UnitSpec, VaultKind
 
-#: The family whose widths the page shows.
+#: The family whose widths the page shows, and the same with the other vault: some ports are there with one of them only.
 EXAMPLE = PRESETS["base"]
+SEALED_EXAMPLE = EXAMPLE.replace(vault=VaultKind.ASCON)
 
 #: What a component is made with for the page, by the name of its constructor's parameter; parameters with a default keep it.
 _ARGUMENTS: dict[str, object] = {
-    "spec": EXAMPLE,
+    "spec": None,  # as `example` is told
     "divisor": 100,
     "root": bytes(16),
     "fused": True,
@@ -122,8 +123,12 @@ def components() -> Iterator[type[wiring.Component]]:
                 yield kind
 
 
-def example(kind: type[wiring.Component]) -> wiring.Component:
+def example(kind: type[wiring.Component], spec: UnitSpec = EXAMPLE) -> wiring.Component:
     """A component as the page shows it.
+
+    Args:
+        kind: its class.
+        spec: of the unit, if it wants one.
 
     Raises:
         TypeError: for a component that is made with a parameter this module does not know.
@@ -133,7 +138,8 @@ def example(kind: type[wiring.Component]) -> wiring.Component:
     ]
     if unknown := sorted(set(needed) - set(_ARGUMENTS)):
         raise TypeError(f"{kind.__name__} wants {', '.join(unknown)}: add an example of it to bitting_rtl.lib.ports._ARGUMENTS")
-    return kind(**{name: _ARGUMENTS[name] for name in needed})
+    arguments = _ARGUMENTS | {"spec": spec}
+    return kind(**{name: arguments[name] for name in needed})
 
 
 def page() -> str:
@@ -148,8 +154,20 @@ def page() -> str:
             continue
         signature = example(kind).signature
         assert isinstance(signature, Ports), f"{kind.__name__} has ports without a meaning: build its signature from Ports"
-        parts.append(signature.table())
+        parts += [signature.table(), *_with_ascon(kind, signature)]
     return "\n\n".join(parts) + "\n"
+
+
+def _with_ascon(kind: type[wiring.Component], signature: Ports) -> list[str]:
+    """What is different in an engine with the other vault; nothing, as a rule."""
+    other = example(kind, SEALED_EXAMPLE).signature
+    assert isinstance(other, Ports)
+    added = {name: port for name, port in other.ports.items() if signature.ports.get(name) != port}
+    gone = [f"`{name}`" for name in signature.ports if name not in other.ports]
+    if not added and not gone:
+        return []
+    without = f" there is no {', '.join(gone)}, but" if gone else ""
+    return [f"With the vault `{SEALED_EXAMPLE.vault.value}`{without} there are:", Ports(added).table()]
 
 
 _HEAD = """# Ports of every component

@@ -15,7 +15,7 @@ from amaranth.hdl import Shape, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bitting.unit.protocol import CYCLE_COUNT_BITS, DRAW_BITS, LABEL_SEED, LABEL_TABLE, WORD_BITS
+from bitting.unit.protocol import CYCLE_COUNT_BITS, DRAW_BITS, FUSE_WORDS, LABEL_SEED, LABEL_TABLE, WORD_BITS
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.unlock.aes import BLOCK_BITS, Aes128, doubled
@@ -32,7 +32,7 @@ def counter_layout() -> data.StructLayout:
 class Vault(wiring.Component):
     """Holds the keys; nothing but keystream bytes, draws and the bitting table leave it.
 
-    Boot starts with reset's end: the table key and the lock seed are derived from `fuse`, the table is expanded through the
+    Boot starts with reset's end: the table key and the lock seed are derived from the fuses, the table is expanded through the
     `table_*` ports, and the root secret gives way to the seed. It takes the same clocks on every device. Then `ready` is
     high whenever a command is taken.
 
@@ -54,7 +54,10 @@ class Vault(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "fuse": Port(In(BLOCK_BITS), "root secret, byte 0 uppermost", "the first clock after reset"),
+                    "fuse_address": Port(Out(range(FUSE_WORDS)), "word of the fuses that is wanted", "after reset"),
+                    "fuse_data": Port(
+                        In(unsigned(WORD_BITS)), "that word", "from a clock after its address, until that changes"
+                    ),
                     "wipe": Port(In(1), "clear all keys and the table, for ever"),
                     "ready": Port(Out(1), "a command would be taken"),
                     "booted": Port(Out(1), "the table and the seed have been derived", "until `wipe`"),
@@ -136,16 +139,17 @@ class Vault(wiring.Component):
             m.d.sync += self._key.eq(0)
         with m.Elif(self._load_key):
             m.d.sync += self._key.eq(Mux(self._double, doubled(result), result))
+        fused = Cat(self.fuse_data[low : low + 8] for low in (24, 16, 8, 0))  # AES has the first byte uppermost
         if self._compact:  # one register for both: there, a flip-flop costs as much as the choice before it
             with m.If(self.wipe):
                 m.d.sync += self._seed.eq(0)
             with m.Elif(self._load_root | self._load_seed):
-                m.d.sync += self._seed.eq(Mux(self._load_seed, result, self.fuse))
+                m.d.sync += self._seed.eq(Mux(self._load_seed, result, Cat(fused, self._seed[:-WORD_BITS])))
             return
         with m.If(self.wipe | self._load_seed):
             m.d.sync += self._root.eq(0)
         with m.Elif(self._load_root):
-            m.d.sync += self._root.eq(self.fuse)
+            m.d.sync += self._root.eq(Cat(fused, self._root[:-WORD_BITS]))
         with m.If(self.wipe):
             m.d.sync += self._seed.eq(0)
         with m.Elif(self._load_seed):
@@ -253,9 +257,15 @@ class Vault(wiring.Component):
         aes = self._aes
         second = Signal()
         label = Value.cast(Mux(second, int.from_bytes(LABEL_SEED), int.from_bytes(LABEL_TABLE)))
+        here = Signal()  # the word that was asked for
+        m.d.comb += self.fuse_address.eq(self._position)
         with self._state(m, "LOAD"):
-            m.d.comb += self._load_root.eq(1)
-            m.next = "SUBKEY"
+            m.d.sync += here.eq(~here)
+            with m.If(here):
+                m.d.comb += self._load_root.eq(1)
+                m.d.sync += self._position.eq(self._position + 1)
+                with m.If(self._position == _WORDS - 1):
+                    m.next = "SUBKEY"
         with self._state(m, "SUBKEY"):
             self._encrypt(m)
             m.next = "CHAIN"

@@ -1,6 +1,7 @@
 // Native harness of the engine: feed command words, collect result words, count clocks. One model per handle; handles are
 // independent, so several threads may each drive their own.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -27,10 +28,19 @@ struct Stalls {
     }
 };
 
+// An engine with its secret baked in, or without any, has no fuses.
+template <class Top>
+auto read_fuse(Top& top, const uint32_t* words, int) -> decltype(top.fuse_data, void()) {
+    top.fuse_data = words[top.fuse_address];
+}
+template <class Top>
+void read_fuse(Top&, const uint32_t*, long) {}
+
 struct Engine {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
     uint64_t cycles = 0;
+    uint32_t fuses[8] = {};  // five of them are there
 #if BITTING_TRACE
     BITTING_TRACE_CLASS trace;
     bool tracing = false;
@@ -66,6 +76,7 @@ struct Engine {
     }
 
     void edge() {
+        read_fuse(*top, fuses, 0);
         top->clk = 1;
         top->eval();
         dump(2 * cycles + 1);
@@ -73,20 +84,12 @@ struct Engine {
     }
 };
 
-// An engine with its secret baked in, or without any, has no fuses.
-template <class Top>
-auto set_fuse(Top& top, const uint32_t* words, int) -> decltype(top.fuse, void()) {
-    for (int i = 0; i < 4; ++i) top.fuse[i] = words[i];
-}
-template <class Top>
-void set_fuse(Top&, const uint32_t*, long) {}
-
 }  // namespace
 
 extern "C" {
 
-// Burn a root secret: four words, lowest first. It is read at the next reset.
-void engine_fuse(void* handle, const uint32_t* words) { set_fuse(*static_cast<Engine*>(handle)->top, words, 0); }
+// Burn the fuses: the root secret and the flags, five words. They are read after the next reset.
+void engine_fuse(void* handle, const uint32_t* words) { std::copy_n(words, 5, static_cast<Engine*>(handle)->fuses); }
 
 void* engine_new() { return new Engine; }
 

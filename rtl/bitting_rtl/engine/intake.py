@@ -1,0 +1,253 @@
+"""The wire's side of the command stream: where packets begin and end, and whether they are what was sent."""
+
+from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from bitting.unit.protocol import SEALED_PACKETS, WORD_BITS, Packet
+from bitting_rtl.engine.words import HEADER
+from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.lib.ports import Port, Ports
+
+#: Words that may be deciphered ahead of the parser: a block and more, so that it parses one while the next is made.
+FIFO_WORDS = 16
+
+_WORD = unsigned(WORD_BITS)
+
+
+def packet_word_layout() -> data.StructLayout:
+    """A word of a packet's header and payload; `last` is the last one."""
+    return data.StructLayout({"data": _WORD, "last": 1})
+
+
+def _common_ports() -> dict[str, Port]:
+    return {
+        "cmd": Port(In(stream.Signature(_WORD)), "command words, as they come"),
+        "halt": Port(In(1), "the engine has stopped: take and drop every word"),
+        "words": Port(Out(stream.Signature(packet_word_layout())), "headers and payloads, in clear"),
+        "complete": Port(Out(1), "the packet has ended, and was compared", "some clocks after its last word, until `taken`"),
+        "right": Port(Out(1), "its CRC or its tag is the right one", "with `complete`"),
+        "taken": Port(In(1), "the parser has done with the packet", "one clock, with `complete`"),
+        "busy": Port(Out(1), "a packet is under way", "from the clock after its header until `taken`"),
+    }
+
+
+class Intake(wiring.Component):
+    """Cut the command stream into packets and check their CRCs. Headers and payloads pass at once; CRCs do not."""
+
+    def __init__(self) -> None:
+        super().__init__(Ports(_common_ports()))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        check = _CrcCheck(m, self.cmd.payload)
+        header = data.View(HEADER, self.cmd.payload)
+        remaining = Signal(16)  # payload words still to come
+        passes = self.cmd.valid & self.words.ready
+        m.d.comb += self.words.payload.data.eq(self.cmd.payload)
+        with m.If(self.halt):
+            m.d.comb += self.cmd.ready.eq(1)
+        with m.Else(), m.FSM(name="intake") as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("HEADER"))
+            with m.State("HEADER"):
+                empty = header.length == 0
+                m.d.comb += [
+                    self.words.valid.eq(self.cmd.valid),
+                    self.words.payload.last.eq(empty),
+                    self.cmd.ready.eq(self.words.ready),
+                    check.begins.eq(passes),
+                ]
+                with m.If(passes):
+                    m.d.sync += remaining.eq(header.length)
+                    m.next = "PAYLOAD"
+                    with m.If(empty):
+                        m.next = "CRC"
+            with m.State("PAYLOAD"):
+                last = remaining == 1
+                m.d.comb += [
+                    self.words.valid.eq(self.cmd.valid),
+                    self.words.payload.last.eq(last),
+                    self.cmd.ready.eq(self.words.ready),
+                    check.goes_on.eq(passes),
+                ]
+                with m.If(passes):
+                    m.d.sync += remaining.eq(remaining - 1)
+                    with m.If(last):
+                        m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += self.cmd.ready.eq(1)
+                with m.If(self.cmd.valid):
+                    m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.comb += check.compares.eq(1)
+                m.next = "COMPLETE"
+            with m.State("COMPLETE"):
+                m.d.comb += [self.complete.eq(1), self.right.eq(check.matches)]
+                with m.If(self.taken):
+                    m.next = "HEADER"
+        return m
+
+
+class SealedIntake(wiring.Component):
+    """The same for packets of which some are sealed: enciphered, with a tag instead of a CRC.
+
+    A sealed packet's payload waits for `admit` and passes through the vault. So does the payload of a CHALLENGE; from then on
+    to START nothing is sealed, the vault takes every word, and no header is taken before the answers to the packet before it.
+    Words that are in clear wait in a FIFO for the parser.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            Ports(
+                {
+                    **_common_ports(),
+                    "admit": Port(In(1), "the sealed packet, or the CHALLENGE, may go on", "one clock, after its header"),
+                    "absorbing": Port(In(1), "a challenge is under way"),
+                    "idle": Port(In(1), "nothing else is under way"),
+                    "absorb": Port(Out(stream.Signature(_WORD)), "words of a challenge, for the vault"),
+                    "header": Port(Out(_WORD), "header of the packet", "from the clock after it came"),
+                    "is_sealed": Port(Out(1), "the packet is sealed", "with `header`"),
+                    "empty": Port(Out(1), "the packet has no payload", "with `header`, until the payload begins"),
+                    "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
+                    "opened": Port(In(_WORD), "the word of `sealed`, in clear", "the same clock"),
+                    "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault"),
+                    "checked": Port(In(1), "the vault has compared the tag", "one clock"),
+                    "authentic": Port(In(1), "the tag is right", "with `checked`"),
+                }
+            )
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word = self.cmd.payload
+        m.submodules.fifo = self._fifo = SyncFIFOBuffered(width=WORD_BITS + 1, depth=FIFO_WORDS)
+        self._check = _CrcCheck(m, word)
+        self._remaining = Signal(16)  # payload words still to come
+        self._absorbed = Signal()  # its words are part of a challenge
+        self._passes = Signal()  # a word in clear goes from `cmd` to the FIFO
+        self._last = Signal()  # the word that goes there is the packet's last
+        m.d.comb += [
+            self._fifo.w_data.eq(Cat(self.opened, self._last)),
+            Value.cast(self.words.payload).eq(self._fifo.r_data),
+            self.words.valid.eq(self._fifo.r_rdy),
+            self._fifo.r_en.eq(self.words.ready),
+            self.absorb.payload.eq(word),
+            self.sealed.payload.data.eq(word),
+            self.sealed.payload.last.eq(self._last),
+            self.tag.payload.eq(word),
+            self.empty.eq(self._remaining == 0),
+        ]
+        with m.If(self.halt):
+            m.d.comb += self.cmd.ready.eq(1)
+        with m.Else(), m.FSM(name="intake") as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("HEADER"))
+            self._header(m)
+            self._payload(m)
+            self._end(m)
+        return m
+
+    def _pass(self, m: Module, absorbed: Value) -> None:
+        """Hand on the word as it is; if it is absorbed, the vault takes it in the same clock."""
+        free = self._fifo.w_rdy & (self.absorb.ready | ~absorbed)
+        m.d.comb += [
+            self.cmd.ready.eq(free),
+            self._passes.eq(self.cmd.valid & free),
+            self._fifo.w_en.eq(self._passes),
+            self.absorb.valid.eq(self.cmd.valid & self._fifo.w_rdy & absorbed),
+        ]
+
+    def _header(self, m: Module) -> None:
+        """Which kind of packet it is, and whether it must wait."""
+        header = data.View(HEADER, self.cmd.payload)
+        sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
+        absorbed = self.absorbing & (header.type != Packet.START)
+        challenge = header.type == Packet.CHALLENGE
+        with m.State("HEADER"), m.If(self.idle | ~self.absorbing):
+            self._pass(m, absorbed)
+            m.d.comb += [self._last.eq(header.length == 0), self._check.begins.eq(self._passes)]
+            with m.If(self._passes):
+                m.d.sync += [
+                    self.header.eq(self.cmd.payload),
+                    self._remaining.eq(header.length),
+                    self._absorbed.eq(absorbed | challenge),
+                    self.is_sealed.eq(sealed),
+                ]
+                m.next = "PAYLOAD"
+                with m.If(sealed | challenge):
+                    m.next = "ADMIT"
+                with m.Elif(header.length == 0):
+                    m.next = "CRC"
+        with m.State("ADMIT"), m.If(self.admit):
+            m.next = "PAYLOAD"
+            with m.If(self.is_sealed):
+                m.next = "SEALED"
+
+    def _payload(self, m: Module) -> None:
+        """Payload in clear, or by way of the vault."""
+        with m.State("PAYLOAD"):
+            self._pass(m, self._absorbed)
+            m.d.comb += self._check.goes_on.eq(self._passes)
+            self._count(m, self._passes, "CRC")
+        with m.State("SEALED"):
+            m.d.comb += [
+                self.sealed.valid.eq(self.cmd.valid & self._fifo.w_rdy),
+                self.cmd.ready.eq(self.sealed.ready & self._fifo.w_rdy),
+                self._fifo.w_en.eq(self.sealed.valid & self.sealed.ready),
+            ]
+            self._count(m, self._fifo.w_en, "TAG")
+
+    def _count(self, m: Module, taken: Value, after: str) -> None:
+        """Leave the state with the payload's last word; at once if there is none."""
+        m.d.comb += self._last.eq(self._remaining == 1)
+        with m.If(taken):
+            m.d.sync += self._remaining.eq(self._remaining - 1)
+        with m.If((taken & self._last) | self.empty):
+            m.next = after
+        with m.If(self.empty):
+            m.d.comb += [self.cmd.ready.eq(0), self._passes.eq(0), self.absorb.valid.eq(0), self._fifo.w_en.eq(0)]
+
+    def _end(self, m: Module) -> None:
+        """What follows the payload, and the comparison."""
+        authentic = Signal()
+        m.d.comb += self.right.eq(Mux(self.is_sealed, authentic, self._check.matches))
+        with m.State("CRC"):
+            free = self.absorb.ready | ~self._absorbed
+            m.d.comb += [self.cmd.ready.eq(free), self.absorb.valid.eq(self.cmd.valid & self._absorbed)]
+            with m.If(self.cmd.valid & free):
+                m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.d.comb += self._check.compares.eq(1)
+            m.next = "COMPLETE"
+        with m.State("TAG"):
+            m.d.comb += [self.tag.valid.eq(self.cmd.valid), self.cmd.ready.eq(self.tag.ready)]
+            with m.If(self.checked):
+                m.d.sync += authentic.eq(self.authentic)
+                m.next = "COMPLETE"
+        with m.State("COMPLETE"):
+            m.d.comb += self.complete.eq(1)
+            with m.If(self.taken):
+                m.next = "GAP"
+        with m.State("GAP"):  # what the packet began shows on `idle` only now
+            m.next = "HEADER"
+
+
+class _CrcCheck:
+    """CRC-32 over a packet's words. It sees each a clock after it came: whether a word is taken is known late in its clock.
+
+    Attributes:
+        begins, goes_on: the word is taken, and is the first of a packet, or another. To be driven.
+        compares: the word taken in the clock before is to be the CRC. To be driven.
+        matches: it was, when it was compared last.
+    """
+
+    def __init__(self, m: Module, word: Value):
+        m.submodules.crc = crc = Crc32()
+        self.begins, self.goes_on, self.compares, self.matches = (
+            Signal(name=name) for name in ("begins", "goes_on", "compares", "matches")
+        )
+        earlier = Signal(WORD_BITS)
+        m.d.comb += crc.data.eq(earlier)
+        m.d.sync += [earlier.eq(word), crc.valid.eq(self.begins | self.goes_on), crc.start.eq(self.begins)]
+        with m.If(self.compares):
+            m.d.sync += self.matches.eq(earlier == crc.crc)

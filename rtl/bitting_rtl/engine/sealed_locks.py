@@ -1,0 +1,98 @@
+"""How the vault `ascon` is connected: sealed packets pass through it, a challenge and its answers end in it."""
+
+from amaranth import Module, Mux, Signal
+
+from bitting.unit.protocol import WORD_BITS, TransformCode
+from bitting_rtl.engine.parts import Parts
+from bitting_rtl.engine.sweep import Sweep
+from bitting_rtl.unlock.ascon_vault import AsconVault
+
+
+def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
+    """Add the vault; the caller connects the fuses."""
+    m.submodules.vault = vault = AsconVault(parts.spec, parts.options.ecp5)
+    packets, buffer, decode, intake = parts.packets, parts.buffer, parts.decode, parts.intake
+    m.d.comb += [
+        buffer.write.eq(packets.code_valid),
+        buffer.write_place.eq(packets.item_index),
+        buffer.write_code.eq(packets.code_data),
+        packets.code_ready.eq(1),
+        decode.owned.eq(vault.table_owned),
+        decode.addr.eq(vault.table_addr),
+        vault.table_read.eq(decode.index),
+        decode.write.eq(vault.table_write),
+        decode.write_addr.eq(vault.table_write_addr),
+        decode.write_data.eq(vault.table_data),
+        intake.admit.eq(packets.admit),
+        intake.absorbing.eq(vault.absorbing),
+        intake.idle.eq(parts.control.idle),
+        intake.opened.eq(vault.opened),
+        intake.checked.eq(vault.checked),
+        intake.authentic.eq(vault.authentic),
+        vault.sealed.payload.eq(intake.sealed.payload),
+        vault.sealed.valid.eq(intake.sealed.valid),
+        intake.sealed.ready.eq(vault.sealed.ready),
+        vault.tag_valid.eq(intake.tag.valid),
+        intake.tag.ready.eq(vault.tag_ready),
+        vault.empty.eq(intake.empty),
+        vault.open.eq(packets.admit & intake.is_sealed),
+        vault.challenge.eq(packets.challenge),
+        vault.unlock.eq(packets.unlock),
+        packets.absorbing.eq(vault.absorbing),
+        packets.keyed.eq(vault.keyed),
+        packets.can_unlock.eq(vault.absorbing | vault.keyed),
+        packets.can_challenge.eq(~vault.challenged),
+    ]
+    m.d.sync += vault.wipe.eq(parts.control.halt)  # through a register: it reaches every bit of every key
+    _absorb(m, parts, vault, sweep)
+    _nonce(m, parts, vault)
+    _tell(m, parts, vault)
+    return vault
+
+
+def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
+    """Words of a challenge and of its answers; never both at once, for a packet of a challenge waits for an idle engine."""
+    intake, results, control = parts.intake, parts.results, parts.control
+    halted = Signal()
+    m.d.sync += halted.eq(control.halt)
+    m.d.comb += [
+        vault.absorb.valid.eq(results.absorb.valid),
+        vault.absorb.payload.eq(results.absorb.payload),
+        results.absorb.ready.eq(vault.absorb.ready),
+        vault.absorb_command.eq(intake.absorb.valid),
+        intake.absorb.ready.eq(vault.absorb.ready),
+        results.divert.eq(vault.absorbing),
+        control.diverted.eq(vault.absorbing),
+        control.keys_ready.eq(vault.ready & ~sweep.active),
+        control.restart.eq(parts.packets.unlock),
+        # What a challenge has written must be gone before a program is.
+        sweep.start.eq((control.halt & ~halted) | (parts.packets.unlock & vault.absorbing)),
+    ]
+
+
+def _nonce(m: Module, parts: Parts, vault: AsconVault) -> None:
+    """Header, place in the program, and for `sealed-clocked` the cycles of all tiles before the last one.
+
+    The last tile may still run while the packet is taken, so it can not be counted.
+    """
+    earlier = Signal(WORD_BITS)
+    with m.If(parts.control.ended):
+        m.d.sync += earlier.eq(parts.control.total_cycles)
+    with m.If(parts.packets.unlock):
+        m.d.sync += earlier.eq(0)
+    m.d.comb += [vault.nonce.header.eq(parts.intake.header), vault.nonce.number.eq(parts.packets.number)]
+    with m.If(parts.packets.transform == TransformCode.SEALED_CLOCKED):
+        m.d.comb += vault.nonce.cycles.eq(Mux(parts.buffer.full, parts.control.total_cycles, earlier))
+
+
+def _tell(m: Module, parts: Parts, vault: AsconVault) -> None:
+    """A sealed device tells tiles and cycles of layers only that ask for it, and those of a challenge never."""
+    results = parts.results
+    m.d.comb += [
+        results.untold.eq(vault.sealed_device & (~parts.packets.layer.report | vault.absorbing)),
+        results.fingerprint.eq(parts.packets.fingerprint),
+        results.lock_state.booted.eq(vault.booted),
+        results.lock_state.challenge.eq(vault.absorbing),
+        results.lock_state.keyed.eq(vault.keyed),
+        results.lock_state.sealed.eq(vault.sealed_device),
+    ]
