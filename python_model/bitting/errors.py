@@ -46,6 +46,10 @@ class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
 
 
+class CacheError(BittingError):
+    """A folder for builds that others could have put something into."""
+
+
 class SimulationError(BittingError):
     """The simulated engine stopped, reported an error, or sent something that is not a result."""
 

@@ -39,7 +39,7 @@ def test_round_trip_keeps_everything(shipped):
     path, program = shipped
     loaded = Artefact.load(path)
     assert loaded.program.spec == SPEC and loaded.claims["accuracy"] == 0.5 and loaded.scheme.transform == "aes-clocked"
-    for a, b in zip(program.layers, loaded.program.layers, strict=True):
+    for a, b in zip(program.layers, loaded.locked_layers().layers, strict=True):
         for name in ("codes", "bias", "offsets", "in_base", "out_base"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
         assert (a.positions, a.strides, a.shift, a.emits) == (b.positions, b.strides, b.shift, b.emits)

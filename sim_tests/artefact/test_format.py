@@ -49,7 +49,8 @@ def samples(rng):
 @pytest.mark.parametrize("path", [MODEL, ARTEFACT])
 def test_frozen_files_load(path):
     loaded, file = bitting.load(path), read_file(path)
-    tensors, fields = write("", loaded.program)
+    program = loaded.locked_layers() if isinstance(loaded, bitting.Artefact) else loaded.program
+    tensors, fields = write("", program)
     assert path.stat().st_size < 100_000
     assert file.header["kind"] == loaded.KIND and loaded.claims == file.header["claims"]
     assert loaded.program.spec.to_dict() == file.header["spec"]
@@ -126,7 +127,7 @@ def test_the_packets_of_the_page_are_bitting_s(samples):
     commands = [
         artefact.scheme.packets(),
         packets.activations_packet(spec, 0, samples),
-        packets.program_packets(artefact.program),
+        packets.program_packets(artefact.locked_layers()),
     ]
     assert artefact_words(read_file(ARTEFACT), samples) == np.concatenate(commands).tolist()
 

@@ -7,6 +7,7 @@ import pytest
 
 from bitting.artefact.artefact import Artefact
 from bitting.check.verification import Forecast, verify
+from bitting.files import private_folder
 from bitting.locking.device import Device
 from bitting.locking.kinds import TRANSFORMS
 from bitting.locking.scheme import LockScheme
@@ -83,7 +84,9 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
 @pytest.mark.slow
 def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
     other = Device(SPEC, bytes(range(2, 18)))
-    report = verify(Artefact(network, OPEN), CHIP, *samples, library=library_of(engine_verilog(SPEC, root=other.root), TOP))
+    with private_folder() as folder:
+        library = library_of(engine_verilog(SPEC, root=other.root), TOP, private=folder)
+        report = verify(Artefact(network, OPEN), CHIP, *samples, library=library)
     assert not report.equal and report.divergence is not None
     assert report.divergence["stage"] == "decode"
     code = report.divergence["code"]

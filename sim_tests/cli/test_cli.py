@@ -45,10 +45,10 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     for name in ("A", "B"):
         bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
-    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "-o", folder / "model.safetensors")
+    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "--seed", 0, "-o", folder / "model.safetensors")
     bitting("owner", "new", folder / "owner.key")
-    signing = ("--sign", folder / "owner.key")
-    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors", *signing)
+    options = ("--sign", folder / "owner.key", "--allow-reproducible")
+    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors", *options)
     os.environ["BITTING_OWNER"] = str(folder / "owner.key.pub")
     yield folder
     del os.environ["BITTING_OWNER"]
@@ -96,7 +96,7 @@ def test_shared_verilog_is_the_same_for_everyone(job):
 
 def test_training_is_reproducible_by_seed(job, tmp_path):
     again = tmp_path / "again.safetensors"
-    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "-o", again)
+    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "--seed", 0, "-o", again)
     assert again.read_bytes() == (job / "model.safetensors").read_bytes()
 
 
@@ -140,7 +140,7 @@ def test_mistakes_end_in_one_line(job, tmp_path):
     assert "unknown spec 'huge'" in error_of("spec", "huge")
     assert "unknown data set" in error_of("train", "--data", "cifar", "-o", out)
     assert "lanes = 3" in error_of("train", "--spec", "base:lanes=3", "-o", out)
-    assert "they differ in" in error_of("lock", model, "--device", other, "-o", out)
+    assert "they differ in" in error_of("lock", model, "--device", other, "-o", out, "--allow-reproducible")
     assert "is of kind 'artefact'" in error_of("lock", artefact, "--device", key, "-o", out)
     assert "is of kind 'model'" in error_of("verify", model, "--device", key)
     assert "truncated" in error_of("verify", short, "--device", key)
@@ -204,8 +204,9 @@ def test_signatures_are_asked_for_and_checked(job, tmp_path):
     run = ("verify", artefact, "--device", key, "--samples", 4)
     unsigned, other = tmp_path / "unsigned.safetensors", tmp_path / "other.key"
     bitting(
-        "lock", job / "model.safetensors", "--device", key, "-o", unsigned, "--transform", "shuffle", "--fingerprint", "numeric"
-    )
+        "lock", job / "model.safetensors", "--device", key, "-o", unsigned, "--transform", "shuffle", "--fingerprint",
+        "numeric", "--allow-reproducible",
+    )  # fmt: skip
     bitting("owner", "new", other)
     assert stat.S_IMODE(other.stat().st_mode) == 0o600
     assert "is not signed" in error_of("verify", unsigned, "--device", key)
@@ -226,7 +227,7 @@ def test_signatures_are_asked_for_and_checked(job, tmp_path):
 
 def test_every_lock_by_name(job, tmp_path):
     out = tmp_path / "locked.safetensors"
-    run = ("lock", job / "model.safetensors", "--device", job / "A.key", "-o", out)
+    run = ("lock", job / "model.safetensors", "--device", job / "A.key", "-o", out, "--allow-reproducible")
     facts = json.loads(bitting(*run, "--transform", "aes", "--json").stdout)
     assert facts["lock"]["transform"] == "aes" and facts["lock"]["fingerprint"] == "clock" and not facts["signed"]
     assert "there is no lock" in error_of(*run, "--transform", "x")
@@ -243,7 +244,7 @@ def test_enrolment_of_a_simulated_chip(job, tmp_path):
     assert shown["enrolled"] and 13 < shown["min_entropy"]["clock"] < 14
     assert "exists" in error_of("enroll", key, "--spec", "tiny")
     out = tmp_path / "locked.safetensors"
-    bitting("lock", job / "model.safetensors", "--device", key, "-o", out)
+    bitting("lock", job / "model.safetensors", "--device", key, "-o", out, "--allow-reproducible")
     bitting("verify", out, "--device", key, "--samples", 4, "--allow-unsigned")
 
 
@@ -272,6 +273,9 @@ def test_attacks_on_a_locked_model(job):
     found = json.loads(bitting("attack", "screen", job / "artefact.safetensors", *artefact, "--wrong-keys", 20).stdout)
     assert {"chi-square", "mean", "variance", "kurtosis"} <= set(found["model"]) & set(found["tile"])
     assert "neighbour correlation" in found["tile"] and "spectrum" in found["model"]
+    screen = ("attack", "screen", job / "artefact.safetensors", *artefact, "--wrong-keys", 2, "--model")
+    assert "chi-square" in json.loads(bitting(*screen, job / "model.safetensors").stdout)["model"]
+    assert "is of kind 'artefact'" in error_of(*screen, job / "artefact.safetensors")
     assert "unknown kind" in error_of(
         "attack", "mutants", job / "artefact.safetensors", "--device", job / "A.key", "--kind", "x"
     )
@@ -301,7 +305,8 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
         plain.eval(), (x[:1],), tmp_path / "user.onnx", dynamo=False, dynamic_axes={"input": {0: "n"}}, input_names=["input"]
     )
     model = tmp_path / "model.safetensors"
-    claims = json.loads(bitting("train", "--onnx", tmp_path / "user.onnx", "--epochs", 8, "-o", model, "--json").stdout)
+    run = ("train", "--onnx", tmp_path / "user.onnx", "--epochs", 8, "--seed", 0, "-o", model)
+    claims = json.loads(bitting(*run, "--json").stdout)
     assert claims["twin"] == "fp32, as given" and claims["twin_accuracy"] > 0.9
     assert claims["accuracy"] > claims["twin_accuracy"] - 0.03
 

@@ -42,7 +42,7 @@ def test_shuffle_is_even():
     rng = np.random.default_rng(1)
     counts: dict[tuple[int, ...], int] = {}
     for _ in range(24_000):
-        table = shuffled_table(rng.bytes(6), 4)
+        table = shuffled_table(rng.integers(0, 1 << 16, 3).tolist(), 4)
         counts[table] = counts.get(table, 0) + 1
     assert len(counts) == 24
     assert sum((n - 1000) ** 2 / 1000 for n in counts.values()) < 58.6

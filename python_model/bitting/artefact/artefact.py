@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting.artefact import container, program_format
+from bitting.artefact import container, program_format, sealed_format
+from bitting.artefact.claims import public as public_claims
 from bitting.artefact.model import Model
-from bitting.errors import ArtefactError, SignatureError
+from bitting.errors import ArtefactError, LockError, SignatureError
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
-from bitting.locking.kinds import Fingerprint, Level, Transform
+from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform
 from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import lock_program, restore_program
+from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.transform import lock_program, restore_program, seal_model
 from bitting.program.layers import Program
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, VaultKind
 
 _SCHEME_FIELDS = {"transform", "fingerprint", "nonce", "level", "caution"}
 _CHALLENGE = "challenge."
@@ -30,9 +32,9 @@ class Artefact:
     """A locked program and what is claimed of it.
 
     Attributes:
-        program: layers; what their codes mean only the device knows.
+        program: layers, of whose codes only the device knows the meaning; or, with the vault `ascon`, sealed packets.
         scheme: how they are locked.
-        claims: data set, accuracies and how they were measured.
+        claims: data set and accuracies; those that may ship (`bitting.artefact.claims`), others are dropped.
         signed_by: 32 bytes of the public key whose signature was seen to be right, or None if there is no signature.
 
     Example:
@@ -48,15 +50,21 @@ class Artefact:
 
     KIND: ClassVar[str] = "artefact"
 
-    program: Program
+    program: Program | SealedProgram
     scheme: LockScheme = field(default_factory=LockScheme)
     claims: dict[str, Any] = field(default_factory=dict)
     signed_by: bytes | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "claims", public_claims(self.claims))
+
     def save(self, path: Path, owner: Ed25519PrivateKey | None = None) -> None:
         """Write the file whole or not at all, signed if there is an owner."""
-        tensors, fields = program_format.write("", self.program)
-        header = {**fields, "lock": self.scheme.to_dict(), "claims": self.claims}
+        if isinstance(self.program, SealedProgram):
+            tensors, fields = sealed_format.write(self.program)
+        else:
+            tensors, fields = program_format.write("", self.program)
+        header = {**fields, "lock": self.scheme.to_dict(), "claims": public_claims(self.claims)}
         if self.scheme.challenge:
             more, header["challenge"] = program_format.write(_CHALLENGE, self.scheme.challenge.program)
             tensors |= more | {_ACTIVATIONS: self.scheme.challenge.activations}
@@ -78,14 +86,31 @@ class Artefact:
         header = contents.header
         with container.malformed(contents.path):
             spec = contents.spec()
-            expected = program_format.tensor_names("", header)
+            seals = Transform(header["lock"]["transform"]) in SEALING
+            expected = sealed_format.TENSORS if seals else program_format.tensor_names("", header)
             if "challenge" in header:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
             contents.require_tensors(expected)
-            program = program_format.read(contents.path, "", spec, header, contents.tensors)
+            program = (
+                sealed_format.read(contents.path, spec, header, contents.tensors)
+                if seals
+                else program_format.read(contents.path, "", spec, header, contents.tensors)
+            )
             challenge = _challenge(contents, spec) if "challenge" in header else None
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
             return cls(program, scheme, dict(header["claims"]), contents.signed_by)
+
+    def locked_layers(self) -> Program:
+        """The program of an artefact that is not sealed.
+
+        Raises:
+            LockError: if it is sealed.
+        """
+        if isinstance(self.program, SealedProgram):
+            raise LockError(
+                "the artefact is sealed: it has no codes to look at; this works on artefacts of the vault `aes` only"
+            )
+        return self.program
 
     def require_owner(self, path: Path, owner: bytes | None, allow_unsigned: bool) -> None:
         """Insist on the owner's signature.
@@ -133,7 +158,12 @@ def load(path: Path | str) -> Model | Artefact:
 
 
 def lock(
-    model: Model, device: Device, fingerprint: str = Fingerprint.CLOCK, transform: str = Transform.AES_CLOCKED
+    model: Model,
+    device: Device,
+    fingerprint: str = Fingerprint.CLOCK,
+    transform: str | None = None,
+    *,
+    allow_reproducible: bool = False,
 ) -> Artefact:
     """Personalise a model to a device, without training. Its weights stay the same integers.
 
@@ -142,10 +172,12 @@ def lock(
         device: the one that is to open the artefact, of the same family as the model.
         fingerprint: "clock" or "numeric"; "none" with the transform "table".
         transform: "shuffle", "aes", "aes-pre", "aes-clocked", or "table" (which alone is no lock).
+        allow_reproducible: for experiments: lock a model whose training began with a seed that was given, though who trains
+            again with this seed needs no key.
 
     Raises:
         DeviceError: if the device is of another family.
-        LockError: if there is no such pairing, or the spec can not hold it.
+        LockError: if there is no such pairing, if the spec can not hold it, or if the model is reproducible.
 
     Example:
         >>> import bitting, numpy
@@ -157,7 +189,16 @@ def lock(
         >>> artefact.program.parameters, artefact.scheme.keyed
         (24, True)
     """
-    scheme = LockScheme.new(device.spec, fingerprint, transform, device.level)
+    if model.reproducible and not allow_reproducible:
+        raise LockError(
+            "the model is reproducible: its training began with a seed that was given, and who trains again with that seed has "
+            "every weight without a key; allowed are models whose seed was drawn: train again without --seed "
+            "(TrainConfig.seed), or for an experiment give --allow-reproducible (allow_reproducible=True)"
+        )
+    chosen = transform or (Transform.SEALED_CLOCKED if device.spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
+    scheme = LockScheme.new(device.spec, fingerprint, chosen, device.level)
+    if scheme.seals:
+        return Artefact(seal_model(model.program, device, scheme), scheme, model.claims)
     return Artefact(lock_program(model.program, device, scheme), scheme, model.claims)
 
 

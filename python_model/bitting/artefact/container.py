@@ -65,6 +65,7 @@ def save(
     tensors: dict[str, np.ndarray],
     *,
     owner: Ed25519PrivateKey | None = None,
+    mode: int = 0o644,
 ) -> None:
     """Write a file whole or not at all, signed if there is an owner."""
     complete = {"format": FORMAT, "kind": kind, "spec": spec.to_dict(), "spec_id": spec.id, **header}
@@ -72,7 +73,7 @@ def save(
     if owner:
         public, signed = signature.sign(owner, metadata["bitting"], tensors)
         metadata["signature"] = json.dumps({"public_key": public.hex(), "signature": signed.hex()})
-    files.write_bytes(path, safetensors.numpy.save(tensors, metadata))
+    files.write_bytes(path, safetensors.numpy.save(tensors, metadata), mode)
 
 
 def load(path: Path, kind: str | None = None) -> Contents:

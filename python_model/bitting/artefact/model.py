@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bitting import files
 from bitting.artefact import container, program_format
 from bitting.program.layers import Program
 
@@ -16,7 +17,7 @@ class Model:
 
     Attributes:
         program: layers; a code is the index of its weight among `UnitSpec.values`.
-        claims: data set, accuracies and how they were measured.
+        claims: data set, accuracies and how they were measured; of a trained model also the configuration with its seed.
 
     Example:
         >>> import bitting, numpy, tempfile, pathlib
@@ -33,12 +34,21 @@ class Model:
     KIND: ClassVar[str] = "model"
 
     program: Program
-    claims: dict[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict, repr=False)  # a seed is not printed
+
+    @property
+    def reproducible(self) -> bool:
+        """Its training began with a seed that was given: who knows or guesses it trains the same weights again.
+
+        Files of versions that drew no seeds do not say so, but name the seed.
+        """
+        config = self.claims.get("config")
+        return bool(self.claims.get("reproducible", isinstance(config, dict) and config.get("seed") is not None))
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file whole or not at all, for nobody else to read (mode 0600)."""
         tensors, fields = program_format.write("", self.program)
-        container.save(path, self.KIND, self.program.spec, {**fields, "claims": self.claims}, tensors)
+        container.save(path, self.KIND, self.program.spec, {**fields, "claims": self.claims}, tensors, mode=files.PRIVATE)
 
     @classmethod
     def load(cls, path: Path) -> Model:

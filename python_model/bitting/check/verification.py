@@ -22,17 +22,29 @@ from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.check import divergence
 from bitting.emulator.emulate import Emulator
-from bitting.errors import ProgramError
+from bitting.errors import LockError, ProgramError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.scheme import LockScheme
+from bitting.locking.keys import lock_key
+from bitting.locking.scheme import NONCE_BYTES, LockScheme
+from bitting.locking.sealed_program import SealedProgram, is_clocked, seal_program
 from bitting.locking.transform import unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.unit import timing
-from bitting.unit.protocol import ACTIVATIONS_PER_WORD, FRAME_WORDS, LAYER_FIXED_WORDS, TILE_DONE_FIXED_WORDS, TILE_FIXED_WORDS
+from bitting.unit.protocol import (
+    ACTIVATIONS_PER_WORD,
+    FRAME_WORDS,
+    LAYER_FIXED_WORDS,
+    TILE_DONE_FIXED_WORDS,
+    TILE_FIXED_WORDS,
+    ErrorCode,
+    Result,
+)
 
+#: Batches that are run with an artefact's own sealed words, which report no cycles.
+_SHIPPED_BATCHES = 2
 #: Codes run on trial to see how fast the simulation is here.
 _TRIAL_CODES = 1 << 16
 
@@ -54,6 +66,8 @@ class Report:
         cycles: clocks of the simulated engine.
         seconds: wall time of the RTL runs, without the build.
         divergence: the first difference, or None.
+        refused: the program is sealed for another device, and the RTL did nothing with it but to say so. Then nothing else was
+            measured.
     """
 
     samples: int
@@ -66,6 +80,7 @@ class Report:
     seconds: float
     macs: int
     divergence: dict[str, Any] | None
+    refused: bool = False
 
     @property
     def equal(self) -> bool:
@@ -149,7 +164,10 @@ def verify(
         raise ProgramError(f"{len(activations)} samples with {len(labels)} labels; there must be at least one, and as many")
     library = library or engine_library(program.spec)
     threads = threads or os.cpu_count() or 1
-    job = _Job.of(program, scheme, device, activations, labels)
+    try:
+        job = _Job.of(program, scheme, device, activations, labels)
+    except LockError:
+        return _refusal(artefact, device, activations[: program.spec.lanes], library)
     with _Journal(job, stalls) as journal:
         if forecast:
             forecast(_forecast(job, library, threads, len(journal.done)))
@@ -157,9 +175,11 @@ def verify(
         batches = _run_all(job, library, stalls, threads, progress, journal)
         seconds = time.perf_counter() - started
     difference = None
-    if not (last := batches[-1]).equal:
-        with NativeEngine(library, device.root) as engine:
+    with NativeEngine(library, device.root, device.sealed) as engine:
+        if not (last := batches[-1]).equal:
             difference = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
+        elif isinstance(program, SealedProgram):
+            difference = _shipped_words(job, program, scheme, device, engine)
     samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
         samples=samples,
@@ -167,12 +187,53 @@ def verify(
         emulator_accuracy=float((job.logits[: job.samples].argmax(1) == labels).mean()),
         wrong_logits=sum(batch.wrong_logits for batch in batches),
         wrong_cycles=sum(batch.wrong_cycles for batch in batches),
-        tiles=len(batches) * sum(layer.tiles for layer in program.layers),
+        tiles=len(batches) * sum(layer.tiles for layer in job.clear.layers),
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
         macs=samples * program.macs,
         divergence=difference,
     )
+
+
+def _refusal(artefact: Artefact, device: Device, x: np.ndarray, library: Path) -> Report:
+    """A sealed program on a device it is not for: one FAULT, and nothing else."""
+    assert isinstance(artefact.program, SealedProgram)
+    program = artefact.program
+    inputs = packets.activations_packet(program.spec, program.input_base, x)
+    with NativeEngine(library, device.root, device.sealed) as engine:
+        run = engine.run(np.concatenate([artefact.scheme.packets(), program.head, inputs, program.body]), program.result_words)
+    fault = packets.frame(Result.FAULT, run.words[1:2])
+    refused = run.error == ErrorCode.BAD_TAG and np.array_equal(run.words, fault) and int(run.words[1]) & 0xFF == run.error
+    difference = None
+    if not refused:
+        summary = f"{len(run.words)} result words and error {ErrorCode(run.error).name}, where one FAULT for BAD_TAG was due"
+        difference = {"stage": "refusal", "summary": summary, "batch": 0, "replay": ""}
+    return Report(0, 0.0, 0.0, 0, 0, 0, run.cycles, 0.0, 0, difference, refused)
+
+
+def _shipped_words(
+    job: _Job, program: SealedProgram, scheme: LockScheme, device: Device, engine: NativeEngine
+) -> dict[str, Any] | None:
+    """The artefact's own words, which ask for no cycles, on the first batches: the first difference, or None."""
+    told = program.reports or not device.sealed
+    expected = packets.ExpectedResults.of(job.clear, job.clear.tile_cycles(device.table()), program.reports, told=told)
+    lanes = program.spec.lanes
+    for index, inputs in enumerate(job.inputs[:_SHIPPED_BATCHES]):
+        words = expected.words(job.logits[index * lanes : (index + 1) * lanes])
+        packet = packets.activations_packet(program.spec, program.input_base, inputs)
+        engine.reset()
+        run = engine.run(np.concatenate([scheme.packets(), program.head, packet, program.body]), len(words))
+        if not np.array_equal(run.words, words) or run.error:
+            return {"stage": "the artefact's own words", "batch": index, "replay": ""} | _first_difference(run.words, words)
+    return None
+
+
+def _first_difference(came: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+    shorter = min(len(came), len(expected))
+    differs = np.flatnonzero(came[:shorter] != expected[:shorter])
+    at = int(differs[0]) if len(differs) else shorter
+    pair = [f"{int(words[at]):#010x}" if at < len(words) else "nothing" for words in (came, expected)]
+    return {"summary": f"result word {at} is {pair[0]}, expected {pair[1]}", "result_word": at}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +244,7 @@ class _Job:
         clear: the program as the device's tile buffer sees it.
         challenge: the one before it, if it is locked with a key.
         root: the device's secret.
+        sealed: whether its fuse of that name is blown.
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
         labels: (samples,).
         inputs: (batches, L, input_words) int8.
@@ -194,6 +256,7 @@ class _Job:
     clear: Program
     challenge: tuple[Program, ...]
     root: bytes = field(repr=False)
+    sealed: bool
     samples: int
     labels: np.ndarray
     inputs: np.ndarray
@@ -203,10 +266,22 @@ class _Job:
     expected: packets.ExpectedResults
 
     @classmethod
-    def of(cls, program: Program, scheme: LockScheme, device: Device, activations: np.ndarray, labels: np.ndarray) -> _Job:
+    def of(
+        cls, program: Program | SealedProgram, scheme: LockScheme, device: Device, activations: np.ndarray, labels: np.ndarray
+    ) -> _Job:
         lanes, table = program.spec.lanes, device.table()
-        clear = unlock_program(program, scheme, ChipModel.of(device))
+        chip = ChipModel.of(device)
+        clear = unlock_program(program, scheme, chip)
         earlier = scheme.challenge.tiles if scheme.challenge else 0
+        if isinstance(program, SealedProgram):
+            # Sealed anew, so that the device reports cycles. It never leaves this machine; the same words every time let a run
+            # resume.
+            nonce = hashlib.sha256(program.words.tobytes()).digest()[:NONCE_BYTES]
+            scheme = LockScheme.new(program.spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
+            program = seal_program(clear, lock_key(scheme, chip), chip, is_clocked(scheme), reports=True)
+            head, body, earlier = np.concatenate([scheme.packets(), program.head]), program.body, 0
+        else:
+            head, body = scheme.packets(), packets.program_packets(program)
         count = -(-len(activations) // lanes)
         flat = np.zeros((count * lanes, program.input_words), np.int8)
         flat[: len(activations)] = activations
@@ -214,11 +289,12 @@ class _Job:
             clear=clear,
             challenge=(scheme.challenge.program,) if scheme.challenge else (),
             root=device.root,
+            sealed=device.sealed,
             samples=len(activations),
             labels=np.asarray(labels),
             inputs=flat.reshape(count, lanes, -1),
-            head=scheme.packets(),
-            body=packets.program_packets(program),
+            head=head,
+            body=body,
             logits=Emulator(clear, table)(torch.from_numpy(flat)).numpy(),
             expected=packets.ExpectedResults.of(clear, clear.tile_cycles(table), first_tile=earlier),
         )
@@ -243,6 +319,13 @@ class _Job:
     def locate(self, engine: NativeEngine, device: Device, scheme: LockScheme, index: int, stalls: Stalls) -> dict[str, Any]:
         """The first difference in a batch that was not equal."""
         table, inputs = device.table(), self.inputs[index]
+        if scheme.seals:  # a sealed device answers no questions about what is inside
+            lanes = self.clear.spec.lanes
+            words = self.expected.words(self.logits[index * lanes : (index + 1) * lanes])
+            packet = packets.activations_packet(self.clear.spec, self.clear.input_base, inputs)
+            engine.reset()
+            run = engine.run(np.concatenate([self.head, packet, self.body]), len(words), stalls_of(stalls, index))
+            return {"stage": "results", "batch": index, "seed": stalls.seed} | _first_difference(run.words, words)
         difference = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
         return difference | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
 
@@ -320,7 +403,7 @@ def _run_all(
         if index in journal.done:
             return journal.done[index]
         if not hasattr(engines, "engine"):
-            engines.engine = NativeEngine(library, job.root)
+            engines.engine = NativeEngine(library, job.root, job.sealed)
             opened.append(engines.engine)
         return job.run(engines.engine, index, stalls)
 

@@ -58,9 +58,10 @@ def board(
     wanted = boards.find(name)
     family, chip = parse_spec(spec or wanted.spec), Device.load(device)
     chip.require_spec(family, "--spec")
-    with console.progress(f"{family.name} on {name}", seeds) as done:
-        report = boards.implement(wanted, family, chip.root, range(1, seeds + 1), done)
-    files.write_bytes(output, Path(report.bitstream).read_bytes(), 0o600)
+    with files.private_folder() as folder:
+        with console.progress(f"{family.name} on {name}", seeds) as done:
+            report = boards.implement(wanted, family, chip.root, range(1, seeds + 1), folder, done, chip.sealed)
+        files.write_bytes(output, Path(report.bitstream).read_bytes(), files.PRIVATE)
     facts = {key: value for key, value in report.to_dict().items() if key != "bitstream"}
     if json:
         console.emit_json(facts)

@@ -30,7 +30,7 @@ from bitting.unit.spec import UnitSpec
 STOLEN_SAMPLES = 200
 
 
-def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
+def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
     """Train, lock, verify on the RTL of the right and of a wrong device, attack, and show all of it."""
     say = console.out.print
     dataset = datasets.load(data)
@@ -47,10 +47,10 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int) -> None:
     device = _device(folder / "A.key", spec)
     neighbour = device.with_flipped_bit(0)
     started = time.perf_counter()
-    artefact = lock(model, device)
+    artefact = lock(model, device, allow_reproducible=seed is not None)
     milliseconds = 1000 * (time.perf_counter() - started)
     artefact.save(folder / "artefact.safetensors", _owner(folder / "owner.key"))
-    program, scheme = artefact.program, artefact.scheme
+    program, scheme = artefact.locked_layers(), artefact.scheme
 
     say("[bold]3. Verify[/]: the whole test set through emulator and Verilated RTL of A, then of B")
     x, labels = datasets.activations(spec, dataset.test_images), dataset.test_labels

@@ -115,8 +115,11 @@ def lock(
     device: DeviceOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Artefact to write.")],
     fingerprint: FingerprintOption = Fingerprint.CLOCK,
-    transform: TransformOption = Transform.AES_CLOCKED,
+    transform: TransformOption = "",
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Owner's private key: sign at once.")] = None,
+    allow_reproducible: Annotated[
+        bool, typer.Option("--allow-reproducible", help="Lock a model that was trained with --seed: anyone can train it again.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Personalise a trained model to a device, without training."""
@@ -130,7 +133,7 @@ def lock(
     chip = Device.load(device)
     shown = Fingerprint.NONE if transform == Transform.TABLE else fingerprint
     started = time.perf_counter()
-    artefact = lock_model(unlocked, chip, shown, transform)
+    artefact = lock_model(unlocked, chip, shown, transform or None, allow_reproducible=allow_reproducible)
     milliseconds = 1000 * (time.perf_counter() - started)
     artefact.save(output, owner)
     program, scheme = artefact.program, artefact.scheme

@@ -32,7 +32,10 @@ def train(
     data: Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist.")] = "digits",
     spec: SpecOption = "base",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set; default: the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and sample order.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="For experiments: the model can then be trained again by anyone. Default: drawn, secret."),
+    ] = None,
     network: NetworkOption = "mlp",
     onnx: Annotated[
         Path | None, typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1).")
@@ -45,6 +48,7 @@ def train(
     share of each batch.
     """
     given = _read_onnx(onnx)
+    from bitting.artefact import claims
     from bitting.data import datasets
     from bitting.training import distributed, recipes
     from bitting.training import loop as training
@@ -62,14 +66,15 @@ def train(
             return
     model.save(output)
     if json:
-        console.emit_json({**model.claims, "seconds": round(time.perf_counter() - started, 1)})
+        shown = {**claims.public(model.claims), "twin": model.claims["twin"]}
+        console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
         return
     usage = training.code_usage(model) * family.codes
     rows = [
         ("unit accuracy", console.percent(model.claims["accuracy"])),
         (f"twin accuracy ({model.claims['twin'].partition(';')[0]})", console.percent(model.claims["twin_accuracy"])),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
-        ("seed", seed),
+        ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
         ("seconds", f"{time.perf_counter() - started:.1f}"),
     ]
     console.table(f"{output}: {data} on {family.name} ({family.id})", ("", ""), rows)
@@ -95,7 +100,7 @@ def verilog(
     """Write the engine as Verilog, with a JSON sidecar: ports, packet format, spec id, tool versions.
 
     Beside it: a wrapper for AXI4-Stream and AXI4-Lite, an example that instantiates it, and a FuseSoC core file.
-    One file serves all devices of a family; the root secret enters through the port `fuse`.
+    One file serves all devices of a family: the engine reads the root secret through the ports `fuse_address` and `fuse_data`.
     """
     import json
 
@@ -104,13 +109,13 @@ def verilog(
     from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
 
     family = parse_spec(spec)
-    root = None
+    root, sealed = None, False
     if device:
         owner = Device.load(device)
         owner.require_spec(family, "--spec")
-        root = owner.root
-    mode = 0o600 if device else 0o644
-    files.write_text(output / f"{TOP}.v", engine_verilog(family, root=root), mode)
+        root, sealed = owner.root, owner.sealed
+    mode = files.PRIVATE if device else 0o644
+    files.write_text(output / f"{TOP}.v", engine_verilog(family, root=root, sealed=sealed), mode)
     description = json.dumps(sidecar(family, baked=device is not None), indent=2) + "\n"
     files.write_text(output / f"{TOP}.json", description)
     for name, text in package.files(family, fused=root is None).items():
@@ -139,7 +144,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where models, keys and artefacts go.")] = Path("out/demo"),
     data: Annotated[str, typer.Option("--data", help="digits (embedded), mnist or fashion-mnist.")] = "digits",
     spec: SpecOption = "base",
-    seed: Annotated[int, typer.Option(min=0, help="Of the training.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the training; default: drawn.")] = None,
 ) -> None:
     """The whole idea on real data: train, lock, verify on the RTL, and watch it fail elsewhere."""
     from bitting.cli import demo as demonstration

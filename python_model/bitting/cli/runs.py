@@ -40,7 +40,8 @@ def verify(
     """Run a whole test set on emulator and RTL; compare every logit bit and every tile's cycles.
 
     Interrupt it and run the same command again: batches that were equal are not run twice.
-    Exit status 1 if anything differs; the first divergence is then described step by step.
+    Exit status 1 if anything differs; the first divergence is then described step by step. Every device but its own refuses a
+    sealed artefact, which is status 1 for --device, and as it should be for --wrong-device.
     """
     from bitting.check import verification as verification
     from bitting.sim.native import Stalls, engine_library
@@ -73,7 +74,11 @@ def verify(
             if report.divergence:
                 console.out.print(f"{name} diverges ({report.divergence['stage']}): {report.divergence['summary']}")
                 console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
-    if not all(report.equal for report in reports.values()):
+    if reports["right device"].refused:
+        console.err.print(
+            f"{device} is not the device that {artefact} is sealed for, or the artefact was changed: the RTL refused it"
+        )
+    if reports["right device"].refused or not all(report.equal for report in reports.values()):
         raise typer.Exit(console.EXIT_MISMATCH)
 
 
@@ -86,6 +91,8 @@ def _say_forecast(forecast: Any) -> None:
 
 
 def _report_row(name: str, report: Any) -> tuple[object, ...]:
+    if report.refused:
+        return (name, "refused", *[""] * 5, report.cycles, "")
     return (
         name, report.samples, console.percent(report.accuracy), console.percent(report.emulator_accuracy), report.wrong_logits,
         report.wrong_cycles, report.tiles, report.cycles, f"{report.seconds:.1f}",
@@ -148,7 +155,7 @@ def attack_keys(
     x, y, _ = test_set(loaded, data, "")
     with console.progress("wrong keys", random_keys + 128) as done:
         survey = wrong_keys.survey(
-            loaded.program,
+            loaded.locked_layers(),
             loaded.scheme,
             chip,
             x,
@@ -191,7 +198,7 @@ def attack_mutants(
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        outcome = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
+        outcome = mutants.survey(loaded.locked_layers(), loaded.scheme, chip, chips, x, y, progress=done)
     if json:
         console.emit_json(outcome.to_dict())
         return
@@ -211,11 +218,19 @@ def attack_screen(
     device: DeviceOption,
     wrong_keys: Annotated[int, typer.Option(min=1, help="Wrong lock keys.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the wrong keys.")] = 0,
+    model: Annotated[
+        Path | None, typer.Option(help="Unlocked model: if its histograms were drawn, draw more right samples of them.")
+    ] = None,
     owner: OwnerOption = None,
     allow_unsigned: UnsignedOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Can the right key be told from wrong ones by the weights alone? Area under the ROC curve: 0.5 no, 1 always."""
+    """Can the right key be told from wrong ones by the weights alone? Area under the ROC curve: 0.5 no, 1 always.
+
+    An artefact does not say how its model was trained. With --model, of which only that is read, the histogram statistics of
+    the whole model have a thousand right samples instead of one.
+    """
+    from bitting.artefact.model import Model
     from bitting.attack import screening
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
@@ -223,10 +238,11 @@ def attack_screen(
         raise BittingError(
             f"{artefact} has no lock key to guess (transform {loaded.scheme.transform}); lock it with a fingerprint"
         )
+    config = Model.load(model).claims.get("config", {}) if model else {}
     with console.progress("wrong keys", wrong_keys) as done:
         screened = screening.screen(
-            loaded.program, loaded.scheme, chip, wrong_keys=wrong_keys, seed=seed,
-            redrawn=screening.redrawn_of(loaded), progress=done,
+            loaded.locked_layers(), loaded.scheme, chip, wrong_keys=wrong_keys, seed=seed,
+            redrawn=screening.redrawn_of(loaded.locked_layers(), loaded.scheme, config), progress=done,
         )  # fmt: skip
     if json:
         console.emit_json(screened.to_dict())

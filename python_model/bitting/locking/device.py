@@ -9,6 +9,9 @@ The table is what the chip will derive at boot, so its derivation needs AES-128 
         r = next two bytes of stream, big-endian
         swap table[i], table[r (i + 1) >> 16]
 
+That is vault `aes`. With `ascon` (docs/sealed-programs.md) the draws come from CXOF128 under the device key, lowest byte
+first, and the fuse `sealed` enters that key.
+
 No draw is rejected, so that a chip takes the same time on every device and its boot tells nothing. The price: an index is
 drawn with probability at most (1 + (i + 1) / 2^16) / (i + 1), so a table has log2((2^b)!) - sum log2(1 + (i + 1) / 2^16)
 bits of min-entropy or more: 0.05 bits below uniform for 64 codes, 0.72 for 256.
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +31,10 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from bitting import files
 from bitting.errors import DeviceError, SpecError
+from bitting.locking import sealing
 from bitting.locking.kinds import Level
 from bitting.unit.protocol import DRAW_BITS, LABEL_SEED, LABEL_TABLE
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, VaultKind
 
 ROOT_BYTES = 16
 _FORMAT = "bitting device key 1"
@@ -55,11 +60,11 @@ def draw(two_bytes: Any, bound: Any) -> Any:
     return two_bytes * bound >> DRAW_BITS
 
 
-def shuffled_table(stream: bytes, size: int) -> tuple[int, ...]:
-    """The Fisher-Yates shuffle above: a permutation of 0..size-1 from 2 (size - 1) bytes."""
+def shuffled_table(draws: Sequence[int], size: int) -> tuple[int, ...]:
+    """The Fisher-Yates shuffle above: a permutation of 0..size-1 from size - 1 draws of 16 bits."""
     table = list(range(size))
     for step, i in enumerate(range(size - 1, 0, -1)):
-        j = draw(int.from_bytes(stream[2 * step : 2 * step + 2]), i + 1)
+        j = draw(int(draws[step]), i + 1)
         table[i], table[j] = table[j], table[i]
     return tuple(table)
 
@@ -68,7 +73,8 @@ def shuffled_table(stream: bytes, size: int) -> tuple[int, ...]:
 class Device:
     """A spec and a root secret of 16 bytes. The secret appears in no repr, artefact, log or error.
 
-    `enrolment` is what the factory saw of the chip (`bitting.sim.enrolment`), if there was one.
+    `enrolment` is what the factory saw of the chip (`bitting.sim.enrolment`), if there was one. `sealed`: the fuse of that
+    name is blown: the device runs sealed programs only, for ever (vault `ascon`; the other has no such fuse).
 
     Example:
         >>> import bitting
@@ -82,10 +88,13 @@ class Device:
     spec: UnitSpec
     root: bytes = field(repr=False)
     enrolment: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    sealed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.root) != ROOT_BYTES:
             raise DeviceError(f"a root secret has {ROOT_BYTES} bytes, found {len(self.root)}")
+        if self.sealed and self.spec.vault != VaultKind.ASCON:
+            raise DeviceError(f"only devices with the vault {VaultKind.ASCON} can be sealed, this has {self.spec.vault}")
 
     @classmethod
     def family(cls, spec: UnitSpec) -> Device:
@@ -93,17 +102,23 @@ class Device:
         return cls(spec, bytes(ROOT_BYTES))
 
     @classmethod
-    def new(cls, spec: UnitSpec) -> Device:
-        """A device with a root secret from the system's random source."""
-        return cls(spec, secrets.token_bytes(ROOT_BYTES))
+    def new(cls, spec: UnitSpec, sealed: bool | None = None) -> Device:
+        """A device with a root secret from the system's random source; sealed, unless its vault has no such fuse."""
+        seals = spec.vault == VaultKind.ASCON if sealed is None else sealed
+        return cls(spec, secrets.token_bytes(ROOT_BYTES), sealed=seals)
 
     def table(self) -> tuple[int, ...]:
         """The bitting table, code -> value index."""
         size = self.spec.codes
-        return shuffled_table(keystream(derive_key(self.root, LABEL_TABLE), 2 * (size - 1)), size)
+        if self.spec.vault == VaultKind.ASCON:
+            return shuffled_table(sealing.table_draws(self.seed(), size - 1).tolist(), size)
+        stream = keystream(derive_key(self.root, LABEL_TABLE), 2 * (size - 1))
+        return shuffled_table([int.from_bytes(stream[at : at + 2]) for at in range(0, len(stream), 2)], size)
 
     def seed(self) -> bytes:
-        """The key that fingerprints are absorbed under; secret."""
+        """The key that fingerprints are absorbed under (vault `ascon`: the device key); secret."""
+        if self.spec.vault == VaultKind.ASCON:
+            return sealing.device_key(self.spec, self.root, self.sealed)
         return derive_key(self.root, LABEL_SEED)
 
     @property
@@ -114,7 +129,7 @@ class Device:
     def with_flipped_bit(self, bit: int) -> Device:
         """The device whose root secret differs in one bit (0..127)."""
         flipped = int.from_bytes(self.root) ^ (1 << bit)
-        return Device(self.spec, flipped.to_bytes(ROOT_BYTES))
+        return Device(self.spec, flipped.to_bytes(ROOT_BYTES), sealed=self.sealed)
 
     def save(self, path: Path) -> None:
         """Write a key file of mode 0600. An existing file is not overwritten.
@@ -124,7 +139,8 @@ class Device:
         """
         if path.exists():
             raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
-        fields = {"format": _FORMAT, "spec": self.spec.to_dict(), "root": self.root.hex()}
+        fields: dict[str, Any] = {"format": _FORMAT, "spec": self.spec.to_dict(), "root": self.root.hex()}
+        fields |= {"sealed": True} if self.sealed else {}
         fields |= {"enrolment": self.enrolment} if self.enrolment else {}
         files.write_text(path, json.dumps(fields, indent=2) + "\n", mode=0o600)
 
@@ -145,14 +161,14 @@ class Device:
             raise DeviceError(f"can not read {path}: {error.strerror}; make one with `bitting device new {path}`") from None
         except ValueError:
             raise DeviceError(f"{path} is no device key (not JSON); make one with `bitting device new`") from None
-        if not isinstance(data, dict) or data.get("format") != _FORMAT or set(data) - {"enrolment"} != _FIELDS:
+        if not isinstance(data, dict) or data.get("format") != _FORMAT or set(data) - {"enrolment", "sealed"} != _FIELDS:
             raise DeviceError(f"{path} is no device key; allowed format: {_FORMAT!r}")
         try:
             root = bytes.fromhex(data["root"])
         except (TypeError, ValueError):
             raise DeviceError(f"{path} has a malformed root secret; allowed: {2 * ROOT_BYTES} hex digits") from None
         try:
-            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"))
+            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), bool(data.get("sealed", False)))
         except (SpecError, TypeError) as error:
             raise DeviceError(f"{path} has a malformed spec: {error}") from None
 

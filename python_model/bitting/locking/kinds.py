@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from bitting.unit import protocol
+from bitting.unit.spec import VaultKind
 
 
 class Level(StrEnum):
@@ -45,6 +46,10 @@ class Transform(StrEnum):
     AES_PRE = "aes-pre"
     #: The same, with the cycles of earlier tiles in the counter.
     AES_CLOCKED = "aes-clocked"
+    #: Every packet of the program enciphered and authenticated, in its place (vault `ascon`).
+    SEALED = "sealed"
+    #: The same, with the cycles of earlier tiles in the nonce.
+    SEALED_CLOCKED = "sealed-clocked"
 
     @property
     def code(self) -> protocol.TransformCode:
@@ -57,12 +62,22 @@ _TRANSFORM_CODES = {
     Transform.AES: protocol.TransformCode.AES,
     Transform.AES_PRE: protocol.TransformCode.AES,
     Transform.AES_CLOCKED: protocol.TransformCode.AES_CLOCKED,
+    Transform.SEALED: protocol.TransformCode.SEALED,
+    Transform.SEALED_CLOCKED: protocol.TransformCode.SEALED_CLOCKED,
 }
 _FINGERPRINT_CODES = {
     Fingerprint.CLOCK: protocol.FingerprintCode.CLOCK,
     Fingerprint.NUMERIC: protocol.FingerprintCode.NUMERIC,
 }
 
-#: What makes a lock with a key: any of these with any of those.
+#: What makes a lock with a key: any of these with any transform of the vault.
 FINGERPRINTS = tuple(_FINGERPRINT_CODES)
-TRANSFORMS = tuple(_TRANSFORM_CODES)
+#: Transforms of the vault `ascon`: the program is sealed.
+SEALING = (Transform.SEALED, Transform.SEALED_CLOCKED)
+#: Transforms of the vault `aes`.
+TRANSFORMS = tuple(transform for transform in _TRANSFORM_CODES if transform not in SEALING)
+
+
+def transforms_of(vault: VaultKind) -> tuple[Transform, ...]:
+    """The transforms of a vault."""
+    return SEALING if vault == VaultKind.ASCON else TRANSFORMS

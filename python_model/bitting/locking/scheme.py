@@ -11,7 +11,7 @@ import numpy as np
 
 from bitting.errors import LockError
 from bitting.locking.challenge import Challenge
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS, Fingerprint, Level, Transform
+from bitting.locking.kinds import FINGERPRINTS, SEALING, TRANSFORMS, Fingerprint, Level, Transform, transforms_of
 from bitting.program import packets
 from bitting.unit import protocol
 from bitting.unit.spec import UnitSpec
@@ -19,12 +19,15 @@ from bitting.unit.spec import UnitSpec
 NONCE_BYTES = 16
 
 _STRUCTURE = "a trained matrix shows its structure under the right key; the owner of the right device can query it"
+_SEALED = "the owner of the right device can ask it whole inputs, and clock how long each tile takes"
 _CAUTIONS = {
     Transform.TABLE: "the bitting table alone is no lock: gradient descent with a few labelled samples has recovered it",
     Transform.SHUFFLE: "a permutation keeps the weights of a tile, only their places are secret",
     Transform.AES: "a wrong key is recognised from the weights alone, without running the network",
     Transform.AES_PRE: _STRUCTURE,
     Transform.AES_CLOCKED: _STRUCTURE,
+    Transform.SEALED: _SEALED,
+    Transform.SEALED_CLOCKED: _SEALED,
 }
 
 
@@ -60,7 +63,7 @@ class LockScheme:
             object.__setattr__(self, "fingerprint", Fingerprint(self.fingerprint))
         except ValueError:
             raise _no_such_lock(self.fingerprint, self.transform) from None
-        keyed = self.transform in TRANSFORMS and self.fingerprint in FINGERPRINTS
+        keyed = self.transform in (*TRANSFORMS, *SEALING) and self.fingerprint in FINGERPRINTS
         if not keyed and (self.transform, self.fingerprint) != (Transform.TABLE, Fingerprint.NONE):
             raise _no_such_lock(self.fingerprint, self.transform)
         if keyed and (len(self.nonce) != NONCE_BYTES or self.challenge is None):
@@ -82,6 +85,11 @@ class LockScheme:
                 f"transform 'aes' ships weights as bytes, but those of spec {spec.name!r} reach {max(spec.values)}; "
                 "allowed up to 127: use aes-pre or aes-clocked"
             )
+        if transform in (*TRANSFORMS, *SEALING) and transform not in transforms_of(spec.vault):
+            raise LockError(
+                f"transform {str(transform)!r} is not one of the vault {spec.vault.value!r} of spec {spec.name!r}; "
+                f"allowed: {', '.join(transforms_of(spec.vault))}"
+            )
         fresh = nonce or secrets.token_bytes(NONCE_BYTES)
         return cls(transform, fingerprint, fresh, level, Challenge.of(spec))  # type: ignore[arg-type]
 
@@ -89,6 +97,11 @@ class LockScheme:
     def keyed(self) -> bool:
         """There is a lock key; otherwise the codes are only written in the device's number format."""
         return self.transform != Transform.TABLE
+
+    @property
+    def seals(self) -> bool:
+        """Programs are sealed: enciphered and authenticated packet by packet."""
+        return self.transform in SEALING
 
     @property
     def caution(self) -> str:
@@ -105,15 +118,17 @@ class LockScheme:
         """Command words that make a device derive the lock's key, to go before the locked program; none without a key."""
         if self.challenge is None:
             return np.empty(0, packets.WORDS)
+        return np.concatenate([*self.challenge_packets(), packets.unlock_packet()])
+
+    def challenge_packets(self) -> list[np.ndarray]:
+        """The CHALLENGE packet, and the packets that the device runs before UNLOCK."""
+        assert self.challenge is not None
         program, activations = self.challenge.program, self.challenge.activations
-        return np.concatenate(
-            [
-                packets.frame(protocol.Packet.CHALLENGE, self.words()),
-                packets.activations_packet(program.spec, program.input_base, activations),
-                packets.program_packets(program, report=False),
-                packets.unlock_packet(),
-            ]
-        )
+        parts = [packets.frame(protocol.Packet.CHALLENGE, self.words())]
+        parts.append(packets.activations_packet(program.spec, program.input_base, activations))
+        for layer in program.layers:
+            parts += [packets.layer_packet(layer, report=False), *packets.tile_packets(layer)]
+        return parts
 
     def to_dict(self) -> dict[str, Any]:
         """For people and headers; without the challenge."""
@@ -136,7 +151,7 @@ def _no_such_lock(fingerprint: str, transform: str) -> LockError:
 def pairings(spec: UnitSpec, level: Level = Level.KEY, nonce: bytes | None = None) -> list[LockScheme]:
     """A scheme for every fingerprint with every transform that a family has; all with one nonce, or each with a fresh one."""
     schemes = []
-    for fingerprint, transform in itertools.product(FINGERPRINTS, TRANSFORMS):
+    for fingerprint, transform in itertools.product(FINGERPRINTS, transforms_of(spec.vault)):
         try:
             schemes.append(LockScheme.new(spec, fingerprint, transform, level, nonce))
         except LockError:

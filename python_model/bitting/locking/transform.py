@@ -1,5 +1,7 @@
 """What a lock key does to the codes of a program, and back.
 
+That is vault `aes`; sealed programs are in `bitting.locking.sealed_program`.
+
 The counter block of block i of tile n is one 128-bit big-endian number:
 
     cycles (48 bits) | layer (32) | n (32) | i (16)
@@ -25,6 +27,7 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device, draw
 from bitting.locking.keys import lock_key
 from bitting.locking.scheme import LockScheme, Transform
+from bitting.locking.sealed_program import SealedProgram, is_clocked, open_program, seal_program
 from bitting.program.layers import Layer, Program
 
 _BLOCK = 16
@@ -50,6 +53,31 @@ class _Keystream:
         return stream.reshape(len(cycles), blocks * _BLOCK)[:, :size]
 
 
+def seal_model(model: Program, device: Device, scheme: LockScheme, reports: bool = False) -> SealedProgram:
+    """Personalise an unlocked program to a device with the vault `ascon`. Changes no weight.
+
+    Args:
+        model: the program; codes are value indices.
+        device: the one that will run it.
+        scheme: of no other program: a lock key seals once.
+        reports: let the device report every tile's cycles.
+
+    Raises:
+        DeviceError: if the device is of another family.
+        LockError: if the model is not an unlocked one.
+    """
+    clear = _clear_for(model, device, scheme)
+    chip = ChipModel.of(device)
+    return seal_program(clear, lock_key(scheme, chip), chip, is_clocked(scheme), reports)
+
+
+def _clear_for(model: Program, device: Device, scheme: LockScheme) -> Program:
+    device.require_spec(model.spec, "the model")
+    if any(layer.plain and not layer.constant for layer in model.layers):
+        raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
+    return _written_for(model, device, scheme)
+
+
 def lock_program(model: Program, device: Device, scheme: LockScheme) -> Program:
     """Personalise an unlocked program (codes are value indices) to a device, without training. Changes no weight.
 
@@ -57,10 +85,8 @@ def lock_program(model: Program, device: Device, scheme: LockScheme) -> Program:
         DeviceError: if the device is of another family.
         LockError: if the model is not an unlocked one.
     """
-    device.require_spec(model.spec, "the model")
-    if any(layer.plain and not layer.constant for layer in model.layers):
-        raise LockError("the model has layers of plain weights, so it was locked before; give the one `bitting train` wrote")
-    clear = _written_for(model, device, scheme)
+    assert not scheme.seals, "`seal_model` does that"
+    clear = _clear_for(model, device, scheme)
     if not scheme.keyed:
         return clear
     chip = ChipModel.of(device)
@@ -75,16 +101,21 @@ def lock_program(model: Program, device: Device, scheme: LockScheme) -> Program:
     return replace(clear, layers=tuple(layers))
 
 
-def unlock_program(locked: Program, scheme: LockScheme, chip: ChipModel) -> Program:
+def unlock_program(locked: Program | SealedProgram, scheme: LockScheme, chip: ChipModel) -> Program:
     """What the tile buffer of a chip holds, tile after tile, when it runs a locked program; noise, if it is another chip.
 
     The codes are those of the chip's own number format.
+
+    Raises:
+        LockError: if the program is sealed, and not for this chip.
     """
     return unlock_with_key(locked, scheme, chip, None)
 
 
-def unlock_with_key(locked: Program, scheme: LockScheme, chip: ChipModel, key: bytes | None) -> Program:
+def unlock_with_key(locked: Program | SealedProgram, scheme: LockScheme, chip: ChipModel, key: bytes | None) -> Program:
     """The same with a guessed lock key of 16 bytes; None: the one the chip derives."""
+    if isinstance(locked, SealedProgram):
+        return open_program(locked, key or lock_key(scheme, chip), chip, is_clocked(scheme))
     if not scheme.keyed:
         return locked
     stream = _Keystream(key or lock_key(scheme, chip))
@@ -98,11 +129,12 @@ def unlock_with_key(locked: Program, scheme: LockScheme, chip: ChipModel, key: b
     return replace(locked, layers=tuple(layers))
 
 
-def restore_program(locked: Program, scheme: LockScheme, device: Device) -> Program:
+def restore_program(locked: Program | SealedProgram, scheme: LockScheme, device: Device) -> Program:
     """The unlocked program (codes are value indices) of an artefact, for the owner of the device's key.
 
     Raises:
         DeviceError: if the device is of another family.
+        LockError: if the program is sealed, and not for this device.
     """
     device.require_spec(locked.spec, "the artefact")
     clear = unlock_program(locked, scheme, ChipModel.of(device))

@@ -114,7 +114,9 @@ class ExpectedResults:
     packet_bounds: np.ndarray
 
     @classmethod
-    def of(cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0) -> ExpectedResults:
+    def of(
+        cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0, told: bool = True
+    ) -> ExpectedResults:
         """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before."""
         parts, positions, counts, bounds = [], [], [], []
         start, index = 0, first_tile
@@ -123,7 +125,7 @@ class ExpectedResults:
                 emits = layer.emits and (tile + 1) % layer.parts == 0
                 if emits or report:
                     lanes = program.spec.lanes if emits else 0
-                    fixed = np.array([index & 0xFFFFFFFF, count], WORDS)
+                    fixed = np.array([index & 0xFFFFFFFF, count] if told else [0, 0], WORDS)
                     packet = frame(Result.TILE_DONE, np.concatenate([fixed, np.zeros(lanes, WORDS)]))
                     if lanes:
                         first = start + 1 + TILE_DONE_FIXED_WORDS

@@ -1,0 +1,61 @@
+"""The main job with sealed programs, from the command line; refused elsewhere, and once it was tampered with."""
+
+import json
+import stat
+
+import pytest
+
+import bitting as package
+from bitting.locking.sealed_program import SealedProgram
+from tb.command import bitting, error_of
+
+SPEC = "tiny:vault=ascon"
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sealed")
+    bitting("enroll", folder / "A.key", "--spec", SPEC)
+    bitting("device", "new", folder / "B.key", "--spec", SPEC)
+    bitting("owner", "new", folder / "owner.key")
+    bitting("train", "--data", "digits", "--spec", SPEC, "--epochs", 3, "-o", folder / "model.safetensors")
+    artefact = folder / "artefact.safetensors"
+    bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "--sign", folder / "owner.key", "-o", artefact)
+    return folder, artefact, ("--owner", folder / "owner.key.pub", "--data", "digits")
+
+
+def test_right_on_its_device_and_refused_by_another(job):
+    folder, artefact, options = job
+    devices = ("--device", folder / "A.key", "--wrong-device", folder / "B.key")
+    found = json.loads(bitting("verify", artefact, *devices, *options, "--samples", 40, "--json").stdout)
+    assert found["right device"]["equal"] and found["right device"]["samples"] == 40 and not found["right device"]["refused"]
+    assert found["wrong device"]["equal"] and found["wrong device"]["refused"]
+    alone = bitting("verify", artefact, "--device", folder / "B.key", *options, "--samples", 4, status=1)
+    assert "is not the device that" in alone.stderr
+
+
+def test_the_key_file_says_that_the_device_is_sealed(job):
+    folder, _, _ = job
+    assert stat.S_IMODE((folder / "A.key").stat().st_mode) == 0o600
+    assert json.loads((folder / "A.key").read_text())["sealed"] is True
+    assert "enrolled" in bitting("device", "show", folder / "A.key").stdout
+
+
+def test_an_artefact_with_another_word_is_refused_by_the_engine(job, tmp_path):
+    """The signature would say so too; here somebody without it is asked to trust the file."""
+    folder, artefact, _ = job
+    loaded = package.load(artefact)
+    assert isinstance(loaded.program, SealedProgram)
+    loaded.program.words[len(loaded.program.words) // 2] ^= 1
+    changed = tmp_path / "changed.safetensors"
+    loaded.save(changed)
+    done = bitting("verify", changed, "--device", folder / "A.key", "--allow-unsigned", "--samples", 4, status=1)
+    assert "refused" in done.stdout
+    assert "BAD_TAG" in error_of("simulate", changed, "--device", folder / "A.key", "--allow-unsigned", "--data", "digits")
+
+
+def test_what_needs_codes_says_that_there_are_none(job):
+    folder, artefact, options = job
+    assert "the artefact is sealed" in error_of("attack", "keys", artefact, "--device", folder / "A.key", *options)
+    arguments = ("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "never")
+    assert "allowed: sealed, sealed-clocked" in error_of(*arguments, "--transform", "aes")
