@@ -10,9 +10,10 @@ from bitting.emulator.emulate import Emulator
 from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
+from bitting.locking.keys import lock_key
 from bitting.locking.kinds import FINGERPRINTS, SEALING
 from bitting.locking.scheme import LockScheme
-from bitting.locking.sealed_program import seal_program
+from bitting.locking.sealed_program import is_clocked, seal_program
 from bitting.locking.transform import inverse, restore_program, seal_model
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
@@ -79,7 +80,8 @@ def test_sealed_programs_are_right_to_the_bit_and_the_cycle(sealed_engine, finge
         model = program.map_codes(device.table())
         x = random_activations(SPEC, rng, SPEC.lanes, program.input_words)
         scheme = LockScheme.new(SPEC, fingerprint, transform)
-        sealed = seal_model(model, device, scheme, reports)
+        chip = ChipModel.of(device)  # not `seal_model`: random programs read what nothing has written
+        sealed = seal_program(program, lock_key(scheme, chip), chip, is_clocked(scheme), reports)
         logits = Emulator(program, device.table())(torch.from_numpy(x)).numpy()
         expected = packets.ExpectedResults.of(program, program.tile_cycles(device.table()), reports).words(logits)
         if not reports:
@@ -223,6 +225,15 @@ def test_a_challenge_is_bound_word_by_word(sealed_engine, small):
                 sealed_engine, np.concatenate([*changed, packets.unlock_packet(), with_input(sealed, x)]), sealed.result_words
             )
             assert run.error and [kind for kind, _ in packets.split(run.words)] == [Result.FAULT]
+
+
+def test_a_program_that_reads_what_nothing_has_written_is_not_sealed():
+    """A crafted challenge, or the batch before, could have put something there."""
+    model = multilayer_perceptron(SPEC, [np.zeros((2, 5), int)], [np.zeros(2)], [0])
+    beside = replace(model, layers=(replace(model.layers[0], offsets=model.layers[0].offsets + 1),))
+    assert beside.unwritten() == [(0, 5)] and not model.unwritten()
+    with pytest.raises(LockError, match="layer 0 reads scratch word 5"):
+        seal_model(beside, Device(SPEC, ROOT, sealed=True), LockScheme.new(SPEC, "clock", "sealed"))
 
 
 def test_one_challenge_a_reset(sealed_engine, small):

@@ -64,8 +64,14 @@ def seal_model(model: Program, device: Device, scheme: LockScheme, reports: bool
 
     Raises:
         DeviceError: if the device is of another family.
-        LockError: if the model is not an unlocked one.
+        LockError: if the model is not an unlocked one, or reads words that nothing of it has written: others could have.
     """
+    if unwritten := model.unwritten():
+        layer, address = unwritten[0]
+        raise LockError(
+            f"layer {layer} reads scratch word {address}, which neither the input nor an earlier layer has written, so its "
+            "answer would depend on what ran before; let a layer write it first"
+        )
     clear = _clear_for(model, device, scheme)
     chip = ChipModel.of(device)
     return seal_program(clear, lock_key(scheme, chip), chip, is_clocked(scheme), reports)
