@@ -66,6 +66,7 @@ def test_a_host_that_overruns_nothing_waits_for_credit(port):
     assert len(link.run(many, 7 * BUFFER_BYTES // 4)) == 7 * BUFFER_BYTES // 4
 
 
+@pytest.mark.slow
 def test_a_reset_works_in_the_middle_of_anything(port):
     commands, expected = job(4)
     raw = commands.astype("<u4").tobytes()
@@ -81,6 +82,7 @@ def test_a_reset_works_in_the_middle_of_anything(port):
     assert np.array_equal(link.run(commands, len(expected)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_board_has_the_fuse_sealed_or_not(sealed):
     port = SimulatedPort(Device(TINY.replace(vault="ascon"), CHIP.root, sealed=sealed))
@@ -119,6 +121,7 @@ def artefact(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_artefact_runs_on_the_simulated_board(artefact):
     arguments = ("run", artefact / "locked", "--device", artefact / "A.key", "--allow-unsigned", "--samples", 6)
     found = json.loads(bitting(*arguments, "--port", "simulated", "--json").stdout)
@@ -126,6 +129,7 @@ def test_an_artefact_runs_on_the_simulated_board(artefact):
     assert "--port" in error_of(*arguments, "--port", "/dev/nothing-here")
 
 
+@pytest.mark.slow
 def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
     """A host that has no emulator shows the accuracy, and never a comparison that did not take place."""
     arguments = ["run", "locked", "--device", "A.key", "--allow-unsigned", "--samples", "2", "--port", "simulated"]

@@ -97,6 +97,7 @@ class _InterruptError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
     monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
     program = lock_program(network, CHIP, LOCKED)

@@ -199,6 +199,7 @@ def test_a_full_disk_ends_in_one_line(job):
     assert done.returncode != 0 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_signatures_are_asked_for_and_checked(job, tmp_path):
     artefact, key = job / "artefact.safetensors", job / "A.key"
     run = ("verify", artefact, "--device", key, "--samples", 4)

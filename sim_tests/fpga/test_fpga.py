@@ -66,6 +66,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     assert wrong.equal and wrong.accuracy < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("vault", "sealed"), [("aes", False), ("ascon", False), ("ascon", True)])
 def test_fuses_words_and_errors_pass_the_pins(vault, sealed):
     """The engine behind its pins, not placed: golden's words with the device's table, the fuse `sealed`, the largest error."""

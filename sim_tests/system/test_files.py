@@ -96,6 +96,7 @@ def test_a_checkpoint_is_for_its_owner_only(tmp_path, umask, seen):
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vcd", "fst"])
 def test_a_waveform_is_for_its_owner_only(model, tmp_path, umask, kind, monkeypatch):
     """It shows the keys. GTKWave's file beside it names only signals, but tells of what there is to see."""
@@ -153,7 +154,7 @@ def test_the_simulated_board_is_not_cached(cache, monkeypatch):
         raise ToolError("enough")
 
     monkeypatch.setattr(build, "shared_library", shared_library)
-    monkeypatch.setattr("bitting_rtl.board.serial_engine.serial_verilog", lambda divisor, root: root.hex())
+    monkeypatch.setattr("bitting_rtl.board.serial_engine.serial_verilog", lambda divisor, root, sealed: root.hex())
     with pytest.raises(ToolError, match="enough"):
         serial_port.SimulatedPort(Device(SPEC, ROOT))
     assert built[0] is not None and cache not in built[0].parents and not built[0].exists()

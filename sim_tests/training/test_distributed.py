@@ -51,6 +51,7 @@ def test_two_processes_give_the_model_of_one_with_the_same_global_batch(tmp_path
         assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
 
 
+@pytest.mark.slow
 def test_processes_agree_on_a_seed_that_is_drawn(tmp_path):
     """Each would draw another; then their weights would drift apart, and the seed in the file would be of no training."""
     two = trained(tmp_path, 2)
