@@ -1,6 +1,6 @@
 """The engine behind a few pins, for measuring it on a device with fewer pins than it has ports."""
 
-from amaranth import Array, Cat, ClockDomain, Module, Signal
+from amaranth import Array, Cat, ClockDomain, Module, Mux, Signal
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -47,11 +47,12 @@ class Pins(wiring.Component):
         m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
         m.submodules.unit = engine = EngineInstance(self._fused)
         if self._fused:
-            fuses = Array(Signal(WORD_BITS, name=f"fuse{number}", reset_less=True) for number in range(FUSE_WORDS))
+            root = Array(Signal(WORD_BITS, name=f"root{number}", reset_less=True) for number in range(FUSE_WORDS - 1))
+            sealed = Signal(reset_less=True)  # the lowest flag; those above it, which are 0, fall out
             word = Signal(WORD_BITS, reset_less=True)
             with m.If(self.rst):
-                m.d.sync += Cat(*fuses).eq(Cat(self.fuse_bit, *fuses))
-            m.d.sync += word.eq(fuses[engine.fuse_address])  # a clock late, as the port allows
+                m.d.sync += Cat(*root, sealed).eq(Cat(self.fuse_bit, *root))
+            m.d.sync += word.eq(Mux(engine.fuse_address[2], sealed, root[engine.fuse_address[:2]]))  # a clock late: it may be
             m.d.comb += engine.fuse_data.eq(word)
         word = Signal(WORD_BITS)
         have = Signal(range(5))
