@@ -2,7 +2,7 @@
 
     python examples/attack_your_lock.py
 
-It takes some minutes, needs no simulator, and shows why the bitting table alone is no lock. The output is kept in
+It takes some minutes, needs no simulator, and shows why the bitting table alone is no lock. The output of one run is kept in
 attack_your_lock.txt. What else fails is in docs/locks.md.
 """
 

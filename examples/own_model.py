@@ -2,7 +2,7 @@
 
     python examples/own_model.py
 
-It takes a minute or two, most of it the first build of the simulation. The output is kept in own_model.txt.
+It takes a minute or two, most of it the first build of the simulation. One run's output is kept in own_model.txt.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from bitting.training.randomness import draw, seed_torch
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--epochs", type=int, default=30)
 epochs = parser.parse_args().epochs
-seed_torch(draw())  # torch begins every process with the same seed, which is public: who trains again would have the weights
+seed_torch(draw())  # 128 secret bits: torch's own seed has 32, and whoever tries them all has the weights
 
 # Your model and your data: here a small network for digits of 8 x 8 pixels.
 model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
@@ -43,7 +43,7 @@ print(f"trained on the unit's arithmetic: {accuracy:.1%} of {len(test_y)} test s
 exported = bitting.export(network, test_x[:64], claims={"dataset": "digits", "accuracy": accuracy})
 device = bitting.Device.new(network.spec)
 artefact = bitting.lock(exported, device, "clock", "aes-clocked")
-print(f"locked: {artefact.program.parameters} codes, {artefact.scheme.fingerprint} x {artefact.scheme.transform}")
+print(f"locked: {artefact.locked_layers().parameters} codes, {artefact.scheme.fingerprint} x {artefact.scheme.transform}")
 
 activations = network.integers(test_x).numpy().astype("int8")
 for name, chip in (("right device", device), ("wrong device", device.with_flipped_bit(0))):

@@ -34,6 +34,10 @@ class LockError(BittingError):
     """A lock that does not exist, or that a specification can not hold."""
 
 
+class AuthenticityError(LockError):
+    """A sealed program is for another device, or was changed."""
+
+
 class SignatureError(BittingError):
     """An artefact that is unsigned, signed by someone else, or changed after it was signed."""
 

@@ -29,7 +29,8 @@ def test_right_on_its_device_and_refused_by_another(job):
     devices = ("--device", folder / "A.key", "--wrong-device", folder / "B.key")
     found = json.loads(bitting("verify", artefact, *devices, *options, "--samples", 40, "--json").stdout)
     assert found["right device"]["equal"] and found["right device"]["samples"] == 40 and not found["right device"]["refused"]
-    assert found["wrong device"]["equal"] and found["wrong device"]["refused"]
+    assert found["wrong device"]["refused"] and not found["wrong device"]["equal"]
+    assert found["wrong device"]["divergence"] is None
     alone = bitting("verify", artefact, "--device", folder / "B.key", *options, "--samples", 4, status=1)
     assert "is not the device that" in alone.stderr
 

@@ -171,7 +171,8 @@ def lock(
         model: stays as it is.
         device: the one that is to open the artefact, of the same family as the model.
         fingerprint: "clock" or "numeric"; "none" with the transform "table".
-        transform: "shuffle", "aes", "aes-pre", "aes-clocked", or "table" (which alone is no lock).
+        transform: with the vault `aes` "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no
+            lock); with `ascon` "sealed" or "sealed-clocked" (the default).
         allow_reproducible: for experiments: lock a model whose training began with a seed that was given, though who trains
             again with this seed needs no key.
 
@@ -186,7 +187,7 @@ def lock(
         >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
         >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
         >>> artefact = bitting.lock(model, bitting.Device.new(spec), "numeric", "shuffle")
-        >>> artefact.program.parameters, artefact.scheme.keyed
+        >>> artefact.locked_layers().parameters, artefact.scheme.keyed
         (24, True)
     """
     if model.reproducible and not allow_reproducible:

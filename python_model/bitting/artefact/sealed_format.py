@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from bitting.errors import ArtefactError
-from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.sealed_program import PROGRAM_WORDS, SealedProgram
 from bitting.program.packets import WORDS
+from bitting.unit.protocol import Packet
 from bitting.unit.spec import UnitSpec
 
 _WORDS = "sealed.words"
 TENSORS = {_WORDS}
-_FIELDS = ("input_base", "input_words", "outputs", "tiles", "macs", "parameters", "reports")
+_FIELDS = ("input_base", "input_words", "outputs", "tiles", "reports")
 
 
 def write(program: SealedProgram) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -35,12 +36,22 @@ def read(path: Path, spec: UnitSpec, header: dict[str, Any], tensors: dict[str, 
         raise ArtefactError(f"{path}: the sealed program has fields {sorted(fields)}; allowed {sorted(_FIELDS)}")
     if words.dtype != WORDS or words.ndim != 1:
         raise ArtefactError(f"{path}: {_WORDS} is {words.dtype} of shape {words.shape}; allowed is uint32 of one dimension")
-    numbers = {name: int(fields[name]) for name in _FIELDS if name != "reports"}
-    largest = {"input_base": spec.scratch_words - 1, "input_words": spec.scratch_words}
+    if not isinstance(fields["reports"], bool):
+        raise ArtefactError(f"{path}: reports = {fields['reports']!r}; allowed is true or false")
+    numbers = {name: fields[name] for name in _FIELDS if name != "reports"}
+    largest = {
+        "input_base": spec.scratch_words - 1,
+        "input_words": spec.scratch_words - int(fields["input_base"]),
+        "outputs": int(fields["tiles"]),
+    }
     for name, value in numbers.items():
-        if not 0 <= value <= largest.get(name, 1 << 62):
-            raise ArtefactError(f"{path}: {name} = {value} is out of range")
-    program = SealedProgram(spec, words, **numbers, reports=bool(fields["reports"]))
-    for _ in program.packets():
-        pass
+        if type(value) is not int or not 1 - (name == "input_base") <= value <= largest.get(name, 1 << 62):
+            raise ArtefactError(f"{path}: {name} = {value!r} is out of range")
+    program = SealedProgram(spec, words, **numbers, reports=fields["reports"])
+    kinds = [int(packet[0]) & 0xFF for packet in program.packets()]
+    tiles = kinds.count(Packet.TILE)
+    if kinds[:2] != [Packet.PROGRAM, Packet.LAYER] or len(words) <= PROGRAM_WORDS or int(words[0]) >> 16 != 1:
+        raise ArtefactError(f"{path}: the sealed words do not begin with a program and a layer")
+    if tiles != program.tiles:
+        raise ArtefactError(f"{path}: the sealed words have {tiles} tiles, the header says {program.tiles}")
     return program

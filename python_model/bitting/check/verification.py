@@ -22,7 +22,7 @@ from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.check import divergence
 from bitting.emulator.emulate import Emulator
-from bitting.errors import LockError, ProgramError
+from bitting.errors import AuthenticityError, ProgramError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.keys import lock_key
@@ -85,7 +85,7 @@ class Report:
     @property
     def equal(self) -> bool:
         """Every logit had the right bits, and every tile the right number of cycles."""
-        return self.divergence is None
+        return self.divergence is None and not self.refused
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name and `equal`, ready for JSON."""
@@ -166,7 +166,7 @@ def verify(
     threads = threads or os.cpu_count() or 1
     try:
         job = _Job.of(program, scheme, device, activations, labels)
-    except LockError:
+    except AuthenticityError:
         return _refusal(artefact, device, activations[: program.spec.lanes], library)
     with _Journal(job, stalls) as journal:
         if forecast:
@@ -190,7 +190,7 @@ def verify(
         tiles=len(batches) * sum(layer.tiles for layer in job.clear.layers),
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
-        macs=samples * program.macs,
+        macs=samples * job.clear.macs,
         divergence=difference,
     )
 

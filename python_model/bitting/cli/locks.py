@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,9 @@ from bitting.cli.options import (
 from bitting.locking.kinds import Fingerprint, Transform
 from bitting.unit.spec import parse_spec
 
+if TYPE_CHECKING:
+    from bitting.locking.device import Device
+
 device_app = typer.Typer(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
 owner_app = typer.Typer(no_args_is_help=True, help="The owner's signing key.")
 
@@ -39,6 +42,10 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+def _sealed(device: Device) -> str:
+    return "; its fuse `sealed` is blown" if device.sealed else ""
+
+
 @device_app.command("new")
 def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mode 0600).")], spec: SpecOption = "base") -> None:
     """Make a device with a random root secret. An existing key is never overwritten."""
@@ -46,7 +53,7 @@ def device_new(path: Annotated[Path, typer.Argument(help="Key file to write (mod
 
     device = Device.new(parse_spec(spec))
     device.save(path)
-    console.out.print(f"{path}: new {device.spec.name} device ({device.spec.id}); keep the file secret")
+    console.out.print(f"{path}: new {device.spec.name} device ({device.spec.id}); keep the file secret{_sealed(device)}")
 
 
 @device_app.command("show")
@@ -62,12 +69,14 @@ def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: J
         console.emit_json(
             {
                 "spec": device.spec.to_dict(), "spec_id": device.spec.id, "level": device.level, "min_entropy": entropies,
-                "enrolled": device.enrolment is not None,
+                "enrolled": device.enrolment is not None, "sealed": device.sealed,
             }
         )  # fmt: skip
         return
     enrolled = "enrolled" if device.enrolment else "not enrolled: made by calculation"
-    console.out.print(f"{path}: a {device.spec.name} device ({device.spec.id}), {enrolled}, level of claim {device.level}")
+    console.out.print(
+        f"{path}: a {device.spec.name} device ({device.spec.id}), {enrolled}, level of claim {device.level}{_sealed(device)}"
+    )
     for name, bits in entropies.items():
         console.out.print(f"min-entropy of the {name} fingerprint, for who knows the family: {bits:.1f} bits")
 
@@ -136,13 +145,13 @@ def lock(
     artefact = lock_model(unlocked, chip, shown, transform or None, allow_reproducible=allow_reproducible)
     milliseconds = 1000 * (time.perf_counter() - started)
     artefact.save(output, owner)
-    program, scheme = artefact.program, artefact.scheme
+    scheme = artefact.scheme
     if json:
-        facts = {"milliseconds": milliseconds, "lock": scheme.to_dict(), "parameters": program.parameters}
+        facts = {"milliseconds": milliseconds, "lock": scheme.to_dict(), "parameters": unlocked.program.parameters}
         console.emit_json({**facts, "signed": owner is not None})
         return
     name = f"{scheme.fingerprint} x {scheme.transform}" if scheme.keyed else scheme.transform
-    console.out.print(f"{output}: {program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
+    console.out.print(f"{output}: {unlocked.program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
     console.out.print(f"level of claim: {scheme.level}; caution: {scheme.caution}")
     if not owner:
         console.out.print("not signed: `bitting sign` it, or readers will need --allow-unsigned")

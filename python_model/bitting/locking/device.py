@@ -168,7 +168,7 @@ class Device:
         except (TypeError, ValueError):
             raise DeviceError(f"{path} has a malformed root secret; allowed: {2 * ROOT_BYTES} hex digits") from None
         try:
-            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), bool(data.get("sealed", False)))
+            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), data.get("sealed", False) is True)
         except (SpecError, TypeError) as error:
             raise DeviceError(f"{path} has a malformed spec: {error}") from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitting.errors import LockError
+from bitting.errors import AuthenticityError, LockError
 from bitting.locking import sealing
 from bitting.locking.chip import ChipModel
 from bitting.locking.scheme import LockScheme, Transform
@@ -35,8 +35,6 @@ class SealedProgram:
         input_base, input_words: where its input goes.
         outputs: accumulators of each sample.
         tiles: how many the device runs.
-        macs: multiplications of each sample.
-        parameters: secret codes.
         reports: whether it asks for the cycles of every tile.
     """
 
@@ -46,8 +44,6 @@ class SealedProgram:
     input_words: int
     outputs: int
     tiles: int
-    macs: int
-    parameters: int
     reports: bool = False
 
     @property
@@ -102,8 +98,6 @@ def seal_program(clear: Program, key: bytes, chip: ChipModel, clocked: bool, rep
         input_words=clear.input_words,
         outputs=sum(layer.channels for layer in clear.layers if layer.emits),
         tiles=sum(layer.tiles for layer in clear.layers),
-        macs=clear.macs,
-        parameters=clear.parameters,
         reports=reports,
     )
 
@@ -112,10 +106,15 @@ def open_program(sealed: SealedProgram, key: bytes, chip: ChipModel, clocked: bo
     """The program in clear, as a chip opens it: packet after packet, each only if its tag is right.
 
     Raises:
-        LockError: naming the first packet that is not authentic.
+        AuthenticityError: naming the first packet that is not authentic.
+        LockError: if the input region is not the one that the artefact names.
     """
     opened = _clocked(sealed, key, chip) if clocked else _at_once(sealed, key)
     base, count = int(opened[0][1]) & 0xFFFF, int(opened[0][1]) >> 16
+    if (base, count) != (sealed.input_base, sealed.input_words):
+        raise LockError(
+            f"the artefact names {sealed.input_words} input words at {sealed.input_base}, the sealed program {count} at {base}"
+        )
     return read_program(sealed.spec, base, count, opened[1:])
 
 
@@ -124,8 +123,10 @@ def is_clocked(scheme: LockScheme) -> bool:
     return scheme.transform == Transform.SEALED_CLOCKED
 
 
-def _refuse(number: int) -> LockError:
-    return LockError(f"packet {number} of the sealed program is not authentic: it is for another device, or it was changed")
+def _refuse(number: int) -> AuthenticityError:
+    return AuthenticityError(
+        f"packet {number} of the sealed program is not authentic: it is for another device, or it was changed"
+    )
 
 
 def _at_once(sealed: SealedProgram, key: bytes) -> list[np.ndarray]:

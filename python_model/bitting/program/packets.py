@@ -117,7 +117,9 @@ class ExpectedResults:
     def of(
         cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0, told: bool = True
     ) -> ExpectedResults:
-        """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before."""
+        """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before; `told`: else
+        zeros stand in the place of their numbers and cycles, as a sealed device puts them.
+        """
         parts, positions, counts, bounds = [], [], [], []
         start, index = 0, first_tile
         for layer, tile_cycles in zip(program.layers, cycles, strict=True):

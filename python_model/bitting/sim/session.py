@@ -46,7 +46,7 @@ def simulate(
 
     Args:
         artefact: a program and how it is locked.
-        device: right or wrong; a wrong one gives wrong logits and no error.
+        device: right or wrong; a wrong one gives wrong logits and no error, or, if the artefact is sealed, an error.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
         waves: path of a .vcd or .fst to write (native), as secret as the device; a GTKWave save file goes beside it.

@@ -56,8 +56,8 @@ def torch_generator(seed: int, epoch: int | None = None) -> torch.Generator:
 def seed_torch(seed: int, epoch: int | None = None) -> None:
     """Seed torch's own generator, which layers begin with and dropout draws from.
 
-    Without it every process of torch begins with the same seed, which is public: before training a model that is to be locked
-    with a loop of your own, call `seed_torch(draw())`.
+    Torch itself takes 32 bits of a seed, which can be tried through: before training a model that is to be locked with a loop
+    of your own, call `seed_torch(draw())`.
     """
     torch.default_generator.set_state(torch_generator(seed, epoch).get_state())
 

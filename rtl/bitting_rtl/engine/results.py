@@ -1,6 +1,6 @@
 """The result stream: what leaves the engine, packed with a CRC."""
 
-from amaranth import C, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -77,7 +77,6 @@ class Results(wiring.Component):
         m.d.comb += [
             sent.eq(self.result.valid & self.result.ready),
             crc.data.eq(word),
-            self.result.payload.data.eq(word),
             self.absorb.payload.eq(word),
         ]
         self._payload(m)
@@ -85,20 +84,26 @@ class Results(wiring.Component):
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             self._idle(m)
             with m.State("HEADER"):
-                m.d.comb += [self.result.valid.eq(1), crc.start.eq(sent), crc.valid.eq(sent), load.eq(sent)]
+                self._offer(m, word)
+                m.d.comb += [crc.start.eq(sent), crc.valid.eq(sent), load.eq(sent)]
                 with m.If(sent):
                     m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
-                m.d.comb += [self.result.valid.eq(1), crc.valid.eq(sent), load.eq(sent)]
+                self._offer(m, word)
+                m.d.comb += [crc.valid.eq(sent), load.eq(sent)]
                 with m.If(sent & (index == length)):
                     m.next = "CRC"
             self._divert(m)
             with m.State("CRC"):
-                m.d.comb += [self.result.valid.eq(1), self.result.payload.last.eq(1)]
-                m.d.comb += self.result.payload.data.eq(crc.crc)
+                self._offer(m, crc.crc)
+                m.d.comb += self.result.payload.last.eq(1)
                 with m.If(sent):
                     m.next = "IDLE"
         return m
+
+    def _offer(self, m: Module, word: Value) -> None:
+        """A word for outside. In all other clocks there are zeros: the pins show what is there, valid or not."""
+        m.d.comb += [self.result.valid.eq(1), self.result.payload.data.eq(word)]
 
     def _idle(self, m: Module) -> None:
         """Take a packet to send, and put its header on `word`."""
@@ -154,7 +159,7 @@ class Results(wiring.Component):
             m.d.sync += [
                 self._index.eq(self._index + 1),
                 lane.eq(Mux(self._index < TILE_DONE_FIXED_WORDS, 0, lane + 1)),
-                self._word.eq(acc),
+                self._word.eq(0),
             ]
             with m.Switch(self._kind):
                 for result, payload in contents.items():
@@ -162,6 +167,9 @@ class Results(wiring.Component):
                         for number, value in enumerate(payload):
                             with m.Case(number):
                                 m.d.sync += self._word.eq(value)
+                        if result == Result.TILE_DONE:
+                            with m.Default(), m.If(self._index != self._length):
+                                m.d.sync += self._word.eq(acc)
             # Of a TILE_DONE the first words; of a STATUS_REPLY all but the first and the last.
             counts = (self._kind == Result.TILE_DONE) & ~self.divert & (self._index < TILE_DONE_FIXED_WORDS)
             counts |= (self._kind == Result.STATUS_REPLY) & (self._index != 0) & (self._index != STATUS_WORDS - 1)

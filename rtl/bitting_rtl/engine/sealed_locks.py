@@ -58,7 +58,8 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     m.d.comb += [
         vault.absorb.valid.eq(results.absorb.valid),
         vault.absorb.payload.eq(results.absorb.payload),
-        results.absorb.ready.eq(vault.absorb.ready),
+        # A wiped vault takes nothing more; the packet that is diverted must end all the same, for a FAULT follows it.
+        results.absorb.ready.eq(vault.absorb.ready | control.halt),
         vault.absorb_command.eq(intake.absorb.valid),
         intake.absorb.ready.eq(vault.absorb.ready),
         results.divert.eq(vault.absorbing),
