@@ -111,7 +111,7 @@ class SealedIntake(wiring.Component):
                     "empty": Port(Out(1), "the packet has no payload", "with `header`, until the payload begins"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
                     "opened": Port(In(_WORD), "the word of `sealed`, in clear", "the same clock"),
-                    "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault"),
+                    "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault, which takes four"),
                     "checked": Port(In(1), "the vault has compared the tag", "one clock"),
                     "authentic": Port(In(1), "the tag is right", "with `checked`"),
                 }
@@ -205,7 +205,9 @@ class SealedIntake(wiring.Component):
         with m.If((taken & self._last) | self.empty):
             m.next = after
         with m.If(self.empty):
-            m.d.comb += [self.cmd.ready.eq(0), self._passes.eq(0), self.absorb.valid.eq(0), self._fifo.w_en.eq(0)]
+            m.d.comb += [
+                signal.eq(0) for signal in (self.cmd.ready, self._passes, self.absorb.valid, self.sealed.valid, self._fifo.w_en)
+            ]
 
     def _end(self, m: Module) -> None:
         """What follows the payload, and the comparison."""
