@@ -122,3 +122,37 @@ def test_a_code_is_read_one_clock_later_and_held(name):
         buffer.step(read_step=1)
         buffer.step()
         assert buffer["read_code"] == 3
+
+
+def test_a_sweep_writes_zeros_over_every_code_of_both_halves_and_nothing_else():
+    """Whatever else is asked for in its clocks; the tiles stay, and so does which half is read and which is filled."""
+    rng = np.random.default_rng(3)
+    full = range(SPEC.tile_codes)
+    with unit("in_order") as buffer:
+        for tiles in (0, 1, 2):  # how many of the halves are occupied, and which is read, when the sweep comes
+            fields = [int(rng.integers(0, 1 << TILE_BITS)) for _ in range(2)]
+            for number in range(2):
+                for index in full:
+                    code = int(rng.integers(1, 1 << SPEC.slot_bits))
+                    buffer.step(write=1, write_index=index, write_place=index, write_code=code)
+                if number < tiles:
+                    buffer.step(write=0, commit=1, write_tile=fields[number])
+                buffer.step(write=0, commit=0)
+            for index in full:
+                assert (buffer["full"], buffer["free"]) == (tiles > 0, tiles < 2)
+                code, step, other = rng.integers(0, (1 << SPEC.slot_bits, 2, SPEC.tile_codes)).tolist()
+                buffer.step(sweep=1, write_index=index, write_code=code, read_step=step, read_index=other)
+            buffer.step(sweep=0, read_step=0)
+            for number in range(2):
+                if number >= tiles:
+                    buffer.step(commit=1, write_tile=fields[number])
+                    buffer.step(commit=0)
+            for number in range(2):
+                assert buffer["full"] and buffer["tile"] == fields[number]
+                for index in full:
+                    buffer.step(read_step=1, read_index=index)
+                    buffer.step(read_step=0)
+                    assert buffer["read_code"] == 0, (tiles, number, index)
+                buffer.step(release=1)
+                buffer.step(release=0)
+            assert not buffer["full"]

@@ -12,10 +12,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.unit.spec import PRESETS
+from bitting_rtl.engine.control import Control
 from bitting_rtl.engine.depacketise import Depacketise
-from bitting_rtl.engine.intake import Intake
+from bitting_rtl.engine.intake import Intake, SealedIntake
 from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.sequencer import Sequencer
+from bitting_rtl.engine.sweep import Sweep
 from bitting_rtl.engine.tile_buffer import TileBuffer
 from tb.vector import Steps, VectorModel
 
@@ -79,6 +81,9 @@ class Units(wiring.Component):
 def _model() -> VectorModel:
     parts = {
         "packets": _Packets(),
+        "sealed_intake": SealedIntake(),
+        "control": Control(),
+        "sweep": Sweep(SPEC),
         "sequencer": Sequencer(SPEC),
         "in_order": TileBuffer(SPEC, shuffles=False),
         "shuffled": TileBuffer(SPEC, shuffles=True),

@@ -133,6 +133,8 @@ def test_no_bit_of_a_program_can_be_flipped(sealed_engine, small):
     head = len(scheme.packets())
     inputs = len(packets.activations_packet(SPEC, 0, x))
     words = with_input(sealed, x, scheme.packets())
+    right = list(packets.split(answers(sealed_engine, words, sealed.result_words).words))
+    assert len(right) == sealed.outputs
     emitting = last_layer_at(sealed) + inputs + head
     for index in [*range(head, head + len(sealed.head)), *range(head + len(sealed.head) + inputs, len(words))]:
         for bit in range(32):
@@ -140,13 +142,12 @@ def test_no_bit_of_a_program_can_be_flipped(sealed_engine, small):
             changed[index] ^= 1 << bit
             if index < emitting:
                 refused(sealed_engine, changed)
-            else:  # after the first answer, which is right, nothing more
+            else:  # only answers of the tiles before, which are right, and the FAULT
                 run = answers(sealed_engine, changed, sealed.result_words + FAULT)
-                assert (len(run.words) < sealed.result_words + FAULT and run.error) or not starts_right(sealed, run)
-
-
-def starts_right(sealed, run):
-    return len(run.words) == sealed.result_words
+                came = list(packets.split(run.words))
+                assert run.error and len(came) <= len(right) and came[-1][0] == Result.FAULT
+                for (kind, payload), (_, expected) in zip(came[:-1], right, strict=False):
+                    assert kind == Result.TILE_DONE and np.array_equal(payload, expected)
 
 
 def last_layer_at(sealed):

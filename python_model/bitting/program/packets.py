@@ -117,8 +117,14 @@ class ExpectedResults:
     def of(
         cls, program: Program, cycles: Sequence[Sequence[int]], report: bool = True, first_tile: int = 0, told: bool = True
     ) -> ExpectedResults:
-        """`cycles`: of every tile of every layer; `first_tile`: how many tiles ran before; `told`: else
-        zeros stand in the place of their numbers and cycles, as a sealed device puts them.
+        """What an engine answers.
+
+        Args:
+            program: the program.
+            cycles: of every tile of every layer.
+            report: every tile is reported.
+            first_tile: how many tiles ran before.
+            told: else zeros stand in the place of numbers and cycles of tiles, as a sealed device puts them.
         """
         parts, positions, counts, bounds = [], [], [], []
         start, index = 0, first_tile

@@ -1,0 +1,124 @@
+"""What the pins of a sealed device show in clocks in which they say that nothing is there."""
+
+import numpy as np
+import pytest
+
+from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import seal_model
+from bitting.program import packets
+from bitting.program.layers import Program, dense, multilayer_perceptron
+from bitting.unit.protocol import ErrorCode, fuse_words
+from bitting.unit.spec import parse_spec
+from bitting_rtl.engine.top import Top
+from bitting_rtl.lib.build_options import COMPACT, PORTABLE
+from tb.vector import Steps, VectorModel
+
+SPEC = parse_spec("tiny:vault=ascon")
+ROOT = bytes(range(16))
+#: A command word that is an error at once.
+NO_PACKET = np.array([0xFF], np.uint32)
+
+
+class Pins:
+    """A sealed device, whose result pins are watched in every clock."""
+
+    def __init__(self, steps):
+        self.steps = steps
+        self.fuses = [*fuse_words(ROOT, sealed=True), 0, 0, 0]
+        self.words = []  # that were valid
+        self.beside = set()  # what was there while nothing was
+        self.reset()
+
+    def clock(self, **inputs):
+        steps = self.steps
+        steps.step(clk=0, **inputs)
+        if steps["result_valid"]:
+            self.words.append(steps["result_data"])
+        else:
+            self.beside.add(steps["result_data"])
+        ready = steps["cmd_ready"]
+        steps.step(clk=1, fuse_data=self.fuses[steps["fuse_address"]])
+        return ready
+
+    def reset(self):
+        for _ in range(3):
+            self.clock(rst=1, cmd_valid=0, result_ready=1, lock_now=0)
+        self.clock(rst=0)
+
+    def send(self, *words, after=1500):
+        for word in np.concatenate(words).tolist():
+            while not self.clock(cmd_valid=1, cmd_data=word):
+                pass
+        for _ in range(after):
+            self.clock(cmd_valid=0)
+
+    def forget(self):
+        self.words.clear()
+        self.beside.clear()
+
+    def kinds(self):
+        return [kind for kind, _ in packets.split(np.array(self.words, np.uint32))]
+
+    def silent(self):
+        """Nothing but zeros, and words that had been sent."""
+        return self.beside <= {0, *self.words}
+
+
+@pytest.fixture(scope="module", params=[PORTABLE, COMPACT], ids=["with register slices", "compact"])
+def pins(request):
+    with Steps(VectorModel(Top(SPEC, options=request.param), clocked=False)) as steps:
+        yield Pins(steps)
+
+
+def test_a_crafted_challenge_shows_no_sum(pins):
+    """An emitting tile of each code, over ones: its sums are the bitting table."""
+    codes = np.arange(SPEC.codes)[:, None]
+    layer = dense(codes, np.zeros(SPEC.codes), 0, 1, 0, emits=True)
+    scheme = LockScheme.new(SPEC, "clock", "sealed")
+    ones = packets.activations_packet(SPEC, 0, np.ones((SPEC.lanes, 1), np.int8))
+    pins.reset()
+    pins.forget()
+    pins.send(scheme.challenge_packets()[0], ones, packets.program_packets(Program(SPEC, (layer,), 0, 1), report=True))
+    assert not pins.words and pins.silent(), pins.beside
+
+
+def test_hidden_sums_are_not_shown_after_an_error_nor_after_a_reset(pins):
+    """The engine stops after a hidden tile; then somebody resets it, and makes it stop again."""
+    device = Device(SPEC, ROOT, sealed=True)
+    rng = np.random.default_rng(3)
+    weights = [rng.integers(0, SPEC.codes, (3, 5)), rng.integers(0, SPEC.codes, (2, 3))]
+    model = multilayer_perceptron(SPEC, weights, [np.full(3, 11), np.zeros(2)], [1, 0])
+    scheme = LockScheme.new(SPEC, "numeric", "sealed")
+    sealed = seal_model(model, device, scheme)
+    program, layer, first, *_ = sealed.packets()
+    inputs = packets.activations_packet(SPEC, 0, rng.integers(-8, 8, (SPEC.lanes, 5)).astype(np.int8))
+    pins.reset()
+    pins.forget()
+    pins.send(scheme.packets(), program, inputs, layer, first, packets.status_packet(), NO_PACKET)
+    assert pins.kinds() == [0x84, 0xFF]
+    for _ in range(2):
+        assert pins.steps["error"] == ErrorCode.BAD_TYPE and pins.silent(), (pins.beside, pins.words)
+        pins.reset()
+        pins.forget()
+        pins.send(NO_PACKET)
+        assert pins.kinds() == [0xFF]
+
+
+def test_an_error_within_a_challenge_ends_with_a_fault(pins):
+    """Whenever the switch `lock_now` is thrown: also while sums are on their way to the vault."""
+    scheme = LockScheme.new(SPEC, "numeric", "sealed")
+    assert scheme.challenge
+    layers = scheme.challenge.program.layers
+    emitting = next(number for number, layer in enumerate(layers) if layer.emits)
+    before = 2 + sum(1 + layer.tiles for layer in layers[:emitting])
+    words = scheme.challenge_packets()[: before + 2]  # up to the first tile that emits
+    for moment in range(0, 120, 8):
+        pins.reset()
+        pins.forget()
+        pins.send(*words, after=moment)
+        pins.clock(lock_now=1)
+        pins.clock(lock_now=0)
+        for _ in range(200):
+            pins.clock()
+        assert pins.kinds() == [0xFF], moment
