@@ -15,6 +15,7 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.attack import wrong_keys
+from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme, pairings
@@ -23,6 +24,7 @@ from bitting.program import packets
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
+from bitting.unit.spec import VaultKind
 
 Progress = Callable[[int, int], None]
 
@@ -96,6 +98,10 @@ def measure(
         progress: called with (wrong devices done, in all), over all rows.
     """
     spec = model.program.spec
+    if spec.vault != VaultKind.AES:
+        raise LockError(
+            f"the table compares the locks of the vault aes, spec {spec.name!r} has {spec.vault}; sealed artefacts: verify"
+        )
     locks = [LockScheme(level=device.level), *pairings(spec, device.level)]
     plain = _file_bytes(model, device, locks[0])
     rows: list[Row] = []

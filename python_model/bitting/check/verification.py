@@ -20,7 +20,7 @@ import torch
 
 from bitting import files
 from bitting.artefact.artefact import Artefact
-from bitting.check import divergence
+from bitting.check import divergence, sealed
 from bitting.emulator.emulate import Emulator
 from bitting.errors import AuthenticityError, ProgramError
 from bitting.locking.chip import ChipModel
@@ -39,12 +39,8 @@ from bitting.unit.protocol import (
     LAYER_FIXED_WORDS,
     TILE_DONE_FIXED_WORDS,
     TILE_FIXED_WORDS,
-    ErrorCode,
-    Result,
 )
 
-#: Batches that are run with an artefact's own sealed words, which report no cycles.
-_SHIPPED_BATCHES = 2
 #: Codes run on trial to see how fast the simulation is here.
 _TRIAL_CODES = 1 << 16
 
@@ -167,7 +163,8 @@ def verify(
     try:
         job = _Job.of(program, scheme, device, activations, labels)
     except AuthenticityError:
-        return _refusal(artefact, device, activations[: program.spec.lanes], library)
+        difference, clocks = sealed.refusal(artefact, device, activations[: program.spec.lanes], library)
+        return Report(0, 0.0, 0.0, 0, 0, 0, clocks, 0.0, 0, difference, refused=difference is None)
     with _Journal(job, stalls) as journal:
         if forecast:
             forecast(_forecast(job, library, threads, len(journal.done)))
@@ -179,7 +176,7 @@ def verify(
         if not (last := batches[-1]).equal:
             difference = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
         elif isinstance(program, SealedProgram):
-            difference = _shipped_words(job, program, scheme, device, engine)
+            difference = sealed.own_words(artefact, device, job.clear, job.inputs, job.logits, engine)
     samples = min(job.samples, len(batches) * program.spec.lanes)
     return Report(
         samples=samples,
@@ -193,47 +190,6 @@ def verify(
         macs=samples * job.clear.macs,
         divergence=difference,
     )
-
-
-def _refusal(artefact: Artefact, device: Device, x: np.ndarray, library: Path) -> Report:
-    """A sealed program on a device it is not for: one FAULT, and nothing else."""
-    assert isinstance(artefact.program, SealedProgram)
-    program = artefact.program
-    inputs = packets.activations_packet(program.spec, program.input_base, x)
-    with NativeEngine(library, device.root, device.sealed) as engine:
-        run = engine.run(np.concatenate([artefact.scheme.packets(), program.head, inputs, program.body]), program.result_words)
-    fault = packets.frame(Result.FAULT, run.words[1:2])
-    refused = run.error == ErrorCode.BAD_TAG and np.array_equal(run.words, fault) and int(run.words[1]) & 0xFF == run.error
-    difference = None
-    if not refused:
-        summary = f"{len(run.words)} result words and error {ErrorCode(run.error).name}, where one FAULT for BAD_TAG was due"
-        difference = {"stage": "refusal", "summary": summary, "batch": 0, "replay": ""}
-    return Report(0, 0.0, 0.0, 0, 0, 0, run.cycles, 0.0, 0, difference, refused)
-
-
-def _shipped_words(
-    job: _Job, program: SealedProgram, scheme: LockScheme, device: Device, engine: NativeEngine
-) -> dict[str, Any] | None:
-    """The artefact's own words, which ask for no cycles, on the first batches: the first difference, or None."""
-    told = program.reports or not device.sealed
-    expected = packets.ExpectedResults.of(job.clear, job.clear.tile_cycles(device.table()), program.reports, told=told)
-    lanes = program.spec.lanes
-    for index, inputs in enumerate(job.inputs[:_SHIPPED_BATCHES]):
-        words = expected.words(job.logits[index * lanes : (index + 1) * lanes])
-        packet = packets.activations_packet(program.spec, program.input_base, inputs)
-        engine.reset()
-        run = engine.run(np.concatenate([scheme.packets(), program.head, packet, program.body]), len(words))
-        if not np.array_equal(run.words, words) or run.error:
-            return {"stage": "the artefact's own words", "batch": index, "replay": ""} | _first_difference(run.words, words)
-    return None
-
-
-def _first_difference(came: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
-    shorter = min(len(came), len(expected))
-    differs = np.flatnonzero(came[:shorter] != expected[:shorter])
-    at = int(differs[0]) if len(differs) else shorter
-    pair = [f"{int(words[at]):#010x}" if at < len(words) else "nothing" for words in (came, expected)]
-    return {"summary": f"result word {at} is {pair[0]}, expected {pair[1]}", "result_word": at}
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +281,7 @@ class _Job:
             packet = packets.activations_packet(self.clear.spec, self.clear.input_base, inputs)
             engine.reset()
             run = engine.run(np.concatenate([self.head, packet, self.body]), len(words), stalls_of(stalls, index))
-            return {"stage": "results", "batch": index, "seed": stalls.seed} | _first_difference(run.words, words)
+            return {"stage": "results", "batch": index, "seed": stalls.seed} | sealed.first_difference(run.words, words)
         difference = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
         return difference | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
 

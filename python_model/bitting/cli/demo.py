@@ -16,6 +16,7 @@ from bitting.check import verification
 from bitting.cli import console
 from bitting.cli.console import percent
 from bitting.data import datasets
+from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.kinds import Transform
@@ -24,7 +25,7 @@ from bitting.locking.transform import lock_program
 from bitting.program.layers import Program
 from bitting.sim.native import engine_library
 from bitting.training import loop, recipes
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, VaultKind
 
 #: Labelled samples the demonstrated attacker holds.
 STOLEN_SAMPLES = 200
@@ -33,6 +34,10 @@ STOLEN_SAMPLES = 200
 def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
     """Train, lock, verify on the RTL of the right and of a wrong device, attack, and show all of it."""
     say = console.out.print
+    if spec.vault != VaultKind.AES:
+        raise LockError(
+            f"the demo attacks the locks of the vault aes, spec {spec.name!r} has {spec.vault}; try `bitting verify`"
+        )
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
     config = replace(recipes.RECIPES[data], seed=seed)

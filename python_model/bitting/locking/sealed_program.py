@@ -62,6 +62,16 @@ class SealedProgram:
         reported = self.tiles if self.reports else self.outputs
         return reported * (TILE_DONE_FIXED_WORDS + FRAME_WORDS) + self.outputs * self.spec.lanes
 
+    def commands(self, before: np.ndarray, activations: np.ndarray) -> np.ndarray:
+        """All command words of a batch: what goes before (a challenge, or UNLOCK), the program, and its input in its place.
+
+        Args:
+            before: words.
+            activations: (samples, input_words) int8, at most L samples.
+        """
+        inputs = packets.activations_packet(self.spec, self.input_base, activations)
+        return np.concatenate([before, self.head, inputs, self.body])
+
     def packets(self) -> Iterator[np.ndarray]:
         """Each packet with its header and its tag.
 
