@@ -18,7 +18,7 @@ from bitting.locking.transform import inverse, restore_program, seal_model
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
 from bitting.sim.native import NativeEngine, Stalls, engine_library
-from bitting.unit.protocol import FAULT_WORDS, FRAME_WORDS, ErrorCode, Packet, Result
+from bitting.unit.protocol import FAULT_WORDS, FRAME_WORDS, MAX_PAYLOAD_WORDS, TAG_WORDS, ErrorCode, Packet, Result
 from bitting.unit.spec import parse_spec
 from bitting.unit.timing import TILE_GAP
 from tb.programs import random_activations, random_program
@@ -136,10 +136,14 @@ def test_no_bit_of_a_program_can_be_flipped(sealed_engine, small):
     right = list(packets.split(answers(sealed_engine, words, sealed.result_words).words))
     assert len(right) == sealed.outputs
     emitting = last_layer_at(sealed) + inputs + head
+    starts = np.cumsum([0, *map(len, sealed.packets())])
+    headers = {int(start) + head + inputs * (start > 0) for start in starts}
     for index in [*range(head, head + len(sealed.head)), *range(head + len(sealed.head) + inputs, len(words))]:
         for bit in range(32):
             changed = words.copy()
             changed[index] ^= 1 << bit
+            if index in headers and bit >= 16:  # the packet is longer now: give it the words it waits for
+                changed = np.concatenate([changed, np.zeros(MAX_PAYLOAD_WORDS + TAG_WORDS, np.uint32)])
             if index < emitting:
                 refused(sealed_engine, changed)
             else:  # only answers of the tiles before, which are right, and the FAULT
