@@ -61,7 +61,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
         locked = lock_program(model.program, device, scheme)
         report = verify(Artefact(locked, scheme), device, x, y, library=library)
         assert report.equal and report.wrong_logits == report.wrong_cycles == 0, transform
-        assert report.accuracy > 0.7
+        assert report.accuracy == report.emulator_accuracy > 0.5
     wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x, y, library=library)
     assert wrong.equal and wrong.accuracy < 0.5
 
