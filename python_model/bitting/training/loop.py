@@ -352,7 +352,9 @@ class _Checkpoint:
         self.state[name] = state
         if self.path and distributed.leads():
             with files.replacing(self.path, files.PRIVATE) as temporary:
-                torch.save({"run": self._run, "seed": str(self.seed), "state": self.state}, temporary)
+                # As a file that is open: torch refuses a name that begins with its only dot, as that of a checkpoint may.
+                with temporary.open("wb") as file:
+                    torch.save({"run": self._run, "seed": str(self.seed), "state": self.state}, file)
 
     def remove(self) -> None:
         if self.path and distributed.leads():
