@@ -318,3 +318,10 @@ def test_the_loss_in_one_step_is_the_loss_in_many(excess):
     torch.testing.assert_close(total, torch.nn.functional.cross_entropy(logits, targets) + expected)
     torch.testing.assert_close(gradient, wanted)
     assert (float(penalty) > 0) == (excess > 1)
+
+
+def test_a_checkpoint_may_be_named_by_its_suffix_alone(tmp_path):
+    """As `make demo` names it."""
+    config = replace(recipes.RECIPES["digits"], epochs=1, seed=0)
+    loop.train(PRESETS["tiny"], datasets.load("digits"), config, tmp_path / ".checkpoint")
+    assert list(tmp_path.iterdir()) == []
