@@ -43,15 +43,15 @@ def cache_folder() -> Path:
 def _require_own(*paths: Path) -> None:
     """Raises CacheError if anybody else could have written to these, whose folders were looked at before."""
     for path in paths:
-        found = path.stat()
-        if found.st_uid != os.getuid():
+        status = path.stat()
+        if status.st_uid != os.getuid():
             raise CacheError(
-                f"{path} belongs to user {found.st_uid}, who could have this process run anything; allowed is only what is "
+                f"{path} belongs to user {status.st_uid}, who could have this process run anything; allowed is only what is "
                 f"your own (user {os.getuid()}): remove it, or name another folder with BITTING_CACHE"
             )
-        if found.st_mode & _OTHERS_WRITE:
+        if status.st_mode & _OTHERS_WRITE:
             raise CacheError(
-                f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, so others could have this process run anything; allowed "
+                f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, so others could have this process run anything; allowed "
                 f"is writing by nobody but you: remove it, or, if you trust all that is in it, chmod -R go-w {path}"
             )
 

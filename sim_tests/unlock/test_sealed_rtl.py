@@ -13,7 +13,7 @@ from bitting.locking.device import Device
 from bitting.locking.keys import lock_key
 from bitting.locking.kinds import FINGERPRINTS, SEALING
 from bitting.locking.scheme import LockScheme
-from bitting.locking.sealed_program import is_clocked, seal_program
+from bitting.locking.sealed_program import seal_program
 from bitting.locking.transform import inverse, restore_program, seal_model
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
@@ -81,7 +81,7 @@ def test_sealed_programs_are_right_to_the_bit_and_the_cycle(sealed_engine, finge
         x = random_activations(SPEC, rng, SPEC.lanes, program.input_words)
         scheme = LockScheme.new(SPEC, fingerprint, transform)
         chip = ChipModel.of(device)  # not `seal_model`: random programs read what nothing has written
-        sealed = seal_program(program, lock_key(scheme, chip), chip, is_clocked(scheme), reports)
+        sealed = seal_program(program, lock_key(scheme, chip), chip, scheme.clocked, reports)
         logits = Emulator(program, device.table())(torch.from_numpy(x)).numpy()
         expected = packets.ExpectedResults.of(program, program.tile_cycles(device.table()), reports).words(logits)
         if not reports:

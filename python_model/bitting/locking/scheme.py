@@ -104,6 +104,11 @@ class LockScheme:
         return self.transform in SEALING
 
     @property
+    def clocked(self) -> bool:
+        """Sealed packets are bound to the cycles before them."""
+        return self.transform == Transform.SEALED_CLOCKED
+
+    @property
     def caution(self) -> str:
         """What the lock does not withstand."""
         family = "anyone with the RTL of the family can emulate it: the device's secret is public; "
@@ -124,11 +129,11 @@ class LockScheme:
         """The CHALLENGE packet, and the packets that the device runs before UNLOCK."""
         assert self.challenge is not None
         program, activations = self.challenge.program, self.challenge.activations
-        parts = [packets.frame(protocol.Packet.CHALLENGE, self.words())]
-        parts.append(packets.activations_packet(program.spec, program.input_base, activations))
-        for layer in program.layers:
-            parts += [packets.layer_packet(layer, report=False), *packets.tile_packets(layer)]
-        return parts
+        return [
+            packets.frame(protocol.Packet.CHALLENGE, self.words()),
+            packets.activations_packet(program.spec, program.input_base, activations),
+            *packets.packet_list(program, report=False),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """For people and headers; without the challenge."""

@@ -13,7 +13,6 @@ import numpy as np
 from bitting.errors import AuthenticityError, LockError
 from bitting.locking import sealing
 from bitting.locking.chip import ChipModel
-from bitting.locking.scheme import LockScheme, Transform
 from bitting.program import packets
 from bitting.program.layers import Program
 from bitting.program.packets import WORDS
@@ -98,8 +97,7 @@ def seal_program(clear: Program, key: bytes, chip: ChipModel, clocked: bool, rep
         reports: ask for every tile's cycles.
     """
     plain = [np.array([Packet.PROGRAM | 1 << 16, clear.input_base | clear.input_words << 16], WORDS)]
-    for layer in clear.layers:
-        plain += [packets.layer_packet(layer, reports)[:-1], *(packet[:-1] for packet in packets.tile_packets(layer))]
+    plain += [packet[:-1] for packet in packets.packet_list(clear, reports)]  # a tag takes the CRC's place
     before = _cycles_before(clear, chip) if clocked else np.zeros(len(plain), np.int64)
     return SealedProgram(
         spec=clear.spec,
@@ -126,11 +124,6 @@ def open_program(sealed: SealedProgram, key: bytes, chip: ChipModel, clocked: bo
             f"the artefact names {sealed.input_words} input words at {sealed.input_base}, the sealed program {count} at {base}"
         )
     return read_program(sealed.spec, base, count, opened[1:])
-
-
-def is_clocked(scheme: LockScheme) -> bool:
-    """Packets are bound to cycles."""
-    return scheme.transform == Transform.SEALED_CLOCKED
 
 
 def _refuse(number: int) -> AuthenticityError:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bitting.locking import ascon
+from bitting.program.packets import WORDS
 from bitting.unit.protocol import FLAG_SEALED, PURPOSE_DEVICE, PURPOSE_LOCK, PURPOSE_TABLE, TAG_WORDS, VAULT_ASCON
 from bitting.unit.spec import UnitSpec
 
 KEY_BYTES = 16
-WORDS = np.dtype("<u4")
 
 
 def device_key(spec: UnitSpec, root: bytes, sealed: bool) -> bytes:

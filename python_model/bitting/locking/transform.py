@@ -27,7 +27,7 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device, draw
 from bitting.locking.keys import lock_key
 from bitting.locking.scheme import LockScheme, Transform
-from bitting.locking.sealed_program import SealedProgram, is_clocked, open_program, seal_program
+from bitting.locking.sealed_program import SealedProgram, open_program, seal_program
 from bitting.program.layers import Layer, Program
 
 _BLOCK = 16
@@ -74,7 +74,7 @@ def seal_model(model: Program, device: Device, scheme: LockScheme, reports: bool
         )
     clear = _clear_for(model, device, scheme)
     chip = ChipModel.of(device)
-    return seal_program(clear, lock_key(scheme, chip), chip, is_clocked(scheme), reports)
+    return seal_program(clear, lock_key(scheme, chip), chip, scheme.clocked, reports)
 
 
 def _clear_for(model: Program, device: Device, scheme: LockScheme) -> Program:
@@ -121,7 +121,7 @@ def unlock_program(locked: Program | SealedProgram, scheme: LockScheme, chip: Ch
 def unlock_with_key(locked: Program | SealedProgram, scheme: LockScheme, chip: ChipModel, key: bytes | None) -> Program:
     """The same with a guessed lock key of 16 bytes; None: the one the chip derives."""
     if isinstance(locked, SealedProgram):
-        return open_program(locked, key or lock_key(scheme, chip), chip, is_clocked(scheme))
+        return open_program(locked, key or lock_key(scheme, chip), chip, scheme.clocked)
     if not scheme.keyed:
         return locked
     stream = _Keystream(key or lock_key(scheme, chip))

@@ -175,15 +175,15 @@ class Program:
         """(layer, address) of the first word that each layer reads, and neither the input nor a layer before has written."""
         written = np.zeros(self.spec.scratch_words, bool)
         written[self.input_base : self.input_base + self.input_words] = True
-        found = []
+        first = []
         for number, layer in enumerate(self.layers):
             gathered = np.unique(layer.position_offsets()[:, None] + layer.offsets[None, :])
             reads = np.unique(layer.in_base[:, None] + gathered[None, :])
             if not written[reads].all():
-                found.append((number, int(reads[np.argmin(written[reads])])))
+                first.append((number, int(reads[np.argmin(written[reads])])))
             if not layer.emits:
                 written[layer.written()] = True
-        return found
+        return first
 
     def validate(self) -> None:
         """Check every field against the spec.

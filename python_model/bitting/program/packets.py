@@ -76,13 +76,17 @@ def unlock_packet() -> np.ndarray:
     return frame(Packet.UNLOCK, np.empty(0, WORDS))
 
 
-def program_packets(program: Program, report: bool = True) -> np.ndarray:
-    """All layers and tiles of a program, as one run of words; the same for every batch of samples."""
+def packet_list(program: Program, report: bool = True) -> list[np.ndarray]:
+    """Each layer's packet, and after it those of its tiles; `report` asks for every tile's cycles."""
     parts: list[np.ndarray] = []
     for layer in program.layers:
-        parts.append(layer_packet(layer, report))
-        parts.extend(tile_packets(layer))
-    return np.concatenate(parts)
+        parts += [layer_packet(layer, report), *tile_packets(layer)]
+    return parts
+
+
+def program_packets(program: Program, report: bool = True) -> np.ndarray:
+    """All layers and tiles of a program, as one run of words; the same for every batch of samples."""
+    return np.concatenate(packet_list(program, report))
 
 
 def result_words(program: Program, report: bool = True) -> int:

@@ -150,12 +150,12 @@ def _known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> N
     logits = Emulator(clear, device.table())(torch.from_numpy(x)).numpy()
     tiles = 0 if scheme.seals else Challenge.of(spec).tiles
     expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), first_tile=tiles).words(logits)
-    vectors = packets.activations_packet(spec, 0, x)
     if isinstance(locked, SealedProgram):
-        commands = [scheme.packets(), locked.head, vectors, locked.body]
+        commands = locked.commands(scheme.packets(), x)
     else:
-        commands = [scheme.packets(), vectors, packets.program_packets(locked)]
+        inputs_packet = packets.activations_packet(spec, 0, x)
+        commands = np.concatenate([scheme.packets(), inputs_packet, packets.program_packets(locked)])
     engine.reset()
-    run = engine.run(np.concatenate(commands), len(expected))
+    run = engine.run(commands, len(expected))
     if not np.array_equal(run.words, expected):
         raise DeviceError(f"the chip was not enrolled: it fails the self-test of {scheme.fingerprint} x {scheme.transform}")
