@@ -21,7 +21,8 @@ def connect_aes(m: Module, parts: Parts) -> Vault:
 
 def _unlocking(m: Module, parts: Parts, vault: Vault) -> None:
     """Every code meets the keystream; the vault also fills the bitting table at boot."""
-    packets, buffer, decode = parts.packets, parts.buffer, parts.decode
+    packets, buffer = parts.packets, parts.buffer
+    parts.table_for(m, vault)
     m.submodules.unlocker = unlocker = Unlocker(parts.spec)
     keyed = vault.keyed & ~packets.layer.constant
     # Codes come in groups that one block of keystream serves. Once the first code of the last group has been taken, the
@@ -55,12 +56,6 @@ def _unlocking(m: Module, parts: Parts, vault: Vault) -> None:
         buffer.write.eq(unlocker.write),
         buffer.write_code.eq(unlocker.write_code),
         buffer.write_place.eq(unlocker.place),
-        decode.owned.eq(vault.table_owned),
-        decode.addr.eq(vault.table_addr),
-        vault.table_read.eq(decode.index),
-        decode.write.eq(vault.table_write),
-        decode.write_addr.eq(vault.table_write_addr),
-        decode.write_data.eq(vault.table_data),
     ]
 
 

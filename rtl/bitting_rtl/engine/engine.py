@@ -90,9 +90,6 @@ class Engine(wiring.Component):
         self._loading(m)
         self._running(m)
         self._controlling(m)
-        if not locks:
-            self._unlocked(m)
-            return m
         parts = Parts(
             spec,
             self._options,
@@ -104,6 +101,9 @@ class Engine(wiring.Component):
             self._results,
             self._control,
         )
+        if not locks:
+            self._unlocked(m, parts)
+            return m
         if self._sweep:
             vault: AsconVault | Vault = connect_sealed(m, parts, self._sweep)
         else:
@@ -243,13 +243,10 @@ class Engine(wiring.Component):
             folded.append(fold.act)
         return Cat(*folded)
 
-    def _unlocked(self, m: Module) -> None:
+    def _unlocked(self, m: Module, parts: Parts) -> None:
         """The unlocked twin: codes pass straight to the buffer."""
+        parts.codes_as_they_come(m)
         m.d.comb += [
-            self._buffer.write.eq(self._packets.code_valid),
-            self._buffer.write_place.eq(self._packets.item_index),
-            self._buffer.write_code.eq(self._packets.code_data),
-            self._packets.code_ready.eq(1),
             self._results.lock_state.no_locks.eq(1),
             self._control.keys_ready.eq(1),
         ]

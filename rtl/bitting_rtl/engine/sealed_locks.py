@@ -11,18 +11,10 @@ from bitting_rtl.unlock.ascon_vault import AsconVault
 def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
     """Add the vault; the caller connects the fuses."""
     m.submodules.vault = vault = AsconVault(parts.spec, parts.options.ecp5)
-    packets, buffer, decode, intake = parts.packets, parts.buffer, parts.decode, parts.intake
+    parts.table_for(m, vault)
+    parts.codes_as_they_come(m)
+    packets, intake = parts.packets, parts.intake
     m.d.comb += [
-        buffer.write.eq(packets.code_valid),
-        buffer.write_place.eq(packets.item_index),
-        buffer.write_code.eq(packets.code_data),
-        packets.code_ready.eq(1),
-        decode.owned.eq(vault.table_owned),
-        decode.addr.eq(vault.table_addr),
-        vault.table_read.eq(decode.index),
-        decode.write.eq(vault.table_write),
-        decode.write_addr.eq(vault.table_write_addr),
-        decode.write_data.eq(vault.table_data),
         intake.admit.eq(packets.admit),
         intake.absorbing.eq(vault.absorbing),
         intake.idle.eq(parts.control.idle),

@@ -28,6 +28,7 @@ from bitting.unit.protocol import (
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.unlock.ascon import AsconCore
+from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
 _WORDS = 4
@@ -89,7 +90,6 @@ class AsconVault(wiring.Component):
         """`ecp5`: see `AsconCore`."""
         self.spec = spec
         self._ecp5 = ecp5
-        index = unsigned(spec.code_bits)
         word = unsigned(WORD_BITS)
         payload = data.StructLayout({"data": word, "last": 1})
         super().__init__(
@@ -121,12 +121,7 @@ class AsconVault(wiring.Component):
                     "tag_ready": Port(Out(1), "the word of the tag is taken"),
                     "checked": Port(Out(1), "the tag has been compared", "one clock"),
                     "authentic": Port(Out(1), "it is right", "with `checked`"),
-                    "table_owned": Port(Out(1), "the vault uses the table memory"),
-                    "table_addr": Port(Out(index), "entry to read", "while `table_owned`"),
-                    "table_read": Port(In(index), "the entry", "a clock later"),
-                    "table_write": Port(Out(1), "write an entry", "while `table_owned`"),
-                    "table_write_addr": Port(Out(index), "which entry", "with `table_write`"),
-                    "table_data": Port(Out(index), "its new content", "with `table_write`"),
+                    **table_ports(spec),
                 }
             )
         )

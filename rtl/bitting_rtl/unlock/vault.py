@@ -19,6 +19,7 @@ from bitting.unit.protocol import CYCLE_COUNT_BITS, DRAW_BITS, FUSE_WORDS, LABEL
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.unlock.aes import BLOCK_BITS, Aes128, doubled
+from bitting_rtl.unlock.table_ports import table_ports
 
 _BLOCK_BYTES = BLOCK_BITS // 8
 _WORDS = BLOCK_BITS // WORD_BITS
@@ -49,7 +50,6 @@ class Vault(wiring.Component):
         """`compact`: see `Aes128`."""
         self.spec = spec
         self._compact = compact
-        index = unsigned(spec.code_bits)
         longest = max(spec.tile_codes, spec.codes)  # what may be permuted: a tile, or the table
         super().__init__(
             Ports(
@@ -75,12 +75,7 @@ class Vault(wiring.Component):
                     "byte": Port(Out(8), "the next byte", "with `available`"),
                     "draw": Port(Out(Shape.cast(range(longest))), "the next draw", "with `available`"),
                     "take": Port(In(1), "the byte or the draw is used up", "with `available`"),
-                    "table_owned": Port(Out(1), "the vault uses the table memory"),
-                    "table_addr": Port(Out(index), "entry to read", "while `table_owned`"),
-                    "table_read": Port(In(index), "the entry", "a clock later"),
-                    "table_write": Port(Out(1), "write an entry", "while `table_owned`"),
-                    "table_write_addr": Port(Out(index), "which entry", "with `table_write`"),
-                    "table_data": Port(Out(index), "its new content", "with `table_write`"),
+                    **table_ports(spec),
                 }
             )
         )
