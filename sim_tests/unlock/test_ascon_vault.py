@@ -59,8 +59,10 @@ class Vault:
 
     def open(self, nonce, payload, tag):
         """Words in clear, and whether the tag is right."""
+        header, number, cycles = nonce
         self.until("ready")
-        self.clock(open=1, nonce=nonce[0] | nonce[1] << 32 | nonce[2] << 64, empty=not payload)
+        self.clock(header=1, sealed__payload=header)
+        self.clock(header=0, open=1, number=number, cycles=cycles, clocked=1, empty=not payload)
         clear = []
         for index, word in enumerate(payload):
             self.until("sealed__ready", open=0, sealed__valid=1, sealed__payload=word | (index == len(payload) - 1) << 32)
@@ -104,6 +106,7 @@ def test_boot_challenge_and_sealed_packets(sealed):
         lock_keys.append(reference.cxof(b"btt-key", key + bytes_of(challenge), 16))
         for lock_key in lock_keys:
             if any(lock_key):
+                vault.until("ready")
                 vault.clock(challenge=1)
                 vault.clock(challenge=0)
                 assert not steps["keyed"]

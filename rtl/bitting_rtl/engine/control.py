@@ -32,6 +32,7 @@ class Control(wiring.Component):
                     "start": Port(Out(1), "start the tile", "one clock"),
                     "done": Port(In(1), "the tile's last cycle", "one clock"),
                     "cycles": Port(In(unsigned(CYCLE_BITS)), "the tile's cycles", "from `done` to the next start"),
+                    "between": Port(Out(1), "no tile runs, and those that ran are counted in `total_cycles`"),
                     "ended": Port(Out(1), "the tile has ended: its codes are not needed any more", "one clock, after `done`"),
                     "emits": Port(In(1), "the layer emits its accumulators"),
                     "report": Port(In(1), "the layer's tiles are reported"),
@@ -67,6 +68,7 @@ class Control(wiring.Component):
         with m.FSM(name="control") as fsm:
             waits = fsm.ongoing("WAIT") & ~self.tile_waits & ~self.results_busy & ~self.status_request
             m.d.comb += [idle.eq(waits & self.keys_ready), self.busy.eq(~idle | self.packet_busy)]
+            m.d.comb += self.between.eq(fsm.ongoing("WAIT") | fsm.ongoing("COUNT"))
             with m.State("WAIT"):
                 with m.If(self.halt):
                     m.next = "FAULT"

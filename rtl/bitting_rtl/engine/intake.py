@@ -2,11 +2,11 @@
 
 from amaranth import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import SEALED_PACKETS, WORD_BITS, Packet
 from bitting_rtl.engine.words import HEADER
+from bitting_rtl.lib.block_fifo import BlockFifo
 from bitting_rtl.lib.crc import Crc32
 from bitting_rtl.lib.ports import Port, Ports
 
@@ -106,9 +106,10 @@ class SealedIntake(wiring.Component):
                     "absorbing": Port(In(1), "a challenge is under way"),
                     "idle": Port(In(1), "nothing else is under way"),
                     "absorb": Port(Out(stream.Signature(_WORD)), "words of a challenge, for the vault"),
-                    "header": Port(Out(_WORD), "header of the packet", "from the clock after it came"),
-                    "is_sealed": Port(Out(1), "the packet is sealed", "with `header`"),
-                    "empty": Port(Out(1), "the packet has no payload", "with `header`, until the payload begins"),
+                    "vault_ready": Port(In(1), "the vault takes the header of a sealed packet, which waits for it"),
+                    "sealed_header": Port(Out(1), "the word on `sealed` is such a header", "one clock, while `vault_ready`"),
+                    "is_sealed": Port(Out(1), "the packet is sealed", "from the clock after its header came"),
+                    "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`, until the payload begins"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
                     "opened": Port(In(_WORD), "the word of `sealed`, in clear", "the same clock"),
                     "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault, which takes four"),
@@ -121,7 +122,7 @@ class SealedIntake(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         word = self.cmd.payload
-        m.submodules.fifo = self._fifo = SyncFIFOBuffered(width=WORD_BITS + 1, depth=FIFO_WORDS)
+        m.submodules.fifo = self._fifo = BlockFifo(WORD_BITS + 1, FIFO_WORDS)
         self._check = _CrcCheck(m, word)
         self._remaining = Signal(16)  # payload words still to come
         self._absorbed = Signal()  # its words are part of a challenge
@@ -163,12 +164,15 @@ class SealedIntake(wiring.Component):
         sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
         absorbed = self.absorbing & (header.type != Packet.START)
         challenge = header.type == Packet.CHALLENGE
-        with m.State("HEADER"), m.If(self.idle | ~self.absorbing):
+        with m.State("HEADER"), m.If(Mux(sealed, self.vault_ready, self.idle | ~self.absorbing)):
             self._pass(m, absorbed)
-            m.d.comb += [self._last.eq(header.length == 0), self._check.begins.eq(self._passes)]
+            m.d.comb += [
+                self._last.eq(header.length == 0),
+                self._check.begins.eq(self._passes),
+                self.sealed_header.eq(self._passes & sealed),
+            ]
             with m.If(self._passes):
                 m.d.sync += [
-                    self.header.eq(self.cmd.payload),
                     self._remaining.eq(header.length),
                     self._absorbed.eq(absorbed | challenge),
                     self.is_sealed.eq(sealed),

@@ -1,6 +1,6 @@
 """How the vault `ascon` is connected: sealed packets pass through it, a challenge and its answers end in it."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 
 from bitting.unit.protocol import WORD_BITS, TransformCode
 from bitting_rtl.engine.parts import Parts
@@ -27,6 +27,8 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
         vault.tag_valid.eq(intake.tag.valid),
         intake.tag.ready.eq(vault.tag_ready),
         vault.empty.eq(intake.empty),
+        vault.header.eq(intake.sealed_header),
+        intake.vault_ready.eq(vault.ready),
         vault.open.eq(packets.admit & intake.is_sealed),
         vault.challenge.eq(packets.challenge),
         vault.unlock.eq(packets.unlock),
@@ -64,18 +66,21 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
 
 
 def _nonce(m: Module, parts: Parts, vault: AsconVault) -> None:
-    """Header, place in the program, and for `sealed-clocked` the cycles of all tiles before the last one.
+    """Place in the program, and for `sealed-clocked` the cycles of all tiles before the last one.
 
-    The last tile may still run while the packet is taken, so it can not be counted.
+    The last tile may still run while the packet is taken, so it can not be counted. What has been counted is kept when it is
+    the next to run, and until another one is.
     """
     earlier = Signal(WORD_BITS)
-    with m.If(parts.control.ended):
+    with m.If(parts.control.between & parts.buffer.full):
         m.d.sync += earlier.eq(parts.control.total_cycles)
     with m.If(parts.packets.unlock):
         m.d.sync += earlier.eq(0)
-    m.d.comb += [vault.nonce.header.eq(parts.intake.header), vault.nonce.number.eq(parts.packets.number)]
-    with m.If(parts.packets.transform == TransformCode.SEALED_CLOCKED):
-        m.d.comb += vault.nonce.cycles.eq(Mux(parts.buffer.full, parts.control.total_cycles, earlier))
+    m.d.comb += [
+        vault.number.eq(parts.packets.number),
+        vault.cycles.eq(earlier),
+        vault.clocked.eq(parts.packets.transform == TransformCode.SEALED_CLOCKED),
+    ]
 
 
 def _tell(m: Module, parts: Parts, vault: AsconVault) -> None:

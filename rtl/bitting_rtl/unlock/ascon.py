@@ -1,11 +1,12 @@
 """Ascon-p (NIST SP 800-232), one round a clock: the only cipher of an engine with the vault `ascon`.
 
-All that ever happens to the state is a round, or the exclusive or of a 32-bit word into one of its ten halves. Hashing,
-initialising, keying, deciphering and comparing tags are sequences of those two, which the vault runs.
+What is kept between clocks is what the S-boxes gave last. The linear layer follows it, and to what comes out, the state, words
+are added that wait in registers of their own. So to add a word takes no multiplexer at any bit of the state: the exclusive or
+fits into the linear layer's LUTs, and the words that wait are zeros in all other clocks.
 
-The state is kept as (x0 ^ x4, x1, x2 ^ x1, x3, x4). In this form every bit of the S-box's output is a function of at most four
-bits, and so is every bit after the linear layer: a LUT4 each, ten a column, where the form of the standard takes thirteen.
-Synthesis does not find that by itself, so an engine that is built for an ECP5 names the LUTs.
+From the linear layer the state comes as (x0 ^ x4, x1, x2 ^ x1, x3, x4). In this form every bit of the S-box's output is a
+function of at most four bits, and so is every bit after the linear layer: a LUT4 each, ten a column, where the form of the
+standard takes thirteen. Synthesis does not find that by itself, so an engine that is built for an ECP5 names the LUTs.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from bitting_rtl.lib.ports import Port, Ports
 WORD = 64
 HALF = 32
 WORDS = 5
+#: Rounds of the permutation at both ends of a computation, and between blocks of AEAD128.
+OUTER_ROUNDS, INNER_ROUNDS = 12, 8
 #: Rotations of the linear layer, word by word (section 3.4).
 ROTATIONS = ((19, 28), (61, 39), (1, 6), (10, 17), (7, 41))
 #: Initial values of x0 (appendix B).
 AEAD_IV = 0x00001000808C0001
 CXOF_IV = 0x0000080000CC0004
+
+_ONES = (1 << WORD) - 1
 
 
 def lut4(m: Module, name: str, function: Callable[..., int], *inputs: Value) -> Signal:
@@ -39,11 +44,45 @@ def lut4(m: Module, name: str, function: Callable[..., int], *inputs: Value) -> 
     return output
 
 
-class AsconCore(wiring.Component):
-    """A state of 320 bits and the two things that happen to it: rounds, and words added to it. Never both in one clock.
+def _linear_layer(index: int, word: int) -> int:
+    """Word `index` of a state after the linear layer."""
+    turned = [word >> turn | word << (WORD - turn) for turn in ROTATIONS[index]]
+    return (word ^ turned[0] ^ turned[1]) & _ONES
 
-    A permutation takes twelve clocks, or eight with `inner`, the clock of `start` among them. A tag is compared by adding to
-    the state what it must be.
+
+def before_linear_layer(index: int, word: int) -> int:
+    """What the linear layer turns into `word`, as word `index` of the state.
+
+    The layer is multiplication by a polynomial of three terms modulo z^64 - 1. Its 64th power is 1, so its 63rd is its inverse.
+    """
+    for _ in range(WORD - 1):
+        word = _linear_layer(index, word)
+    return word
+
+
+def permuted(state: list[int]) -> list[int]:
+    """Ascon-p[12] of five words."""
+    for step in range(OUTER_ROUNDS):
+        x0, x1, x2, x3, x4 = state
+        x0, x2, x4 = x0 ^ x4, x2 ^ x1 ^ (0xF0 - 0x0F * step), x4 ^ x3
+        t = [x ^ (~y & z) for x, y, z in ((x0, x1, x2), (x1, x2, x3), (x2, x3, x4), (x3, x4, x0), (x4, x0, x1))]
+        state = [_linear_layer(at, x & _ONES) for at, x in enumerate((t[0] ^ t[4], t[1] ^ t[0], ~t[2], t[3] ^ t[2], t[4]))]
+    return state
+
+
+def labelled(label: bytes) -> list[int]:
+    """State of CXOF128 (section 5.3) with a customisation string of up to seven bytes, before the permutation that follows."""
+    state = permuted([CXOF_IV, 0, 0, 0, 0])
+    state[0] ^= 8 * len(label)
+    state = permuted(state)
+    state[0] ^= int.from_bytes(label + b"\x01", "little")
+    return state
+
+
+class AsconCore(wiring.Component):
+    """A state of 320 bits and the two things that happen to it: words are added to it, then rounds follow.
+
+    A word for one half of the state may be given once between two permutations; what is given again replaces it.
     """
 
     def __init__(self, ecp5: bool = False):
@@ -52,19 +91,17 @@ class AsconCore(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "clear": Port(In(1), "begin with an initial value and zeros", "not with `start`"),
-                    "hashes": Port(In(1), "the initial value is that of CXOF128, else of AEAD128", "with `clear`"),
-                    "start": Port(In(1), "run the permutation", "one clock, while nothing runs"),
+                    "clear": Port(In(1), "begin anew: x0 is AEAD128's initial value, all else zeros", "not with `start`"),
+                    "start": Port(In(1), "run the permutation from the next clock on", "one clock, while nothing runs"),
                     "inner": Port(In(1), "its last eight rounds, else all twelve", "with `start`"),
-                    "last": Port(
-                        Out(1), "the last round happens: after it nothing runs", "eleven (seven) clocks after `start`"
+                    "runs": Port(Out(1), "a round happens in this clock"),
+                    "load": Port(
+                        In(2 * WORDS), "which half `word` is added to: bit 2 i is the low half of x_i", "while nothing runs"
                     ),
-                    "inject": Port(
-                        In(2 * WORDS), "which halves `word` is added to: bit 2 i is the low half of x_i", "while nothing runs"
-                    ),
-                    "word": Port(In(HALF), "what is added", "with `inject`"),
+                    "word": Port(In(HALF), "what is added", "with `load`"),
                     "select": Port(In(2), "which half `rate` is: x0 low, x0 high, x1 low, x1 high"),
-                    "rate": Port(Out(HALF), "that half", "while nothing runs"),
+                    "reads": Port(In(1), "`rate` is that half, else zeros"),
+                    "rate": Port(Out(HALF), "that half", "a clock after `select`"),
                     "zero": Port(Out(1), "x3 and x4 are zero", "while nothing runs"),
                 }
             )
@@ -72,100 +109,82 @@ class AsconCore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        u0, x1, u2, x3, x4 = state = [Signal(WORD, name=name, reset_less=True) for name in ("u0", "x1", "u2", "x3", "x4")]
-        round_now = Signal()
-        step = self._count(m, round_now)
+        initial = [before_linear_layer(0, AEAD_IV), 0, 0, 0, 0]
+        boxes = [Signal(WORD, name=f"box{index}", init=word, reset_less=True) for index, word in enumerate(initial)]
+        added = [Signal(HALF, name=f"added{half}", reset_less=True) for half in range(2 * WORDS)]
+        words = [Cat(*added[2 * index : 2 * index + 2]) for index in range(WORDS)]
+        step = self._count(m)
         # The round constant of step i is 15 - i and i, in four bits each.
         constant = Signal(8)
         m.d.comb += constant.eq(Cat(step, ~step))
-        after = (self._lookup_tables if self._ecp5 else self._words)(m, u0, x1, u2 ^ constant, x3, x4)
-        for index, (word, following) in enumerate(zip(state, after, strict=True)):
-            for half in range(2):
-                part = slice(HALF * half, HALF * (half + 1))
-                touched = self._touched(index, half)
-                with m.If(round_now | touched):
-                    m.d.sync += word[part].eq(self._choice(m, f"next{index}_{half}", round_now, following[part], word[part]))
+        u0, x1, u2, x3, x4 = (self._linear_tables if self._ecp5 else self._linear)(m, boxes, words)
+        substitute = self._box_tables if self._ecp5 else self._box
+        following = substitute(m, u0, x1, u2 ^ constant, x3, x4)
+        with m.If(self.runs):
+            m.d.sync += [box.eq(after) for box, after in zip(boxes, following, strict=True)]
         with m.If(self.clear):
-            m.d.sync += [word.eq(0) for word in (x1, u2, x3, x4)]
-            m.d.sync += u0.eq(Mux(self.hashes, CXOF_IV, AEAD_IV))
-        m.d.comb += [
-            self.rate.eq(Cat(u0 ^ x4, x1).word_select(self.select, HALF)),
-            self.zero.eq(~(x3.any() | x4.any())),
-        ]
+            m.d.sync += [box.eq(word) for box, word in zip(boxes, initial, strict=True)]
+        for half, word in enumerate(added):
+            with m.If(self.load[half]):
+                m.d.sync += word.eq(self.word)
+            with m.If(self.clear | self.runs):
+                m.d.sync += word.eq(0)
+        # x0 or x1, then a half of it.
+        rate = Signal(WORD)
+        m.d.comb += [rate.eq(Mux(self.select[1], x1, u0 ^ x4)), self.zero.eq(~(x3.any() | x4.any()))]
+        m.d.sync += self.rate.eq(rate.word_select(self.select[0], HALF))
+        with m.If(~self.reads):
+            m.d.sync += self.rate.eq(0)
         return m
 
-    def _touched(self, index: int, half: int) -> Value:
-        """Whether a half of the state as it is kept changes: x4 is part of the first word too, x1 of the third."""
-        partner = {0: 4, 2: 1}.get(index)
-        touched = self.inject[2 * index + half]
-        return touched if partner is None else touched ^ self.inject[2 * partner + half]
-
-    def _count(self, m: Module, round_now: Signal) -> Signal:
+    def _count(self, m: Module) -> Signal:
         """The number of the round that happens in this clock, 0..11."""
-        step, following = Signal(4), Signal(4)
-        runs = Signal()
-        m.d.comb += [
-            round_now.eq(self.start | runs),
-            step.eq(Mux(self.start, Mux(self.inner, 4, 0), following)),
-            self.last.eq(runs & (following == 11)),
-        ]
-        with m.If(round_now):
-            m.d.sync += [following.eq(step + 1), runs.eq(~self.last)]
+        step = Signal(range(OUTER_ROUNDS))
+        with m.If(self.runs):
+            m.d.sync += [step.eq(step + 1), self.runs.eq(step != OUTER_ROUNDS - 1)]
+        with m.If(self.start):
+            m.d.sync += [step.eq(Mux(self.inner, OUTER_ROUNDS - INNER_ROUNDS, 0)), self.runs.eq(1)]
         with m.If(self.clear):
-            m.d.sync += runs.eq(0)
+            m.d.sync += self.runs.eq(0)
         return step
 
-    def _words(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
-        """A round, in words: what simulators compute fast, and every tool understands."""
-        box = [Signal(WORD, name=f"box{index}") for index in range(WORDS)]
+    def _linear(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:
+        """The linear layer and what is added, in words: what simulators compute fast, and every tool understands."""
         mixed = [Signal(WORD, name=f"mixed{index}") for index in range(WORDS)]
-        first, second = u0 ^ (~x1 & u2), u2 ^ (~x3 & (x4 ^ x3))
-        m.d.comb += [
-            box[4].eq(x4 ^ x3 ^ (~u0 & x1)),
-            box[0].eq(first ^ box[4]),
-            box[1].eq(x1 ^ (~u2 & x3) ^ first),
-            box[2].eq(~second),
-            box[3].eq(x3 ^ (~(x4 ^ x3) & u0) ^ second),
-        ]
-        for word, source, (a, b) in zip(mixed, box, ROTATIONS, strict=True):
-            m.d.comb += word.eq(source ^ source.rotate_right(a) ^ source.rotate_right(b))
+        for word, source, added, (a, b) in zip(mixed, boxes, words, ROTATIONS, strict=True):
+            m.d.comb += word.eq(source ^ source.rotate_right(a) ^ source.rotate_right(b) ^ added)
         return [mixed[0] ^ mixed[4], mixed[1], mixed[2] ^ mixed[1], mixed[3], mixed[4]]
 
-    def _lookup_tables(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
-        """The same, ten LUT4 a column."""
-        box: list[list[Signal]] = [[] for _ in range(WORDS)]
-        for bit in range(WORD):
-            a, b, c, d, e = (word[bit] for word in (u0, x1, u2, x3, x4))
-            last = lut4(m, f"box4_{bit}", lambda x4, x3, u0, x1: x4 ^ x3 ^ (~u0 & x1), e, d, a, b)
-            box[4].append(last)
-            box[0].append(lut4(m, f"box0_{bit}", lambda u0, x1, u2, last: u0 ^ (~x1 & u2) ^ last, a, b, c, last))
-            box[1].append(lut4(m, f"box1_{bit}", lambda u0, x1, u2, x3: x1 ^ (~u2 & x3) ^ u0 ^ (~x1 & u2), a, b, c, d))
-            box[2].append(lut4(m, f"box2_{bit}", lambda u2, x3, x4: ~(u2 ^ (~x3 & (x4 ^ x3))), c, d, e))
-            box[3].append(
-                lut4(m, f"box3_{bit}", lambda u0, u2, x3, x4: x3 ^ (~(x4 ^ x3) & u0) ^ u2 ^ (~x3 & (x4 ^ x3)), a, c, d, e)
-            )
+    def _box(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
+        """The S-boxes, in words."""
+        last = Signal(WORD)
+        m.d.comb += last.eq(x4 ^ x3 ^ (~u0 & x1))
+        first, second = u0 ^ (~x1 & u2), u2 ^ (~x3 & (x4 ^ x3))
+        return [first ^ last, x1 ^ (~u2 & x3) ^ first, ~second, x3 ^ (~(x4 ^ x3) & u0) ^ second, last]
+
+    def _linear_tables(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:
+        """The linear layer, five LUT4 a column, and one more for what is added to x0, and to x2."""
         mixed: list[list[Signal]] = [[] for _ in range(WORDS)]
         for index, partner in ((1, None), (3, None), (4, None), (0, 4), (2, 1)):
             first, second = ROTATIONS[index]
             for bit in range(WORD):
-                terms: list[Value] = [box[index][(bit + distance) % WORD] for distance in (0, first, second)]
-                terms += [] if partner is None else [mixed[partner][bit]]
+                terms: list[Value] = [boxes[index][(bit + distance) % WORD] for distance in (0, first, second)]
+                terms.append(words[index][bit] if partner is None else mixed[partner][bit])
                 mixed[index].append(lut4(m, f"mixed{index}_{bit}", lambda *bits: sum(bits), *terms))
-        return [Cat(word) for word in mixed]
+        u0, x1, u2, x3, x4 = (Cat(word) for word in mixed)
+        return [u0 ^ words[0], x1, u2 ^ words[2], x3, x4]
 
-    def _choice(self, m: Module, name: str, round_now: Value, following: Value, present: Value) -> Value:
-        """What a half becomes: the round's, or itself with `word` added."""
-        if not self._ecp5:
-            return Mux(round_now, following, present ^ self.word)
-        return Cat(
-            lut4(
-                m,
-                f"{name}_{bit}",
-                lambda now, after, before, word: after if now else before ^ word,
-                round_now,
-                following[bit],
-                present[bit],
-                self.word[bit],
+    def _box_tables(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
+        """The S-boxes, five LUT4 a column."""
+        box: list[list[Signal]] = [[] for _ in range(WORDS)]
+        for bit in range(WORD):
+            a, b, c, d, e = (word[bit] for word in (u0, x1, u2, x3, x4))
+            last = lut4(m, f"next4_{bit}", lambda x4, x3, u0, x1: x4 ^ x3 ^ (~u0 & x1), e, d, a, b)
+            box[4].append(last)
+            box[0].append(lut4(m, f"next0_{bit}", lambda u0, x1, u2, last: u0 ^ (~x1 & u2) ^ last, a, b, c, last))
+            box[1].append(lut4(m, f"next1_{bit}", lambda u0, x1, u2, x3: x1 ^ (~u2 & x3) ^ u0 ^ (~x1 & u2), a, b, c, d))
+            box[2].append(lut4(m, f"next2_{bit}", lambda u2, x3, x4: ~(u2 ^ (~x3 & (x4 ^ x3))), c, d, e))
+            box[3].append(
+                lut4(m, f"next3_{bit}", lambda u0, u2, x3, x4: x3 ^ (~(x4 ^ x3) & u0) ^ u2 ^ (~x3 & (x4 ^ x3)), a, c, d, e)
             )
-            for bit in range(HALF)
-        )
+        return [Cat(word) for word in box]

@@ -26,8 +26,9 @@ from bitting.unit.protocol import (
     WORD_BITS,
 )
 from bitting.unit.spec import UnitSpec
+from bitting_rtl.lib.layouts import UNCHECKED
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.unlock.ascon import AsconCore
+from bitting_rtl.unlock.ascon import AEAD_IV, HALF, AsconCore, labelled
 from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
@@ -38,49 +39,55 @@ _X0, _X1, _X2, _X3 = 0, 2, 4, 6
 _PAD = 1
 #: The bit that parts associated data from the message (SP 800-232, 4.1.1): the highest of x4, so of its upper half.
 _DOMAIN = 1 << 31
+#: Words that two 64-bit halves of a key make, added to each other; they follow the key.
+_SUM_WORDS = 2
 
 
 class _Purpose(IntEnum):
-    """What is derived."""
+    """What is derived; also, the part of the memory of words where what begins the derivation lies."""
 
-    DEVICE = 0
-    TABLE = 1
-    LOCK = 2
-
-
-class _Then(IntEnum):
-    """Which state follows a permutation."""
-
-    LENGTH = 0
-    LABEL = 1
-    MESSAGE = 2
-    PAD = 3
-    SQUEEZE = 4
-    FILL = 5
-    HALF = 6
-    READY = 7
-    KEY_AGAIN = 8
-    DATA = 9
-    PAD_DATA = 10
-    TAG_KEY = 11
+    DEVICE = 1
+    TABLE = 2
+    LOCK = 3
 
 
 #: CXOF128's customisation strings.
 _LABELS = {_Purpose.DEVICE: PURPOSE_DEVICE, _Purpose.TABLE: PURPOSE_TABLE, _Purpose.LOCK: PURPOSE_LOCK}
-_LABEL_BYTES = 7
+#: Words of a state, which begins a derivation.
+_STATE_WORDS = 10
+#: Words of the device key's message; the fuses are the first of them.
+_MESSAGE_WORDS = 8
+_SECRET_WORDS = 4
+#: Words of a part of the memory: a state, or keys.
+_PART = 16
+#: Where the words of the device key's message lie, of which only those behind the secret are used.
+_MESSAGE = _PART * _Purpose.DEVICE + _PART - _MESSAGE_WORDS
+#: The last of them ends the message.
+_PAD_AT = _MESSAGE + _MESSAGE_WORDS - 1
+#: Where the key is that was derived. Before it are zeros, the lock key of an unsealed device.
+_OWN = 8
 
 
-def nonce_layout() -> data.StructLayout:
-    """What makes every packet's nonce another one, beside a word of zeros."""
-    return data.StructLayout({"header": WORD_BITS, "number": WORD_BITS, "cycles": WORD_BITS})
+def _memory_contents(spec: UnitSpec) -> list[int]:
+    """What lies in the memory of words: zeros, where keys go; then for each purpose the state after its label."""
+    contents = [0] * (_PART * (1 + len(_Purpose)))
+    for purpose, label in _LABELS.items():
+        state = labelled(label)
+        state[0] ^= AEAD_IV  # which the core begins with
+        for index, word in enumerate(state):
+            at = _PART * purpose + 2 * index
+            contents[at : at + 2] = [word & 0xFFFFFFFF, word >> HALF]
+    number = int(spec.id, 16)
+    contents[_MESSAGE + _SECRET_WORDS : _PAD_AT + 1] = [number & 0xFFFFFFFF, number >> WORD_BITS, VAULT_ASCON, _PAD]
+    return contents
 
 
 class AsconVault(wiring.Component):
     """Holds the keys; nothing but the bitting table and the clear words of sealed packets leaves it.
 
     Boot starts with reset's end, and takes the same clocks on every device. `unlock` ends a challenge: what was absorbed
-    becomes the lock key, in the place of the device key. `open` begins a sealed packet: its payload comes on `sealed` and
-    leaves on `opened`; its tag comes after it.
+    becomes the lock key, in the place of the device key. `open` begins a sealed packet, whose header has come before: its
+    payload comes on `sealed` and leaves on `opened`; its tag comes after it.
 
     `wipe` clears all keys and the table; only reset leads out of it. No output's timing depends on a key, or on what is in a
     packet.
@@ -110,9 +117,12 @@ class AsconVault(wiring.Component):
                     ),
                     "unlock": Port(In(1), "end the challenge: it becomes the lock key", "one clock, while `ready`"),
                     "keyed": Port(Out(1), "there is a lock key"),
-                    "open": Port(In(1), "begin a sealed packet", "one clock, while `ready` and `keyed`"),
+                    "header": Port(In(1), "the word on `sealed` is the header of a sealed packet", "while `ready`"),
+                    "open": Port(In(1), "begin the packet whose header came last", "one clock, while `ready` and `keyed`"),
                     "empty": Port(In(1), "it has no payload", "from `open`"),
-                    "nonce": Port(In(nonce_layout()), "its nonce", "from `open` on, for 12 clocks"),
+                    "number": Port(In(word), "its number in the program", "from `open` on, for 12 clocks"),
+                    "cycles": Port(In(word), "the cycles that have been counted for it", "likewise"),
+                    "clocked": Port(In(1), "they enter its nonce; else 0 does", "likewise"),
                     "sealed": Port(In(stream.Signature(payload)), "its payload"),
                     "opened": Port(
                         Out(word), "in clear: the word on `sealed`, or while there is none the same word", "the same clock"
@@ -128,28 +138,29 @@ class AsconVault(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.core = self._core = AsconCore(self._ecp5)
-        self._count = Signal(range(2 * _WORDS))  # which word, of whatever is a list of words
+        m.submodules.core = self._core = core = AsconCore(self._ecp5)
+        self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
         self._count_next = Signal.like(self._count)
-        self._purpose = Signal(_Purpose)
-        self._then = Signal(_Then)
-        self._half = Signal(range(10))  # of the state
-        self._adds = Signal()  # `_word` is added there
-        self._word = Signal(WORD_BITS)
+        self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
         self._deciphers = Signal()
         self._owns = Signal()  # the table
+        # Whatever a state wants of memory and core comes a clock later. So in its first clock, and after a permutation in the
+        # first that is none of it, it only waits.
+        self._goes = Signal()
+        self._waits = Signal()
         m.d.comb += [
             self._count_next.eq(self._count),
-            self._core.word.eq(self._word),
-            self._core.inject.eq(self._adds << self._half),
-            self._core.select.eq(self._count),
-            self.opened.eq(self.sealed.payload.data ^ (self._core.rate & self._deciphers.replicate(WORD_BITS))),
+            self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
             self.fuse_address.eq(self._count),
         ]
-        m.d.sync += [self._count.eq(self._count_next), self.table_owned.eq(self._owns)]
-        self._keys(m)
-        with m.FSM(init="BEGIN", name="vault"):
-            self._permute(m)
+        m.d.sync += [
+            self._count.eq(self._count_next),
+            self.table_owned.eq(self._owns),
+            self._goes.eq(~(self._waits | core.start | core.runs)),
+        ]
+        self._memory(m)
+        self._bus(m)
+        with m.FSM(init="INIT", name="vault"):
             self._derive(m)
             self._draw_table(m)
             self._ready(m)
@@ -160,124 +171,121 @@ class AsconVault(wiring.Component):
             m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed)]
         return m
 
-    def _keys(self, m: Module) -> None:
-        """Eight words: four of zeros, the lock key of an unsealed device; then the device key, which the lock key replaces."""
-        m.submodules.keys = keys = Memory(shape=unsigned(WORD_BITS), depth=2 * _WORDS, init=[])
-        read, self._key_write = keys.read_port(), keys.write_port()
-        self._own_key = Signal(init=1)  # the second is in use
-        self._key = read.data  # word `_count` of it
+    def _memory(self, m: Module) -> None:
+        """Keys, each with the sum of its halves behind it, and constants. Word 0 is zero, for states that want none."""
+        contents = _memory_contents(self.spec)
+        attrs = {"ram_style": "block", **UNCHECKED}
+        m.submodules.words = words = Memory(shape=unsigned(WORD_BITS), depth=len(contents), init=contents, attrs=attrs)
+        read, self._key_write = words.read_port(), words.write_port()
+        self._own_key = Signal(init=1)  # it is in use
+        self._address = read.addr
+        self._stored = read.data
+        count = self._count
         m.d.comb += [
-            read.addr.eq(Cat(self._count_next[:2], self._own_key)),
-            self._key_write.addr.eq(Cat(self._count[:2], C(1, 1))),
+            # Words 0 to 3 of the key; 4 and 5 are the sums, at the places 6 and 7.
+            self._key_write.addr.eq(Cat(count[0], count[1] | count[2], count[2], C(1, 1))),
+            self._key_write.data.eq(self._core.word),
         ]
 
-    def _permute(self, m: Module) -> None:
-        """Run the permutation, then go where `_then` says. Between the blocks of a packet it has eight rounds, else twelve."""
-        core = self._core
-        with self._state(m, "START"):
-            m.d.comb += [core.start.eq(1), core.inner.eq((self._then == _Then.DATA) | (self._then == _Then.PAD_DATA))]
-            m.next = "RUN"
-        with self._state(m, "RUN"), m.If(core.last), m.Switch(self._then):
-            for then in _Then:
-                with m.Case(then):
-                    m.next = then.name
+    def _bus(self, m: Module) -> None:
+        """What goes to the state or to the memory: the sum of all sources, of which those that are not meant are zeros."""
+        self._takes_command, self._takes_answer, self._takes_fuse = Signal(), Signal(), Signal()
+        self._takes_number, self._takes_cycles = Signal(), Signal()
+        self._extra = Signal(WORD_BITS)  # single bits
+        sources = (
+            (self.sealed.payload.data, self._takes_command),
+            (self.absorb.payload, self._takes_answer),
+            (self.fuse_data, self._takes_fuse),
+            (self.number, self._takes_number),
+            (self.cycles, self._takes_cycles),
+        )
+        word = self._core.rate ^ self._stored ^ self._extra
+        for source, taken in sources:
+            word = word ^ (source & taken.replicate(WORD_BITS))
+        m.d.comb += self._core.word.eq(word)
 
-    def _run(self, m: Module, then: _Then) -> None:
-        m.d.sync += self._then.eq(then)
-        m.next = "START"
+    def _go(self, m: Module, state: str) -> None:
+        m.d.comb += self._waits.eq(1)
+        m.next = state
 
-    def _add(self, m: Module, half: ValueLike, word: ValueLike) -> None:
-        """Add a word to a half of the state."""
-        m.d.comb += [self._adds.eq(1), self._half.eq(half), self._word.eq(word)]
+    def _permute(self, m: Module, inner: ValueLike = 0) -> None:
+        """Run the permutation; the state that follows waits for it."""
+        m.d.comb += [self._core.start.eq(1), self._core.inner.eq(inner)]
 
-    def _add_words(self, m: Module, first: int, word: ValueLike) -> Value:
+    def _load(self, m: Module, half: ValueLike) -> None:
+        """Add the bus to a half of the state."""
+        m.d.comb += self._core.load.eq(C(1, _STATE_WORDS) << Value.cast(half)[:4])
+
+    def _load_words(self, m: Module, first: int) -> Value:
         """Add four words, one a clock, from half `first` on. Gives whether this is the last."""
-        self._add(m, first + self._count[:2], word)
+        self._load(m, first + self._count[:2])
         m.d.comb += self._count_next.eq((self._count + 1)[:2])
         return self._count[:2] == _WORDS - 1
 
+    def _key_address(self, sums: ValueLike = 0) -> Value:
+        """Of word `_count_next` of the key; `sums`: of a sum for the last two."""
+        last = self._count_next[1]
+        return Cat(self._count_next[:2], last & sums, self._own_key)
+
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
-        count = self._count
-        low = {purpose: int.from_bytes(label[:4], "little") for purpose, label in _LABELS.items()}
-        high = {purpose: int.from_bytes(label[4:] + bytes([_PAD]), "little") for purpose, label in _LABELS.items()}
-        with self._state(m, "BEGIN"):
-            m.d.comb += [self._core.clear.eq(1), self._core.hashes.eq(1), self._count_next.eq(0)]
-            self._run(m, _Then.LENGTH)
-        with self._state(m, "LENGTH"):
-            self._add(m, _X0, 8 * _LABEL_BYTES)
-            self._run(m, _Then.LABEL)
-        with self._state(m, "LABEL"):
-            self._add(m, count[0], 0)
-            with m.Switch(self._purpose):
-                for purpose in _Purpose:
-                    with m.Case(purpose):
-                        m.d.comb += self._word.eq(Mux(count[0], high[purpose], low[purpose]))
-            m.d.comb += self._count_next.eq(~count[0])
-            with m.If(count[0]):
-                self._run(m, _Then.MESSAGE)
-        with self._state(m, "MESSAGE"):
-            self._message(m)
-        with self._state(m, "FETCH"):  # the word that `_count` asks for is on its way
-            m.next = "MESSAGE"
-        with self._state(m, "PAD"):
-            self._add(m, count[0], _PAD)
-            m.d.comb += self._count_next.eq(0)
-            self._run(m, _Then.SQUEEZE)
+        count, after = self._count, self._count_next
+        with self._state(m, "INIT", Cat(after, self._purpose), clears=True):
+            self._load(m, count)
+            m.d.comb += after.eq(count + 1)
+            with m.If(count == _STATE_WORDS - 1):
+                m.d.comb += after.eq(0)
+                self._permute(m)
+                self._go(m, "MESSAGE")
+        self._message(m)
+        with self._state(m, "PAD", C(_PAD_AT)):
+            self._load(m, count[0])
+            m.d.comb += after.eq(0)
+            self._permute(m)
+            self._go(m, "SQUEEZE")
             with m.If(self._purpose == _Purpose.TABLE):
-                self._run(m, _Then.FILL)
-        with self._state(m, "SQUEEZE"):
-            m.d.comb += [
-                self._core.select.eq(count[0]),
-                self._key_write.data.eq(self._core.rate),
-                self._key_write.en.eq(1),
-                self._count_next.eq((count + 1)[:2]),
-            ]
-            with m.If(count == _WORDS - 1):
+                self._go(m, "FILL")
+        first = Cat(after[0], C(0, 2), C(1, 1))
+        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=after[0]):
+            m.d.comb += [self._key_write.en.eq(1), after.eq(count + 1)]
+            with m.If(count == _WORDS // 2 - 1):
+                self._permute(m)
+            with m.If(count == _WORDS + _SUM_WORDS - 1):
+                m.d.comb += [after.eq(0), self._core.clear.eq(1)]
                 m.d.sync += self._purpose.eq(_Purpose.TABLE)
-                m.next = "BEGIN"
+                self._go(m, "INIT")
                 with m.If(self._purpose == _Purpose.LOCK):
                     m.d.sync += self.keyed.eq(1)
-                    m.next = "READY"
-            with m.Elif(count[0]):
-                self._run(m, _Then.SQUEEZE)
+                    self._go(m, "READY")
 
     def _message(self, m: Module) -> None:
         """What is derived from: of the device key fuses, spec id and flags; else the device key, and what is absorbed."""
-        count = self._count
-        number = int(self.spec.id, 16)
-        flags = VAULT_ASCON | Mux(self.sealed_device, FLAG_SEALED, 0)
-        word = Signal(WORD_BITS)
-        with m.If(self._purpose != _Purpose.DEVICE):
-            m.d.comb += word.eq(self._key)
-        with m.Else(), m.Switch(count):
-            with m.Case(4):
-                m.d.comb += word.eq(number & 0xFFFFFFFF)
-            with m.Case(5):
-                m.d.comb += word.eq(number >> WORD_BITS)
-            with m.Case(6):
-                m.d.comb += word.eq(flags)
-            with m.Case(7):
-                m.d.comb += word.eq(_PAD)
-            with m.Default():
-                m.d.comb += word.eq(self.fuse_data)
-        self._add(m, count[0], word)
-        m.d.comb += self._count_next.eq(count + 1)
-        with m.If(count == FUSE_WORDS - 1):
-            m.d.sync += self.sealed_device.eq(self.fuse_data[0])
-        with m.If(~count[0]):
-            m.next = "FETCH"
-        with m.Else():
-            self._run(m, _Then.MESSAGE)
-        with m.If((self._purpose == _Purpose.DEVICE) & (count == 2 * _WORDS - 1)):
-            self._run(m, _Then.SQUEEZE)
-        with m.If((self._purpose != _Purpose.DEVICE) & (count == _WORDS - 1)):
-            m.d.comb += self._count_next.eq(0)
-            self._run(m, _Then.READY)
-            with m.If(self._purpose == _Purpose.TABLE):
-                self._run(m, _Then.PAD)
-            with m.Else():
-                m.d.sync += self.absorbing.eq(1)
+        count, after = self._count, self._count_next
+        device = self._purpose == _Purpose.DEVICE
+        constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
+        with self._state(m, "MESSAGE", Mux(device, constant, self._key_address())):
+            self._load(m, count[0])
+            m.d.comb += [
+                self._takes_fuse.eq(device & ~count[2]),
+                after.eq(count + 1),
+                self._waits.eq(1),  # for the next word of the fuses
+            ]
+            with m.If(self.sealed_device & device & (count == _MESSAGE_WORDS - 2)):
+                m.d.comb += self._extra.eq(FLAG_SEALED)
+            with m.If(count == FUSE_WORDS - 1):
+                m.d.sync += self.sealed_device.eq(self.fuse_data[0])
+            with m.If(count[0]):
+                self._permute(m)
+            with m.If(device & (count == _MESSAGE_WORDS - 1)):
+                m.d.comb += after.eq(0)
+                self._go(m, "SQUEEZE")
+            with m.If(~device & (count == _WORDS - 1)):
+                m.d.comb += after.eq(0)
+                self._go(m, "READY")
+                with m.If(self._purpose == _Purpose.TABLE):
+                    self._go(m, "PAD")
+                with m.Else():
+                    m.d.sync += self.absorbing.eq(1)
 
     def _draw_table(self, m: Module) -> None:
         """The identity, then Fisher-Yates: swap entry i with entry draw(i + 1), for i from the last down to 1."""
@@ -291,9 +299,9 @@ class AsconVault(wiring.Component):
             m.d.sync += index.eq(index + 1)
             with m.If(index == self.spec.codes - 1):
                 m.d.sync += index.eq(index)
-                m.next = "HALF"
-        with self._state(m, "HALF"):  # four draws a block
-            m.d.comb += [self._owns.eq(1), core.select.eq(count[1])]
+                self._go(m, "HALF")
+        with self._state(m, "HALF", reads=count[1]):  # four draws a block
+            m.d.comb += self._owns.eq(1)
             m.d.sync += half.eq(core.rate.word_select(count[0], DRAW_BITS))
             m.next = "DRAW"
         with self._state(m, "DRAW"):  # multiply and shift: no rejection, so that no clock depends on a key
@@ -311,13 +319,13 @@ class AsconVault(wiring.Component):
             self._write_table(m, draw, self.table_read)
             m.d.comb += self._count_next.eq((count + 1)[:2])
             m.d.sync += index.eq(index - 1)
-            m.next = "HALF"
-            with m.If(count == 3):
-                self._run(m, _Then.HALF)
+            self._go(m, "HALF")
+            with m.If(count[:2] == 3):
+                self._permute(m)
             with m.If(index == 1):
-                m.d.comb += [self._count_next.eq(0), core.clear.eq(1)]
+                m.d.comb += [self._count_next.eq(0), core.start.eq(0), core.clear.eq(1)]
                 m.d.sync += [self.booted.eq(1), self.keyed.eq(~self.sealed_device), self._own_key.eq(0)]
-                m.next = "READY"
+                self._go(m, "READY")
 
     def _write_table(self, m: Module, address: Value, entry: Value) -> None:
         m.d.comb += [
@@ -328,8 +336,8 @@ class AsconVault(wiring.Component):
         ]
 
     def _ready(self, m: Module) -> None:
-        """Wait for a command, or a word to absorb."""
-        count = self._count
+        """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
+        count, after = self._count, self._count_next
         with self._state(m, "READY"):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.challenge):
@@ -339,65 +347,77 @@ class AsconVault(wiring.Component):
                     self.keyed.eq(0),
                     self.challenged.eq(1),
                 ]
-                m.next = "BEGIN"
+                self._go(m, "INIT")
             with m.Elif(self.unlock & self.absorbing):
                 m.d.sync += self.absorbing.eq(0)
-                m.next = "PAD"
+                self._go(m, "PAD")
             with m.Elif((self.absorb.valid | self.absorb_command) & self.absorbing):
-                self._add(m, count[0], Mux(self.absorb_command, self.opened, self.absorb.payload))
-                m.d.comb += self._count_next.eq(~count[0])
+                self._load(m, _X0 + count[0])
+                m.d.comb += [
+                    self._takes_command.eq(self.absorb_command),
+                    self._takes_answer.eq(~self.absorb_command),
+                    after.eq(~count[0]),
+                ]
                 with m.If(count[0]):
-                    self._run(m, _Then.READY)
+                    self._permute(m)
+            with m.Elif(self.header):
+                self._load(m, _X3)
+                m.d.comb += self._takes_command.eq(1)
             with m.Elif(self.open):
-                m.d.comb += self._core.clear.eq(1)
-                m.next = "KEY"
+                self._go(m, "KEY")
 
     def _open(self, m: Module) -> None:
         """AEAD128 (SP 800-232, 4.1) without associated data: begin under key and nonce, then decipher, a word a clock."""
-        key, count = self._key, self._count
-        with self._state(m, "KEY"), m.If(self._add_words(m, _X1, key)):
-            m.next = "NONCE"
-        with self._state(m, "NONCE"):
-            words = Cat(Value.cast(self.nonce), C(0, WORD_BITS))
-            with m.If(self._add_words(m, _X3, words.word_select(count[:2], WORD_BITS))):
-                self._run(m, _Then.KEY_AGAIN)
-        with self._state(m, "KEY_AGAIN"):
-            last = self._add_words(m, _X3, key ^ Mux(count[:2] == _WORDS - 1, _DOMAIN, 0))
-            with m.If(last):
-                m.next = "DATA"
+        count, after = self._count, self._count_next
+        # The key's second half goes where its first half may still wait.
+        self._doubled = Signal()
+        with self._state(m, "KEY", self._key_address()), m.If(self._load_words(m, _X1)):
+            m.d.comb += after.eq(1)
+            self._go(m, "NONCE")
+        with self._state(m, "NONCE"):  # its first word, the header, has been added; its last one is zero
+            self._load(m, _X3 + count[:2])
+            m.d.comb += [
+                after.eq(2),
+                self._takes_number.eq(count[0]),
+                self._takes_cycles.eq(~count[0] & self.clocked),
+            ]
+            with m.If(~count[0]):
+                m.d.comb += after.eq(0)
+                self._permute(m)
+                self._go(m, "KEY_AGAIN")
+        with self._state(m, "KEY_AGAIN", self._key_address()):
+            m.d.sync += self._doubled.eq(1)
+            with m.If(self._load_words(m, _X3)):
+                m.d.comb += self._extra.eq(_DOMAIN)
+                self._go(m, "DATA")
                 with m.If(self.empty):
-                    m.next = "PAD_DATA"
-        with self._state(m, "DATA"):
-            m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1)]
+                    self._go(m, "PAD_DATA")
+        with self._state(m, "DATA", reads=after[:2]):
+            m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
-                ends_block = self._add_words(m, _X0, self.opened)
-                with m.If(ends_block):
-                    self._run(m, _Then.DATA)
+                with m.If(self._load_words(m, _X0)):
+                    self._permute(m, inner=1)
+                    m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
-                    m.next = "PAD_DATA"
-                    with m.If(ends_block):
-                        self._run(m, _Then.PAD_DATA)
+                    self._go(m, "PAD_DATA")
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
-        key, count = self._key, self._count
-        with self._state(m, "PAD_DATA"):
-            self._add(m, count[:2], _PAD)
+        count = self._count
+        with self._state(m, "PAD_DATA", C(_PAD_AT)):
+            self._load(m, _X0 + count[:2])
             m.d.comb += self._count_next.eq(0)
-            m.next = "LAST_KEY"
-        with self._state(m, "LAST_KEY"), m.If(self._add_words(m, _X2, key)):
-            self._run(m, _Then.TAG_KEY)
-        with self._state(m, "TAG_KEY"), m.If(self._add_words(m, _X3, key)):
-            m.next = "TAG"
-        with self._state(m, "TAG"):
-            m.d.comb += self.tag_ready.eq(1)
-            with m.If(self.tag_valid):
-                last = self._add_words(m, _X3, self.opened)
-                with m.If(last):
-                    m.next = "CHECK"
+            self._go(m, "LAST_KEY")
+        with self._state(m, "LAST_KEY", self._key_address(self._doubled)), m.If(self._load_words(m, _X2)):
+            self._permute(m)
+            self._go(m, "TAG")
+        with self._state(m, "TAG", self._key_address()):
+            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
+            with m.If(self.tag_valid), m.If(self._load_words(m, _X3)):
+                self._go(m, "CHECK")
         with self._state(m, "CHECK"):
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
-            m.next = "READY"
+            self._go(m, "READY")
 
     def _wiped(self, m: Module) -> None:
         """Overwrite state, keys and table, word after word, and stay."""
@@ -407,10 +427,21 @@ class AsconVault(wiring.Component):
             m.d.sync += self._index.eq(self._index + 1)
 
     @contextmanager
-    def _state(self, m: Module, name: str) -> Iterator[None]:
-        """A state that `wipe` ends at once."""
+    def _state(
+        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, clears: bool = False
+    ) -> Iterator[None]:
+        """A state that `wipe` ends at once.
+
+        `address` is that of the word which the memory adds to the bus a clock later, so it depends on `_count_next`. So does
+        `reads`, the half of the state that is added too. With `clears` the state's first clock clears the core.
+        """
         with m.State(name):
+            m.d.comb += self._address.eq(address)
+            if reads is not None:
+                m.d.comb += [self._core.reads.eq(1), self._core.select.eq(reads)]
+            if clears:
+                m.d.comb += self._core.clear.eq(~self._goes)
             with m.If(self.wipe):
                 m.next = "WIPED"
-            with m.Else():
+            with m.Elif(self._goes):
                 yield
