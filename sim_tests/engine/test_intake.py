@@ -13,10 +13,10 @@ from tb.units import unit
 CLEAR_KINDS = (Packet.ACTIVATIONS, Packet.STATUS, Packet.START, Packet.LOCK_NOW, 0x77)
 LAST = 1 << 32
 #: What the intake may have to wait for.
-NAMES = ("cmd", "words", "absorb", "sealed", "tag", "admit", "check", "taken", "vault", "idle")
+NAMES = ("cmd", "words", "absorb", "sealed", "tag", "admit", "check", "taken", "vault", "idle", "header")
 #: Inputs that let it go on.
 EVERYTHING = (
-    "cmd__valid", "words__ready", "absorb__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken",
+    "cmd__valid", "words__ready", "absorb__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken", "vault_ready",
 )  # fmt: skip
 
 
@@ -31,6 +31,8 @@ class Sent:
         #: (header, whether it is sealed, whether its CRC or tag is right, its payload words) of each packet.
         self.packets: list[tuple[int, bool, bool, int]] = []
         self.expected: dict[str, list[int]] = {"words": [], "absorb": [], "sealed": [], "tag": []}
+        #: Headers of sealed packets.
+        self.sealed_headers: list[int] = []
         self.absorbing = False
         for _ in range(packets):
             self.packet()
@@ -67,6 +69,8 @@ class Sent:
         self.pads.append(pad)
         if role in ("header", "payload", "admitted", "sealed"):
             self.expected["words"].append(word ^ pad | last * LAST)
+        if role == "header" and word & 0xFF in SEALED_PACKETS and not self.absorbing:
+            self.sealed_headers.append(word)
         if role == "sealed":
             self.expected["sealed"].append(word | last * LAST)
         if role == "tag":
@@ -81,8 +85,9 @@ class Surroundings:
     def __init__(self, sent, rng, stalls):
         self.sent, self.rng, self.stalls = sent, rng, stalls
         self.found: dict[str, list[int]] = {name: [] for name in sent.expected}
+        self.sealed_headers: list[int] = []  # that the vault was shown
         self.waiting: dict[str, int] = {}  # what was offered and not taken
-        self.packet_ends: list[tuple[int, bool, bool]] = []
+        self.packet_ends: list[tuple[bool, bool]] = []
         self.at = self.clock = self.offered = self.entered = self.most_ahead = 0
         self.header_taken = self.complete = self.absorbing = self.challenged = False
         self.received = 0  # words of the packet that have reached the parser
@@ -117,6 +122,7 @@ class Surroundings:
         admits = waits and not self.admitted and self.received == 1 and self.free("admit")
         checks = sealed and self.tag_words == TAG_WORDS and not self.checked and self.free("check")
         takes = self.complete and self.received == 1 + length and self.free("taken")
+        vault_ready = self.free("header")
         ready = {
             "words__ready": self.free("words"),
             "absorb__ready": int(self.absorbing and self.free("absorb")),
@@ -127,10 +133,14 @@ class Surroundings:
         pad = sent.pads[self.at] if self.offered and ready["sealed__ready"] else 0
         intake.step(
             cmd__valid=self.offered, cmd__payload=word, opened=word ^ pad, idle=self.idle, absorbing=self.absorbing,
-            admit=admits, checked=checks, authentic=right if checks else int(self.rng.integers(2)), taken=takes, **ready,
+            vault_ready=vault_ready, admit=admits, checked=checks, taken=takes,
+            authentic=right if checks else int(self.rng.integers(2)), **ready,
         )  # fmt: skip
         taken = self.offered and intake["cmd__ready"]
         self.judge(intake, role, of, taken, admits)
+        if intake["sealed_header"]:
+            assert vault_ready and taken and role == "header" and intake["sealed__payload"] % LAST == word
+            self.sealed_headers.append(word)
         self.look(intake, ready, takes)
         self.admitted |= admits
         self.checked |= checks
@@ -156,7 +166,7 @@ class Surroundings:
                 self.waiting[name] = payload
         if takes:
             assert intake["complete"], "until it is taken"
-            self.packet_ends.append((intake["header"], bool(intake["is_sealed"]), bool(intake["right"])))
+            self.packet_ends.append((bool(intake["is_sealed"]), bool(intake["right"])))
 
     def judge(self, intake, role, of, taken, admits):
         """What must not happen yet, and what must show in this clock."""
@@ -167,8 +177,8 @@ class Surroundings:
         if role in ("sealed", "admitted") and not self.admitted:
             assert not taken and not intake["sealed__valid"], "not before the parser lets it in"
         if self.header_taken and number < len(self.sent.packets):
-            header, sealed, _, length = self.sent.packets[number]
-            assert intake["busy"] and (intake["header"], intake["is_sealed"]) == (header, sealed)
+            _, sealed, _, length = self.sent.packets[number]
+            assert intake["busy"] and intake["is_sealed"] == sealed
             assert not admits or intake["empty"] == (not length)
         if not self.header_taken and self.clock > self.header_may_come:
             assert not intake["busy"]
@@ -203,8 +213,8 @@ def test_every_word_goes_where_the_list_says(stalls):
         around = Surroundings(sent, rng, {name: float(rng.choice([0, 0.3, 0.9])) * stalls for name in NAMES})
         with unit("sealed_intake") as intake:
             around.run(intake)
-        assert around.found == sent.expected
-        assert around.packet_ends == [packet[:3] for packet in sent.packets]
+        assert around.found == sent.expected and around.sealed_headers == sent.sealed_headers
+        assert around.packet_ends == [packet[1:3] for packet in sent.packets]
         most_ahead = max(most_ahead, around.most_ahead)
     if stalls:
         assert most_ahead == FIFO_WORDS, "the parser falls as far behind as it may"
@@ -214,15 +224,15 @@ def test_a_clear_packet_takes_a_clock_a_word_and_four_for_its_end():
     """CRC, comparison, effect, and until that shows."""
     sent = Sent(np.random.default_rng(12), 200, CLEAR_KINDS)
     at, clocks = 0, 0
-    ends: list[tuple[int, bool, bool]] = []
+    ends: list[tuple[bool, bool]] = []
     with unit("sealed_intake") as intake:
         while len(ends) < len(sent.packets):
             word = sent.words[at] if at < len(sent.words) else 0
             intake.step(cmd__valid=at < len(sent.words), cmd__payload=word, opened=word, words__ready=1, taken=1)
             at, clocks = at + intake["cmd__ready"], clocks + 1
             if intake["complete"]:
-                ends.append((intake["header"], bool(intake["is_sealed"]), bool(intake["right"])))
-    assert ends == [packet[:3] for packet in sent.packets]
+                ends.append((bool(intake["is_sealed"]), bool(intake["right"])))
+    assert ends == [packet[1:3] for packet in sent.packets]
     assert clocks == sum(1 + length + 4 for *_, length in sent.packets) - 1, "nothing follows the last effect"
 
 
