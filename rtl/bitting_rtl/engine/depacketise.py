@@ -92,5 +92,6 @@ class Depacketise(wiring.Component):
             parser.activations()
             parser.challenge()
             parser.end()
+        parser.begin_again()
         parser.judge()
         return m

@@ -53,7 +53,6 @@ class Parser:
         self.layer_valid = Signal()
         self.last_item = Signal()  # `item_index` is the last of the packet
         self.inputs_left = Signal(self.spec.address_bits + 1)  # words of the program's input that have not come yet
-        self.started = Signal()  # there is a program
         # Packets of a program that is sealed; the opposite are those of a challenge, and all of an engine that knows no seals.
         self.in_program = ~io.absorbing if io.seals else C(0, 1)
 
@@ -150,21 +149,21 @@ class Parser:
     def barrier(self) -> None:
         """What changes shared state waits until no tile waits or runs, and must be allowed then."""
         m, io = self.m, self.io
+        started = io.number.any() if io.seals else C(0)  # there is a program
         with m.State("BARRIER"), m.If(io.idle), m.Switch(self.kind):
             with m.Case(Packet.LAYER):
                 m.d.sync += self.layer_valid.eq(0)
-                with self._begin("LAYER_SHAPE", ~self.in_program | (self.started & (self.inputs_left == 0))):
+                with self._begin("LAYER_SHAPE", ~self.in_program | (started & (self.inputs_left == 0))):
                     m.d.comb += io.layer_begin.eq(1)
             with m.Case(Packet.ACTIVATIONS):
                 with self._begin("ACTIVATIONS_RANGE", ~self.in_program | (self.inputs_left != 0)):
                     pass
             with m.Case(Packet.CHALLENGE):
-                m.d.sync += [self.layer_valid.eq(0), self.started.eq(0), self.inputs_left.eq(0)]
                 with self._begin("CHALLENGE_WORDS", io.can_challenge if io.seals else C(1)):
                     m.d.comb += io.challenge.eq(1)
             if io.seals:
                 with m.Case(Packet.PROGRAM):
-                    with self._begin("PROGRAM_INPUT", io.keyed & ~self.started):
+                    with self._begin("PROGRAM_INPUT", io.keyed & ~started):
                         pass
             with m.Default():
                 m.next = "END"
@@ -320,8 +319,8 @@ class Parser:
                     with m.If(writes):
                         m.d.comb += io.act_write.eq(1)
                         m.d.sync += [io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
-                        if io.seals:
-                            m.d.sync += self.inputs_left.eq(self.inputs_left - self.in_program)
+                        with m.If(self.in_program):
+                            m.d.sync += self.inputs_left.eq(self.inputs_left - 1)
                 with m.If(last_word & (vectors_left == 1)):
                     self._leave(None)
                 with m.Elif(self.last):
@@ -396,13 +395,19 @@ class Parser:
                 m.d.comb += io.status_request.eq(1)
             with m.Case(Packet.UNLOCK):
                 m.d.comb += io.unlock.eq(1)
-                m.d.sync += [self.layer_valid.eq(0), self.started.eq(0), self.inputs_left.eq(0)]
-                if io.seals:
-                    m.d.sync += [io.number.eq(0), io.layer.report.eq(0)]
-            with m.Case(Packet.PROGRAM):
-                m.d.sync += self.started.eq(1)
             with m.Case(Packet.LOCK_NOW):
                 m.d.comb += self.refused.eq(ErrorCode.LOCKED)
+
+    def begin_again(self) -> None:
+        """A challenge, or a program that is begun again, finds no layer and no program. After all else, so that it is a reset."""
+        m, io = self.m, self.io
+        with m.If(io.challenge | io.unlock):
+            m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0)]
+        if io.seals:
+            with m.If(io.challenge | io.unlock):
+                m.d.sync += io.number.eq(0)
+            with m.If(io.unlock):
+                m.d.sync += io.layer.report.eq(0)
 
     def judge(self) -> None:
         """The first fault of the packet, and the error."""

@@ -171,8 +171,9 @@ class AsconCore(wiring.Component):
                 terms: list[Value] = [boxes[index][(bit + distance) % WORD] for distance in (0, first, second)]
                 terms.append(words[index][bit] if partner is None else mixed[partner][bit])
                 mixed[index].append(lut4(m, f"mixed{index}_{bit}", lambda *bits: sum(bits), *terms))
-        u0, x1, u2, x3, x4 = (Cat(word) for word in mixed)
-        return [u0 ^ words[0], x1, u2 ^ words[2], x3, x4]
+        u0 = Cat(lut4(m, f"sum0_{bit}", lambda x, y: x ^ y, mixed[0][bit], words[0][bit]) for bit in range(WORD))
+        x1, u2, x3, x4 = (Cat(word) for word in mixed[1:])
+        return [u0, x1, u2 ^ words[2], x3, x4]
 
     def _box_tables(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
         """The S-boxes, five LUT4 a column."""

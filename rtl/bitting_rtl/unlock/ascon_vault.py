@@ -51,6 +51,13 @@ class _Purpose(IntEnum):
     LOCK = 3
 
 
+#: The states; the first one begins after reset, and only reset leads out of the last one.
+_STATES = (
+    "INIT", "MESSAGE", "PAD", "SQUEEZE", "FILL", "HALF", "DRAW", "READ", "MOVE", "SWAP", "READY", "KEY", "NONCE", "KEY_AGAIN",
+    "DATA", "PAD_DATA", "LAST_KEY", "TAG", "CHECK", "WIPED",
+)  # fmt: skip
+_WIPED = _STATES[-1]
+
 #: CXOF128's customisation strings.
 _LABELS = {_Purpose.DEVICE: PURPOSE_DEVICE, _Purpose.TABLE: PURPOSE_TABLE, _Purpose.LOCK: PURPOSE_LOCK}
 #: Words of a state, which begins a derivation.
@@ -148,8 +155,12 @@ class AsconVault(wiring.Component):
         # first that is none of it, it only waits.
         self._goes = Signal()
         self._waits = Signal()
+        self._zero, self._advance = Signal(), Signal()  # of `_count`
+        self._loads = Signal()
+        # What each state wants, one after the other: no two are at once.
+        self._addresses = self._halves = self._selects = self._reads = Value.cast(0)
         m.d.comb += [
-            self._count_next.eq(self._count),
+            self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
             self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
             self.fuse_address.eq(self._count),
         ]
@@ -160,15 +171,23 @@ class AsconVault(wiring.Component):
         ]
         self._memory(m)
         self._bus(m)
-        with m.FSM(init="INIT", name="vault"):
-            self._derive(m)
-            self._draw_table(m)
-            self._ready(m)
-            self._open(m)
-            self._close(m)
-            self._wiped(m)
+        # One register a state: to know the state takes no logic then, which a binary number does in every state.
+        self._states = {name: Signal(name=f"in_{name.lower()}", init=name == _STATES[0]) for name in _STATES}
+        self._derive(m)
+        self._draw_table(m)
+        self._ready(m)
+        self._open(m)
+        self._close(m)
+        self._wiped(m)
+        m.d.comb += [
+            self._address.eq(self._addresses),
+            core.reads.eq(self._reads),
+            core.select.eq(self._selects),
+            core.load.eq(self._loads << self._halves[:4]),
+        ]
         with m.If(self.wipe):
             m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed)]
+            m.d.sync += [state.eq(name == _WIPED) for name, state in self._states.items()]
         return m
 
     def _memory(self, m: Module) -> None:
@@ -204,23 +223,33 @@ class AsconVault(wiring.Component):
             word = word ^ (source & taken.replicate(WORD_BITS))
         m.d.comb += self._core.word.eq(word)
 
-    def _go(self, m: Module, state: str) -> None:
-        m.d.comb += self._waits.eq(1)
-        m.next = state
+    def _next(self, m: Module, state: str, instead: Value | None = None, other: str = "") -> None:
+        """The state of the next clock; `other`, where `instead` is high."""
+        taken = C(0, 1) if instead is None else instead
+        m.d.sync += [self._states[self._here].eq(0), self._states[state].eq(~taken)]
+        if instead is not None:
+            m.d.sync += self._states[other].eq(taken)
+
+    def _go(self, m: Module, state: str, instead: Value | None = None, other: str = "") -> None:
+        """The same, with the number of the next word 0; and it waits a clock."""
+        m.d.comb += [self._waits.eq(1), self._zero.eq(1)]
+        self._next(m, state, instead, other)
 
     def _permute(self, m: Module, inner: ValueLike = 0) -> None:
         """Run the permutation; the state that follows waits for it."""
         m.d.comb += [self._core.start.eq(1), self._core.inner.eq(inner)]
 
-    def _load(self, m: Module, half: ValueLike) -> None:
-        """Add the bus to a half of the state."""
-        m.d.comb += self._core.load.eq(C(1, _STATE_WORDS) << Value.cast(half)[:4])
+    def _load(self, m: Module) -> None:
+        """Add the bus to the state's half, and go on to the next word."""
+        m.d.comb += [self._loads.eq(1), self._advance.eq(1)]
 
-    def _load_words(self, m: Module, first: int) -> Value:
-        """Add four words, one a clock, from half `first` on. Gives whether this is the last."""
-        self._load(m, first + self._count[:2])
-        m.d.comb += self._count_next.eq((self._count + 1)[:2])
-        return self._count[:2] == _WORDS - 1
+    def _load_words(self, m: Module) -> Value:
+        """A word of four, one a clock. Gives whether this is the last, after which the first follows."""
+        self._load(m)
+        last = self._count[:2] == _WORDS - 1
+        with m.If(last):
+            m.d.comb += self._zero.eq(1)
+        return last
 
     def _key_address(self, sums: ValueLike = 0) -> Value:
         """Of word `_count_next` of the key; `sums`: of a sum for the last two."""
@@ -230,62 +259,50 @@ class AsconVault(wiring.Component):
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
         count, after = self._count, self._count_next
-        with self._state(m, "INIT", Cat(after, self._purpose), clears=True):
-            self._load(m, count)
-            m.d.comb += after.eq(count + 1)
+        with self._state(m, "INIT", Cat(after, self._purpose), half=count):
+            self._load(m)
             with m.If(count == _STATE_WORDS - 1):
-                m.d.comb += after.eq(0)
                 self._permute(m)
                 self._go(m, "MESSAGE")
+        with m.If((self._states["INIT"] & ~self._goes) | self._states[_WIPED]):
+            m.d.comb += self._core.clear.eq(1)
         self._message(m)
-        with self._state(m, "PAD", C(_PAD_AT)):
-            self._load(m, count[0])
-            m.d.comb += after.eq(0)
+        with self._state(m, "PAD", C(_PAD_AT), half=count[0]):
+            self._load(m)
             self._permute(m)
-            self._go(m, "SQUEEZE")
-            with m.If(self._purpose == _Purpose.TABLE):
-                self._go(m, "FILL")
+            self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
         first = Cat(after[0], C(0, 2), C(1, 1))
         with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=after[0]):
-            m.d.comb += [self._key_write.en.eq(1), after.eq(count + 1)]
+            m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
             with m.If(count == _WORDS // 2 - 1):
                 self._permute(m)
             with m.If(count == _WORDS + _SUM_WORDS - 1):
-                m.d.comb += [after.eq(0), self._core.clear.eq(1)]
-                m.d.sync += self._purpose.eq(_Purpose.TABLE)
-                self._go(m, "INIT")
-                with m.If(self._purpose == _Purpose.LOCK):
-                    m.d.sync += self.keyed.eq(1)
-                    self._go(m, "READY")
+                locks = self._purpose == _Purpose.LOCK
+                m.d.comb += self._core.clear.eq(1)
+                m.d.sync += [self._purpose.eq(_Purpose.TABLE), self.keyed.eq(locks)]
+                self._go(m, "INIT", locks, "READY")
 
     def _message(self, m: Module) -> None:
         """What is derived from: of the device key fuses, spec id and flags; else the device key, and what is absorbed."""
         count, after = self._count, self._count_next
         device = self._purpose == _Purpose.DEVICE
         constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
-        with self._state(m, "MESSAGE", Mux(device, constant, self._key_address())):
-            self._load(m, count[0])
-            m.d.comb += [
-                self._takes_fuse.eq(device & ~count[2]),
-                after.eq(count + 1),
-                self._waits.eq(1),  # for the next word of the fuses
-            ]
+        with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), half=count[0]):
+            self._load(m)
+            m.d.comb += [self._takes_fuse.eq(device & ~count[2]), self._waits.eq(1)]  # for the next word of the fuses
             with m.If(self.sealed_device & device & (count == _MESSAGE_WORDS - 2)):
                 m.d.comb += self._extra.eq(FLAG_SEALED)
             with m.If(count == FUSE_WORDS - 1):
                 m.d.sync += self.sealed_device.eq(self.fuse_data[0])
             with m.If(count[0]):
                 self._permute(m)
-            with m.If(device & (count == _MESSAGE_WORDS - 1)):
-                m.d.comb += after.eq(0)
-                self._go(m, "SQUEEZE")
-            with m.If(~device & (count == _WORDS - 1)):
-                m.d.comb += after.eq(0)
-                self._go(m, "READY")
-                with m.If(self._purpose == _Purpose.TABLE):
-                    self._go(m, "PAD")
-                with m.Else():
-                    m.d.sync += self.absorbing.eq(1)
+            with m.If(device):
+                with m.If(count == _MESSAGE_WORDS - 1):
+                    self._go(m, "SQUEEZE")
+            with m.Elif(count == _WORDS - 1):
+                table = self._purpose == _Purpose.TABLE
+                m.d.sync += self.absorbing.eq(~table)
+                self._go(m, "READY", table, "PAD")
 
     def _draw_table(self, m: Module) -> None:
         """The identity, then Fisher-Yates: swap entry i with entry draw(i + 1), for i from the last down to 1."""
@@ -303,29 +320,31 @@ class AsconVault(wiring.Component):
         with self._state(m, "HALF", reads=count[1]):  # four draws a block
             m.d.comb += self._owns.eq(1)
             m.d.sync += half.eq(core.rate.word_select(count[0], DRAW_BITS))
-            m.next = "DRAW"
+            self._next(m, "DRAW")
         with self._state(m, "DRAW"):  # multiply and shift: no rejection, so that no clock depends on a key
             m.d.comb += self._owns.eq(1)
             m.d.sync += draw.eq((half * (index + 1)) >> DRAW_BITS)
-            m.next = "READ"
+            self._next(m, "READ")
         with self._state(m, "READ"):
             m.d.comb += self._owns.eq(1)
-            m.next = "MOVE"
+            self._next(m, "MOVE")
         with self._state(m, "MOVE"):  # the drawn entry goes to `index`, whose old entry is read in the same clock
             self._write_table(m, index, self.table_read)
             m.d.comb += self.table_addr.eq(index)
-            m.next = "SWAP"
+            self._next(m, "SWAP")
         with self._state(m, "SWAP"):
             self._write_table(m, draw, self.table_read)
-            m.d.comb += self._count_next.eq((count + 1)[:2])
+            last = index == 1
             m.d.sync += index.eq(index - 1)
-            self._go(m, "HALF")
+            m.d.comb += [self._advance.eq(1), self._waits.eq(1), core.clear.eq(last)]
             with m.If(count[:2] == 3):
                 self._permute(m)
-            with m.If(index == 1):
-                m.d.comb += [self._count_next.eq(0), core.start.eq(0), core.clear.eq(1)]
+            with m.If(last | (count[:2] == 3)):
+                m.d.comb += self._zero.eq(1)
+            with m.If(last):
+                m.d.comb += core.start.eq(0)
                 m.d.sync += [self.booted.eq(1), self.keyed.eq(~self.sealed_device), self._own_key.eq(0)]
-                self._go(m, "READY")
+            self._next(m, "HALF", last, "READY")
 
     def _write_table(self, m: Module, address: Value, entry: Value) -> None:
         m.d.comb += [
@@ -337,83 +356,79 @@ class AsconVault(wiring.Component):
 
     def _ready(self, m: Module) -> None:
         """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
-        count, after = self._count, self._count_next
-        with self._state(m, "READY"):
+        count = self._count
+        with self._state(m, "READY", half=Mux(self.absorbing, count[0], _X3)):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
-            with m.If(self.challenge):
-                m.d.sync += [
-                    self._purpose.eq(_Purpose.LOCK),
-                    self._own_key.eq(1),
-                    self.keyed.eq(0),
-                    self.challenged.eq(1),
-                ]
-                self._go(m, "INIT")
-            with m.Elif(self.unlock & self.absorbing):
-                m.d.sync += self.absorbing.eq(0)
-                self._go(m, "PAD")
-            with m.Elif((self.absorb.valid | self.absorb_command) & self.absorbing):
-                self._load(m, _X0 + count[0])
-                m.d.comb += [
-                    self._takes_command.eq(self.absorb_command),
-                    self._takes_answer.eq(~self.absorb_command),
-                    after.eq(~count[0]),
-                ]
-                with m.If(count[0]):
-                    self._permute(m)
-            with m.Elif(self.header):
-                self._load(m, _X3)
-                m.d.comb += self._takes_command.eq(1)
-            with m.Elif(self.open):
-                self._go(m, "KEY")
+            with m.If(self.absorbing):
+                m.d.comb += [self._takes_command.eq(self.absorb_command), self._takes_answer.eq(~self.absorb_command)]
+                with m.If(self.unlock):
+                    m.d.sync += self.absorbing.eq(0)
+                    m.d.comb += self._waits.eq(1)
+                    self._next(m, "PAD")
+                with m.Elif(self.absorb.valid | self.absorb_command):
+                    self._load(m)
+                    with m.If(count[0]):
+                        m.d.comb += self._zero.eq(1)
+                        self._permute(m)
+            with m.Else():
+                m.d.comb += [self._takes_command.eq(1), self._loads.eq(self.header)]
+                with m.If(self.challenge):
+                    m.d.sync += [
+                        self._purpose.eq(_Purpose.LOCK),
+                        self._own_key.eq(1),
+                        self.keyed.eq(0),
+                        self.challenged.eq(1),
+                    ]
+                    self._go(m, "INIT")
+                with m.If(self.open):
+                    self._go(m, "KEY")
 
     def _open(self, m: Module) -> None:
         """AEAD128 (SP 800-232, 4.1) without associated data: begin under key and nonce, then decipher, a word a clock."""
-        count, after = self._count, self._count_next
+        count = self._count
         # The key's second half goes where its first half may still wait.
         self._doubled = Signal()
-        with self._state(m, "KEY", self._key_address()), m.If(self._load_words(m, _X1)):
-            m.d.comb += after.eq(1)
+        with self._state(m, "KEY", self._key_address(), half=_X1 + count[:2]), m.If(self._load_words(m)):
             self._go(m, "NONCE")
-        with self._state(m, "NONCE"):  # its first word, the header, has been added; its last one is zero
-            self._load(m, _X3 + count[:2])
+        # Its first word, the header, has been added. Its last one is zero.
+        with self._state(m, "NONCE", half=_X3 + count[:2]):
             m.d.comb += [
-                after.eq(2),
+                self._advance.eq(1),
+                self._loads.eq(count[:2].any()),
                 self._takes_number.eq(count[0]),
-                self._takes_cycles.eq(~count[0] & self.clocked),
+                self._takes_cycles.eq(count[1] & self.clocked),
             ]
-            with m.If(~count[0]):
-                m.d.comb += after.eq(0)
+            with m.If(count[1]):
                 self._permute(m)
                 self._go(m, "KEY_AGAIN")
-        with self._state(m, "KEY_AGAIN", self._key_address()):
+        with self._state(m, "KEY_AGAIN", self._key_address(), half=_X3 + count[:2]):
             m.d.sync += self._doubled.eq(1)
-            with m.If(self._load_words(m, _X3)):
+            with m.If(self._load_words(m)):
                 m.d.comb += self._extra.eq(_DOMAIN)
-                self._go(m, "DATA")
-                with m.If(self.empty):
-                    self._go(m, "PAD_DATA")
-        with self._state(m, "DATA", reads=after[:2]):
+                self._go(m, "DATA", self.empty, "PAD_DATA")
+        with self._state(m, "DATA", reads=self._count_next[:2], half=_X0 + count[:2]):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
-                with m.If(self._load_words(m, _X0)):
+                with m.If(self._load_words(m)):
                     self._permute(m, inner=1)
                     m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
-                    self._go(m, "PAD_DATA")
+                    m.d.comb += self._waits.eq(1)
+                    self._next(m, "PAD_DATA")
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
         count = self._count
-        with self._state(m, "PAD_DATA", C(_PAD_AT)):
-            self._load(m, _X0 + count[:2])
-            m.d.comb += self._count_next.eq(0)
+        with self._state(m, "PAD_DATA", C(_PAD_AT), half=_X0 + count[:2]):
+            self._load(m)
             self._go(m, "LAST_KEY")
-        with self._state(m, "LAST_KEY", self._key_address(self._doubled)), m.If(self._load_words(m, _X2)):
-            self._permute(m)
-            self._go(m, "TAG")
-        with self._state(m, "TAG", self._key_address()):
+        with self._state(m, "LAST_KEY", self._key_address(self._doubled), half=_X2 + count[:2]):
+            with m.If(self._load_words(m)):
+                self._permute(m)
+                self._go(m, "TAG")
+        with self._state(m, "TAG", self._key_address(), half=_X3 + count[:2]):
             m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
-            with m.If(self.tag_valid), m.If(self._load_words(m, _X3)):
+            with m.If(self.tag_valid), m.If(self._load_words(m)):
                 self._go(m, "CHECK")
         with self._state(m, "CHECK"):
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
@@ -421,27 +436,35 @@ class AsconVault(wiring.Component):
 
     def _wiped(self, m: Module) -> None:
         """Overwrite state, keys and table, word after word, and stay."""
-        with m.State("WIPED"):
+        with self._state(m, _WIPED):
             self._write_table(m, self._index, C(0))
-            m.d.comb += [self._core.clear.eq(1), self._key_write.en.eq(1), self._count_next.eq(self._count + 1)]
+            m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
             m.d.sync += self._index.eq(self._index + 1)
 
     @contextmanager
     def _state(
-        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, clears: bool = False
+        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, half: ValueLike = 0
     ) -> Iterator[None]:
-        """A state that `wipe` ends at once.
+        """A state, and in a block what happens in each of its clocks but the first.
 
-        `address` is that of the word which the memory adds to the bus a clock later, so it depends on `_count_next`. So does
-        `reads`, the half of the state that is added too. With `clears` the state's first clock clears the core.
+        Args:
+            m: the module.
+            name: of the state.
+            address: of the word that the memory adds to the bus a clock later, so in terms of `_count_next`.
+            reads: number of the half of the state that is added too, likewise.
+            half: of the state that the bus is added to.
         """
-        with m.State(name):
-            m.d.comb += self._address.eq(address)
-            if reads is not None:
-                m.d.comb += [self._core.reads.eq(1), self._core.select.eq(reads)]
-            if clears:
-                m.d.comb += self._core.clear.eq(~self._goes)
-            with m.If(self.wipe):
-                m.next = "WIPED"
-            with m.Elif(self._goes):
-                yield
+        self._here, here = name, self._states[name]
+        self._addresses |= _only(here, address)
+        self._halves |= _only(here, half)
+        if reads is not None:
+            self._selects |= _only(here, reads)
+            self._reads |= here
+        with m.If(here & self._goes):
+            yield
+
+
+def _only(condition: Value, value: ValueLike) -> Value:
+    """A value, or zeros."""
+    value = Value.cast(value)
+    return value & condition.replicate(len(value))
