@@ -73,6 +73,7 @@ class Results(wiring.Component):
         self._index = index = Signal.like(length)  # payload words that have been loaded into `word`
         self._word = word = Signal(WORD_BITS)  # the word that leaves; choosing it takes a clock, hence a register
         self._load = load = Signal()  # the next payload word
+        self._blank = Signal()  # it is 0
         sent = Signal()
         m.d.comb += [
             sent.eq(self.result.valid & self.result.ready),
@@ -99,6 +100,8 @@ class Results(wiring.Component):
                 m.d.comb += self.result.payload.last.eq(1)
                 with m.If(sent):
                     m.next = "IDLE"
+        with m.If(self._blank):  # after all else, so that it is a reset
+            m.d.sync += word.eq(0)
         return m
 
     def _offer(self, m: Module, word: Value) -> None:
@@ -173,5 +176,4 @@ class Results(wiring.Component):
             # Of a TILE_DONE the first words; of a STATUS_REPLY all but the first and the last.
             counts = (self._kind == Result.TILE_DONE) & ~self.divert & (self._index < TILE_DONE_FIXED_WORDS)
             counts |= (self._kind == Result.STATUS_REPLY) & (self._index != 0) & (self._index != STATUS_WORDS - 1)
-            with m.If(self.untold & counts):
-                m.d.sync += self._word.eq(0)
+            m.d.comb += self._blank.eq(self.untold & counts)

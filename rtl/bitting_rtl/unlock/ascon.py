@@ -130,9 +130,9 @@ class AsconCore(wiring.Component):
             with m.If(self.clear | self.runs):
                 m.d.sync += word.eq(0)
         # x0 or x1, then a half of it.
-        rate = Signal(WORD)
-        m.d.comb += [rate.eq(Mux(self.select[1], x1, u0 ^ x4)), self.zero.eq(~(x3.any() | x4.any()))]
-        m.d.sync += self.rate.eq(rate.word_select(self.select[0], HALF))
+        rate = (self._rate_tables if self._ecp5 else self._rate)(m, u0, x1, x4)
+        m.d.comb += self.zero.eq(~(x3.any() | x4.any()))
+        m.d.sync += self.rate.eq(Mux(self.select[0], rate[HALF:], rate[:HALF]))
         with m.If(~self.reads):
             m.d.sync += self.rate.eq(0)
         return m
@@ -161,6 +161,18 @@ class AsconCore(wiring.Component):
         m.d.comb += last.eq(x4 ^ x3 ^ (~u0 & x1))
         first, second = u0 ^ (~x1 & u2), u2 ^ (~x3 & (x4 ^ x3))
         return [first ^ last, x1 ^ (~u2 & x3) ^ first, ~second, x3 ^ (~(x4 ^ x3) & u0) ^ second, last]
+
+    def _rate(self, m: Module, u0: Value, x1: Value, x4: Value) -> Value:
+        """x0 or x1."""
+        return Mux(self.select[1], x1, u0 ^ x4)
+
+    def _rate_tables(self, m: Module, u0: Value, x1: Value, x4: Value) -> Value:
+        """The same, a LUT4 a bit."""
+        choose = self.select[1]
+        return Cat(
+            lut4(m, f"rate_{bit}", lambda s, x1, u0, x4: x1 if s else u0 ^ x4, choose, x1[bit], u0[bit], x4[bit])
+            for bit in range(WORD)
+        )
 
     def _linear_tables(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:
         """The linear layer, five LUT4 a column, and one more for what is added to x0, and to x2."""
