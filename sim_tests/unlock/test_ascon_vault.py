@@ -62,14 +62,14 @@ class Vault:
         header, number, cycles = nonce
         self.until("ready")
         self.clock(header=1, sealed__payload=header)
-        self.clock(header=0, open=1, number=number, cycles=cycles, clocked=1, empty=not payload)
+        self.clock(header=0, open=1, number=number, cycles=cycles, empty=not payload)
         clear = []
         for index, word in enumerate(payload):
             self.until("sealed__ready", open=0, sealed__valid=1, sealed__payload=word | (index == len(payload) - 1) << 32)
             clear.append(self.steps["opened"])
         for word in tag:
             self.until("tag_ready", open=0, sealed__valid=0, tag_valid=1, sealed__payload=word)
-        self.until("checked", open=0, tag_valid=0, sealed__valid=0)
+        self.until("checked", open=0, tag_valid=0, sealed__valid=0, number=0)
         return clear, bool(self.steps["authentic"])
 
 

@@ -74,13 +74,9 @@ def _nonce(m: Module, parts: Parts, vault: AsconVault) -> None:
     earlier = Signal(WORD_BITS)
     with m.If(parts.control.between & parts.buffer.full):
         m.d.sync += earlier.eq(parts.control.total_cycles)
-    with m.If(parts.packets.unlock):
+    with m.If(parts.packets.unlock | (parts.packets.transform != TransformCode.SEALED_CLOCKED)):
         m.d.sync += earlier.eq(0)
-    m.d.comb += [
-        vault.number.eq(parts.packets.number),
-        vault.cycles.eq(earlier),
-        vault.clocked.eq(parts.packets.transform == TransformCode.SEALED_CLOCKED),
-    ]
+    m.d.comb += [vault.number.eq(parts.packets.number), vault.cycles.eq(earlier)]
 
 
 def _tell(m: Module, parts: Parts, vault: AsconVault) -> None:

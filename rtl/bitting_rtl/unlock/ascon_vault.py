@@ -33,8 +33,8 @@ from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
 _WORDS = 4
-#: The first half of the state's words x0 to x4.
-_X0, _X1, _X2, _X3 = 0, 2, 4, 6
+#: Clocks from the address of a word of the fuses to that word on the bus, but one.
+_FUSE_CLOCKS = 2
 #: What follows a message to whole blocks (SP 800-232, 2.1): a one.
 _PAD = 1
 #: The bit that parts associated data from the message (SP 800-232, 4.1.1): the highest of x4, so of its upper half.
@@ -127,9 +127,8 @@ class AsconVault(wiring.Component):
                     "header": Port(In(1), "the word on `sealed` is the header of a sealed packet", "while `ready`"),
                     "open": Port(In(1), "begin the packet whose header came last", "one clock, while `ready` and `keyed`"),
                     "empty": Port(In(1), "it has no payload", "from `open`"),
-                    "number": Port(In(word), "its number in the program", "from `open` on, for 12 clocks"),
-                    "cycles": Port(In(word), "the cycles that have been counted for it", "likewise"),
-                    "clocked": Port(In(1), "they enter its nonce; else 0 does", "likewise"),
+                    "number": Port(In(word), "its number in the program", "from `open` on, for 12 clocks; 0 until then"),
+                    "cycles": Port(In(word), "what has been counted for its nonce", "from `open` on, for 12 clocks"),
                     "sealed": Port(In(stream.Signature(payload)), "its payload"),
                     "opened": Port(
                         Out(word), "in clear: the word on `sealed`, or while there is none the same word", "the same clock"
@@ -155,10 +154,12 @@ class AsconVault(wiring.Component):
         # first that is none of it, it only waits.
         self._goes = Signal()
         self._waits = Signal()
+        self._settles = Signal(_FUSE_CLOCKS)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
         self._loads = Signal()
         # What each state wants, one after the other: no two are at once.
-        self._addresses = self._halves = self._selects = self._reads = Value.cast(0)
+        self._addresses = self._selects = self._reads = Value.cast(0)
+        self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
         m.d.comb += [
             self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
             self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
@@ -167,12 +168,13 @@ class AsconVault(wiring.Component):
         m.d.sync += [
             self._count.eq(self._count_next),
             self.table_owned.eq(self._owns),
-            self._goes.eq(~(self._waits | core.start | core.runs)),
+            self._goes.eq(~(self._waits | core.start | core.runs | self._settles.any())),
+            self._settles.eq(self._settles >> 1),
         ]
-        self._memory(m)
-        self._bus(m)
         # One register a state: to know the state takes no logic then, which a binary number does in every state.
         self._states = {name: Signal(name=f"in_{name.lower()}", init=name == _STATES[0]) for name in _STATES}
+        self._memory(m)
+        self._bus(m)
         self._derive(m)
         self._draw_table(m)
         self._ready(m)
@@ -183,7 +185,7 @@ class AsconVault(wiring.Component):
             self._address.eq(self._addresses),
             core.reads.eq(self._reads),
             core.select.eq(self._selects),
-            core.load.eq(self._loads << self._halves[:4]),
+            core.load.eq(self._loads << Cat(self._count[0], (self._firsts + self._pairs)[:3])),
         ]
         with m.If(self.wipe):
             m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed)]
@@ -207,19 +209,21 @@ class AsconVault(wiring.Component):
         ]
 
     def _bus(self, m: Module) -> None:
-        """What goes to the state or to the memory: the sum of all sources, of which those that are not meant are zeros."""
-        self._takes_command, self._takes_answer, self._takes_fuse = Signal(), Signal(), Signal()
-        self._takes_number, self._takes_cycles = Signal(), Signal()
+        """What goes to the state or to the memory: the sum of all sources, of which those that are not meant are zeros.
+
+        Those that are slow to change lie in a register, so that zeros take a reset instead of logic.
+        """
+        self._takes_command, self._takes_answer = Signal(), Signal()
         self._extra = Signal(WORD_BITS)  # single bits
-        sources = (
-            (self.sealed.payload.data, self._takes_command),
-            (self.absorb.payload, self._takes_answer),
-            (self.fuse_data, self._takes_fuse),
-            (self.number, self._takes_number),
-            (self.cycles, self._takes_cycles),
-        )
-        word = self._core.rate ^ self._stored ^ self._extra
-        for source, taken in sources:
+        fuse, slow = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
+        message, nonce = self._states["MESSAGE"], self._states["NONCE"]
+        m.d.sync += [fuse.eq(self.fuse_data), slow.eq(fuse ^ Mux(nonce & self._count_next[1], self.cycles, self.number))]
+        with m.If(~message | (self._purpose != _Purpose.DEVICE) | self._count[2]):
+            m.d.sync += fuse.eq(0)
+        with m.If(~(message | nonce)):
+            m.d.sync += slow.eq(0)
+        word = self._core.rate ^ self._stored ^ slow ^ self._extra
+        for source, taken in ((self.sealed.payload.data, self._takes_command), (self.absorb.payload, self._takes_answer)):
             word = word ^ (source & taken.replicate(WORD_BITS))
         m.d.comb += self._core.word.eq(word)
 
@@ -259,7 +263,7 @@ class AsconVault(wiring.Component):
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
         count, after = self._count, self._count_next
-        with self._state(m, "INIT", Cat(after, self._purpose), half=count):
+        with self._state(m, "INIT", Cat(after, self._purpose), words=16):
             self._load(m)
             with m.If(count == _STATE_WORDS - 1):
                 self._permute(m)
@@ -267,7 +271,7 @@ class AsconVault(wiring.Component):
         with m.If((self._states["INIT"] & ~self._goes) | self._states[_WIPED]):
             m.d.comb += self._core.clear.eq(1)
         self._message(m)
-        with self._state(m, "PAD", C(_PAD_AT), half=count[0]):
+        with self._state(m, "PAD", C(_PAD_AT), words=2):
             self._load(m)
             self._permute(m)
             self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
@@ -287,9 +291,10 @@ class AsconVault(wiring.Component):
         count, after = self._count, self._count_next
         device = self._purpose == _Purpose.DEVICE
         constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
-        with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), half=count[0]):
+        with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), words=2):
             self._load(m)
-            m.d.comb += [self._takes_fuse.eq(device & ~count[2]), self._waits.eq(1)]  # for the next word of the fuses
+            m.d.comb += self._waits.eq(1)
+            m.d.sync += self._settles.eq(-1)  # the next word of the fuses is on its way
             with m.If(self.sealed_device & device & (count == _MESSAGE_WORDS - 2)):
                 m.d.comb += self._extra.eq(FLAG_SEALED)
             with m.If(count == FUSE_WORDS - 1):
@@ -357,7 +362,8 @@ class AsconVault(wiring.Component):
     def _ready(self, m: Module) -> None:
         """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
         count = self._count
-        with self._state(m, "READY", half=Mux(self.absorbing, count[0], _X3)):
+        self._firsts |= _only(self._states["READY"] & ~self.absorbing, C(3))  # a header is the first word of the nonce
+        with self._state(m, "READY", words=2):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
                 m.d.comb += [self._takes_command.eq(self.absorb_command), self._takes_answer.eq(~self.absorb_command)]
@@ -388,25 +394,23 @@ class AsconVault(wiring.Component):
         count = self._count
         # The key's second half goes where its first half may still wait.
         self._doubled = Signal()
-        with self._state(m, "KEY", self._key_address(), half=_X1 + count[:2]), m.If(self._load_words(m)):
+        with self._state(m, "KEY", self._key_address(), first=1, words=4), m.If(self._load_words(m)):
             self._go(m, "NONCE")
         # Its first word, the header, has been added. Its last one is zero.
-        with self._state(m, "NONCE", half=_X3 + count[:2]):
+        with self._state(m, "NONCE", first=3, words=4):
             m.d.comb += [
                 self._advance.eq(1),
                 self._loads.eq(count[:2].any()),
-                self._takes_number.eq(count[0]),
-                self._takes_cycles.eq(count[1] & self.clocked),
             ]
             with m.If(count[1]):
                 self._permute(m)
                 self._go(m, "KEY_AGAIN")
-        with self._state(m, "KEY_AGAIN", self._key_address(), half=_X3 + count[:2]):
+        with self._state(m, "KEY_AGAIN", self._key_address(), first=3, words=4):
             m.d.sync += self._doubled.eq(1)
             with m.If(self._load_words(m)):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
-        with self._state(m, "DATA", reads=self._count_next[:2], half=_X0 + count[:2]):
+        with self._state(m, "DATA", reads=self._count_next[:2], words=4):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._load_words(m)):
@@ -419,14 +423,14 @@ class AsconVault(wiring.Component):
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
         count = self._count
-        with self._state(m, "PAD_DATA", C(_PAD_AT), half=_X0 + count[:2]):
+        with self._state(m, "PAD_DATA", C(_PAD_AT), words=4):
             self._load(m)
             self._go(m, "LAST_KEY")
-        with self._state(m, "LAST_KEY", self._key_address(self._doubled), half=_X2 + count[:2]):
+        with self._state(m, "LAST_KEY", self._key_address(self._doubled), first=2, words=4):
             with m.If(self._load_words(m)):
                 self._permute(m)
                 self._go(m, "TAG")
-        with self._state(m, "TAG", self._key_address(), half=_X3 + count[:2]):
+        with self._state(m, "TAG", self._key_address(), first=3, words=4):
             m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.tag_valid), m.If(self._load_words(m)):
                 self._go(m, "CHECK")
@@ -443,7 +447,7 @@ class AsconVault(wiring.Component):
 
     @contextmanager
     def _state(
-        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, half: ValueLike = 0
+        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, first: int = 0, words: int = 0
     ) -> Iterator[None]:
         """A state, and in a block what happens in each of its clocks but the first.
 
@@ -452,11 +456,13 @@ class AsconVault(wiring.Component):
             name: of the state.
             address: of the word that the memory adds to the bus a clock later, so in terms of `_count_next`.
             reads: number of the half of the state that is added too, likewise.
-            half: of the state that the bus is added to.
+            first: word of the state that the bus is added to, of `words` halves one after the other.
         """
         self._here, here = name, self._states[name]
         self._addresses |= _only(here, address)
-        self._halves |= _only(here, half)
+        if words:
+            self._firsts |= _only(here, first)
+            self._pairs |= _only(here, self._count[1 : words.bit_length() - 1])
         if reads is not None:
             self._selects |= _only(here, reads)
             self._reads |= here
