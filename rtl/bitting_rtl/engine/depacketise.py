@@ -69,6 +69,8 @@ class Depacketise(wiring.Component):
         }
         if self.seals:
             ports |= {
+                "sweep": Port(In(1), "`item_index` and `act_addr` count through all addresses"),
+                "sweep_begins": Port(In(1), "they become 0", "one clock, before `sweep`; with `unlock` or while `halt`"),
                 "admit": Port(Out(1), "a sealed packet, or a CHALLENGE, may go on", "one clock, after its header"),
                 "absorbing": Port(In(1), "a challenge is under way", "while `idle`"),
                 "keyed": Port(In(1), "there is a lock key", "while `idle`"),

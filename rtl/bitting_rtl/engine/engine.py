@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Cat, Module, Signal, Value, unsigned
+from amaranth import C, Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -138,8 +138,6 @@ class Engine(wiring.Component):
             with m.If(self._sweep.active):
                 m.d.comb += [
                     buffer.sweep.eq(1),
-                    buffer.write_index.eq(self._sweep.address),
-                    offset_write.addr.eq(self._sweep.address),
                     offset_write.data.eq(0),
                     offset_write.en.eq(1),
                 ]
@@ -211,7 +209,8 @@ class Engine(wiring.Component):
             scratch.write_data.eq(self._lanes(m, activations)),
             scratch.write.eq(sequencer.store),
         ]
-        with m.If(packets.act_write):  # only while no tile runs: the depacketiser waits for `idle`
+        sweeps = self._sweep.active if self._sweep else C(0)
+        with m.If(packets.act_write | sweeps):  # only while no tile runs: the depacketiser waits for `idle`
             m.d.sync += [
                 scratch.write_addr.eq(packets.act_addr),
                 scratch.write_data.eq(packets.act_data),
@@ -219,7 +218,7 @@ class Engine(wiring.Component):
             ]
         if self._sweep:
             with m.If(self._sweep.active):
-                m.d.sync += [scratch.write_addr.eq(self._sweep.address), scratch.write_data.eq(0), scratch.write.eq(1)]
+                m.d.sync += scratch.write_data.eq(0)
 
     def _lanes(self, m: Module, activations: data.View) -> Value:
         """L lanes, each with its fold; gives the folded activations of all lanes."""

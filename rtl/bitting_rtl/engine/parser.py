@@ -131,7 +131,9 @@ class Parser:
         with m.State("HEADER"):
             m.d.comb += io.words.ready.eq(1)
             with m.If(self.valid):
-                m.d.sync += [io.item_index.eq(0), self.part.eq(0), self.kind.eq(header.type), self.empty.eq(self.last)]
+                m.d.sync += [self.part.eq(0), self.kind.eq(header.type), self.empty.eq(self.last)]
+                if not io.seals:
+                    m.d.sync += io.item_index.eq(0)
                 with m.Switch(header.type):
                     with m.Case(*waiting):
                         m.next = "BARRIER"
@@ -308,7 +310,7 @@ class Parser:
                 # Whatever the packet says, a program's input goes where the program says.
                 with m.If(~self.in_program):
                     m.d.sync += io.act_addr.eq(pair.low)
-                with m.Elif((pair.low != io.act_addr) | (pair.high > self.inputs_left)):
+                with m.Elif(pair.low != io.act_addr):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
         with m.State("ACTIVATIONS_DATA"):
             m.d.comb += io.words.ready.eq(1)
@@ -316,6 +318,8 @@ class Parser:
                 m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
                 with m.If(last_word):
                     m.d.sync += word_count.eq(0)
+                    with m.If(self.in_program & (self.inputs_left == 0)):
+                        m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
                     with m.If(writes):
                         m.d.comb += io.act_write.eq(1)
                         m.d.sync += [io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
@@ -404,6 +408,13 @@ class Parser:
         with m.If(io.challenge | io.unlock):
             m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0)]
         if io.seals:
+            # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
+            with m.If(io.sweep):
+                m.d.sync += [io.item_index.eq(io.item_index + 1), io.act_addr.eq(io.act_addr + 1)]
+            with m.If(io.done | io.sweep_begins):
+                m.d.sync += io.item_index.eq(0)
+            with m.If(io.sweep_begins):
+                m.d.sync += io.act_addr.eq(0)
             with m.If(io.challenge | io.unlock):
                 m.d.sync += io.number.eq(0)
             with m.If(io.unlock):

@@ -46,7 +46,7 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
 
 def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     """Words of a challenge and of its answers; never both at once, for a packet of a challenge waits for an idle engine."""
-    intake, results, control = parts.intake, parts.results, parts.control
+    packets, intake, results, control = parts.packets, parts.intake, parts.results, parts.control
     halted = Signal()
     m.d.sync += halted.eq(control.halt)
     m.d.comb += [
@@ -61,6 +61,10 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
         control.keys_ready.eq(vault.ready & ~sweep.active),
         control.restart.eq(parts.packets.unlock),
         # What a challenge has written must be gone before a program is.
+        packets.sweep.eq(sweep.active),
+        packets.sweep_begins.eq(sweep.start),
+        sweep.item.eq(packets.item_index),
+        sweep.word.eq(packets.act_addr),
         sweep.start.eq((control.halt & ~halted) | (parts.packets.unlock & vault.absorbing)),
     ]
 
