@@ -16,7 +16,8 @@ LAST = 1 << 32
 NAMES = ("cmd", "words", "absorb", "sealed", "tag", "admit", "check", "taken", "vault", "idle", "header")
 #: Inputs that let it go on.
 EVERYTHING = (
-    "cmd__valid", "words__ready", "absorb__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken", "vault_ready",
+    "cmd__valid", "words__ready", "absorb__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken",
+    "vault_ready",
 )  # fmt: skip
 
 

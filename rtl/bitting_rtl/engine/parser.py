@@ -403,7 +403,7 @@ class Parser:
                 m.d.comb += self.refused.eq(ErrorCode.LOCKED)
 
     def begin_again(self) -> None:
-        """A challenge, or a program that is begun again, finds no layer and no program. After all else, so that it is a reset."""
+        """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
         m, io = self.m, self.io
         with m.If(io.challenge | io.unlock):
             m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0)]

@@ -29,6 +29,8 @@ _ARGUMENTS: dict[str, object] = {
     "root": bytes(16),
     "fused": True,
     "shape": unsigned(WORD_BITS),
+    "width": WORD_BITS,
+    "depth": 16,
 }
 
 

@@ -71,8 +71,6 @@ _PART = 16
 _MESSAGE = _PART * _Purpose.DEVICE + _PART - _MESSAGE_WORDS
 #: The last of them ends the message.
 _PAD_AT = _MESSAGE + _MESSAGE_WORDS - 1
-#: Where the key is that was derived. Before it are zeros, the lock key of an unsealed device.
-_OWN = 8
 
 
 def _memory_contents(spec: UnitSpec) -> list[int]:
@@ -193,7 +191,10 @@ class AsconVault(wiring.Component):
         return m
 
     def _memory(self, m: Module) -> None:
-        """Keys, each with the sum of its halves behind it, and constants. Word 0 is zero, for states that want none."""
+        """Zeros, the lock key of an unsealed device; the key that was derived, with the sum of its halves behind it; constants.
+
+        Word 0 is also for states that want none.
+        """
         contents = _memory_contents(self.spec)
         attrs = {"ram_style": "block", **UNCHECKED}
         m.submodules.words = words = Memory(shape=unsigned(WORD_BITS), depth=len(contents), init=contents, attrs=attrs)
@@ -211,7 +212,7 @@ class AsconVault(wiring.Component):
     def _bus(self, m: Module) -> None:
         """What goes to the state or to the memory: the sum of all sources, of which those that are not meant are zeros.
 
-        Those that are slow to change lie in a register, so that zeros take a reset instead of logic.
+        Sources that hold still lie in a register, so that to be zeros takes a reset instead of logic.
         """
         self._takes_command, self._takes_answer = Signal(), Signal()
         self._extra = Signal(WORD_BITS)  # single bits
@@ -422,7 +423,6 @@ class AsconVault(wiring.Component):
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
-        count = self._count
         with self._state(m, "PAD_DATA", C(_PAD_AT), words=4):
             self._load(m)
             self._go(m, "LAST_KEY")
@@ -456,7 +456,8 @@ class AsconVault(wiring.Component):
             name: of the state.
             address: of the word that the memory adds to the bus a clock later, so in terms of `_count_next`.
             reads: number of the half of the state that is added too, likewise.
-            first: word of the state that the bus is added to, of `words` halves one after the other.
+            first: word of the state whose low half gets the first word of the bus.
+            words: how many halves get one, from there on: a power of two that `_count` stays below; 0: none.
         """
         self._here, here = name, self._states[name]
         self._addresses |= _only(here, address)
