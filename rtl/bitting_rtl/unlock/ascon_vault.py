@@ -396,8 +396,8 @@ class AsconVault(wiring.Component):
         # The key's second half goes where its first half may still wait.
         self._doubled = Signal()
         with self._state(m, "KEY", self._key_address(), first=1, words=4), m.If(self._load_words(m)):
-            self._go(m, "NONCE")
-        # Its first word, the header, has been added. Its last one is zero.
+            self._next(m, "NONCE")
+        # Its first word, the header, has been added; in its clock the memory comes to zero. Its last one is zero.
         with self._state(m, "NONCE", first=3, words=4):
             m.d.comb += [
                 self._advance.eq(1),
@@ -411,6 +411,7 @@ class AsconVault(wiring.Component):
             with m.If(self._load_words(m)):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
+        leaves = Signal()
         with self._state(m, "DATA", reads=self._count_next[:2], words=4):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
@@ -418,14 +419,17 @@ class AsconVault(wiring.Component):
                     self._permute(m, inner=1)
                     m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
-                    m.d.comb += self._waits.eq(1)
+                    m.d.comb += leaves.eq(1)
                     self._next(m, "PAD_DATA")
+        self._reads &= ~leaves  # what follows at once must not find it on the bus
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
-        with self._state(m, "PAD_DATA", C(_PAD_AT), words=4):
+        # Of the memory it wants nothing, so that the next state need not wait for its first word.
+        with self._state(m, "PAD_DATA", _only(self._goes, self._key_address()), words=4):
             self._load(m)
-            self._go(m, "LAST_KEY")
+            m.d.comb += [self._extra.eq(_PAD), self._zero.eq(1)]
+            self._next(m, "LAST_KEY")
         with self._state(m, "LAST_KEY", self._key_address(self._doubled), first=2, words=4):
             with m.If(self._load_words(m)):
                 self._permute(m)
@@ -433,7 +437,7 @@ class AsconVault(wiring.Component):
         with self._state(m, "TAG", self._key_address(), first=3, words=4):
             m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.tag_valid), m.If(self._load_words(m)):
-                self._go(m, "CHECK")
+                self._next(m, "CHECK")
         with self._state(m, "CHECK"):
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
             self._go(m, "READY")
