@@ -11,7 +11,7 @@ from bitting_rtl.lib.crc import Crc32
 from bitting_rtl.lib.ports import Port, Ports
 
 #: Words that may be deciphered ahead of the parser: a block and more, so that it parses one while the next is made.
-FIFO_WORDS = 16
+FIFO_WORDS = 16 + BlockFifo.BEHIND
 
 _WORD = unsigned(WORD_BITS)
 
@@ -122,7 +122,7 @@ class SealedIntake(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         word = self.cmd.payload
-        m.submodules.fifo = self._fifo = BlockFifo(WORD_BITS + 1, FIFO_WORDS)
+        m.submodules.fifo = self._fifo = BlockFifo(WORD_BITS + 1, FIFO_WORDS - BlockFifo.BEHIND)
         self._check = _CrcCheck(m, word)
         self._remaining = Signal(16)  # payload words still to come
         self._absorbed = Signal()  # its words are part of a challenge

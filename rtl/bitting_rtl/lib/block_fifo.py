@@ -10,15 +10,20 @@ from bitting_rtl.lib.ports import Port, Ports
 
 
 class BlockFifo(wiring.Component):
-    """First in, first out; a word can leave two clocks after it came.
+    """First in, first out; a word can leave three clocks after it came.
+
+    What leaves comes from a register, for a block RAM is slow. It holds `BEHIND` words beside those in the memory.
 
     Args:
         width: bits of a word.
-        depth: words it holds, a power of two.
+        depth: words in the memory, a power of two.
 
     Raises:
         ValueError: for another depth.
     """
+
+    #: Words that have left the memory: in its output, and in the register.
+    BEHIND = 2
 
     def __init__(self, width: int, depth: int):
         if depth < 2 or depth & (depth - 1):
@@ -44,15 +49,21 @@ class BlockFifo(wiring.Component):
         m.submodules.storage = storage = Memory(shape=self.w_data.shape(), depth=self._depth, init=[], attrs=attrs)
         read, write = storage.read_port(), storage.write_port()
         # One bit more than an address: all words are in use where only that differs.
-        written, gone, gone_next = (Signal(range(2 * self._depth), name=name) for name in ("written", "gone", "gone_next"))
+        written, gone = (Signal(range(2 * self._depth), name=name) for name in ("written", "gone"))
+        fetched = Signal()  # the memory's output is a word
+        moves = Signal()  # it goes to the register
         m.d.comb += [
             write.addr.eq(written),
             write.data.eq(self.w_data),
             write.en.eq(self.w_en & self.w_rdy),
             self.w_rdy.eq((written ^ gone) != self._depth),
-            gone_next.eq(gone + (self.r_en & self.r_rdy)),
-            read.addr.eq(gone_next),
-            self.r_data.eq(read.data),
+            moves.eq(~self.r_rdy | self.r_en),
+            read.addr.eq(gone),
+            read.en.eq((written != gone) & (moves | ~fetched)),
         ]
-        m.d.sync += [written.eq(written + write.en), gone.eq(gone_next), self.r_rdy.eq(written != gone_next)]
+        m.d.sync += [written.eq(written + write.en), gone.eq(gone + read.en)]
+        with m.If(moves):
+            m.d.sync += [self.r_rdy.eq(fetched), self.r_data.eq(read.data)]
+        with m.If(moves | ~fetched):
+            m.d.sync += fetched.eq(read.en)
         return m

@@ -95,6 +95,7 @@ class AsconCore(wiring.Component):
                     "start": Port(In(1), "run the permutation from the next clock on", "one clock, while nothing runs"),
                     "inner": Port(In(1), "its last eight rounds, else all twelve", "with `start`"),
                     "runs": Port(Out(1), "a round happens in this clock"),
+                    "last": Port(Out(1), "it is the last one", "with `runs`"),
                     "load": Port(
                         In(2 * WORDS), "which half `word` is added to: bit 2 i is the low half of x_i", "while nothing runs"
                     ),
@@ -140,8 +141,9 @@ class AsconCore(wiring.Component):
     def _count(self, m: Module) -> Signal:
         """The number of the round that happens in this clock, 0..11."""
         step = Signal(range(OUTER_ROUNDS))
+        m.d.comb += self.last.eq(step == OUTER_ROUNDS - 1)
         with m.If(self.runs):
-            m.d.sync += [step.eq(step + 1), self.runs.eq(step != OUTER_ROUNDS - 1)]
+            m.d.sync += [step.eq(step + 1), self.runs.eq(~self.last)]
         with m.If(self.start):
             m.d.sync += [step.eq(Mux(self.inner, OUTER_ROUNDS - INNER_ROUNDS, 0)), self.runs.eq(1)]
         with m.If(self.clear):

@@ -155,6 +155,7 @@ class AsconVault(wiring.Component):
         self._settles = Signal(_FUSE_CLOCKS)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
         self._loads = Signal()
+        at_once = Signal()
         # What each state wants, one after the other: no two are at once.
         self._addresses = self._selects = self._reads = Value.cast(0)
         self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
@@ -166,11 +167,13 @@ class AsconVault(wiring.Component):
         m.d.sync += [
             self._count.eq(self._count_next),
             self.table_owned.eq(self._owns),
-            self._goes.eq(~(self._waits | core.start | core.runs | self._settles.any())),
+            self._goes.eq(~(self._waits | core.start | (core.runs & ~(core.last & at_once)) | self._settles.any())),
             self._settles.eq(self._settles >> 1),
         ]
         # One register a state: to know the state takes no logic then, which a binary number does in every state.
         self._states = {name: Signal(name=f"in_{name.lower()}", init=name == _STATES[0]) for name in _STATES}
+        # These want nothing of the state, so they go on as soon as the permutation has ended.
+        m.d.comb += at_once.eq(self._states["KEY_AGAIN"] | self._states["TAG"])
         self._memory(m)
         self._bus(m)
         self._derive(m)
