@@ -7,6 +7,7 @@ import pytest
 
 from bitting.unit.protocol import CHALLENGE_WORDS, SEALED_PACKETS, TAG_WORDS, Packet
 from bitting_rtl.engine.intake import FIFO_WORDS
+from bitting_rtl.lib.block_fifo import BlockFifo
 from tb.units import unit
 
 #: An unknown type is a packet like any other here.
@@ -252,3 +253,9 @@ def test_while_halted_every_word_is_dropped_at_once():
                 assert intake["cmd__ready"]
                 for name in ("absorb__valid", "sealed__valid", "tag__valid", "complete"):
                     assert not intake[name], name
+
+
+@pytest.mark.parametrize("depth", [0, 1, 12])
+def test_a_fifo_whose_addresses_do_not_wrap_is_refused(depth):
+    with pytest.raises(ValueError, match=f"power of two from 2 on, not {depth}"):
+        BlockFifo(8, depth)
