@@ -39,6 +39,7 @@ def job(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return commands, ExpectedResults.of(program, program.tile_cycles(table)).words(golden_run(program, table, x))
 
 
+@pytest.mark.slow
 def test_programs_pass_the_line_unchanged(port):
     """Longer than the board's buffer, with every byte there is, escaped ones too; golden's answers."""
     link = SerialLink(port)
@@ -56,6 +57,7 @@ def test_programs_pass_the_line_unchanged(port):
     assert np.array_equal(link.run(long, 700), np.tile(answer, 100))
 
 
+@pytest.mark.slow
 def test_a_host_that_overruns_nothing_waits_for_credit(port):
     """The board's buffer is full while the engine waits for its results to leave; not a byte is lost."""
     link = SerialLink(port)
@@ -141,6 +143,7 @@ def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
     assert found["wrong_logits"] is found["wrong_cycles"] is None and 0 <= found["accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_pyserial_at_the_other_end_of_a_socket(artefact):
     """The way a real board goes, through pyserial; a board that is not the device it should be is told."""
     for name, status in (("A", 0), ("B", 1)):

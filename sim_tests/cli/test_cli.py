@@ -236,6 +236,7 @@ def test_every_lock_by_name(job, tmp_path):
     assert json.loads(answer)["right device"]["equal"]
 
 
+@pytest.mark.slow
 def test_enrolment_of_a_simulated_chip(job, tmp_path):
     key = tmp_path / "chip.key"
     record = json.loads(bitting("enroll", key, "--spec", "tiny", "--json").stdout)
@@ -312,6 +313,7 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
     assert claims["accuracy"] > claims["twin_accuracy"] - 0.03
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
     command = [sys.executable, "-m", "bitting", "train", "--epochs", "100000", "-o", str(tmp_path / "model.safetensors")]
     # A shell that starts the tests in the background has them ignore SIGINT, and their children after them.

@@ -234,6 +234,7 @@ def test_fuses_as_the_sidecar_describes_them_make_the_device(top, root, slow):
         assert weights() == expected(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vault", ["aes", "ascon"])
 @pytest.mark.parametrize("sealed", [0, 1])
 def test_every_word_is_asked_for_as_long_as_the_sidecar_says(vault, sealed):

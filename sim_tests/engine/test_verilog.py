@@ -30,6 +30,7 @@ def tiny():
     return spec, Device(spec, ROOT).table(), engine_verilog(spec)
 
 
+@pytest.mark.slow
 def test_same_input_gives_the_same_bytes(tiny):
     spec, _, text = tiny
     assert engine_verilog(spec) == text
@@ -75,7 +76,7 @@ def test_the_unlocked_twin_has_no_lock_logic():
     assert "vault" not in twin and "aes" not in twin and len(twin) < len(engine_verilog(spec))
 
 
-@pytest.mark.parametrize("name", ["tiny", "base", "wide"])
+@pytest.mark.parametrize("name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "wide"))])
 def test_verilator_lint_is_clean_but_for_explained_waivers(tmp_path, name):
     spec = PRESETS[name]
     (tmp_path / "top.v").write_text(engine_verilog(spec))

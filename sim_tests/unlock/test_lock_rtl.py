@@ -110,6 +110,7 @@ def secrets_of(device: Device, scheme: LockScheme) -> list[bytes]:
     return keys + [key[::-1] for key in keys]
 
 
+@pytest.mark.slow
 def test_no_packet_in_any_state_makes_the_chip_tell_a_secret(chip):
     """Every command, in every state of the lock, well-formed and malformed: no word of a key is among the result words."""
     device, engine = chip
