@@ -16,7 +16,7 @@ from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.golden import fold as golden_fold
-from bitting.unit.spec import PRESETS
+from tb.families import AES
 from vectors import make_frozen_files, page_reader
 from vectors.page_reader import REPORT, Engine, activation_words, artefact_words, emitted_sums, packet, program_words, read_file
 
@@ -24,7 +24,7 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 MODEL = VECTORS / "model-4.safetensors"
 ARTEFACT = VECTORS / "artefact-4.safetensors"
 OLDER = sorted(VECTORS.glob("*-3.safetensors"))
-DEVICE = Device(PRESETS["tiny"], bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"))
+DEVICE = Device(AES["tiny"], bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"))
 OWNER = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 LOCKS = [("none", "table"), *((f, t) for f in ("clock", "numeric") for t in ("shuffle", "aes", "aes-pre", "aes-clocked"))]
 
@@ -93,9 +93,9 @@ def test_the_artefact_opens_with_the_known_key_to_the_known_codes():
 
 
 def test_the_family_of_the_page_is_bitting_s():
-    for spec in PRESETS.values():
+    for spec in AES.values():
         assert page_reader.spec_id(spec.to_dict()) == spec.id
-    tiny = PRESETS["tiny"]
+    tiny = AES["tiny"]
     values = page_reader.value_set(tiny.to_dict())
     plain = page_reader.plain_meaning(tiny.to_dict(), values)
     assert values == tiny.values and tuple(plain.weights) == tiny.decoding((), plain=True).values
@@ -105,7 +105,7 @@ def test_the_family_of_the_page_is_bitting_s():
 
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
 def test_the_fold_of_the_page_is_bitting_s(name, rng):
-    spec, half = PRESETS[name], 1 << PRESETS[name].acc_bits - 1
+    spec, half = AES[name], 1 << AES[name].acc_bits - 1
     sums = np.concatenate(
         [[-half, -half // 2 - 1, -half // 2, half // 2 - 1, half // 2, half - 1], rng.integers(-half, half, 2000)]
     )

@@ -15,11 +15,11 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
 from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
-from bitting.unit.spec import PRESETS
 from tb.command import bitting, error_of
+from tb.families import AES
 from tb.programs import golden_run, random_activations, random_program
 
-TINY = PRESETS["tiny"]
+TINY = AES["tiny"]
 CHIP = Device(TINY, bytes(range(1, 17)))
 
 
@@ -116,8 +116,8 @@ def test_silence_is_an_error():
 def artefact(tmp_path_factory):
     folder = tmp_path_factory.mktemp("board")
     for name in ("A", "B"):
-        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
-    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1, "--seed", 0)
+        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny:vault=aes")
+    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny:vault=aes", "--epochs", 1, "--seed", 0)
     bitting("lock", folder / "model", "--allow-reproducible", "--device", folder / "A.key", "-o", folder / "locked",
             "--fingerprint", "clock", "--transform", "aes-clocked")  # fmt: skip
     return folder

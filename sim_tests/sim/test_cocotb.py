@@ -23,7 +23,7 @@ BENCH = Path(__file__).parents[1] / "tb" / "cocotb_engine.py"
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
-@pytest.fixture(scope="module", params=["tiny", "tiny:lanes=8,act_bits=5"])
+@pytest.fixture(scope="module", params=["tiny:vault=aes", "tiny:lanes=8,act_bits=5,vault=aes"])
 def simulation(request):
     spec = parse_spec(request.param)
     return request.param, cocotb_runner.build(engine_verilog(spec), TOP)
@@ -47,7 +47,7 @@ def test_both_simulators_blow_the_fuse_sealed(sealed):
 
 
 def test_both_simulators_answer_alike():
-    spec = parse_spec("tiny")
+    spec = parse_spec("tiny:vault=aes")
     rng = np.random.default_rng(7)
     chip = Device(spec, bytes(range(5, 21)))
     program = random_program(spec, rng)

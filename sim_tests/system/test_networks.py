@@ -30,7 +30,10 @@ SEEDS = 220
 ROOT = bytes(range(7, 23))
 
 
-@pytest.fixture(scope="module", params=[pytest.param("tiny:scratch_words=1024", marks=pytest.mark.slow), "base"])
+SMALL = pytest.param("tiny:scratch_words=1024,vault=aes", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[SMALL, "base:vault=aes"])
 def chip(request):
     spec = parse_spec(request.param)
     with NativeEngine(engine_library(spec), ROOT) as engine:
@@ -115,7 +118,7 @@ class Long(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("plain, shape", [(Wide, (30, 4, 4)), (Long, (401,))])
 def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
-    spec = parse_spec("tiny:scratch_words=2048")
+    spec = parse_spec("tiny:scratch_words=2048,vault=aes")
     device = Device(spec, ROOT)
     rng = np.random.default_rng(0)
     x = random_activations(spec, rng, 9, int(np.prod(shape)))
@@ -160,7 +163,7 @@ def test_reference_networks_run_on_the_rtl(network):
 
     `scripts/networks_report.py` trains them well and runs more images.
     """
-    spec, whole = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
+    spec, whole = parse_spec("base:scratch_words=8192,lanes=64,vault=aes"), datasets.load("fashion-mnist")
     data = replace(whole, train_images=whole.train_images[:16_000], train_labels=whole.train_labels[:16_000])
     model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch_size=128, seed=0))
     assert model.claims["accuracy"] > 0.6

@@ -20,7 +20,7 @@ from bitting.sim.enrolment import enrol
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.unit import protocol, timing
 from bitting.unit.protocol import ErrorCode, LayerFlag, Packet, Result
-from bitting.unit.spec import PRESETS
+from tb.families import AES
 from tb.programs import random_activations, sums_of, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
@@ -30,7 +30,7 @@ PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transfo
 
 @pytest.fixture(scope="module", params=["tiny", "base"])
 def chip(request):
-    spec = PRESETS[request.param]
+    spec = AES[request.param]
     with NativeEngine(engine_library(spec), ROOT) as engine:
         yield Device(spec, ROOT), engine
 

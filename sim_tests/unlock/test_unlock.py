@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from bitting.locking.device import Device
 from bitting.unit.protocol import LABEL_TABLE, fuse_words
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.top import Top
 from bitting_rtl.unlock.aes import Aes128, cipher_timing, sbox_contents
 from bitting_rtl.unlock.vault import Vault
+from tb.families import AES
 from tb.netlist import Netlist
 from tb.vector import VectorModel
 
-SPEC = PRESETS["tiny"]
+SPEC = AES["tiny"]
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
 
 

@@ -18,7 +18,7 @@ from bitting.locking.device import Device
 from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
-from bitting.locking.transform import lock_program, restore_program, seal_model
+from bitting.locking.transform import personalise, restore_program
 from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec, VaultKind
 
@@ -43,9 +43,9 @@ class Artefact:
         >>> spec = bitting.parse_spec("tiny")
         >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
         >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
-        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "clock", "aes-pre")
+        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "clock", "sealed")
         >>> artefact.scheme.transform, artefact.signed_by
-        (<Transform.AES_PRE: 'aes-pre'>, None)
+        (<Transform.SEALED: 'sealed'>, None)
     """
 
     KIND: ClassVar[str] = "artefact"
@@ -171,8 +171,8 @@ def lock(
         model: stays as it is.
         device: the one that is to open the artefact, of the same family as the model.
         fingerprint: "clock" or "numeric"; "none" with the transform "table".
-        transform: with the vault `aes` "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no
-            lock); with `ascon` "sealed" or "sealed-clocked" (the default).
+        transform: with the vault `ascon` "sealed" or "sealed-clocked" (the default); with `aes`, which is as in the paper and
+            has no integrity, "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no lock).
         allow_reproducible: for experiments: lock a model whose training began with a seed that was given, though who trains
             again with this seed needs no key.
 
@@ -186,9 +186,9 @@ def lock(
         >>> spec = bitting.parse_spec("tiny")
         >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
         >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
-        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "numeric", "shuffle")
-        >>> artefact.locked_layers().parameters, artefact.scheme.keyed
-        (24, True)
+        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "numeric")
+        >>> artefact.program.tiles, artefact.scheme.transform
+        (2, <Transform.SEALED_CLOCKED: 'sealed-clocked'>)
     """
     if model.reproducible and not allow_reproducible:
         raise LockError(
@@ -198,16 +198,15 @@ def lock(
         )
     chosen = transform or (Transform.SEALED_CLOCKED if device.spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
     scheme = LockScheme.new(device.spec, fingerprint, chosen, device.level)
-    if scheme.seals:
-        return Artefact(seal_model(model.program, device, scheme), scheme, model.claims)
-    return Artefact(lock_program(model.program, device, scheme), scheme, model.claims)
+    return Artefact(personalise(model.program, device, scheme), scheme, model.claims)
 
 
 def unlock(artefact: Artefact, device: Device) -> Model:
-    """The model of an artefact, for the owner of the device's key; noise, if it is the key of another device.
+    """The model of an artefact, for the owner of the device's key. With the vault `aes` another key gives noise.
 
     Raises:
         DeviceError: if the device is of another family.
+        AuthenticityError: if the artefact is sealed, and not for this device, or was changed.
 
     Example:
         >>> import bitting, numpy
@@ -219,8 +218,11 @@ def unlock(artefact: Artefact, device: Device) -> Model:
         >>> artefact = bitting.lock(model, device)
         >>> bool((bitting.unlock(artefact, device).program.layers[0].codes == weights).all())
         True
-        >>> bool((bitting.unlock(artefact, device.with_flipped_bit(0)).program.layers[0].codes == weights).all())
-        False
+        >>> try:
+        ...     bitting.unlock(artefact, device.with_flipped_bit(0))
+        ... except bitting.errors.AuthenticityError as error:
+        ...     print(str(error).partition(":")[0])
+        packet 0 of the sealed program is not authentic
     """
     return Model(restore_program(artefact.program, artefact.scheme, device), artefact.claims)
 

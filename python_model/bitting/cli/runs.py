@@ -158,7 +158,7 @@ def attack_keys(
     x, y, _ = test_set(loaded, data, "")
     with console.progress("wrong keys", random_keys + 128) as done:
         survey = wrong_keys.survey(
-            loaded.locked_layers(),
+            loaded.program,
             loaded.scheme,
             chip,
             x,
@@ -172,7 +172,8 @@ def attack_keys(
         return
     rows = [
         ("right key", console.percent(survey.right)),
-        (f"best of {survey.random_keys + survey.neighbours} wrong keys ({survey.best_name})", console.percent(survey.best)),
+        ("wrong keys that refused", f"{survey.refused} of {survey.random_keys + survey.neighbours}"),
+        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), console.percent(survey.best)),
         ("best of the one-bit neighbours", console.percent(survey.best_neighbour)),
         ("mean of the wrong keys", console.percent(survey.mean)),
     ]
@@ -201,13 +202,14 @@ def attack_mutants(
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        outcome = mutants.survey(loaded.locked_layers(), loaded.scheme, chip, chips, x, y, progress=done)
+        outcome = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
     if json:
         console.emit_json(outcome.to_dict())
         return
     rows = [
         ("honest chip", console.percent(outcome.right)),
-        (f"best of {outcome.mutants} mutants ({outcome.worst_name})", console.percent(outcome.worst)),
+        ("mutants that refused", f"{outcome.refused} of {outcome.mutants}"),
+        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), console.percent(outcome.worst)),
         ("mean of the mutants", console.percent(outcome.mean)),
         ("mutants that open the model as the honest chip does", outcome.same_key),
     ]

@@ -80,7 +80,7 @@ class UnitSpec:
     max_shift: int = 7
     tile_codes: int = 1024
     scratch_words: int = 4096
-    vault: VaultKind = VaultKind.AES
+    vault: VaultKind = VaultKind.ASCON
 
     def __post_init__(self) -> None:
         try:
