@@ -1,8 +1,12 @@
 """The board's top on a simulated serial line, the host's end of it, and bitstreams of boards."""
 
+import contextlib
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,8 +129,7 @@ def artefact(tmp_path_factory):
 def test_an_artefact_runs_on_the_simulated_board(artefact):
     arguments = ("run", artefact / "locked", "--device", artefact / "A.key", "--allow-unsigned", "--samples", 6)
     found = json.loads(bitting(*arguments, "--port", "simulated", "--json").stdout)
-    assert found["wrong_logits"] == found["wrong_cycles"] == 0 and found["samples"] == 6
-    assert "--port" in error_of(*arguments, "--port", "/dev/nothing-here")
+    assert found["wrong_logits"] == found["wrong_cycles"] == 0 and found["samples"] == 6 and found["self_test"] == "passed"
 
 
 @pytest.mark.slow
@@ -141,18 +144,42 @@ def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
     assert found["wrong_logits"] is found["wrong_cycles"] is None and 0 <= found["accuracy"] <= 1
 
 
+@contextlib.contextmanager
+def board_of(key: Path) -> Iterator[str]:
+    """The URL of a simulated board, for one connection."""
+    with socket.create_server(("localhost", 0)) as server:
+        board = threading.Thread(target=serve, args=(server, SimulatedPort(Device.load(key))))
+        board.start()
+        yield f"socket://localhost:{server.getsockname()[1]}"
+        board.join()
+
+
+def run(folder: Path, key: str, *arguments: object, status: int = 0, **named: Any) -> dict[str, Any]:
+    """`bitting run` at the other end of a socket from a board that has a key."""
+    with board_of(folder / f"{key}.key") as url:
+        common = ("run", folder / "locked", "--allow-unsigned", "--samples", 4, "--json", "--port", url)
+        return json.loads(bitting(*common, *arguments, status=status, **named).stdout)
+
+
 def test_pyserial_at_the_other_end_of_a_socket(artefact):
-    """The way a real board goes, through pyserial; a board that is not the device it should be is told."""
-    for name, status in (("A", 0), ("B", 1)):
-        with socket.create_server(("localhost", 0)) as server:
-            board = threading.Thread(target=serve, args=(server, SimulatedPort(Device.load(artefact / "A.key"))))
-            board.start()
-            done = bitting("run", artefact / "locked", "--device", artefact / f"{name}.key", "--allow-unsigned",
-                           "--samples", 4, "--json",
-                           "--port", f"socket://localhost:{server.getsockname()[1]}", status=status)  # fmt: skip
-            board.join()
-        found = json.loads(done.stdout)
-        assert (found["wrong_logits"] > 0) == bool(status)
+    """The way a real board goes, through pyserial, with no key file; a board that is not the device it should be is told."""
+    found = run(artefact, "A")
+    assert found["self_test"] == "passed" and found["wrong_logits"] is None and len(found["logits"]) == 4
+    assert run(artefact, "A", "--expect-device", artefact / "A.key")["wrong_logits"] == 0
+    other = run(artefact, "B", status=1)
+    assert other["self_test"] == "failed" and "answers to the self-test are wrong" in other["reason"]
+    unasked = run(artefact, "B", "--no-self-test")
+    assert unasked["self_test"] == "not asked" and unasked["logits"] != found["logits"]
+    assert run(artefact, "B", "--no-self-test", "--expect-device", artefact / "A.key", status=1)["wrong_logits"] > 0
+
+
+def test_keys_are_asked_for_where_a_chip_is_built_and_nowhere_else(artefact):
+    """All of it is said before a port is opened: there is none of that name."""
+    arguments = ("run", artefact / "locked", "--allow-unsigned", "--port")
+    assert "give --device" in error_of(*arguments, "simulated")
+    assert "--expect-device" in error_of(*arguments, "/dev/nothing-here", "--device", artefact / "A.key")
+    assert "is not for this device" in error_of(*arguments, "/dev/nothing-here", "--expect-device", artefact / "B.key")
+    assert "--port /dev/nothing-here" in error_of(*arguments, "/dev/nothing-here", "--expect-device", artefact / "A.key")
 
 
 def serve(server: socket.socket, port: SimulatedPort) -> None:

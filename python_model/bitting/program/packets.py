@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitting.errors import SimulationError
+from bitting.errors import FaultError, SimulationError
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import BIAS_FIELD_BITS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, LayerFlag, Packet, Result
 from bitting.unit.spec import UnitSpec
@@ -199,13 +199,14 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     """TILE_DONE packets of a run.
 
     Raises:
-        SimulationError: for anything else; a FAULT is named.
+        FaultError: naming the error that the engine reported.
+        SimulationError: for anything else.
     """
     results = []
     for kind, payload in split(words):
         if kind == Result.FAULT:
             code = ErrorCode(int(payload[0]) & 0xFF)
-            raise SimulationError(f"the engine reported {code.name} after {int(payload[0]) >> 8} tiles")
+            raise FaultError(f"the engine reported {code.name} after {int(payload[0]) >> 8} tiles", code)
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         body = payload[TILE_DONE_FIXED_WORDS:]
