@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.self_test import require_device
 from bitting.cli import console
@@ -35,6 +36,8 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
+#: Sources of the host in C.
+C_HOST = Path(__file__).parents[1] / "host"
 #: The port that needs no board.
 SIMULATED = "simulated"
 _TIMEOUT_SECONDS = 2.0
@@ -180,3 +183,34 @@ def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome
         "wrong_logits": int((outcome.logits != logits).sum()),
         "wrong_cycles": int((np.array(outcome.tile_cycles) != cycles).sum()) if told else None,
     }
+
+
+def packets(
+    artefact: ArtefactArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Packet file to write.")],
+    c_host: Annotated[
+        Path | None, typer.Option("--c-host", help="Also write a host in C to this folder: it reads packet files.")
+    ] = None,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write what a small host needs to run an artefact: the words to send, and the self-test. That takes no key file.
+
+    The packet file is not signed: keep it as you keep the firmware of the host. It holds no secret.
+    """
+    from bitting.artefact import packet_file
+
+    loaded = load_artefact(artefact, owner, allow_unsigned)
+    data = packet_file.contents(loaded)
+    files.write_bytes(output, data)
+    sources = sorted(path for path in C_HOST.iterdir() if path.suffix in (".c", ".h")) if c_host else []
+    for source in sources:
+        files.write_bytes(Path(c_host or ".") / source.name, source.read_bytes())
+    questions = 0 if loaded.self_test is None else len(loaded.self_test.questions)
+    if json:
+        console.emit_json({"bytes": len(data), "questions": questions, "c_host": [source.name for source in sources]})
+        return
+    console.out.print(f"{output}: {len(data)} bytes, {questions} questions; not signed, and no secret")
+    if c_host:
+        console.out.print(f"{c_host}: {', '.join(source.name for source in sources)}")

@@ -30,7 +30,7 @@ def frame(kind: int, payload: np.ndarray) -> np.ndarray:
     return words
 
 
-def _packed(values: np.ndarray, per_word: int) -> np.ndarray:
+def packed(values: np.ndarray, per_word: int) -> np.ndarray:
     """Unsigned or two's-complement integers along the last axis, `per_word` in a word, first one lowest; zero padded."""
     bits = 32 // per_word
     padding = -values.shape[-1] % per_word
@@ -46,13 +46,13 @@ def layer_packet(layer: Layer, report: bool) -> np.ndarray:
     fixed = np.array(
         [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs)], WORDS
     )
-    return frame(Packet.LAYER, np.concatenate([fixed, _packed(layer.offsets, 2)]))
+    return frame(Packet.LAYER, np.concatenate([fixed, packed(layer.offsets, 2)]))
 
 
 def tile_packets(layer: Layer) -> list[np.ndarray]:
     """One TILE packet for each tile of a layer."""
-    codes = _packed(layer.codes, 4)
-    bases = _packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
+    codes = packed(layer.codes, 4)
+    bases = packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
     biases = (layer.bias.astype(np.int64) & ((1 << BIAS_FIELD_BITS) - 1) | layer.tile_flags() << BIAS_FIELD_BITS).astype(WORDS)
     return [frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)]
 
