@@ -114,7 +114,7 @@ def run(
                     raise
                 wrong = str(fault)
     if wrong:
-        _say_wrong(artefact, port, wrong, json)
+        _say_wrong(artefact, port, wrong, "failed" if tested == "passed" else tested, json)
         raise typer.Exit(console.EXIT_MISMATCH)
     facts: dict[str, Any] = {
         "samples": len(y), "accuracy": float((outcome.logits.argmax(1) == y).mean()), "self_test": tested,
@@ -157,9 +157,9 @@ def _keys(
     return simulated, expected or simulated
 
 
-def _say_wrong(artefact: Path, port: str, wrong: str, json: bool) -> None:
+def _say_wrong(artefact: Path, port: str, wrong: str, tested: str, json: bool) -> None:
     if json:
-        console.emit_json({"self_test": "failed", "reason": wrong})
+        console.emit_json({"self_test": tested, "reason": wrong})
     console.err.print(
         f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}", markup=False
     )
