@@ -150,13 +150,17 @@ def lock(
     milliseconds = 1000 * (time.perf_counter() - started)
     artefact.save(output, owner)
     scheme = artefact.scheme
+    told = self_test * unlocked.program.outputs * chip.spec.acc_bits
     if json:
         facts = {"milliseconds": milliseconds, "lock": scheme.to_dict(), "parameters": unlocked.program.parameters}
-        console.emit_json({**facts, "signed": owner is not None})
+        console.emit_json({**facts, "signed": owner is not None, "self_test": {"questions": self_test, "bits": told}})
         return
     name = f"{scheme.fingerprint} x {scheme.transform}" if scheme.keyed else scheme.transform
     console.out.print(f"{output}: {unlocked.program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
     console.out.print(f"level of claim: {scheme.level}; caution: {scheme.caution}")
+    if told:
+        held = unlocked.program.parameters * chip.spec.code_bits
+        console.out.print(f"self-test: {self_test} questions; their answers tell at most {told} bits (all codes: {held})")
     if not owner:
         console.out.print("not signed: `bitting sign` it, or readers will need --allow-unsigned")
 
