@@ -128,10 +128,10 @@ def test_silence_is_an_error():
 def artefact(tmp_path_factory):
     """A folder: keys A and B of `tiny` and digits locked for each; S with the vault `ascon`, and digits sealed for it."""
     folder = tmp_path_factory.mktemp("board")
-    for name, spec in (("A", "tiny"), ("B", "tiny"), ("S", "tiny:vault=ascon")):
+    for name, spec in (("A", "tiny:vault=aes"), ("B", "tiny:vault=aes"), ("S", "tiny:vault=ascon")):
         bitting("device", "new", folder / f"{name}.key", "--spec", spec)
     bitting("owner", "new", folder / "owner")
-    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1, "--seed", 0)
+    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny:vault=aes", "--epochs", 1, "--seed", 0)
     model = package.Model.load(folder / "model")
     owner = signature.load_private(folder / "owner")
     for name, transform in (("A", "aes-clocked"), ("B", "aes-clocked"), ("S", "sealed-clocked")):

@@ -23,7 +23,7 @@ from tb.c_host import STRICT, CHost, Fifos, library
 from tb.programs import random_activations
 
 TINY = PRESETS["tiny"]
-AES, ASCON = TINY, TINY.replace(vault="ascon")
+AES, ASCON = TINY.replace(vault="aes"), TINY.replace(vault="ascon")
 LOCKS = [(AES, "table"), (AES, "shuffle"), (AES, "aes-clocked"), (ASCON, "sealed"), (ASCON, "sealed-clocked")]
 
 

@@ -205,8 +205,9 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     results = []
     for kind, payload in split(words):
         if kind == Result.FAULT:
-            code = ErrorCode(int(payload[0]) & 0xFF)
-            raise FaultError(f"the engine reported {code.name} after {int(payload[0]) >> 8} tiles", code)
+            code = int(payload[0]) & 0xFF
+            name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
+            raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         body = payload[TILE_DONE_FIXED_WORDS:]
