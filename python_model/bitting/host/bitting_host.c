@@ -1,4 +1,4 @@
-/* See bitting_host.h. What the numbers mean is in docs/format.md: packets in section 8, the serial line in 10, the file in 11. */
+/* See bitting_host.h. The numbers are those of docs/format.md: packets in section 8, the serial line in 10, the file in 11. */
 #include "bitting_host.h"
 
 enum { NOT_OPEN, OPEN, STARTED, RAN };                                     /* host->state */
@@ -41,7 +41,8 @@ static int header_is_sane(const struct bitting_host *host, uint32_t words, uint3
     sections += (uint64_t)host->questions * host->outputs;
     return sections == words && word_at(host, 15) == 0 && act_bits >= 2 && act_bits <= 8 && host->lanes >= 4 &&
            host->lanes <= 256 && host->lanes % 4 == 0 && host->input_words >= 1 && host->input_base <= LONGEST &&
-           host->input_base + host->input_words <= LONGEST + 1 && host->results >= (uint64_t)host->outputs * (host->lanes + 4) &&
+           host->input_base + host->input_words <= LONGEST + 1 &&
+           host->results >= (uint64_t)host->outputs * (host->lanes + 4) &&
            1 + (uint64_t)host->input_words * (host->lanes / 4) <= LONGEST;
 }
 

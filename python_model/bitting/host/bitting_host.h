@@ -1,7 +1,8 @@
 /* A host for an engine of bitting: sends what a packet file says (`bitting packets`), and gives what the device answers.
  *
- * C99, also C++. It allocates nothing, uses no floating point and nothing of the C library, and holds no secret. The packet
- * file is read where it lies, byte by byte: it may be in flash. docs/format.md describes it, and docs/boards.md has an example.
+ * C99, also C++, for an `int` of 32 bits and either byte order. It allocates nothing, uses no floating point and nothing of
+ * the C library, and holds no secret. The packet file is read where it lies, byte by byte: it may be in flash. docs/format.md
+ * describes it, and docs/boards.md has an example.
  *
  *     struct bitting_host host;
  *     int status = bitting_open(&host, file, bytes, &link);      the file is whole, and of this version
