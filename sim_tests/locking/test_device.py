@@ -110,6 +110,17 @@ def test_a_key_file_open_to_others_is_refused(tmp_path):
         Device.load(path)
 
 
+@pytest.mark.parametrize("sealed", [1, 0, "true", None])
+def test_a_fuse_that_is_neither_true_nor_false_is_refused(tmp_path, sealed):
+    """Read as unsealed, everything would be locked for a device that there is not."""
+    path = tmp_path / "A.key"
+    Device.new(PRESETS["tiny"].replace(vault="ascon")).save(path)
+    assert Device.load(path).sealed
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sealed": sealed}))
+    with pytest.raises(DeviceError, match="allowed: true or false"):
+        Device.load(path)
+
+
 def test_a_device_of_another_family_is_refused():
     model = random_program(PRESETS["base"], np.random.default_rng(0))
     with pytest.raises(DeviceError, match="they differ in"):

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting.artefact import container, program_format, sealed_format
+from bitting.artefact import container, program_format, sealed_format, self_test
 from bitting.artefact.claims import public as public_claims
 from bitting.artefact.model import Model
+from bitting.artefact.self_test import DEFAULT as SELF_TEST
+from bitting.artefact.self_test import SelfTest
 from bitting.errors import ArtefactError, LockError, SignatureError
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
@@ -36,6 +38,7 @@ class Artefact:
         scheme: how they are locked.
         claims: data set and accuracies; those that may ship (`bitting.artefact.claims`), others are dropped.
         signed_by: 32 bytes of the public key whose signature was seen to be right, or None if there is no signature.
+        self_test: questions, and what the right device answers; None if there are none.
 
     Example:
         >>> import bitting, numpy
@@ -54,6 +57,7 @@ class Artefact:
     scheme: LockScheme = field(default_factory=LockScheme)
     claims: dict[str, Any] = field(default_factory=dict)
     signed_by: bytes | None = None
+    self_test: SelfTest | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", public_claims(self.claims))
@@ -68,6 +72,7 @@ class Artefact:
         if self.scheme.challenge:
             more, header["challenge"] = program_format.write(_CHALLENGE, self.scheme.challenge.program)
             tensors |= more | {_ACTIVATIONS: self.scheme.challenge.activations}
+        tensors |= self_test.write(self.self_test)
         container.save(path, self.KIND, self.program.spec, header, tensors, owner=owner)
 
     @classmethod
@@ -90,6 +95,8 @@ class Artefact:
             expected = sealed_format.TENSORS if seals else program_format.tensor_names("", header)
             if "challenge" in header:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
+            if self_test.TENSORS & set(contents.tensors):
+                expected |= self_test.TENSORS
             contents.require_tensors(expected)
             program = (
                 sealed_format.read(contents.path, spec, header, contents.tensors)
@@ -98,7 +105,8 @@ class Artefact:
             )
             challenge = _challenge(contents, spec) if "challenge" in header else None
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
-            return cls(program, scheme, dict(header["claims"]), contents.signed_by)
+            test = self_test.read(contents.path, program.input_words, program.outputs, spec, contents.tensors)
+            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test)
 
     def locked_layers(self) -> Program:
         """The program of an artefact that is not sealed.
@@ -164,6 +172,7 @@ def lock(
     transform: str | None = None,
     *,
     allow_reproducible: bool = False,
+    self_test: int = SELF_TEST,
 ) -> Artefact:
     """Personalise a model to a device, without training. Its weights stay the same integers.
 
@@ -175,6 +184,8 @@ def lock(
             has no integrity, "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no lock).
         allow_reproducible: for experiments: lock a model whose training began with a seed that was given, though who trains
             again with this seed needs no key.
+        self_test: how many questions to put in, 0..64, with the answers of the right device. They are inputs that the spec
+            alone decides.
 
     Raises:
         DeviceError: if the device is of another family.
@@ -198,7 +209,8 @@ def lock(
         )
     chosen = transform or (Transform.SEALED_CLOCKED if device.spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
     scheme = LockScheme.new(device.spec, fingerprint, chosen, device.level)
-    return Artefact(personalise(model.program, device, scheme), scheme, model.claims)
+    locked = personalise(model.program, device, scheme)
+    return Artefact(locked, scheme, model.claims, self_test=SelfTest.of(model.program, self_test))
 
 
 def unlock(artefact: Artefact, device: Device) -> Model:

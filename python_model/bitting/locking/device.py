@@ -152,7 +152,7 @@ class Device:
             DeviceError: if it is missing, readable by others, or malformed. The contents are never quoted.
         """
         try:
-            if path.stat().st_mode & 0o077:
+            if files.open_to_others(path):
                 raise DeviceError(f"{path} is open to others; a key file has mode 0600: chmod 600 {path}")
             if path.stat().st_size > _MAX_KEY_FILE:
                 raise DeviceError(f"{path} is no device key: it has {path.stat().st_size} bytes")
@@ -167,8 +167,11 @@ class Device:
             root = bytes.fromhex(data["root"])
         except (TypeError, ValueError):
             raise DeviceError(f"{path} has a malformed root secret; allowed: {2 * ROOT_BYTES} hex digits") from None
+        sealed = data.get("sealed", False)
+        if not isinstance(sealed, bool):  # 1 would read as unsealed, and everything locked for it as for another device
+            raise DeviceError(f"{path} has a fuse `sealed` of type {type(sealed).__name__}; allowed: true or false")
         try:
-            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), data.get("sealed", False) is True)
+            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), sealed)
         except (SpecError, TypeError) as error:
             raise DeviceError(f"{path} has a malformed spec: {error}") from None
 
