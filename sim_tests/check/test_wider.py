@@ -10,6 +10,7 @@ from bitting.check.wider import widen
 from bitting.errors import LockError, SpecError
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
+from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import lock_program, seal_model
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import engine_library, library_of
@@ -79,6 +80,7 @@ def test_nothing_sealed_again_has_the_key_or_the_words_of_the_artefact():
     artefact, device = locked(ASCON, "clock", "sealed")
     again, _ = widen(artefact, device, LANES)
     assert again.scheme.nonce != artefact.scheme.nonce
+    assert isinstance(again.program, SealedProgram) and isinstance(artefact.program, SealedProgram)
     assert len(again.program.words) == len(artefact.program.words)
     assert (again.program.words[1:] != artefact.program.words[1:]).mean() > 0.9, "headers alone are the same"
 
