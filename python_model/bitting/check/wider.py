@@ -32,16 +32,31 @@ from bitting.locking.transform import unlock_program
 from bitting.unit.widened import WidenedSpec
 
 
+def widened_spec(artefact: Artefact, lanes: int) -> WidenedSpec:
+    """The spec of an engine of `lanes` lanes that can run the artefact.
+
+    Raises:
+        LockError: if the lock key comes from the sums of all lanes.
+        SpecError: if `lanes` is not more than the device has, or more than there can be.
+    """
+    spec, scheme = artefact.program.spec, artefact.scheme
+    if scheme.fingerprint == Fingerprint.NUMERIC and not scheme.seals:
+        raise LockError(
+            f"the lock key comes from the sums of all {spec.lanes} lanes (fingerprint numeric), so an engine with {lanes} "
+            "derives another one; allowed with more lanes: fingerprint clock"
+        )
+    return WidenedSpec.of(spec, lanes)
+
+
 def widen(artefact: Artefact, device: Device, lanes: int) -> tuple[Artefact, Device]:
     """The artefact and its device as they are on an engine of `lanes` lanes. Neither may leave this process.
 
     Raises:
         AuthenticityError: if the program is sealed for another device.
-        LockError: if the lock key comes from the sums of all lanes.
-        SpecError: if `lanes` is not more than the device has, or more than there can be.
+        LockError, SpecError: as `widened_spec`.
     """
     program, scheme = artefact.program, artefact.scheme
-    spec = WidenedSpec.of(program.spec, lanes)
+    spec = widened_spec(artefact, lanes)
     wide = replace(device, spec=spec)
     if isinstance(program, SealedProgram):
         clear = replace(unlock_program(program, scheme, ChipModel.of(device)), spec=spec)
@@ -49,11 +64,6 @@ def widen(artefact: Artefact, device: Device, lanes: int) -> tuple[Artefact, Dev
         anew = LockScheme.new(spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
         chip = ChipModel.of(wide)
         return Artefact(seal_program(clear, lock_key(anew, chip), chip, anew.clocked), anew, artefact.claims), wide
-    if scheme.fingerprint == Fingerprint.NUMERIC:
-        raise LockError(
-            f"the lock key comes from the sums of all {program.spec.lanes} lanes (fingerprint numeric), so an engine with "
-            f"{lanes} lanes derives another one; allowed with more lanes: fingerprint clock"
-        )
     if scheme.challenge:
         asked = scheme.challenge
         more = np.zeros((lanes - len(asked.activations), asked.activations.shape[1]), np.int8)

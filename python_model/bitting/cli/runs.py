@@ -52,10 +52,12 @@ def verify(
     Exit status 1 if anything differs; the first divergence is then described step by step. Every device but its own refuses a
     sealed artefact, which is status 1 for --device, and as it should be for --wrong-device.
     """
-    from bitting.check import verification as verification
+    from bitting.check import verification, wider
     from bitting.sim.native import Stalls
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    if lanes is not None:
+        wider.widened_spec(loaded, lanes)  # before anything is built
     x, y, part = test_set(loaded, data, samples)
     rows, reports = [], {}
     devices = [("right device", device, chip)]
