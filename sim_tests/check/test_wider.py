@@ -8,11 +8,12 @@ from bitting.check import verification
 from bitting.check.verification import verify
 from bitting.check.wider import widen
 from bitting.errors import LockError, SpecError
+from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
-from bitting.locking.transform import lock_program, seal_model
-from bitting.program.layers import multilayer_perceptron
+from bitting.locking.transform import lock_program, seal_model, unlock_program
+from bitting.program.layers import Program, multilayer_perceptron
 from bitting.sim.native import engine_library, library_of
 from bitting.unit.spec import UnitSpec, parse_spec
 from bitting.unit.widened import WidenedSpec
@@ -36,6 +37,10 @@ def locked(spec: UnitSpec, fingerprint: str, transform: str) -> tuple[Artefact, 
     scheme = LockScheme.new(spec, fingerprint, transform, nonce=bytes(range(16)))
     program = seal_model(model, device, scheme) if scheme.seals else lock_program(model, device, scheme)
     return Artefact(program, scheme), device
+
+
+def widened(artefact: Artefact, device: Device) -> tuple[Artefact, Device, Program]:
+    return widen(artefact, device, unlock_program(artefact.program, artefact.scheme, ChipModel.of(device)), LANES)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def test_a_wider_engine_and_the_device_s_own_are_equal_to_the_emulator(samples, 
 def test_a_wider_engine_has_the_device_s_own_table():
     """Which an engine of the family with so many lanes has not: its spec id is another."""
     artefact, device = locked(ASCON, "clock", "sealed")
-    _, wide = widen(artefact, device, LANES)
+    wide = widened(artefact, device)[1]
     assert wide.table() == device.table()
     assert Device(ASCON.replace(lanes=LANES), ROOT, sealed=True).table() != device.table()
     assert wide.spec != ASCON.replace(lanes=LANES), "or the two would share a challenge"
@@ -78,7 +83,7 @@ def test_a_wider_engine_has_the_device_s_own_table():
 
 def test_nothing_sealed_again_has_the_key_or_the_words_of_the_artefact():
     artefact, device = locked(ASCON, "clock", "sealed")
-    again, _ = widen(artefact, device, LANES)
+    again = widened(artefact, device)[0]
     assert again.scheme.nonce != artefact.scheme.nonce
     assert isinstance(again.program, SealedProgram) and isinstance(artefact.program, SealedProgram)
     assert len(again.program.words) == len(artefact.program.words)

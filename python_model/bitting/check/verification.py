@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -202,18 +203,40 @@ def verify(
     if len(labels) != len(activations) or not len(activations):
         raise ProgramError(f"{len(activations)} samples with {len(labels)} labels; there must be at least one, and as many")
     threads = threads or os.cpu_count() or 1
+    if lanes is not None:
+        wider.widened_spec(artefact, lanes)
     try:
-        if lanes is not None:
-            wide = wider.widen(artefact, device, lanes)
-            first = OWN_BATCHES * program.spec.lanes
-            options: dict[str, Any] = {"stalls": stalls, "threads": threads, "replay": replay}
-            report = verify(*wide, activations, labels, progress=progress, forecast=forecast, profiled=profiled, **options)
-            return _with_own(report, verify(artefact, device, activations[:first], labels[:first], library=library, **options))
-        job = _Job.of(program, scheme, device, activations, labels)
+        clear = unlock_program(program, scheme, ChipModel.of(device))
     except AuthenticityError:
         library = library or engine_library(program.spec)
         difference, clocks = sealed.refusal(artefact, device, activations[: program.spec.lanes], library)
         return Report(0, 0.0, 0.0, 0, 0, 0, clocks, 0.0, 0, difference, refused=difference is None)
+    run = partial(_verify, stalls=stalls, threads=threads, replay=replay)
+    if lanes is None:
+        return run(artefact, device, clear, activations, labels, library, progress, forecast, profiled)
+    wide, first = wider.widen(artefact, device, clear, lanes), OWN_BATCHES * program.spec.lanes
+    report = run(*wide, activations, labels, None, progress, forecast, profiled)
+    return _with_own(report, run(artefact, device, clear, activations[:first], labels[:first], library))
+
+
+def _verify(
+    artefact: Artefact,
+    device: Device,
+    clear: Program,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    library: Path | None,
+    progress: Progress | None = None,
+    forecast: Callable[[Forecast], None] | None = None,
+    profiled: bool | None = None,
+    *,
+    stalls: Stalls,
+    threads: int,
+    replay: str,
+) -> Report:
+    """What one engine, the device's or a wider one, makes of a program that the device can open; `clear`: opened."""
+    program, scheme = artefact.program, artefact.scheme
+    job = _Job.of(program, scheme, device, clear, activations, labels)
     with _Journal(job, stalls) as journal:
         library = library or _library(job, len(journal.done), profiled)
         if forecast:
@@ -300,11 +323,16 @@ class _Job:
 
     @classmethod
     def of(
-        cls, program: Program | SealedProgram, scheme: LockScheme, device: Device, activations: np.ndarray, labels: np.ndarray
+        cls,
+        program: Program | SealedProgram,
+        scheme: LockScheme,
+        device: Device,
+        clear: Program,
+        activations: np.ndarray,
+        labels: np.ndarray,
     ) -> _Job:
         lanes, table = program.spec.lanes, device.table()
         chip = ChipModel.of(device)
-        clear = unlock_program(program, scheme, chip)
         earlier = scheme.challenge.tiles if scheme.challenge else 0
         if isinstance(program, SealedProgram):
             # Sealed anew, so that the device reports cycles. It never leaves this machine; the same words every time let a run

@@ -28,7 +28,7 @@ from bitting.locking.keys import lock_key
 from bitting.locking.kinds import Fingerprint
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.sealed_program import SealedProgram, seal_program
-from bitting.locking.transform import unlock_program
+from bitting.program.layers import Program
 from bitting.unit.widened import WidenedSpec
 
 
@@ -48,25 +48,29 @@ def widened_spec(artefact: Artefact, lanes: int) -> WidenedSpec:
     return WidenedSpec.of(spec, lanes)
 
 
-def widen(artefact: Artefact, device: Device, lanes: int) -> tuple[Artefact, Device]:
-    """The artefact and its device as they are on an engine of `lanes` lanes. Neither may leave this process.
+def widen(artefact: Artefact, device: Device, clear: Program, lanes: int) -> tuple[Artefact, Device, Program]:
+    """The artefact, its device and the program in clear as they are on an engine of `lanes` lanes, to stay in this process.
+
+    Args:
+        artefact: the device's own.
+        device: it.
+        clear: the program as the device opens it.
+        lanes: more than the device has.
 
     Raises:
-        AuthenticityError: if the program is sealed for another device.
         LockError, SpecError: as `widened_spec`.
     """
     program, scheme = artefact.program, artefact.scheme
     spec = widened_spec(artefact, lanes)
-    wide = replace(device, spec=spec)
+    wide, clear = replace(device, spec=spec), replace(clear, spec=spec)
     if isinstance(program, SealedProgram):
-        clear = replace(unlock_program(program, scheme, ChipModel.of(device)), spec=spec)
         nonce = hashlib.sha256(b"wider" + scheme.nonce).digest()[:NONCE_BYTES]  # the same every time: a run can be resumed
         anew = LockScheme.new(spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
         chip = ChipModel.of(wide)
-        return Artefact(seal_program(clear, lock_key(anew, chip), chip, anew.clocked), anew, artefact.claims), wide
+        return Artefact(seal_program(clear, lock_key(anew, chip), chip, anew.clocked), anew, artefact.claims), wide, clear
     if scheme.challenge:
         asked = scheme.challenge
         more = np.zeros((lanes - len(asked.activations), asked.activations.shape[1]), np.int8)
         challenge = Challenge(replace(asked.program, spec=spec), np.concatenate([asked.activations, more]))
         scheme = replace(scheme, challenge=challenge)
-    return Artefact(replace(program, spec=spec), scheme, artefact.claims), wide
+    return Artefact(replace(program, spec=spec), scheme, artefact.claims), wide, clear
