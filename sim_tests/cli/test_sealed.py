@@ -35,6 +35,16 @@ def test_right_on_its_device_and_refused_by_another(job):
     assert "is not the device that" in alone.stderr
 
 
+def test_more_lanes_are_named_beside_the_device_s_own(job):
+    folder, artefact, options = job
+    arguments = ("verify", artefact, "--device", folder / "A.key", *options, "--samples", 40)
+    found = json.loads(bitting(*arguments, "--lanes", 12, "--json").stdout)["right device"]
+    assert found["equal"] and [(engine["lanes"], engine["own"]) for engine in found["engines"]] == [(12, False), (4, True)]
+    shown = bitting(*arguments, "--lanes", 12).stdout
+    assert "4 batches on a wider engine, 12 lanes" in shown and "4 batches on the device's own engine, 4 lanes" in shown
+    assert "not wider than the device's engine, which has 4" in error_of(*arguments, "--lanes", 4)
+
+
 def test_the_key_file_says_that_the_device_is_sealed(job):
     folder, _, _ = job
     assert stat.S_IMODE((folder / "A.key").stat().st_mode) == 0o600
