@@ -232,5 +232,5 @@ def test_nothing_secret_shows_in_a_repr(model):
     scheme = LockScheme.new(model.spec, "clock", "aes-pre", nonce=NONCE)
     chip = ChipModel.of(device)
     texts = repr(device) + repr(scheme) + repr(chip)
-    for secret in (ROOT, device.seed(), lock_key(scheme, chip)):
+    for secret in (ROOT, device.fingerprint_key(), lock_key(scheme, chip)):
         assert secret.hex() not in texts and repr(secret) not in texts

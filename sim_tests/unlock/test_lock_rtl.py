@@ -106,7 +106,12 @@ def test_a_fresh_chip_is_enrolled_and_another_one_is_refused(chip):
 
 
 def secrets_of(device: Device, scheme: LockScheme) -> list[bytes]:
-    keys = [device.root, device.seed(), derive_key(device.root, protocol.LABEL_TABLE), lock_key(scheme, ChipModel.of(device))]
+    keys = [
+        device.root,
+        device.fingerprint_key(),
+        derive_key(device.root, protocol.LABEL_TABLE),
+        lock_key(scheme, ChipModel.of(device)),
+    ]
     return keys + [key[::-1] for key in keys]
 
 

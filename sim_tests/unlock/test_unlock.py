@@ -234,12 +234,12 @@ def test_boot_leaves_the_table_and_the_seed_and_forgets_the_root(root):
     async def scenario(chip, ctx):
         clocks.append(await chip.ready(ctx))
         assert chip.table == list(Device(SPEC, root).table())
-        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).seed().hex()
+        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).fingerprint_key().hex()
         assert ctx.get(chip.vault._root) == 0, "the root secret is gone"
         assert ctx.get(chip.vault._key) == ctx.get(chip.vault._block) == 0
         chip.fuses = [1, 2, 3, 4, 5]  # read once only
         await ctx.tick().repeat(50)
-        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).seed().hex()
+        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).fingerprint_key().hex()
         assert ctx.get(chip.vault._root) == 0, "the root secret is gone"
 
     Chip(root).run(scenario)
@@ -260,7 +260,7 @@ def test_absorbed_words_give_the_cmac(count):
             await chip.pulse(ctx, chip.vault.unlock)
             await chip.ready(ctx)
             zeros = [0] * (-(count + 1) % 4)
-            cmac = CMAC(algorithms.AES128(Device(SPEC, ROOT).seed()))
+            cmac = CMAC(algorithms.AES128(Device(SPEC, ROOT).fingerprint_key()))
             cmac.update(np.array([*words, *zeros, count], ">u4").tobytes())
             assert hexadecimal(ctx, chip.vault._key) == cmac.finalize().hex()
             assert ctx.get(chip.vault.keyed) and not ctx.get(chip.vault.absorbing)

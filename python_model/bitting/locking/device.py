@@ -111,11 +111,11 @@ class Device:
         """The bitting table, code -> value index."""
         size = self.spec.codes
         if self.spec.vault == VaultKind.ASCON:
-            return shuffled_table(sealing.table_draws(self.seed(), size - 1).tolist(), size)
+            return shuffled_table(sealing.table_draws(self.fingerprint_key(), size - 1).tolist(), size)
         stream = keystream(derive_key(self.root, LABEL_TABLE), 2 * (size - 1))
         return shuffled_table([int.from_bytes(stream[at : at + 2]) for at in range(0, len(stream), 2)], size)
 
-    def seed(self) -> bytes:
+    def fingerprint_key(self) -> bytes:
         """The key that fingerprints are absorbed under (vault `ascon`: the device key); secret."""
         if self.spec.vault == VaultKind.ASCON:
             return sealing.device_key(self.spec, self.root, self.sealed)
