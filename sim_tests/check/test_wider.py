@@ -21,7 +21,7 @@ from bitting_rtl.engine.export import TOP
 from tb.faults import faulty_verilog
 from tb.programs import random_activations
 
-AES, ASCON = parse_spec("tiny"), parse_spec("tiny:vault=ascon")
+AES, ASCON = parse_spec("tiny:vault=aes"), parse_spec("tiny")
 ROOT = bytes(range(1, 17))
 LANES = 12
 #: 11 batches of the device's own engine, 4 of the wider one.
