@@ -71,6 +71,22 @@ class Reply:
     whole: bool
     words: np.ndarray
 
+    @classmethod
+    def of(cls, words: np.ndarray, error: int) -> Reply:
+        """From result words and the pin `error`."""
+        tiles, whole = [], True
+        try:
+            for kind, payload in packets.split(words):
+                if kind == Result.TILE_DONE:
+                    body = payload[TILE_DONE_FIXED_WORDS:]
+                    sums = body.astype(np.uint32).view(np.int32) if len(body) else None
+                    tiles.append(packets.TileResult(int(payload[0]), int(payload[1]), sums))
+                elif kind != Result.FAULT:
+                    whole = False
+        except SimulationError:
+            whole = False
+        return cls(tiles, ErrorCode(error), whole, words)
+
     @property
     def sums(self) -> np.ndarray:
         """(tiles, L) int32 accumulators of the tiles that sent some."""
@@ -81,21 +97,6 @@ class Reply:
         fault = FAULT_PACKET if self.error and len(self.words) >= FAULT_PACKET else 0
         said = self.words[: len(self.words) - fault]
         return not self.whole or len(said) > len(rightful) or not np.array_equal(said, rightful[: len(said)])
-
-
-def _reply(answer: Answer) -> Reply:
-    tiles, whole = [], True
-    try:
-        for kind, payload in packets.split(answer.words):
-            if kind == Result.TILE_DONE:
-                body = payload[TILE_DONE_FIXED_WORDS:]
-                sums = body.astype(np.uint32).view(np.int32) if len(body) else None
-                tiles.append(packets.TileResult(int(payload[0]), int(payload[1]), sums))
-            elif kind != Result.FAULT:
-                whole = False
-    except SimulationError:
-        whole = False
-    return Reply(tiles, ErrorCode(answer.error), whole, answer.words)
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Probe:
         self.clocks += max(answer.cycles - waited, 0)
         if answer.error:
             self.refusals[ErrorCode(answer.error).name] += 1
-        return _reply(answer)
+        return Reply.of(answer.words, answer.error)
 
 
 def clear_layer(
