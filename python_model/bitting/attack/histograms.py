@@ -19,9 +19,11 @@ from bitting.locking.transform import unlock_with_key
 from bitting.program.layers import Program
 from bitting.training import balance
 from bitting.training.balance import Balance
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import SLOT_BITS, UnitSpec
 
 _THIEF = "thief of the file"
+#: Different plain weights.
+SLOTS = 1 << SLOT_BITS
 
 
 def drawn(spec: UnitSpec, locked: Program, seed: int) -> np.ndarray:
@@ -45,11 +47,13 @@ def tell_keys(artefact: Artefact, device: Device, seed: int, wrong_keys: int = 1
         note = "a wrong key opens no packet: there are no codes to count; the tag itself tells the one key of 2^128"
         return Finding("histogram test", _THIEF, "right keys told", 0, 1, note=note)
     chip, rng = ChipModel.of(device), np.random.default_rng(rng_seed)
+    size = SLOTS if locked.secret[0].plain else locked.spec.codes
     expected = np.sort(drawn(locked.spec, locked, seed), axis=1)
+    expected = np.pad(expected, ((0, 0), (size - expected.shape[1], 0)))  # plain weights of no code are never used
 
     def distances(key: bytes | None) -> np.ndarray:
         opened = unlock_with_key(locked, scheme, chip, key).secret[0]
-        counts = counts_of(opened.codes & (locked.spec.codes - 1), locked.spec.codes)
+        counts = counts_of(opened.codes, size)
         if len(expected) == 1:  # drawn for the whole matrix
             counts = counts.sum(axis=0, keepdims=True)
         return np.abs(np.sort(counts, axis=1) - expected).sum(axis=1)

@@ -18,6 +18,10 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 
 
+#: Places of a sealed program, evenly over it, where activations are tried, beside those near its layers.
+_SPREAD = 24
+
+
 def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     """Read the weights of the last layer, or of a sealed program see whether activations are taken anywhere.
 
@@ -60,18 +64,26 @@ def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
 
 
 def _everywhere(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
-    """Activations after every packet, where the input lies and after it."""
+    """Activations around LAYER packets and behind others, where the input lies and after it."""
     stream, program = Stream.of(artefact, x), artefact.program
     rightful = stream.sent(probe).words
     beside = min(program.input_base + program.input_words, program.spec.scratch_words - 1)
     hot = np.ones((program.spec.lanes, 1), np.int8)
     injected = [packets.activations_packet(program.spec, address, hot) for address in (program.input_base, beside)]
     answered = []
-    for place in range(1, len(stream.packets)):
+    for place in _places(stream):
         for packet in injected if place > 1 else injected[1:]:  # at its own place the input's first word is no injection
             changed = stream.changed([*stream.packets[:place], packet, *stream.packets[place:]])
             answered.append(changed.sent(probe, FAULT_PACKET).tells_more_than(rightful))
-    note = "activations after every packet"
+    note = f"activations between the packets, at {len(_places(stream))} places"
     return Finding.of_probe(
         probe, "injection", "owner of the chip", "injections answered", sum(answered), len(answered), note, np.array(answered)
     )
+
+
+def _places(stream: Stream) -> list[int]:
+    """Before and after each LAYER, behind the last packet, and evenly between."""
+    count = len(stream.packets)
+    near = {place + after for place in stream.layers() for after in (0, 1, 2)} | {1, 2, count}
+    spread = range(1, count, -(-count // _SPREAD))
+    return sorted(place for place in near | set(spread) if place <= count)
