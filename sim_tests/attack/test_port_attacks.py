@@ -25,7 +25,7 @@ from tb.weak import sealed_without_numbers, weak_verilog
 
 OPEN, SEALED = parse_spec("tiny:vault=aes"), parse_spec("tiny:vault=ascon")
 ROOT = bytes(range(1, 17))
-SIZES = (20, 9, 6, 3)
+SIZES = (20, 9, 8, 10)
 
 
 def device_of(spec, sealed=None):

@@ -1,4 +1,4 @@
-"""Sealed engines with one defence planted out, so that an attack which only that defence stops is seen to succeed without it."""
+"""Sealed engines with one defence planted out: an attack that only this defence stops is seen to succeed without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A challenge that is made up so that a chip which computes or paces wrongly answers it as the right chip answers the right one.
+"""A challenge made up so that a chip which computes or paces wrongly answers it as the right chip answers the right one.
 
 Attacker: counterfeiter, who has the root secret and the RTL, and chips that differ in some place. Where only the answers enter
 the lock key, constant tiles give any answers he wants. What stops it: every word of the challenge enters the key.

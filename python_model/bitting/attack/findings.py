@@ -14,6 +14,10 @@ from bitting.locking.kinds import Level
 CLOCK_HZ = 100_000_000
 
 
+def _nothing() -> np.ndarray:
+    return np.empty(0)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One attack on one lock.
@@ -27,7 +31,7 @@ class Finding:
         level: of the claim that it tests.
         queries, words, clocks: streams sent to the chip, words in them, and clocks they took; 0 without a chip.
         note: what stopped him, or what he did.
-        found: what he has, for whoever knows the truth to compare; secret.
+        found: what he has (nothing: an empty array), for whoever knows the truth to compare; secret.
         right: how much of it is right, by somebody who knows; None: nobody looked.
     """
 
@@ -41,7 +45,7 @@ class Finding:
     words: int = 0
     clocks: int = 0
     note: str = ""
-    found: np.ndarray | None = field(default=None, repr=False, compare=False)
+    found: np.ndarray = field(default_factory=_nothing, repr=False, compare=False)
     right: int | None = None
 
     @classmethod
@@ -53,8 +57,8 @@ class Finding:
         sought: str,
         got: int,
         of: int,
-        note: str = "",
-        found: np.ndarray | None = None,
+        note: str,
+        found: np.ndarray,
     ) -> Finding:
         """With what was spent on a port, and the errors it answered with."""
         errors = ", ".join(f"{name} x {count}" for name, count in sorted(probe.refusals.items()))

@@ -1,8 +1,8 @@
-"""Drawn histograms: how often each tile uses each code was drawn before training, from a seed. Who knows it tests keys at sight.
+"""Drawn histograms: how often a tile uses each code was drawn before training, from a seed. Who knows it tests keys at sight.
 
 Attacker: thief of the file. A key that opens a tile to another histogram than the drawn one is wrong. Under `shuffle`, which
-leaves the histograms as they are, no key is needed: they tell the bitting table. What stops it: a seed of 128 secret bits; and a
-sealed program, which shows nothing under a wrong key.
+leaves the histograms as they are, no key is needed: they tell the bitting table. What stops it: a seed of 128 secret bits; and
+a sealed program, which shows nothing under a wrong key.
 """
 
 from __future__ import annotations

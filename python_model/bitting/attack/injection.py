@@ -17,7 +17,6 @@ from bitting.errors import LockError
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 
-
 #: Places of a sealed program, evenly over it, where activations are tried, beside those near its layers.
 _SPREAD = 24
 

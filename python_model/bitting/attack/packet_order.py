@@ -1,8 +1,8 @@
 """Packets of the rightful stream again, exchanged, left out, from the middle, or cut short; no bit in them is changed.
 
-Attacker: owner of the chip. The vault `aes` numbers tiles, so most of it gives noise, but the device answers; and a program that
-is cut short leaves its hidden activations in the scratch memory, where constant tiles print them in clear. What stops it: a
-number in every nonce, and tags on every packet.
+Attacker: owner of the chip. The vault `aes` numbers tiles, so most of it gives noise, but the device answers; and a program
+that is cut short leaves its hidden activations in the scratch memory, where constant tiles print them in clear. What stops it:
+a number in every nonce, and tags on every packet.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from bitting.unit.spec import UnitSpec
 FAULT_PACKET = FAULT_WORDS + FRAME_WORDS
 #: Clocks without a word moving after which an attacker stops waiting, unless he knows that a tile takes longer.
 PATIENCE = 1 << 16
+#: Clocks of silence after which he looks whether the chip has refused what was sent.
+_SOON = 1 << 13
 
 
 class Answer(Protocol):
@@ -123,14 +125,22 @@ class Probe:
         if reset:
             self.port.reset()
         commands = np.concatenate([np.asarray(part, packets.WORDS) for part in parts])
-        answer = self.port.run(commands, expected, quiet_limit=patience)
         self.queries += 1
         self.words += len(commands)
-        waited = patience if len(answer.words) < expected or answer.taken < len(commands) else 0
-        self.clocks += max(answer.cycles - waited, 0)
-        if answer.error:
-            self.refusals[ErrorCode(answer.error).name] += 1
-        return Reply.of(answer.words, answer.error)
+        soon = min(_SOON, patience)
+        first = rest = self.port.run(commands, expected, quiet_limit=soon)
+        self.clocks += first.cycles
+        words, waited = first.words, soon
+        if not first.error and (len(words) < expected or first.taken < len(commands)):
+            # Nothing was refused: the silence may be that of a long tile.
+            rest = self.port.run(commands[first.taken :], expected - len(words), quiet_limit=patience)
+            self.clocks += rest.cycles
+            words, waited = np.concatenate([words, rest.words]), patience
+        if len(words) < expected:
+            self.clocks -= waited  # nobody would have waited who knew that nothing comes
+        if rest.error:
+            self.refusals[ErrorCode(rest.error).name] += 1
+        return Reply.of(words, rest.error)
 
 
 def clear_layer(

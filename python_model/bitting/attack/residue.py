@@ -1,7 +1,7 @@
 """What the user before has left: his inputs and hidden activations, printed by whoever comes after a reset.
 
-Attacker: whoever uses the device next. Constant tiles print the scratch memory, and need no key. What stops it: the sweep, which
-overwrites it before anything else is possible; and no clear execution.
+Attacker: whoever uses the device next. Constant tiles print the scratch memory, and need no key. What stops it: the sweep,
+which overwrites it before anything else is possible; and no clear execution.
 """
 
 from __future__ import annotations

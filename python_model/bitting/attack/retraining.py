@@ -39,7 +39,9 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     from bitting.training.recipes import TrainConfig
 
     known = {item.name for item in fields(TrainConfig)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in known}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in known
+    }
     count = loop.counted(progress) if progress else None
     model = loop.train(artefact.program.spec, str(claims["dataset"]), TrainConfig(**given), progress=count)
     found = flat_codes(model.program)

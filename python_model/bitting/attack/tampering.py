@@ -1,7 +1,7 @@
 """What the extraction of weights does, tried on a sealed program; and edits of any artefact at random.
 
-Attacker: owner of the chip. Whoever can change a bias, a base or a flag of a packet, or send a layer of his own behind it, reads
-weights (`bitting.attack.extraction`). What stops him: the tag, which covers every word of a packet and its place.
+Attacker: owner of the chip. Whoever can change a bias, a base or a flag of a packet, or send a layer of his own behind it,
+reads weights (`bitting.attack.extraction`). What stops him: the tag, which covers every word of a packet and its place.
 """
 
 from __future__ import annotations

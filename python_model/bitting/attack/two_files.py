@@ -1,7 +1,7 @@
 """What two artefacts of one device tell that each alone does not: the sum of two programs under one keystream, and mixes.
 
-Attacker: thief of many files; for mixes also owner of the chip. What stops it: a nonce for every artefact, drawn by the function
-that locks, which makes another lock key; and, for mixes of a sealed program, the tags.
+Attacker: thief of many files; for mixes also owner of the chip. What stops it: a nonce for every artefact, drawn by the
+function that locks, which makes another lock key; and, for mixes of a sealed program, the tags.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def two_time_pad(first: Artefact, second: Artefact) -> Finding:
         raise LockError(f"the artefacts have {len(one)} and {len(two)} codes; this attack needs two of one shape")
     added = one ^ two
     share, chance = float((added == 0).mean()), 2.0**-bits
-    reused = share > chance + _SIGNIFICANT * np.sqrt(chance * (1 - chance) / len(added)) + 1 / len(added)
+    spread = (chance * (1 - chance) / len(added)) ** 0.5
+    reused = share > chance + _SIGNIFICANT * spread + 1 / len(added)
     note = f"{100 * share:.2f}% equal, by chance {100 * chance:.2f}%: {'one keystream' if reused else 'unrelated'}"
     return Finding("two-time pad", _THIEF, what, len(added) * reused, len(added), note=note, found=added)
 
@@ -99,9 +100,7 @@ def _cycles(probe: Probe, artefact: Artefact, layers: list[Layer], x: np.ndarray
     """Cycles of each tile of some layers under an artefact's challenge, as reported."""
     program = artefact.program
     inputs = packets.activations_packet(program.spec, program.input_base, x)
-    words = itertools.chain.from_iterable(
-        [packets.layer_packet(layer, True), *packets.tile_packets(layer)] for layer in layers
-    )
+    words = itertools.chain.from_iterable([packets.layer_packet(layer, True), *packets.tile_packets(layer)] for layer in layers)
     each = TILE_DONE_FIXED_WORDS + FRAME_WORDS
     expected = sum(layer.tiles * each + layer.channels * program.spec.lanes * layer.emits for layer in layers)
     return [tile.cycles for tile in probe.ask([artefact.scheme.packets(), inputs, *words], expected).tiles]

@@ -11,8 +11,19 @@ import torch
 
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
-from bitting.attack import crafted_challenge, extraction, histograms, injection, mutants, packet_order, residue, retraining
-from bitting.attack import table_readout, tampering, two_files
+from bitting.attack import (
+    crafted_challenge,
+    extraction,
+    histograms,
+    injection,
+    mutants,
+    packet_order,
+    residue,
+    retraining,
+    table_readout,
+    tampering,
+    two_files,
+)
 from bitting.attack.findings import Finding
 from bitting.attack.port import Port, Probe, printing
 from bitting.attack.streams import Stream
@@ -22,7 +33,6 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.kinds import Fingerprint, Transform
 from bitting.locking.transform import restore_program, unlock_program
-from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.training.balance import Balance
 
@@ -68,23 +78,29 @@ def port_attacks(
     if not artefact.scheme.keyed:
         raise LockError("the artefact has no lock key, so anyone with the device's table reads it; lock it with a fingerprint")
     device.require_spec(artefact.program.spec, "the artefact")
-    if port is not None:
-        yield from _PortAttacks(artefact, device, port, seed, progress).all(layers, edits)
-        return
-    with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-        yield from _PortAttacks(artefact, device, engine, seed, progress).all(layers, edits)
+    prepared = _PortAttacks(artefact, device, seed, progress)
+    return prepared.on(port, layers, edits) if port else prepared.simulated(layers, edits)
 
 
 class _PortAttacks:
     """The attacks, and the truth beside them."""
 
-    def __init__(self, artefact: Artefact, device: Device, port: Port, seed: int, progress: Progress):
-        self._artefact, self._device, self._port, self._seed, self._progress = artefact, device, port, seed, progress
+    _port: Port
+
+    def __init__(self, artefact: Artefact, device: Device, seed: int, progress: Progress):
+        self._artefact, self._device, self._seed, self._progress = artefact, device, seed, progress
         self._x = random_inputs(artefact, seed)
         self._codes = restore_program(artefact.program, artefact.scheme, device)
         self._clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(device))
 
-    def all(self, layers: int | None, edits: int) -> Iterator[Finding]:
+    def simulated(self, layers: int | None, edits: int) -> Iterator[Finding]:
+        """On a simulation of the device, which is built if need be."""
+        with NativeEngine(engine_library(self._device.spec), self._device.root, self._device.sealed) as engine:
+            yield from self.on(engine, layers, edits)
+
+    def on(self, port: Port, layers: int | None, edits: int) -> Iterator[Finding]:
+        """On a port of the device."""
+        self._port = port
         sealed, x = self._artefact.scheme.seals, self._x
         found = table_readout.read_table(self._probe())
         yield self._judged(found, np.array(self._device.table()))
@@ -114,7 +130,7 @@ class _PortAttacks:
 
     def _judged(self, found: Finding, truth: np.ndarray) -> Finding:
         """How much of what was got is right."""
-        if found.found is None or found.found.shape != truth.shape or not found.got:
+        if found.found.shape != truth.shape or not found.got:
             return replace(found, right=0)
         return replace(found, right=int((found.found == truth).sum()))
 
@@ -175,7 +191,7 @@ def file_attacks(
     given = config if isinstance(config, Mapping) else {}
     epochs = 2 * int(given.get("epochs", 0))
     found = retraining.retrain(artefact, claims, lambda done: progress("retraining", done, epochs))
-    if model is not None and found.found is not None:
+    if model is not None and len(found.found):
         truth = retraining.flat_codes(model.program)
         found = replace(found, right=int((found.found == truth).sum()) if truth.shape == found.found.shape else 0)
     yield found

@@ -36,13 +36,12 @@ def port(
     from bitting.check import attacks
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
-    console.err.print("building the simulation ...", style="dim")
     with console.progress("attacks") as done:
-        found = list(
-            attacks.port_attacks(
-                loaded, chip, layers=layers or None, edits=edits, seed=seed, progress=lambda _what, now, total: done(now, total)
-            )
+        tried = attacks.port_attacks(
+            loaded, chip, layers=layers or None, edits=edits, seed=seed, progress=lambda _what, now, total: done(now, total)
         )
+        console.err.print("building the simulation ...", style="dim")
+        found = list(tried)
     if mutants:
         found.append(attacks.mutant_attacks(loaded, chip))
     scheme, spec = loaded.scheme, loaded.program.spec
