@@ -10,6 +10,7 @@ from bitting.artefact.model import Model
 from bitting.attack import crafted_challenge, extraction, injection, mutants, packet_order, residue, table_readout, tampering
 from bitting.attack.port import Probe
 from bitting.attack.questions import answer, questions
+from bitting.attack.retraining import flat_codes
 from bitting.attack.streams import Stream
 from bitting.check import attacks
 from bitting.errors import LockError
@@ -21,6 +22,7 @@ from bitting.sim.native import NativeEngine, engine_library, library_of
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP
 from tb.mutants import ARITHMETIC, TIMING, mutant_verilog
+from tb.programs import table_program
 from tb.weak import sealed_without_numbers, weak_verilog
 
 OPEN, SEALED = parse_spec("tiny:vault=aes"), parse_spec("tiny:vault=ascon")
@@ -96,6 +98,16 @@ def test_weights_are_found_only_if_they_are_there(engines):
     assert (found.found == truth).mean() < 0.3
     one = extraction.extract(probe_of(engines, OPEN), artefact_of(OPEN, "clock", "aes-pre"), layers=1)
     assert np.array_equal(one.found, truth[: SIZES[0] * SIZES[1]])
+
+
+@pytest.mark.parametrize("transform", ["aes-pre", "aes-clocked"])
+def test_weights_of_layers_of_every_shape_are_found(engines, transform):
+    """Several positions, strides, chains, constants between: none of it is in the way."""
+    for seed in range(6):
+        program = table_program(OPEN, np.random.default_rng(seed))
+        artefact = lock(Model(program), device_of(OPEN), "clock", transform)
+        found = extraction.extract(probe_of(engines, OPEN), artefact)
+        assert np.array_equal(found.found, flat_codes(program)), seed
 
 
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])

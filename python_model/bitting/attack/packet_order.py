@@ -88,4 +88,5 @@ def hidden_addresses(artefact: Artefact) -> np.ndarray:
     if isinstance(program, SealedProgram):
         start = program.input_base + program.input_words
         return np.arange(start, min(start + program.input_words, program.spec.scratch_words))
-    return np.unique(np.concatenate([layer.written() for layer in program.layers if not layer.emits]))
+    written = [layer.written() for layer in program.layers if not layer.emits]
+    return np.unique(np.concatenate(written)) if written else np.empty(0, np.int64)

@@ -114,12 +114,13 @@ class _PortAttacks:
         found = injection.inject(self._probe(), self._artefact, x)
         yield found if sealed else self._judged(found, self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
-        found = packet_order.cut_short(self._probe(), self._artefact, x)
-        yield self._judged(found, self._printed(packet_order.hidden_addresses(self._artefact)))
+        hidden = packet_order.hidden_addresses(self._artefact)
+        if len(hidden):
+            yield self._judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
         program = self._artefact.program
         found = residue.read_residue(self._probe(), self._artefact, x)
         inputs = program.input_base + np.arange(program.input_words)
-        places = np.concatenate([inputs, packet_order.hidden_addresses(self._artefact)])
+        places = np.concatenate([inputs, hidden])
         yield self._judged(found, np.stack([self._printed(places)] * len(residue.ENDINGS)))
         if edits:
             told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
