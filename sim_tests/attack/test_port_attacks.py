@@ -113,10 +113,12 @@ def test_weights_of_layers_of_every_shape_are_found(engines, transform):
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
 def test_questions_tell_all_weights_apart(name):
     spec = parse_spec(f"{name}:vault=aes")
-    for shift in {0, spec.max_shift}:
-        asked = questions(spec, shift, 4)
-        seen = np.concatenate([answer(spec, shift, question, np.array(spec.values)) for question in asked], axis=1)
+    weights = np.array(spec.values)[list(Device(spec, ROOT).table())]
+    for shift, flips in ((0, True), (spec.max_shift, True), (spec.max_shift, False)):
+        asked = questions(spec, shift, 4, weights, flips)
+        seen = np.concatenate([answer(spec, shift, question, weights) for question in asked], axis=1)
         assert len(np.unique(seen, axis=0)) == spec.codes
+        assert flips or not any(question.flip for question in asked)
         assert all(spec.act_min <= x <= spec.act_max for question in asked for x in question.activations)
 
 

@@ -1,9 +1,10 @@
 """All weights of a locked program, read through the port. Needs nothing but the artefact and its device.
 
 Attacker: owner of the chip. The locks of the vault `aes` encipher codes, and nothing else of a program is guarded. So a locked
-tile is run as it is, with other offsets, bases, biases and positions: each position, in each lane, reads one weight. What a
-hidden layer writes is folded; a layer of constants, which no key touches, prints it. UNLOCK begins the program again, and
-constant tiles stand in for those before the one that is wanted. Under `aes-clocked` they take the same cycles.
+tile is run with other offsets, bases, biases and positions: each position, in each lane, reads one weight. What a hidden layer
+writes is folded; a layer of constants, which no key touches, prints it. Flipped bits of codes are flipped on the device too:
+with the bitting table, which is read first, a few folded sums tell each code. UNLOCK begins the program again, and constant
+tiles stand in for those before the one that is wanted. Under `aes-clocked` they take the same cycles.
 
 What stops it: a tag over every packet, and a number in every nonce.
 """
@@ -16,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
+from bitting.attack import table_readout
 from bitting.attack.findings import Finding
 from bitting.attack.port import PATIENCE, Probe, layer_words, printing, sums_words
 from bitting.attack.questions import Question, answer, questions
@@ -48,17 +50,18 @@ def extract(probe: Probe, artefact: Artefact, *, layers: int | None = None, prog
     locked, scheme = artefact.locked_layers(), artefact.scheme
     if not scheme.keyed:
         raise LockError("the artefact has no lock key: its codes are read with the bitting table alone")
+    table = table_readout.read_table(probe).found
     cycles = _cycles(probe, artefact) if scheme.transform == Transform.AES_CLOCKED else None
     wanted = [index for index, layer in enumerate(locked.layers) if not layer.constant][:layers]
     found = []
     for done, index in enumerate(wanted):
-        reader = _Reader(probe, scheme.packets(), locked, index, cycles)
+        reader = _Reader(probe, scheme.packets(), locked, index, cycles, table)
         found.append(reader.read().reshape(-1))
         if progress:
             progress(done + 1, len(wanted))
     indices = np.concatenate(found)
     got = int((indices >= 0).sum())
-    note = f"{scheme.fingerprint} x {scheme.transform}: other offsets, bases, biases and positions; constant tiles print"
+    note = f"{scheme.fingerprint} x {scheme.transform}: table, flipped bits, other offsets, bases, biases; constants print"
     return Finding.of_probe(probe, "weight extraction", "owner of the chip", "weights", got, len(indices), note, indices)
 
 
@@ -78,8 +81,10 @@ class _Reader:
     l * columns + c alone, times the activation of that window.
     """
 
-    def __init__(self, probe: Probe, head: np.ndarray, locked: Program, index: int, cycles: list[int] | None):
-        self._probe, self._head, self._locked, self._cycles = probe, head, locked, cycles
+    def __init__(
+        self, probe: Probe, head: np.ndarray, locked: Program, index: int, cycles: list[int] | None, table: np.ndarray
+    ):
+        self._probe, self._head, self._locked, self._cycles, self._table = probe, head, locked, cycles, table
         self._spec = locked.spec
         self._layer = locked.layers[index]
         self._first = sum(layer.tiles for layer in locked.layers[:index])
@@ -113,10 +118,12 @@ class _Reader:
         spec, layer, columns = self._spec, self._layer, self._columns
         room = spec.scratch_words - _JUNK_WORDS
         windows = max(1, min(_MOST_WINDOWS, room // (self._span + (2 if self._cycles else 1) * columns)))
-        asked = questions(spec, layer.shift, windows)
-        known = np.concatenate([answer(spec, layer.shift, question, np.array(spec.values)) for question in asked], axis=1)
+        value_of = np.arange(spec.codes) if layer.plain else self._table
+        weights = np.array(spec.values)[value_of]
+        asked = questions(spec, layer.shift, windows, weights, flips=not layer.plain)
+        known = np.concatenate([answer(spec, layer.shift, question, weights) for question in asked], axis=1)
         seen = np.concatenate([self._ask(question) for question in asked], axis=2)  # (tiles, lanes * columns, answers)
-        index_of = {row.tobytes(): index for index, row in enumerate(known.astype(np.int8))}
+        index_of = {row.tobytes(): index for index, row in zip(value_of.tolist(), known.astype(np.int8), strict=True)}
         flat = seen.astype(np.int8).reshape(-1, seen.shape[2])
         indices = np.array([index_of.get(row.tobytes(), -1) for row in flat]).reshape(layer.tiles, -1)
         return indices[:, : layer.tile_codes]
@@ -132,7 +139,7 @@ class _Reader:
         shown = []
         for first in range(0, layer.tiles, at_once):
             tiles = np.arange(first, min(first + at_once, layer.tiles))
-            run = self._moved(tiles, question.bias, (windows, columns))
+            run = self._moved(tiles, question.bias, (windows, columns), question.flip)
             run = replace(run, out_base=(start + each * np.arange(len(tiles))).astype(np.int32))
             printed = printing(np.arange(start, start + each * len(tiles)))
             parts = [self._head, *self._windows(question.activations)] if first == 0 else []
@@ -144,12 +151,12 @@ class _Reader:
             shown.append(reply.sums.reshape(len(tiles), windows, columns, spec.lanes))
         return np.concatenate(shown).transpose(0, 3, 2, 1).reshape(layer.tiles, spec.lanes * columns, windows)
 
-    def _moved(self, tiles: np.ndarray, bias: int, positions: tuple[int, int]) -> Layer:
-        """The locked tiles, which read the windows. Codes, flags and shift stay; all else may change unnoticed."""
+    def _moved(self, tiles: np.ndarray, bias: int, positions: tuple[int, int], flip: int = 0) -> Layer:
+        """The locked tiles, which read the windows. Only number of codes, flags and shift must stay."""
         layer = self._layer
         return replace(
             layer,
-            codes=layer.codes[tiles],
+            codes=layer.codes[tiles] ^ np.uint8(flip),
             bias=np.full(len(tiles), bias, np.int32),
             offsets=np.arange(layer.tile_codes - 1, -1, -1, dtype=np.int32),
             in_base=np.zeros(len(tiles), np.int32),

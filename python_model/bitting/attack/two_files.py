@@ -15,6 +15,7 @@ from bitting.attack.findings import Finding
 from bitting.attack.port import FAULT_PACKET, Probe
 from bitting.attack.streams import Stream
 from bitting.errors import LockError
+from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.program.layers import Layer
@@ -32,8 +33,10 @@ def two_time_pad(first: Artefact, second: Artefact) -> Finding:
         A finding of the sum (exclusive or) of codes, or of sealed words; `got` is 0 if it looks like chance.
 
     Raises:
-        LockError: if the programs have other shapes.
+        LockError: if the programs have other shapes, or are shuffled: nothing is added to their codes.
     """
+    if Transform.SHUFFLE in (first.scheme.transform, second.scheme.transform):
+        raise LockError("a shuffle adds no keystream to codes; give artefacts with another transform")
     if isinstance(first.program, SealedProgram) != isinstance(second.program, SealedProgram):
         raise LockError("one of the artefacts is sealed, the other is not; give two of the same vault")
     if isinstance(first.program, SealedProgram) and isinstance(second.program, SealedProgram):
@@ -61,8 +64,8 @@ def _sealed_payloads(program: object) -> np.ndarray:
 def mix_versions(probe: Probe, first: Artefact, second: Artefact, x: np.ndarray) -> Finding:
     """Run the first layers of one artefact and the others of another, under the first one's challenge.
 
-    Tiles take their cycles whatever the input, so reports say which opened as they do at home. A sealed program has none: there
-    any answer but the rightful one counts.
+    Tiles take their cycles whatever the input, so reports say which opened as they do at home (of a shuffle they say nothing:
+    the order of codes changes no cycles). A sealed program has none: there any answer but the rightful one counts.
 
     Returns:
         A finding of (mixes,) booleans: the mix was opened.

@@ -203,6 +203,8 @@ def file_attacks(
     if artefact.scheme.transform == Transform.SHUFFLE and given.get("balance", Balance.DRAWN) == Balance.DRAWN:
         found = histograms.table_of_histograms(artefact, guess)
         yield replace(found, right=int((found.found == np.array(device.table())).sum())) if device else found
+    if artefact.scheme.transform == Transform.SHUFFLE:
+        return  # neither a keystream nor the cycles of a tile would tell anything of two
     if second is not None:
         yield two_files.two_time_pad(artefact, second)
     if second is not None and device is not None:
