@@ -25,7 +25,7 @@ from bitting.unit.protocol import TILE_DONE_FIXED_WORDS, Result
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP
 from tb.families import AES
-from tb.mutants import ARITHMETIC, TIMING, mutant_verilog
+from tb.mutants import NAMES, TIMING, mutant_verilog
 
 SPEC = AES["base"]
 OWNER = Device(SPEC, bytes(range(16)))
@@ -117,7 +117,7 @@ def run_on(engine: NativeEngine, scheme: LockScheme, locked, x: np.ndarray) -> n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*TIMING, *ARITHMETIC])
+@pytest.mark.parametrize("name", NAMES)
 def test_mutants_in_the_silicon_see_noise(small, name):
     """Real chips a cycle or a bit off; they know the secret. Timing: `clock`, and `aes-clocked` under the other fingerprint."""
     data, model, x = small

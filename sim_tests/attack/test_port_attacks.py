@@ -21,7 +21,7 @@ from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import NativeEngine, engine_library, library_of
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP
-from tb.mutants import ARITHMETIC, TIMING, mutant_verilog
+from tb.mutants import NAMES, TIMING, mutant_verilog
 from tb.programs import table_program
 from tb.weak import sealed_without_numbers, weak_verilog
 
@@ -220,7 +220,7 @@ def opens(engine, artefact, rightful):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*TIMING, *ARITHMETIC])
+@pytest.mark.parametrize("name", NAMES)
 def test_counterfeits_open_what_is_not_bound_with_a_made_up_challenge_and_nothing_that_is_sealed(right_engine, name):
     timed = name in TIMING
     fingerprint = "clock" if timed else "numeric"
