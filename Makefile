@@ -11,10 +11,10 @@ demo: $(SETUP)  ## the main job on embedded data, from nothing to the final tabl
 	$(BIN)/bitting demo
 
 test: $(TEST_SETUP) icarus  ## everything CI checks about behaviour
-	$(BIN)/pytest -n 2 --dist loadscope --durations=25
+	$(BIN)/pytest -n 2 --dist loadscope --durations=25 -m "not thorough"
 
 quick: $(TEST_SETUP) icarus  ## the tests that do not take minutes
-	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not thorough"
 
 lint: $(TEST_SETUP)  ## style and types
 	$(BIN)/ruff check .

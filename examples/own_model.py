@@ -42,10 +42,13 @@ print(f"trained on the unit's arithmetic: {accuracy:.1%} of {len(test_y)} test s
 # Model: the owner's secret. Artefact: what ships. Device: one chip; the other is a single key bit away.
 exported = bitting.export(network, test_x[:64], claims={"dataset": "digits", "accuracy": accuracy})
 device = bitting.Device.new(network.spec)
-artefact = bitting.lock(exported, device, "clock", "aes-clocked")
-print(f"locked: {artefact.locked_layers().parameters} codes, {artefact.scheme.fingerprint} x {artefact.scheme.transform}")
+artefact = bitting.lock(exported, device)
+print(f"locked: {exported.program.parameters} codes, {artefact.scheme.fingerprint} x {artefact.scheme.transform}")
 
 activations = network.integers(test_x).numpy().astype("int8")
 for name, chip in (("right device", device), ("wrong device", device.with_flipped_bit(0))):
     report = bitting.verify(artefact, chip, activations, test_y.numpy())
+    if report.refused:
+        print(f"{name}, RTL: refuses the artefact, and tells nothing")
+        continue
     print(f"{name}, RTL: {report.accuracy:.1%}, {report.wrong_logits} wrong logits, {report.wrong_cycles} wrong cycle counts")

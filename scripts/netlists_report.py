@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=16, help="of `base`")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/netlists.json"))
     arguments = parser.parse_args()
-    tiny, base = parse_spec("tiny"), parse_spec(f"base:lanes={arguments.lanes}")
+    tiny, base = parse_spec("tiny:vault=aes"), parse_spec(f"base:vault=aes,lanes={arguments.lanes}")
     ice40, ecp5 = targets.find("ice40-up5k"), targets.find("ecp5-25k")
     steps = {
         "iCE40 after synthesis": (tiny, lambda: gates.verilog(ice40, *design.engine(tiny, True, ice40))),

@@ -58,6 +58,14 @@ class SimulationError(BittingError):
     """The simulated engine stopped, reported an error, or sent something that is not a result."""
 
 
+class FaultError(SimulationError):
+    """The engine, simulated or on a board, reported an error. `code`: `bitting.unit.protocol.ErrorCode`."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
 class ExtraError(BittingError):
     """A package that comes with an extra of bitting, and is not installed."""
 

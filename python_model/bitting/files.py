@@ -22,6 +22,7 @@ _STALE_SECONDS = 24 * 3600
 #: Of files that hold a secret.
 PRIVATE = 0o600
 _OTHERS_WRITE = 0o022
+_OTHERS = 0o077
 
 
 def cache_folder() -> Path:
@@ -54,6 +55,11 @@ def _require_own(*paths: Path) -> None:
                 f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, so others could have this process run anything; allowed "
                 f"is writing by nobody but you: remove it, or, if you trust all that is in it, chmod -R go-w {path}"
             )
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether anybody but its user may do anything with a file: one with a secret is not read then. Raises OSError."""
+    return bool(path.stat().st_mode & _OTHERS)
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
 from bitting.program.layers import multilayer_perceptron
-from bitting.unit.spec import PRESETS
+from tb.families import AES
 
-SPEC = PRESETS["base"]
+SPEC = AES["base"]
 ROOT = bytes.fromhex("5f1d36a08c2be94477d210fe6b3ac985")
 
 

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import bitting
 from bitting.artefact import container, program_format
+from bitting.errors import ArtefactError
 from bitting.program.layers import multilayer_perceptron
 from bitting.unit.spec import PRESETS
 
@@ -44,6 +45,15 @@ def test_a_model_keeps_what_its_artefacts_do_not_say(model, tmp_path):
     data = (tmp_path / "artefact").read_bytes()
     assert written(tmp_path / "artefact") == PUBLIC
     assert not [text for text in (str(SEED), f"{SEED:x}", "config", "history", "hidden") if text.encode() in data]
+
+
+def test_a_model_that_others_may_read_is_refused(model, tmp_path):
+    path = tmp_path / "model"
+    model.save(path)
+    path.chmod(0o640)
+    for load in (bitting.Model.load, bitting.load):
+        with pytest.raises(ArtefactError, match=f"open to others.*chmod 600 {path}"):
+            load(path)
 
 
 def test_claims_that_are_added_later_are_not_written(model, tmp_path):

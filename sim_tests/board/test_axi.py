@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bitting.sim import cocotb_runner, toolchain
-from bitting.unit.spec import PRESETS
 from bitting_rtl.board import axi
 from bitting_rtl.engine.export import engine_verilog
 from tb.command import bitting
+from tb.families import AES
 
 BENCH = Path(__file__).parents[1] / "tb" / "cocotb_axi.py"
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
@@ -23,16 +23,16 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def simulation():
-    spec = PRESETS["tiny"]
+    spec = AES["tiny"]
     return cocotb_runner.build(engine_verilog(spec) + axi.axi_verilog(spec), axi.TOP)
 
 
 @pytest.mark.parametrize("test", TESTS)
 def test_in_the_simulator(simulation, test):
-    cocotb_runner.run(simulation, axi.TOP, "tb.cocotb_axi", {"BITTING_SPEC": "tiny"}, testcase=test)
+    cocotb_runner.run(simulation, axi.TOP, "tb.cocotb_axi", {"BITTING_SPEC": "tiny:vault=aes"}, testcase=test)
 
 
-@pytest.mark.parametrize("spec", ["tiny", "base:lanes=8"])
+@pytest.mark.parametrize("spec", ["tiny:vault=aes", "base:lanes=8,vault=aes"])
 def test_fusesoc_reads_the_core_and_verilator_the_example(tmp_path, spec):
     """What `bitting verilog` writes is a core that FuseSoC resolves and Verilator elaborates, the example on top."""
     bitting("verilog", "--spec", spec, "-o", tmp_path / "core")

@@ -1,29 +1,43 @@
 """The board's top on a simulated serial line, the host's end of it, and bitstreams of boards."""
 
+import contextlib
 import json
+import os
 import socket
+import struct
+import subprocess
 import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bitting.errors import BittingError, ExtraError
+import bitting as package
+from bitting.artefact import signature
+from bitting.cli.hosts import C_HOST
+from bitting.data import datasets
+from bitting.errors import EXTRAS, BittingError, ExtraError
 from bitting.fpga import boards
 from bitting.locking.device import Device
+from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.program.packets import ExpectedResults
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
 from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
-from bitting.unit.spec import PRESETS
 from tb.command import bitting, error_of
+from tb.families import AES
 from tb.programs import golden_run, random_activations, random_program
 
-TINY = PRESETS["tiny"]
+TINY = AES["tiny"]
 CHIP = Device(TINY, bytes(range(1, 17)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port():
     with_board = SimulatedPort(CHIP)
     yield with_board
@@ -39,6 +53,7 @@ def job(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return commands, ExpectedResults.of(program, program.tile_cycles(table)).words(golden_run(program, table, x))
 
 
+@pytest.mark.slow
 def test_programs_pass_the_line_unchanged(port):
     """Longer than the board's buffer, with every byte there is, escaped ones too; golden's answers."""
     link = SerialLink(port)
@@ -56,6 +71,7 @@ def test_programs_pass_the_line_unchanged(port):
     assert np.array_equal(link.run(long, 700), np.tile(answer, 100))
 
 
+@pytest.mark.slow
 def test_a_host_that_overruns_nothing_waits_for_credit(port):
     """The board's buffer is full while the engine waits for its results to leave; not a byte is lost."""
     link = SerialLink(port)
@@ -112,27 +128,48 @@ def test_silence_is_an_error():
 
 @pytest.fixture(scope="module")
 def artefact(tmp_path_factory):
+    """A folder: keys A and B of `tiny` and digits locked for each; S with the vault `ascon`, and digits sealed for it."""
     folder = tmp_path_factory.mktemp("board")
-    for name in ("A", "B"):
-        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
-    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny", "--epochs", 1, "--seed", 0)
-    bitting("lock", folder / "model", "--allow-reproducible", "--device", folder / "A.key", "-o", folder / "locked",
-            "--fingerprint", "clock", "--transform", "aes-clocked")  # fmt: skip
+    for name, spec in (("A", "tiny:vault=aes"), ("B", "tiny:vault=aes"), ("S", "tiny:vault=ascon")):
+        bitting("device", "new", folder / f"{name}.key", "--spec", spec)
+    bitting("owner", "new", folder / "owner")
+    bitting("train", "-o", folder / "model", "--data", "digits", "--spec", "tiny:vault=aes", "--epochs", 1, "--seed", 0)
+    model = package.Model.load(folder / "model")
+    owner = signature.load_private(folder / "owner")
+    for name, transform in (("A", "aes-clocked"), ("B", "aes-clocked"), ("S", "sealed-clocked")):
+        device = Device.load(folder / f"{name}.key")
+        program = replace(model.program, spec=device.spec)  # the vault is no part of the arithmetic
+        locked = package.lock(package.Model(program, model.claims), device, "clock", transform, allow_reproducible=True)
+        locked.save(folder / f"for-{name}", owner)
     return folder
+
+
+@pytest.fixture(scope="module")
+def board(artefact):
+    """The simulated board of a device, by name; each is built once."""
+    built: dict[str, SimulatedPort] = {}
+
+    def of(name: str) -> SimulatedPort:
+        if name not in built:
+            built[name] = SimulatedPort(Device.load(artefact / f"{name}.key"))
+        return built[name]
+
+    yield of
+    for port in built.values():
+        port.close()
 
 
 @pytest.mark.slow
 def test_an_artefact_runs_on_the_simulated_board(artefact):
-    arguments = ("run", artefact / "locked", "--device", artefact / "A.key", "--allow-unsigned", "--samples", 6)
+    arguments = ("run", artefact / "for-A", "--device", artefact / "A.key", "--allow-unsigned", "--samples", 6)
     found = json.loads(bitting(*arguments, "--port", "simulated", "--json").stdout)
-    assert found["wrong_logits"] == found["wrong_cycles"] == 0 and found["samples"] == 6
-    assert "--port" in error_of(*arguments, "--port", "/dev/nothing-here")
+    assert found["wrong_logits"] == found["wrong_cycles"] == 0 and found["samples"] == 6 and found["self_test"] == "passed"
 
 
 @pytest.mark.slow
 def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
     """A host that has no emulator shows the accuracy, and never a comparison that did not take place."""
-    arguments = ["run", "locked", "--device", "A.key", "--allow-unsigned", "--samples", "2", "--port", "simulated"]
+    arguments = ["run", "for-A", "--device", "A.key", "--allow-unsigned", "--samples", "2", "--port", "simulated"]
     done = bitting(*arguments, without=["torch"], cwd=artefact)
     told = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if line.startswith("│")]
     assert ["wrong logits", "not compared"] in told and ["wrong cycles", "not compared"] in told
@@ -141,22 +178,17 @@ def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
     assert found["wrong_logits"] is found["wrong_cycles"] is None and 0 <= found["accuracy"] <= 1
 
 
-def test_pyserial_at_the_other_end_of_a_socket(artefact):
-    """The way a real board goes, through pyserial; a board that is not the device it should be is told."""
-    for name, status in (("A", 0), ("B", 1)):
-        with socket.create_server(("localhost", 0)) as server:
-            board = threading.Thread(target=serve, args=(server, SimulatedPort(Device.load(artefact / "A.key"))))
-            board.start()
-            done = bitting("run", artefact / "locked", "--device", artefact / f"{name}.key", "--allow-unsigned",
-                           "--samples", 4, "--json",
-                           "--port", f"socket://localhost:{server.getsockname()[1]}", status=status)  # fmt: skip
-            board.join()
-        found = json.loads(done.stdout)
-        assert (found["wrong_logits"] > 0) == bool(status)
+@contextlib.contextmanager
+def served(port: SimulatedPort) -> Iterator[str]:
+    """The URL of a simulated board, for one connection."""
+    with socket.create_server(("localhost", 0)) as server:
+        line = threading.Thread(target=serve, args=(server, port))
+        line.start()
+        yield f"socket://localhost:{server.getsockname()[1]}"
+        line.join()
 
 
 def serve(server: socket.socket, port: SimulatedPort) -> None:
-    """A simulated board, for one connection."""
     connection, _ = server.accept()
     connection.settimeout(0.001)
     with connection:
@@ -170,7 +202,121 @@ def serve(server: socket.socket, port: SimulatedPort) -> None:
                 pass
             if answer := port.read_now():
                 connection.sendall(answer)
-    port.close()
+
+
+def run(port: SimulatedPort, *arguments: object, status: int = 0, **named: Any) -> dict[str, Any]:
+    """What `bitting run` says at the other end of a socket."""
+    with served(port) as url:
+        common = ("--samples", 4, "--json", "--port", url)
+        return json.loads(bitting("run", *arguments, *common, status=status, **named).stdout)
+
+
+@pytest.mark.slow
+def test_pyserial_at_the_other_end_of_a_socket(artefact, board):
+    """The way a real board goes, through pyserial, with no key file; a board that is not the device it should be is told."""
+    options, own, other = ("--owner", artefact / "owner.pub"), artefact / "for-A", artefact / "for-B"
+    found = run(board("A"), own, *options)
+    assert found["self_test"] == "passed" and found["wrong_logits"] is None and len(found["logits"]) == 4
+    compared = run(board("A"), own, *options, "--expect-device", artefact / "A.key")
+    assert compared["wrong_logits"] == compared["wrong_cycles"] == 0
+    told = run(board("A"), other, *options, status=1)
+    assert told["self_test"] == "failed" and "answers to the self-test are wrong" in told["reason"]
+    unasked = run(board("A"), other, *options, "--no-self-test", "--expect-device", artefact / "B.key", status=1)
+    assert unasked["self_test"] == "not asked" and unasked["wrong_logits"] > 0 and unasked["logits"] != found["logits"]
+    with served(board("A")) as url:
+        assert "of the family whose id ends in" in error_of("run", artefact / "for-S", *options, "--port", url)
+
+
+@pytest.mark.slow
+def test_a_sealed_artefact_runs_without_torch_and_without_any_key(artefact, board, tmp_path):
+    """All that a host has: the artefact, the owner's public key, images, and what comes with `bitting[board]`."""
+    for name in ("for-S", "owner.pub"):
+        (tmp_path / name).write_bytes((artefact / name).read_bytes())
+    images = np.random.default_rng(5).integers(0, 256, (6, 8, 8)).astype(np.uint8)
+    (tmp_path / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        for kind, data in (("images-idx3", images), ("labels-idx1", np.arange(6, dtype=np.uint8))):
+            head = struct.pack(f">4B{data.ndim}I", 0, 0, 8, data.ndim, *data.shape)
+            (tmp_path / "mnist" / f"{part}-{kind}-ubyte").write_bytes(head + data.tobytes())
+    host = {"without": [name for name, extra in EXTRAS.items() if extra != "board"], "cwd": tmp_path}
+    arguments = ("for-S", "--owner", "owner.pub", "--data", "mnist")
+    found = run(board("S"), *arguments, **host, BITTING_DATA=str(tmp_path))
+    model = package.Model.load(artefact / "model").program
+    x = datasets.activations(model.spec, images[:4].reshape(4, 64))
+    assert found["self_test"] == "passed" and found["wrong_logits"] is found["wrong_cycles"] is None
+    assert found["logits"] == package.Emulator(model, range(model.spec.codes))(x).tolist()
+    owner = run(board("S"), *arguments, "--expect-device", artefact / "S.key", cwd=tmp_path, BITTING_DATA=str(tmp_path))
+    assert owner["wrong_logits"] == 0 and owner["wrong_cycles"] is None, "a sealed device tells no cycles"
+
+    changed = package.Artefact.load(artefact / "for-S")
+    assert isinstance(changed.program, SealedProgram)
+    changed.program.words[-40] ^= 1
+    changed.save(tmp_path / "changed")
+    for asked, result in (((), "failed"), (("--no-self-test",), "not asked")):
+        refused = run(board("S"), "changed", "--allow-unsigned", "--data", "mnist", *asked, status=1, **host,
+                      BITTING_DATA=str(tmp_path))  # fmt: skip
+        assert refused["self_test"] == result and "BAD_TAG" in refused["reason"]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The example host in C for POSIX, compiled from what `bitting packets` writes."""
+    folder = tmp_path_factory.mktemp("c")
+    for name in ("bitting_host.c", "bitting_host.h", "example.c"):
+        (folder / name).write_bytes((C_HOST / name).read_bytes())
+    subprocess.run(["gcc", "-std=c99", "-O2", "example.c", "bitting_host.c", "-o", "host"], cwd=folder, check=True)
+    return folder / "host"
+
+
+def at_a_terminal(port: SimulatedPort, program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The program, whose first argument is the serial port of a simulated board."""
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    command = [str(program), os.ttyname(slave), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None:
+            with contextlib.suppress(BlockingIOError):
+                port.write(os.read(master, 4096))
+            answer = port.read_now()
+            while answer:
+                answer = answer[os.write(master, answer) :]
+        out, err = running.communicate()
+    os.close(master)
+    os.close(slave)
+    return subprocess.CompletedProcess(command, running.returncode, out, err)
+
+
+@pytest.mark.slow
+def test_the_host_in_c_answers_as_the_emulator_on_a_board(artefact, board, program, tmp_path):
+    """Digits of both vaults, over a serial line, to the bit. Answers tell another device, a tag tells a changed word."""
+    model = package.Model.load(artefact / "model").program
+    images = datasets.load("digits").test_images[:6]
+    x = datasets.activations(model.spec, images).astype(np.int8)
+    (tmp_path / "inputs").write_bytes(x.tobytes())
+    expected = package.Emulator(model, range(model.spec.codes))(x).tolist()
+    for name in ("A", "B", "S"):
+        bitting("packets", artefact / f"for-{name}", "-o", tmp_path / name, "--owner", artefact / "owner.pub")
+    for name in ("A", "S"):
+        done = at_a_terminal(board(name), program, tmp_path / name, tmp_path / "inputs")
+        assert done.returncode == 0, done.stderr
+        assert [[int(answer) for answer in line.split()] for line in done.stdout.splitlines()] == expected
+    other = at_a_terminal(board("A"), program, tmp_path / "B", tmp_path / "inputs")
+    assert other.returncode == 1 and not other.stdout and "this is not the device" in other.stderr
+    words = np.frombuffer((tmp_path / "S").read_bytes(), "<u4").copy()
+    words[16 + words[10:13].sum() + 100] ^= 1 << 31
+    words[-1] = zlib.crc32(words[:-1].tobytes())
+    (tmp_path / "changed").write_bytes(words.tobytes())
+    changed = at_a_terminal(board("S"), program, tmp_path / "changed")
+    assert changed.returncode == 1 and "BAD_TAG" in changed.stderr
+
+
+def test_keys_are_asked_for_where_a_chip_is_built_and_nowhere_else(artefact):
+    """All of it is said before a port is opened: there is none of that name."""
+    arguments = ("run", artefact / "for-A", "--allow-unsigned", "--port")
+    assert "give --device" in error_of(*arguments, "simulated")
+    assert "--expect-device" in error_of(*arguments, "/dev/nothing-here", "--device", artefact / "A.key")
+    assert "is not for this device" in error_of(*arguments, "/dev/nothing-here", "--expect-device", artefact / "B.key")
+    assert "--port /dev/nothing-here" in error_of(*arguments, "/dev/nothing-here", "--expect-device", artefact / "A.key")
 
 
 @pytest.mark.slow

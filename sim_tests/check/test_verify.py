@@ -14,12 +14,12 @@ from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import Stalls, engine_library, library_of
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP, engine_verilog
+from tb.families import AES
 from tb.faults import FAULTS, faulty_verilog
 from tb.programs import random_activations
 
-SPEC = PRESETS["tiny"]
+SPEC = AES["tiny"]
 CHIP = Device(SPEC, bytes(range(1, 17)))
 OPEN = LockScheme()
 LOCKED = LockScheme.new(SPEC, "clock", "aes-clocked", nonce=bytes(range(16)))

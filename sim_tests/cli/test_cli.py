@@ -21,6 +21,9 @@ from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP
 from tb.command import bitting, error_of
 
+#: Most of what attacks show is of the locks of the paper; sealed programs are in test_sealed.py.
+FAMILY = "tiny:vault=aes"
+
 
 def assert_shown(header: str, save: str) -> None:
     """Every signal of a GTKWave save file is in the VCD, in as many bits; no name has a colon, which GTKWave refuses."""
@@ -44,8 +47,8 @@ def job(tmp_path_factory):
     """A small model trained and locked through the command line."""
     folder = tmp_path_factory.mktemp("job")
     for name in ("A", "B"):
-        bitting("device", "new", folder / f"{name}.key", "--spec", "tiny")
-    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "--seed", 0, "-o", folder / "model.safetensors")
+        bitting("device", "new", folder / f"{name}.key", "--spec", FAMILY)
+    bitting("train", "--data", "digits", "--spec", FAMILY, "--epochs", 3, "--seed", 0, "-o", folder / "model.safetensors")
     bitting("owner", "new", folder / "owner.key")
     options = ("--sign", folder / "owner.key", "--allow-reproducible")
     bitting("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "artefact.safetensors", *options)
@@ -76,8 +79,8 @@ def test_locking_leaves_no_secret_anywhere(job):
     root = json.loads((job / "A.key").read_text())["root"]
     assert stat.S_IMODE((job / "A.key").stat().st_mode) == 0o600
     out = job / "verilog"
-    printed = bitting("verilog", "--spec", "tiny", "--device", job / "A.key", "-o", out)
-    shared = bitting("verilog", "--spec", "tiny", "-o", job / "shared")
+    printed = bitting("verilog", "--spec", FAMILY, "--device", job / "A.key", "-o", out)
+    shared = bitting("verilog", "--spec", FAMILY, "-o", job / "shared")
     show = bitting("device", "show", job / "A.key", "--json")
     texts = [text for done in (printed, shared, show) for text in (done.stdout, done.stderr)]
     texts += [(out / f"{TOP}.json").read_text(), *(path.read_text() for path in (job / "shared").iterdir())]
@@ -89,14 +92,14 @@ def test_locking_leaves_no_secret_anywhere(job):
 def test_shared_verilog_is_the_same_for_everyone(job):
     folders = [job / "one", job / "two"]
     for folder in folders:
-        bitting("verilog", "--spec", "tiny", "-o", folder)
+        bitting("verilog", "--spec", FAMILY, "-o", folder)
     for name in (f"{TOP}.v", f"{TOP}.json"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
 def test_training_is_reproducible_by_seed(job, tmp_path):
     again = tmp_path / "again.safetensors"
-    bitting("train", "--data", "digits", "--spec", "tiny", "--epochs", 3, "--seed", 0, "-o", again)
+    bitting("train", "--data", "digits", "--spec", FAMILY, "--epochs", 3, "--seed", 0, "-o", again)
     assert again.read_bytes() == (job / "model.safetensors").read_bytes()
 
 
@@ -236,14 +239,15 @@ def test_every_lock_by_name(job, tmp_path):
     assert json.loads(answer)["right device"]["equal"]
 
 
+@pytest.mark.slow
 def test_enrolment_of_a_simulated_chip(job, tmp_path):
     key = tmp_path / "chip.key"
-    record = json.loads(bitting("enroll", key, "--spec", "tiny", "--json").stdout)
+    record = json.loads(bitting("enroll", key, "--spec", FAMILY, "--json").stdout)
     assert len(record["known_answers"]) == 8 and record["boot_clocks"] > 0
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     shown = json.loads(bitting("device", "show", key, "--json").stdout)
     assert shown["enrolled"] and 13 < shown["min_entropy"]["clock"] < 14
-    assert "exists" in error_of("enroll", key, "--spec", "tiny")
+    assert "exists" in error_of("enroll", key, "--spec", FAMILY)
     out = tmp_path / "locked.safetensors"
     bitting("lock", job / "model.safetensors", "--device", key, "-o", out, "--allow-reproducible")
     bitting("verify", out, "--device", key, "--samples", 4, "--allow-unsigned")
@@ -312,6 +316,7 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
     assert claims["accuracy"] > claims["twin_accuracy"] - 0.03
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
     command = [sys.executable, "-m", "bitting", "train", "--epochs", "100000", "-o", str(tmp_path / "model.safetensors")]
     # A shell that starts the tests in the background has them ignore SIGINT, and their children after them.
@@ -329,7 +334,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
 
 
 def test_tables_follow_columns(tmp_path):
-    bitting("device", "new", tmp_path / "key", "--spec", "tiny")
+    bitting("device", "new", tmp_path / "key", "--spec", FAMILY)
     for columns in (60, 100):
         lines = bitting("doctor", COLUMNS=str(columns)).stdout.splitlines()
         assert max(map(len, lines)) <= columns and len(lines) > 10

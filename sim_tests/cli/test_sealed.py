@@ -9,7 +9,7 @@ import bitting as package
 from bitting.locking.sealed_program import SealedProgram
 from tb.command import bitting, error_of
 
-SPEC = "tiny:vault=ascon"
+SPEC = "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,16 @@ def test_right_on_its_device_and_refused_by_another(job):
     assert "is not the device that" in alone.stderr
 
 
+def test_more_lanes_are_named_beside_the_device_s_own(job):
+    folder, artefact, options = job
+    arguments = ("verify", artefact, "--device", folder / "A.key", *options, "--samples", 40)
+    found = json.loads(bitting(*arguments, "--lanes", 12, "--json").stdout)["right device"]
+    assert found["equal"] and [(engine["lanes"], engine["own"]) for engine in found["engines"]] == [(12, False), (4, True)]
+    shown = bitting(*arguments, "--lanes", 12).stdout
+    assert "4 batches on a wider engine, 12 lanes" in shown and "4 batches on the device's own engine, 4 lanes" in shown
+    assert "not wider than the device's engine, which has 4" in error_of(*arguments, "--lanes", 4)
+
+
 def test_the_key_file_says_that_the_device_is_sealed(job):
     folder, _, _ = job
     assert stat.S_IMODE((folder / "A.key").stat().st_mode) == 0o600
@@ -55,8 +65,56 @@ def test_an_artefact_with_another_word_is_refused_by_the_engine(job, tmp_path):
     assert "BAD_TAG" in error_of("simulate", changed, "--device", folder / "A.key", "--allow-unsigned", "--data", "digits")
 
 
+def test_no_other_key_and_no_other_chip_opens_it(job):
+    folder, artefact, options = job
+    arguments = (artefact, "--device", folder / "A.key", *options, "--json")
+    keys = json.loads(bitting("attack", "keys", *arguments, "--random-keys", 20).stdout)
+    assert keys["refused"] == keys["random_keys"] + keys["neighbours"] == 148
+    assert keys["best"] is keys["best_neighbour"] is keys["mean"] is None and keys["right"] > 0.5
+    mutants = json.loads(bitting("attack", "mutants", *arguments, "--samples", 40).stdout)
+    assert mutants["refused"] == mutants["mutants"] > 20 and mutants["same_key"] == 0 and mutants["worst"] is None
+    told = bitting("attack", "mutants", *arguments[:-1], "--samples", 40).stdout
+    assert f"{mutants['mutants']} of {mutants['mutants']}" in told and "all refused" in told
+
+
+@pytest.mark.slow
+def test_the_lock_table(job, tmp_path):
+    folder, _, options = job
+    run = (
+        "lock-table",
+        folder / "model.safetensors",
+        "--device",
+        folder / "A.key",
+        *options[2:],
+        "--samples",
+        50,
+        "--wrong-keys",
+        2,
+    )
+    table = json.loads(bitting(*run, "--format", "json").stdout)
+    assert [row["transform"] for row in table["rows"]] == ["sealed", "sealed-clocked"] * 2 and table["boot_clocks"] > 0
+    assert len({row["accuracy"] for row in table["rows"]}) == 1, "locking costs no accuracy: the same integers"
+    assert all(row["wrong_devices"] == 130 and row["worst"] is None for row in table["rows"])
+    assert all(row["fingerprint_clocks"] > 0 and row["unlock_clocks"] >= 0 for row in table["rows"])
+    assert bitting(*run, "--format", "markdown").stdout.count("all refused") == 4
+
+
+@pytest.mark.slow
+def test_the_demonstration(tmp_path):
+    """As `make demo` runs it, on the smallest family."""
+    shown = bitting("demo", "--folder", tmp_path, "--spec", "tiny").stdout
+    assert "clock x sealed-clocked" in shown and "0 wrong logits, 0 wrong cycle counts" in shown
+    rows = {cells[1].strip(): cells[2].strip() for line in shown.splitlines() if len(cells := line.split("│")) > 3}
+    refused = [rows["device B (one key bit away), RTL"], rows["device A, one bit of the file changed, RTL"]]
+    assert refused == ["refused"] * 2 and rows["best of 1128 wrong keys"] == "all refused"
+    assert rows["device A, RTL"] == rows["device A, emulator"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.safetensors", "A.key", "owner.key", "owner.key.pub", "artefact.safetensors",
+    }  # fmt: skip
+
+
 def test_what_needs_codes_says_that_there_are_none(job):
     folder, artefact, options = job
-    assert "the artefact is sealed" in error_of("attack", "keys", artefact, "--device", folder / "A.key", *options)
+    assert "the artefact is sealed" in error_of("attack", "screen", artefact, "--device", folder / "A.key", *options[:2])
     arguments = ("lock", folder / "model.safetensors", "--device", folder / "A.key", "-o", folder / "never")
     assert "allowed: sealed, sealed-clocked" in error_of(*arguments, "--transform", "aes")

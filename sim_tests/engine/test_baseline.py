@@ -6,11 +6,11 @@ import pytest
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, library_of
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.baseline import Int8Engine, baseline_verilog
 from bitting_rtl.engine.export import TOP
+from tb.families import AES
 
-SPEC = PRESETS["wide"].replace(lanes=8, acc_bits=20, max_shift=8)
+SPEC = AES["wide"].replace(lanes=8, acc_bits=20, max_shift=8)
 
 
 def dot(x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -56,4 +56,4 @@ def test_two_layers_with_saturation_are_what_numpy_says():
 @pytest.mark.filterwarnings("ignore:.*created but never used")
 def test_it_wants_bytes():
     with pytest.raises(ValueError, match="codes of 8 bits"):
-        Int8Engine(PRESETS["tiny"])
+        Int8Engine(AES["tiny"])

@@ -15,8 +15,8 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.unit import protocol, timing
 from bitting.unit.protocol import ErrorCode, Result
-from bitting.unit.spec import PRESETS
 from tb.broken_packets import broken_packets
+from tb.families import AES
 from tb.programs import golden_cycles, golden_run, random_activations, random_program, sums_of
 
 ROOT = bytes(range(1, 17))
@@ -24,7 +24,7 @@ ROOT = bytes(range(1, 17))
 
 @pytest.fixture(scope="module", params=["tiny", "base"])
 def device(request):
-    spec = PRESETS[request.param]
+    spec = AES[request.param]
     with NativeEngine(engine_library(spec), ROOT) as engine:
         yield spec, Device(spec, ROOT).table(), engine
 
@@ -82,7 +82,7 @@ def test_status_counts_tiles_and_cycles(device):
     assert replies[1].tolist() == [int(spec.id, 16) & 0xFFFFFFFF, len(cycles), sum(cycles), 0, booted]
 
 
-CASES = [name for name, _, _ in broken_packets(PRESETS["tiny"], random_program(PRESETS["tiny"], np.random.default_rng(5)))]
+CASES = [name for name, _, _ in broken_packets(AES["tiny"], random_program(AES["tiny"], np.random.default_rng(5)))]
 
 
 @pytest.mark.parametrize("case", CASES)

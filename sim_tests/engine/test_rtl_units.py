@@ -12,6 +12,7 @@ from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.decode import LATENCY, Decode, digits_rom
 from bitting_rtl.engine.fold import Fold
 from bitting_rtl.engine.mac import Lane
+from bitting_rtl.lib.build_options import COMPACT, ECP5
 from bitting_rtl.lib.crc import Crc32
 from bitting_rtl.lib.layouts import digits_layout
 from bitting_rtl.lib.register_slice import RegisterSlice
@@ -23,9 +24,14 @@ from tb.vector import VectorModel
 def design(name):
     """All components of a spec that are tested here, in one design, so that Verilator and the compiler run once a spec."""
     spec = PRESETS[name]
-    parts = {"fold": Fold(spec), "decode": Decode(spec, table(spec)), "decode_plain": Decode(spec)}
+    parts = {
+        "fold": Fold(spec),
+        "fold_compact": Fold(spec, COMPACT),
+        "decode": Decode(spec, table(spec)),
+        "decode_plain": Decode(spec),
+    }
     if name != "wide":  # that has too many pairs to try
-        parts |= {"lane": Lane(spec), "lane_ecp5": Lane(spec, ecp5=True)}
+        parts |= {"lane": Lane(spec), "lane_compact": Lane(spec, COMPACT), "lane_ecp5": Lane(spec, ECP5)}
     if name == "tiny":
         parts |= {"crc": Crc32(), "register_slice": RegisterSlice(16)}
     return VectorModel(Units(parts), clocked=True, complete=functools.partial(gates.with_models, targets.find("ecp5-25k")))
@@ -57,7 +63,9 @@ def lane_rows(spec):
     return np.array(rows), np.array(expected)
 
 
-@pytest.mark.parametrize("unit", ["lane", "lane_ecp5"], ids=["plain", "carry cells of the ECP5"])
+@pytest.mark.parametrize(
+    "unit", ["lane", "lane_compact", "lane_ecp5"], ids=["in words", "in stages", "carry cells of the ECP5"]
+)
 @pytest.mark.parametrize("name", ["tiny", "base"])
 def test_lane_computes_every_code_times_every_activation(name, unit):
     spec = PRESETS[name]
@@ -81,12 +89,13 @@ def test_lane_computes_every_code_times_every_activation(name, unit):
     assert np.array_equal(found[2 : count + 2], expected), "latency is two clocks, one digit a clock"
 
 
+@pytest.mark.parametrize("unit", ["fold", "fold_compact"], ids=["in words", "in stages"])
 @pytest.mark.parametrize("name", ["tiny", "base", "wide"])
-def test_fold_of_every_accumulator_with_every_shift(name):
+def test_fold_of_every_accumulator_with_every_shift(name, unit):
     spec = PRESETS[name]
     accumulators = np.arange(1 << spec.acc_bits)
     for shift in range(spec.max_shift + 1):
-        found = run(name, "fold", acc=accumulators, shift=np.full_like(accumulators, shift))["act"]
+        found = run(name, unit, acc=accumulators, shift=np.full_like(accumulators, shift))["act"]
         # golden.fold over arrays: the same formula, so that 2^W values take no minutes; golden itself is checked on a sample
         shifted = arithmetic.wrap(accumulators << shift, spec.acc_bits)
         low = arithmetic.wrap(shifted, spec.acc_bits - 1)

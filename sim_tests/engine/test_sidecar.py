@@ -11,14 +11,14 @@ from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit import timing
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import sidecar
 from bitting_rtl.engine.top import Top
 from tb.broken_packets import broken_packets
+from tb.families import AES
 from tb.programs import random_program
 from tb.vector import Steps, VectorModel
 
-SPEC = PRESETS["tiny"]
+SPEC = AES["tiny"]
 ROOT = bytes(range(5, 21))
 
 
@@ -234,6 +234,7 @@ def test_fuses_as_the_sidecar_describes_them_make_the_device(top, root, slow):
         assert weights() == expected(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vault", ["aes", "ascon"])
 @pytest.mark.parametrize("sealed", [0, 1])
 def test_every_word_is_asked_for_as_long_as_the_sidecar_says(vault, sealed):

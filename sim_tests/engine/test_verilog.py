@@ -14,10 +14,10 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim import toolchain
 from bitting.sim.build import HARNESS
 from bitting.unit.protocol import fuse_words
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
 from bitting_rtl.engine.top import PORTS
 from tb.command import bitting
+from tb.families import AES
 from tb.icarus import simulate
 from tb.programs import random_activations, random_program
 
@@ -26,10 +26,11 @@ ROOT = bytes(range(3, 19))
 
 @pytest.fixture(scope="module")
 def tiny():
-    spec = PRESETS["tiny"]
+    spec = AES["tiny"]
     return spec, Device(spec, ROOT).table(), engine_verilog(spec)
 
 
+@pytest.mark.slow
 def test_same_input_gives_the_same_bytes(tiny):
     spec, _, text = tiny
     assert engine_verilog(spec) == text
@@ -50,7 +51,7 @@ def test_ports_are_flat_and_described(tiny):
 
 
 def test_no_path_and_no_secret_in_the_text():
-    spec = PRESETS["tiny"]
+    spec = AES["tiny"]
     shared = engine_verilog(spec)
     text = shared + json.dumps(sidecar(spec, baked=True))
     assert "/home" not in text and "site-packages" not in text and ".py" not in text
@@ -63,21 +64,21 @@ def test_no_path_and_no_secret_in_the_text():
 
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_devices_fuses_are_baked_in(tmp_path, sealed):
-    device = Device(PRESETS["tiny"].replace(vault="ascon"), ROOT, sealed=sealed)
+    device = Device(AES["tiny"].replace(vault="ascon"), ROOT, sealed=sealed)
     device.save(tmp_path / "key")
     bitting("verilog", "--spec", "tiny:vault=ascon", "--device", tmp_path / "key", "-o", tmp_path)
     assert (tmp_path / f"{TOP}.v").read_text() == engine_verilog(device.spec, root=ROOT, sealed=sealed)
 
 
 def test_the_unlocked_twin_has_no_lock_logic():
-    spec = PRESETS["tiny"]
+    spec = AES["tiny"]
     twin = engine_verilog(spec, table=range(spec.codes))
     assert "vault" not in twin and "aes" not in twin and len(twin) < len(engine_verilog(spec))
 
 
-@pytest.mark.parametrize("name", ["tiny", "base", "wide"])
+@pytest.mark.parametrize("name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "wide"))])
 def test_verilator_lint_is_clean_but_for_explained_waivers(tmp_path, name):
-    spec = PRESETS[name]
+    spec = AES[name]
     (tmp_path / "top.v").write_text(engine_verilog(spec))
     command = [
         str(toolchain.require("verilator")),

@@ -19,21 +19,22 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim import native
 from bitting.training import loop, recipes
 from bitting.unit.protocol import ErrorCode, Packet
-from bitting.unit.spec import PRESETS, parse_spec
+from bitting.unit.spec import parse_spec
 from bitting_rtl.board import pins
 from tb.command import bitting, error_of
+from tb.families import AES
 from tb.programs import golden_run, random_activations, random_program
 
 ICE40 = targets.find("ice40-up5k")
 ECP5 = targets.find("ecp5-25k")
-TINY = PRESETS["tiny"]
+TINY = AES["tiny"]
 
 
 #: A netlist is a hundred times slower than the RTL.
 IMAGES = 20
 
 #: Fewer lanes than usual, for the time it takes; all else is there.
-BASE = parse_spec("base:lanes=4")
+BASE = parse_spec("base:vault=aes,lanes=4")
 
 
 @pytest.mark.slow
@@ -147,7 +148,7 @@ def test_a_plot_is_drawn_from_measured_rows(tmp_path):
 
 def test_the_baseline_keeps_up_with_the_family():
     """As many weights a clock, or a few more: lanes come in fours."""
-    spec = PRESETS["base"]
+    spec = AES["base"]
     _, _, lanes = design.baseline(spec)
     wanted = spec.lanes / (sum(spec.value_cycles) / spec.codes)
     assert wanted <= lanes < wanted + 4

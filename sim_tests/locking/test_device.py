@@ -11,6 +11,7 @@ from bitting.locking.device import Device, derive_key, keystream, shuffled_table
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
 from bitting.unit.spec import PRESETS
+from tb.families import AES
 from tb.programs import random_program
 
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
@@ -34,7 +35,7 @@ def test_table_of_a_known_device_never_changes(spec):
     from pathlib import Path
 
     vectors = json.loads((Path(__file__).parents[1] / "vectors" / "bitting_tables.json").read_text())
-    assert list(Device(spec, ROOT).table()) == vectors[spec.name]
+    assert list(Device(AES[spec.name], ROOT).table()) == vectors[spec.name]
 
 
 def test_shuffle_is_even():
@@ -106,6 +107,17 @@ def test_a_key_file_open_to_others_is_refused(tmp_path):
     Device.new(PRESETS["tiny"]).save(path)
     path.chmod(0o644)
     with pytest.raises(DeviceError, match="chmod 600"):
+        Device.load(path)
+
+
+@pytest.mark.parametrize("sealed", [1, 0, "true", None])
+def test_a_fuse_that_is_neither_true_nor_false_is_refused(tmp_path, sealed):
+    """Read as unsealed, everything would be locked for a device that there is not."""
+    path = tmp_path / "A.key"
+    Device.new(PRESETS["tiny"].replace(vault="ascon")).save(path)
+    assert Device.load(path).sealed
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sealed": sealed}))
+    with pytest.raises(DeviceError, match="allowed: true or false"):
         Device.load(path)
 
 

@@ -18,7 +18,8 @@ from bitting.locking.transform import lock_program, restore_program, unlock_prog
 from bitting.program.layers import Layer, Program
 from bitting.unit import timing
 from bitting.unit.golden import Unit
-from bitting.unit.spec import PRESETS, parse_spec
+from bitting.unit.spec import parse_spec
+from tb.families import AES
 from tb.programs import golden_cycles, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
@@ -28,12 +29,12 @@ PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transfo
 
 @pytest.fixture(params=["tiny", "base", "wide"])
 def family(request):
-    return PRESETS[request.param]
+    return AES[request.param]
 
 
 @pytest.fixture
 def model(rng):
-    return table_program(PRESETS["base"], rng)
+    return table_program(AES["base"], rng)
 
 
 def plain_tiles(program: Program) -> list[tuple[Layer, int, list[int]]]:
@@ -158,17 +159,17 @@ def test_the_numeric_fingerprint_tells_the_weight_of_every_code(family):
 
 
 def test_min_entropy_of_the_fingerprints():
-    base = PRESETS["base"]
+    base = AES["base"]
     assert all(min_entropy(base, fingerprint, Level.FAMILY) == 0 for fingerprint in FINGERPRINTS)
     assert 43.4 < min_entropy(base, Fingerprint.CLOCK, Level.KEY) < 43.6  # 64! / (13! 51!) ways, less 0.05
     assert min_entropy(base, Fingerprint.NUMERIC, Level.KEY) == 128  # 296 bits, capped by the root
-    assert 13.6 < min_entropy(PRESETS["tiny"], Fingerprint.CLOCK, Level.KEY) < 13.7
+    assert 13.6 < min_entropy(AES["tiny"], Fingerprint.CLOCK, Level.KEY) < 13.7
 
 
 @pytest.mark.parametrize("name", ["tiny", "base"])
 def test_every_mutant_is_noticed(name, rng):
     """Every code a cycle off, every stall, every wrong bit of table, fold and accumulator: another key, and other codes."""
-    spec = PRESETS[name]
+    spec = AES[name]
     device = Device(spec, ROOT)
     honest = ChipModel.of(device)
     program = table_program(spec, rng)
@@ -209,15 +210,15 @@ def test_locks_that_do_not_exist_are_refused(model):
     with pytest.raises(LockError, match="nonce of 16 bytes"):
         LockScheme(Transform.AES, Fingerprint.CLOCK, b"short", challenge=Challenge.of(spec))
     with pytest.raises(LockError, match="allowed up to 127"):
-        LockScheme.new(PRESETS["wide"], "clock", "aes")
+        LockScheme.new(AES["wide"], "clock", "aes")
     with pytest.raises(LockError, match="tile_codes of at least 65"):
-        LockScheme.new(parse_spec("base:tile_codes=32"), "clock", "aes-pre")
+        LockScheme.new(parse_spec("base:vault=aes,tile_codes=32"), "clock", "aes-pre")
     with pytest.raises(LockError, match="locked before"):
         lock_program(
             lock_program(model, Device(spec, ROOT), LockScheme.new(spec, "clock", "aes")), Device(spec, ROOT), LockScheme()
         )
     with pytest.raises(DeviceError, match="they differ in"):
-        lock_program(model, Device(PRESETS["tiny"], ROOT), LockScheme())
+        lock_program(model, Device(AES["tiny"], ROOT), LockScheme())
 
 
 def test_the_level_of_a_public_secret_is_family(model):
@@ -231,5 +232,5 @@ def test_nothing_secret_shows_in_a_repr(model):
     scheme = LockScheme.new(model.spec, "clock", "aes-pre", nonce=NONCE)
     chip = ChipModel.of(device)
     texts = repr(device) + repr(scheme) + repr(chip)
-    for secret in (ROOT, device.seed(), lock_key(scheme, chip)):
+    for secret in (ROOT, device.fingerprint_key(), lock_key(scheme, chip)):
         assert secret.hex() not in texts and repr(secret) not in texts

@@ -17,11 +17,13 @@ from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.programs import golden_cycles, golden_run, random_activations, random_program
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).parents[1] / "tb" / "cocotb_engine.py"
 TESTS = re.findall(r"@cocotb\.test\(\)\nasync def (\w+)", BENCH.read_text())
 
 
-@pytest.fixture(scope="module", params=["tiny", pytest.param("tiny:lanes=8,act_bits=5", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["tiny:vault=aes", "tiny:lanes=8,act_bits=5,vault=aes"])
 def simulation(request):
     spec = parse_spec(request.param)
     return request.param, cocotb_runner.build(engine_verilog(spec), TOP)
@@ -33,7 +35,6 @@ def test_in_the_simulator(simulation, test):
     cocotb_runner.run(folder, TOP, "tb.cocotb_engine", {"BITTING_SPEC": spec}, testcase=test)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True])
 def test_both_simulators_blow_the_fuse_sealed(sealed):
     spec, root = parse_spec("tiny:vault=ascon"), bytes(range(5, 21))
@@ -45,9 +46,8 @@ def test_both_simulators_blow_the_fuse_sealed(sealed):
     assert payload[4] >> 4 & 1 == sealed
 
 
-@pytest.mark.slow
 def test_both_simulators_answer_alike():
-    spec = parse_spec("tiny")
+    spec = parse_spec("tiny:vault=aes")
     rng = np.random.default_rng(7)
     chip = Device(spec, bytes(range(5, 21)))
     program = random_program(spec, rng)

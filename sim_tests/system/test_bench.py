@@ -33,6 +33,8 @@ def bench(monkeypatch, tmp_path):
     rate = {"clocks_per_second": 2e6, "macs_per_second": 3e6}
     for name, value in (
         ("speeds", measured), ("personalisation", {"clock x aes": 1.0}), ("native_rate", rate), ("cocotb_rate", 1e5),
+        ("locked_over_twin", {"locked_clocks_per_second": 2e6, "twin_clocks_per_second": 4e6, "ratio": 0.5}),
+        ("verification_seconds", {"seconds": 1.5, "simulation_seconds": 1.0, "processor_seconds": 2.0, "clocks": 7}),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *_, value=value: value)
     monkeypatch.setattr(module, "RECORDS", tmp_path / "docs" / "history")
@@ -53,6 +55,7 @@ def test_a_run_is_printed_and_appended_and_not_recorded_unasked(bench, tmp_path,
     assert not bench.RECORDS.exists()
     printed = capsys.readouterr().out
     assert "layer (1, 2, 3), rival" in printed and "native harness over cocotb" in printed
+    assert "locked over unlocked twin" in printed and "verify 10 000 images, 64 lanes" in printed
 
 
 def test_a_recorded_run_says_what_of_when_and_where(bench, monkeypatch):

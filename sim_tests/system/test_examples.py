@@ -41,9 +41,9 @@ def test_the_verilog_gives_the_kept_numbers():
 def test_a_model_of_ones_own_is_verified_to_the_bit():
     shown = printed("own_model")
     assert without_numbers(shown) == without_numbers((EXAMPLES / "own_model.txt").read_text())
-    assert shown.count(" 0 wrong logits, 0 wrong cycle counts\n") == 2
-    right, wrong = (float(share) for share in re.findall(r"device, RTL: ([\d.]+)%", shown))
-    assert wrong < 50 < right
+    assert shown.count(" 0 wrong logits, 0 wrong cycle counts\n") == 1 and shown.count("wrong device, RTL: refuses") == 1
+    (right,) = (float(share) for share in re.findall(r"device, RTL: ([\d.]+)%", shown))
+    assert right > 50
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ def test_a_waveform_is_for_its_owner_only(model, tmp_path, umask, kind, monkeypa
     assert {path.name: mode(path) for path in tmp_path.iterdir()} == {waves.name: 0o600, "run.gtkw": 0o600}
 
 
+@pytest.mark.slow
 def test_a_build_that_is_private_leaves_nothing_in_the_cache(cache, umask):
     with files.private_folder() as folder:
         assert mode(folder) == 0o700

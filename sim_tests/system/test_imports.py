@@ -109,6 +109,7 @@ def test_no_room_hides_a_public_name():
         ("bitting_rtl.board.axi", ("torch",)),
         ("bitting.artefact.artefact, bitting.sim.serial_link", ("torch", "amaranth", "cocotb")),
         ("bitting.training.loop, bitting.attack.wrong_keys, bitting.attack.screening", ("amaranth", "bitting_rtl")),
+        ("bitting.attack.extraction, bitting.attack.tampering, bitting.attack.histograms", ("amaranth", "bitting_rtl")),
     ],
 )
 def test_what_an_import_pulls_in(modules, forbidden):

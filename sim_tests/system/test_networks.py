@@ -30,7 +30,10 @@ SEEDS = 220
 ROOT = bytes(range(7, 23))
 
 
-@pytest.fixture(scope="module", params=["tiny:scratch_words=1024", "base"])
+SMALL = pytest.param("tiny:scratch_words=1024,vault=aes", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[SMALL, "base:vault=aes"])
 def chip(request):
     spec = parse_spec(request.param)
     with NativeEngine(engine_library(spec), ROOT) as engine:
@@ -52,7 +55,7 @@ def random_model(spec, seed):
     return model.program, x
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 2))
+@pytest.mark.parametrize("seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, SEEDS // 2))])
 def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
     spec, device, engine = chip
     program, x = random_model(spec, seed)
@@ -69,8 +72,9 @@ def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
     assert [tile.cycles for tile in packets.parse_results(run.words)] == golden_cycles(locked, table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize("seed", range(6))
 def test_locked_random_networks_run_on_the_right_device_and_are_noise_elsewhere(chip, seed, transform):
     spec, device, _ = chip
     program, x = random_model(spec, 1000 + seed)
@@ -111,9 +115,10 @@ class Long(nn.Module):
         return self.fc2(torch.relu(self.fc1(x)))
 
 
-@pytest.mark.parametrize("plain, shape", [pytest.param(Wide, (30, 4, 4), marks=pytest.mark.slow), (Long, (401,))])
+@pytest.mark.slow
+@pytest.mark.parametrize("plain, shape", [(Wide, (30, 4, 4)), (Long, (401,))])
 def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
-    spec = parse_spec("tiny:scratch_words=2048")
+    spec = parse_spec("tiny:scratch_words=2048,vault=aes")
     device = Device(spec, ROOT)
     rng = np.random.default_rng(0)
     x = random_activations(spec, rng, 9, int(np.prod(shape)))
@@ -158,7 +163,7 @@ def test_reference_networks_run_on_the_rtl(network):
 
     `scripts/networks_report.py` trains them well and runs more images.
     """
-    spec, whole = parse_spec("base:scratch_words=8192,lanes=64"), datasets.load("fashion-mnist")
+    spec, whole = parse_spec("base:scratch_words=8192,lanes=64,vault=aes"), datasets.load("fashion-mnist")
     data = replace(whole, train_images=whole.train_images[:16_000], train_labels=whole.train_labels[:16_000])
     model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch_size=128, seed=0))
     assert model.claims["accuracy"] > 0.6

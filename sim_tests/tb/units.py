@@ -11,7 +11,6 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.control import Control
 from bitting_rtl.engine.depacketise import Depacketise
 from bitting_rtl.engine.intake import Intake, SealedIntake
@@ -19,10 +18,11 @@ from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.sequencer import Sequencer
 from bitting_rtl.engine.sweep import Sweep
 from bitting_rtl.engine.tile_buffer import TileBuffer
+from tb.families import AES
 from tb.vector import Steps, VectorModel
 
 #: Small, so that counters reach their ends often.
-SPEC = PRESETS["tiny"].replace(tile_codes=32, scratch_words=64, lanes=8)
+SPEC = AES["tiny"].replace(tile_codes=32, scratch_words=64, lanes=8)
 
 
 class _Packets(wiring.Component):

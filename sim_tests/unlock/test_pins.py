@@ -65,7 +65,9 @@ class Pins:
         return self.beside <= {0, *self.words}
 
 
-@pytest.fixture(scope="module", params=[PORTABLE, COMPACT], ids=["with register slices", "compact"])
+@pytest.fixture(
+    scope="module", params=[PORTABLE, pytest.param(COMPACT, marks=pytest.mark.slow)], ids=["with register slices", "compact"]
+)
 def pins(request):
     with Steps(VectorModel(Top(SPEC, options=request.param), clocked=False)) as steps:
         yield Pins(steps)

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.cmac import CMAC
 
 from bitting.locking.device import Device
 from bitting.unit.protocol import LABEL_TABLE, fuse_words
-from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.top import Top
 from bitting_rtl.unlock.aes import Aes128, cipher_timing, sbox_contents
 from bitting_rtl.unlock.vault import Vault
+from tb.families import AES
 from tb.netlist import Netlist
 from tb.vector import VectorModel
 
-SPEC = PRESETS["tiny"]
+SPEC = AES["tiny"]
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
 
 
@@ -234,12 +234,12 @@ def test_boot_leaves_the_table_and_the_seed_and_forgets_the_root(root):
     async def scenario(chip, ctx):
         clocks.append(await chip.ready(ctx))
         assert chip.table == list(Device(SPEC, root).table())
-        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).seed().hex()
+        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).fingerprint_key().hex()
         assert ctx.get(chip.vault._root) == 0, "the root secret is gone"
         assert ctx.get(chip.vault._key) == ctx.get(chip.vault._block) == 0
         chip.fuses = [1, 2, 3, 4, 5]  # read once only
         await ctx.tick().repeat(50)
-        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).seed().hex()
+        assert hexadecimal(ctx, chip.vault._seed) == Device(SPEC, root).fingerprint_key().hex()
         assert ctx.get(chip.vault._root) == 0, "the root secret is gone"
 
     Chip(root).run(scenario)
@@ -260,7 +260,7 @@ def test_absorbed_words_give_the_cmac(count):
             await chip.pulse(ctx, chip.vault.unlock)
             await chip.ready(ctx)
             zeros = [0] * (-(count + 1) % 4)
-            cmac = CMAC(algorithms.AES128(Device(SPEC, ROOT).seed()))
+            cmac = CMAC(algorithms.AES128(Device(SPEC, ROOT).fingerprint_key()))
             cmac.update(np.array([*words, *zeros, count], ">u4").tobytes())
             assert hexadecimal(ctx, chip.vault._key) == cmac.finalize().hex()
             assert ctx.get(chip.vault.keyed) and not ctx.get(chip.vault.absorbing)

@@ -20,9 +20,9 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
 from bitting.program.layers import Layer, Program, dense
-from bitting.unit.spec import PRESETS
+from tb.families import AES
 
-SPEC = PRESETS["tiny"]
+SPEC = AES["tiny"]
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
 OWNER = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")  # RFC 8032, test 1
 NONCE = bytes.fromhex("000102030405060708090a0b0c0d0e0f")

@@ -140,6 +140,13 @@ def read_file(path: Path) -> File:
     return File(header, tensors, types, metadata)
 
 
+def questions(spec: dict, words: int, count: int) -> np.ndarray:
+    """Of the self-test."""
+    drawn = hashlib.shake_256(f"bitting self-test {spec_id(spec)} {words}".encode()).digest(count * words)
+    low = 1 << spec["act_bits"] - 1
+    return np.array([byte % (2 * low) - low for byte in drawn]).reshape(count, words)
+
+
 # Section 8: packets
 
 
@@ -361,3 +368,23 @@ def artefact_words(file: File, samples: np.ndarray, report: int = REPORT) -> lis
         words += packet(6, [])
     words += activation_words(spec, header["input_base"], samples)
     return words + program_words(header, tensors, "", report)
+
+
+# Section 11: packet files
+
+
+def read_packet_file(path: Path) -> dict:
+    raw = path.read_bytes()
+    words = list(struct.unpack(f"<{len(raw) // 4}I", raw))
+    assert raw[:4] == b"BTPK" and words[1:3] == [1, len(words)] and words[15] == 0 and words[-1] == crc(words[:-1])
+    fields = ("spec", "lanes", "act_bits", "input_base", "input_words", "outputs", "results")
+    found = dict(zip(fields, words[3:10], strict=True))
+    count, row, at = words[14], -(-found["input_words"] // 4), 16
+    for name, length in zip(("once", "again", "head", "body"), words[10:14], strict=True):
+        found[name] = words[at : at + length]
+        at += length
+    bytes_of = [wrap(byte, 8) for byte in unpacked(words[at:], 8, 4 * row * count)]
+    found["questions"] = np.array(bytes_of).reshape(count, 4 * row)[:, : found["input_words"]]
+    at += row * count
+    found["answers"] = np.array([wrap(word, 32) for word in words[at:-1]]).reshape(count, found["outputs"])
+    return found

@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting.artefact import container, program_format, sealed_format
+from bitting.artefact import container, program_format, sealed_format, self_test
 from bitting.artefact.claims import public as public_claims
 from bitting.artefact.model import Model
+from bitting.artefact.self_test import DEFAULT as SELF_TEST
+from bitting.artefact.self_test import SelfTest
 from bitting.errors import ArtefactError, LockError, SignatureError
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
 from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
-from bitting.locking.transform import lock_program, restore_program, seal_model
+from bitting.locking.transform import personalise, restore_program
 from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec, VaultKind
 
@@ -36,6 +38,7 @@ class Artefact:
         scheme: how they are locked.
         claims: data set and accuracies; those that may ship (`bitting.artefact.claims`), others are dropped.
         signed_by: 32 bytes of the public key whose signature was seen to be right, or None if there is no signature.
+        self_test: questions, and what the right device answers; None if there are none.
 
     Example:
         >>> import bitting, numpy
@@ -43,9 +46,9 @@ class Artefact:
         >>> spec = bitting.parse_spec("tiny")
         >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
         >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
-        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "clock", "aes-pre")
+        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "clock", "sealed")
         >>> artefact.scheme.transform, artefact.signed_by
-        (<Transform.AES_PRE: 'aes-pre'>, None)
+        (<Transform.SEALED: 'sealed'>, None)
     """
 
     KIND: ClassVar[str] = "artefact"
@@ -54,6 +57,7 @@ class Artefact:
     scheme: LockScheme = field(default_factory=LockScheme)
     claims: dict[str, Any] = field(default_factory=dict)
     signed_by: bytes | None = None
+    self_test: SelfTest | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", public_claims(self.claims))
@@ -68,6 +72,7 @@ class Artefact:
         if self.scheme.challenge:
             more, header["challenge"] = program_format.write(_CHALLENGE, self.scheme.challenge.program)
             tensors |= more | {_ACTIVATIONS: self.scheme.challenge.activations}
+        tensors |= self_test.write(self.self_test)
         container.save(path, self.KIND, self.program.spec, header, tensors, owner=owner)
 
     @classmethod
@@ -90,6 +95,8 @@ class Artefact:
             expected = sealed_format.TENSORS if seals else program_format.tensor_names("", header)
             if "challenge" in header:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
+            if self_test.TENSORS & set(contents.tensors):
+                expected |= self_test.TENSORS
             contents.require_tensors(expected)
             program = (
                 sealed_format.read(contents.path, spec, header, contents.tensors)
@@ -98,7 +105,8 @@ class Artefact:
             )
             challenge = _challenge(contents, spec) if "challenge" in header else None
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
-            return cls(program, scheme, dict(header["claims"]), contents.signed_by)
+            test = self_test.read(contents.path, program.input_words, program.outputs, spec, contents.tensors)
+            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test)
 
     def locked_layers(self) -> Program:
         """The program of an artefact that is not sealed.
@@ -164,6 +172,7 @@ def lock(
     transform: str | None = None,
     *,
     allow_reproducible: bool = False,
+    self_test: int = SELF_TEST,
 ) -> Artefact:
     """Personalise a model to a device, without training. Its weights stay the same integers.
 
@@ -171,10 +180,12 @@ def lock(
         model: stays as it is.
         device: the one that is to open the artefact, of the same family as the model.
         fingerprint: "clock" or "numeric"; "none" with the transform "table".
-        transform: with the vault `aes` "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no
-            lock); with `ascon` "sealed" or "sealed-clocked" (the default).
+        transform: with the vault `ascon` "sealed" or "sealed-clocked" (the default); with `aes`, which is as in the paper and
+            has no integrity, "shuffle", "aes", "aes-pre", "aes-clocked" (the default), or "table" (which alone is no lock).
         allow_reproducible: for experiments: lock a model whose training began with a seed that was given, though who trains
             again with this seed needs no key.
+        self_test: how many questions to put in, 0..64, with the answers of the right device. They are inputs that the spec
+            alone decides.
 
     Raises:
         DeviceError: if the device is of another family.
@@ -186,9 +197,9 @@ def lock(
         >>> spec = bitting.parse_spec("tiny")
         >>> weights = numpy.arange(24).reshape(2, 12) % spec.codes
         >>> model = bitting.Model(multilayer_perceptron(spec, [weights], [numpy.zeros(2)], [0]))
-        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "numeric", "shuffle")
-        >>> artefact.locked_layers().parameters, artefact.scheme.keyed
-        (24, True)
+        >>> artefact = bitting.lock(model, bitting.Device.new(spec), "numeric")
+        >>> artefact.program.tiles, artefact.scheme.transform
+        (2, <Transform.SEALED_CLOCKED: 'sealed-clocked'>)
     """
     if model.reproducible and not allow_reproducible:
         raise LockError(
@@ -198,16 +209,16 @@ def lock(
         )
     chosen = transform or (Transform.SEALED_CLOCKED if device.spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
     scheme = LockScheme.new(device.spec, fingerprint, chosen, device.level)
-    if scheme.seals:
-        return Artefact(seal_model(model.program, device, scheme), scheme, model.claims)
-    return Artefact(lock_program(model.program, device, scheme), scheme, model.claims)
+    locked = personalise(model.program, device, scheme)
+    return Artefact(locked, scheme, model.claims, self_test=SelfTest.of(model.program, self_test))
 
 
 def unlock(artefact: Artefact, device: Device) -> Model:
-    """The model of an artefact, for the owner of the device's key; noise, if it is the key of another device.
+    """The model of an artefact, for the owner of the device's key. With the vault `aes` another key gives noise.
 
     Raises:
         DeviceError: if the device is of another family.
+        AuthenticityError: if the artefact is sealed, and not for this device, or was changed.
 
     Example:
         >>> import bitting, numpy
@@ -219,8 +230,11 @@ def unlock(artefact: Artefact, device: Device) -> Model:
         >>> artefact = bitting.lock(model, device)
         >>> bool((bitting.unlock(artefact, device).program.layers[0].codes == weights).all())
         True
-        >>> bool((bitting.unlock(artefact, device.with_flipped_bit(0)).program.layers[0].codes == weights).all())
-        False
+        >>> try:
+        ...     bitting.unlock(artefact, device.with_flipped_bit(0))
+        ... except bitting.errors.AuthenticityError as error:
+        ...     print(str(error).partition(":")[0])
+        packet 0 of the sealed program is not authentic
     """
     return Model(restore_program(artefact.program, artefact.scheme, device), artefact.claims)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from bitting import files
 from bitting.artefact import container, program_format
+from bitting.errors import ArtefactError
 from bitting.program.layers import Program
 
 
@@ -55,7 +56,8 @@ class Model:
         """Read and check a file.
 
         Raises:
-            ArtefactError: if it is missing, too large, truncated, corrupted, foreign, an artefact, or does not fit its spec.
+            ArtefactError: if it is missing, too large, truncated, corrupted, foreign, an artefact, open to others, or does not
+                fit its spec.
             SignatureError: if it was changed after it was signed.
         """
         return cls.of(container.load(path, cls.KIND))
@@ -63,6 +65,10 @@ class Model:
     @classmethod
     def of(cls, contents: container.Contents) -> Model:
         """From a file that was read. Raises as `load`."""
+        if files.open_to_others(contents.path):
+            raise ArtefactError(
+                f"{contents.path} is open to others; a model is secret, and its file has mode 0600: chmod 600 {contents.path}"
+            )
         with container.malformed(contents.path):
             spec = contents.spec()
             contents.require_tensors(program_format.tensor_names("", contents.header))

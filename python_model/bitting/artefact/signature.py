@@ -73,7 +73,7 @@ def new_owner(path: Path) -> Path:
 def load_private(path: Path) -> Ed25519PrivateKey:
     """Raises SignatureError if the file is missing, open to others, or no Ed25519 key. The contents are never quoted."""
     data = _read(path)
-    if path.stat().st_mode & 0o077:
+    if files.open_to_others(path):
         raise SignatureError(f"{path} is open to others; a private key has mode 0600: chmod 600 {path}")
     try:
         key = serialization.load_pem_private_key(data, password=None)

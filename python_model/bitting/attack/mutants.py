@@ -7,6 +7,7 @@ the key, and for `aes-clocked` the counters, feel the mutation.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,9 +17,11 @@ import torch
 
 from bitting.emulator.arithmetic import fold, wrap
 from bitting.emulator.emulate import Emulator
+from bitting.errors import AuthenticityError
 from bitting.locking.chip import ChipModel, Fold
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
+from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
 from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
@@ -80,19 +83,21 @@ class Outcome:
 
     Attributes:
         mutants: how many.
+        refused: how many of them could not open it at all (sealed programs), so that there is no answer to count.
         same_key: how many of them opened the model as the honest chip does (0: every one was noticed).
         right: accuracy of the honest chip.
-        worst: the best accuracy of a mutant, which is what the owner fears.
+        worst: the best accuracy of a mutant, which is what the owner fears; None if all refused.
         worst_name: of which mutant.
-        mean: of all mutants.
+        mean: of all mutants that answered, or None.
     """
 
     mutants: int
+    refused: int
     same_key: int
     right: float
-    worst: float
+    worst: float | None
     worst_name: str
-    mean: float
+    mean: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -100,7 +105,7 @@ class Outcome:
 
 
 def survey(
-    locked: Program,
+    locked: Program | SealedProgram,
     scheme: LockScheme,
     device: Device,
     mutants: list[tuple[str, ChipModel]],
@@ -113,15 +118,17 @@ def survey(
     opened = unlock_program(locked, scheme, ChipModel.of(device))
     scores: list[tuple[float, str]] = []
     same = 0
-    for name, chip in mutants:
-        clear = unlock_program(locked, scheme, chip)
-        same += first_wrong_tile(opened, clear) is None
-        scores.append((accuracy(Emulator(clear, table)(x), y), name))
+    for done, (name, chip) in enumerate(mutants):
+        with contextlib.suppress(AuthenticityError):
+            clear = unlock_program(locked, scheme, chip)
+            same += first_wrong_tile(opened, clear) is None
+            scores.append((accuracy(Emulator(clear, table)(x), y), name))
         if progress:
-            progress(len(scores), len(mutants))
-    worst, worst_name = max(scores)
-    mean = float(np.mean([score for score, _ in scores]))
-    return Outcome(len(scores), same, accuracy(Emulator(opened, table)(x), y), worst, worst_name, mean)
+            progress(done + 1, len(mutants))
+    worst, worst_name = max(scores, default=(None, ""))
+    mean = float(np.mean([score for score, _ in scores])) if scores else None
+    refused = len(mutants) - len(scores)
+    return Outcome(len(mutants), refused, same, accuracy(Emulator(opened, table)(x), y), worst, worst_name, mean)
 
 
 def first_wrong_tile(right: Program, other: Program) -> int | None:

@@ -1,7 +1,11 @@
-"""What a device with another key makes of a locked artefact: random keys and the one-bit neighbours of the right one."""
+"""What a device with another key makes of a locked artefact: random keys and the one-bit neighbours of the right one.
+
+With the vault `aes` it computes noise. With `ascon` it refuses.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +14,11 @@ import numpy as np
 import torch
 
 from bitting.emulator.emulate import Emulator
+from bitting.errors import AuthenticityError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import ROOT_BYTES, Device
 from bitting.locking.scheme import LockScheme
+from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
 from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
@@ -28,19 +34,21 @@ class Survey:
         samples: test samples.
         right: accuracy of the right device.
         random_keys, neighbours: how many were tried.
-        best, best_name: the wrong device that did best, which is what the owner fears.
-        best_neighbour: best of the one-bit neighbours.
-        mean: over all wrong devices.
+        refused: how many wrong devices refused the artefact, so that there is no answer to count.
+        best, best_name: the wrong device that did best, which is what the owner fears; None and "" if all refused.
+        best_neighbour: best of the one-bit neighbours; None if all of them refused, or there were none.
+        mean: over all wrong devices that answered, or None.
     """
 
     samples: int
     right: float
     random_keys: int
     neighbours: int
-    best: float
+    refused: int
+    best: float | None
     best_name: str
-    best_neighbour: float
-    mean: float
+    best_neighbour: float | None
+    mean: float | None
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,7 +58,7 @@ class Survey:
 
 def random_device(device: Device, seed: int, index: int) -> Device:
     """Wrong device number `index` of a seeded sequence."""
-    return Device(device.spec, np.random.default_rng([seed, index]).bytes(ROOT_BYTES))
+    return Device(device.spec, np.random.default_rng([seed, index]).bytes(ROOT_BYTES), sealed=device.sealed)
 
 
 def wrong_devices(device: Device, random_keys: int, neighbours: bool, seed: int) -> Iterator[tuple[str, Device]]:
@@ -63,7 +71,7 @@ def wrong_devices(device: Device, random_keys: int, neighbours: bool, seed: int)
 
 
 def survey(
-    locked: Program,
+    locked: Program | SealedProgram,
     scheme: LockScheme,
     device: Device,
     activations: np.ndarray,
@@ -74,10 +82,10 @@ def survey(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Survey:
-    """Run the emulator of every wrong device over a test set.
+    """Run the emulator of every wrong device over a test set, but for those that refuse.
 
     Args:
-        locked: program locked to `device`.
+        locked: program locked to `device`, or sealed for it.
         scheme: how it is locked.
         device: the right one.
         activations: (samples, input_words).
@@ -86,6 +94,9 @@ def survey(
         neighbours: try the 128 devices too whose root secret differs from the right one in a bit.
         seed: of the random root secrets.
         progress: called with (done, total).
+
+    Raises:
+        AuthenticityError: if `device` refuses, too.
     """
     x, y = torch.from_numpy(activations), torch.from_numpy(labels)
 
@@ -95,19 +106,21 @@ def survey(
     right = accuracy_on(device)
     total = random_keys + 8 * ROOT_BYTES * neighbours
     scores: list[tuple[float, str]] = []
-    for name, wrong in wrong_devices(device, random_keys, neighbours, seed):
-        scores.append((accuracy_on(wrong), name))
+    for done, (name, wrong) in enumerate(wrong_devices(device, random_keys, neighbours, seed)):
+        with contextlib.suppress(AuthenticityError):
+            scores.append((accuracy_on(wrong), name))
         if progress:
-            progress(len(scores), total)
-    best, best_name = max(scores)
+            progress(done + 1, total)
+    best, best_name = max(scores, default=(None, ""))
     return Survey(
         samples=len(labels),
         right=right,
         random_keys=random_keys,
         neighbours=total - random_keys,
+        refused=total - len(scores),
         best=best,
         best_name=best_name,
-        best_neighbour=max((score for score, name in scores if name.startswith("bit")), default=0.0),
-        mean=float(np.mean([score for score, _ in scores])),
+        best_neighbour=max((score for score, name in scores if name.startswith("bit")), default=None),
+        mean=float(np.mean([score for score, _ in scores])) if scores else None,
         seed=seed,
     )

@@ -15,14 +15,13 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.attack import wrong_keys
-from bitting.errors import LockError
-from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme, pairings
-from bitting.locking.transform import lock_program, unlock_program
+from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.transform import personalise
 from bitting.program import packets
 from bitting.program.layers import Program
-from bitting.sim.native import NativeEngine, engine_library
+from bitting.sim.native import NativeEngine, engine_library, library_of
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
 from bitting.unit.spec import VaultKind
 
@@ -39,11 +38,11 @@ class Row:
     Attributes:
         fingerprint, transform: which.
         accuracy: of the right device (emulator; equal to that of the unlocked model, for the integers are the same).
-        worst: best accuracy among the wrong devices.
+        worst: best accuracy among the wrong devices; None if all of them refused.
         wrong_devices: how many were tried: random secrets, and the 128 one-bit neighbours of the right one.
         fingerprint_clocks: of the challenge and the derivation of the key, once a reset (RTL).
         unlock_clocks: of one batch locked, less the same in clear (RTL).
-        batch_clocks: of one batch in clear (RTL).
+        batch_clocks: of one batch in clear (RTL of the unlocked twin).
         file_bytes: of the artefact, less that of the table alone.
         milliseconds: to personalise, one thread, median.
     """
@@ -51,7 +50,7 @@ class Row:
     fingerprint: str
     transform: str
     accuracy: float
-    worst: float
+    worst: float | None
     wrong_devices: int
     fingerprint_clocks: int
     unlock_clocks: int
@@ -87,7 +86,7 @@ def measure(
     random_keys: int = 1000,
     progress: Progress | None = None,
 ) -> LockTable:
-    """Every pairing the family has, and the table alone for comparison.
+    """Every pairing the family has, and with the vault `aes` the table alone for comparison.
 
     Args:
         model: unlocked.
@@ -98,26 +97,24 @@ def measure(
         progress: called with (wrong devices done, in all), over all rows.
     """
     spec = model.program.spec
-    if spec.vault != VaultKind.AES:
-        raise LockError(
-            f"the table compares the locks of the vault aes, spec {spec.name!r} has {spec.vault}; sealed artefacts: verify"
-        )
-    locks = [LockScheme(level=device.level), *pairings(spec, device.level)]
-    plain = _file_bytes(model, device, locks[0])
+    table = LockScheme(level=device.level)
+    locks = [*([table] if spec.vault == VaultKind.AES else []), *pairings(spec, device.level)]
+    plain = _file_bytes(model, device, table)
     rows: list[Row] = []
-    with NativeEngine(engine_library(spec), device.root) as engine:
+    clear = _clear_clocks(model.program)
+    with NativeEngine(engine_library(spec), device.root, device.sealed) as engine:
         boot = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS).cycles
         for scheme in locks:
-            locked = lock_program(model.program, device, scheme)
+            locked = personalise(model.program, device, scheme)
             survey = wrong_keys.survey(
                 locked, scheme, device, activations, labels, random_keys=random_keys,
                 progress=_of_all(progress, len(rows), len(locks)),
             )  # fmt: skip
-            first, unlocking, clear = _clocks(engine, locked, scheme, device, boot)
+            first, batch = _clocks(engine, locked, scheme, boot)
             rows.append(
                 Row(
                     scheme.fingerprint, scheme.transform, survey.right, survey.best, survey.random_keys + survey.neighbours,
-                    first, unlocking, clear, _file_bytes(model, device, scheme) - plain,
+                    first, batch - clear, clear, _file_bytes(model, device, scheme) - plain,
                     statistics.median(_milliseconds(model.program, device, scheme) for _ in range(_REPEATS)),
                 )
             )  # fmt: skip
@@ -131,40 +128,52 @@ def _of_all(progress: Progress | None, row: int, rows: int) -> Progress | None:
 
 def _milliseconds(model: Program, device: Device, scheme: LockScheme) -> float:
     started = time.perf_counter()
-    lock_program(model, device, scheme)
+    personalise(model, device, scheme)
     return 1000 * (time.perf_counter() - started)
 
 
 def _file_bytes(model: Model, device: Device, scheme: LockScheme) -> int:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "artefact"
-        Artefact(lock_program(model.program, device, scheme), scheme, model.claims).save(path)
+        Artefact(personalise(model.program, device, scheme), scheme, model.claims).save(path)
         return path.stat().st_size
 
 
-def _clocks(engine: NativeEngine, locked: Program, scheme: LockScheme, device: Device, boot: int) -> tuple[int, int, int]:
-    """Clocks of fingerprint and key, of unlocking a batch, and of the batch in clear.
-
-    Of both runs the second batch is measured: the first one after a reset also waits until the tile buffer has been swept, for
-    as long as that still takes.
-    """
-    spec = locked.spec
-    clear = unlock_program(locked, scheme, ChipModel.of(device))
+def _clocks(engine: NativeEngine, locked: Program | SealedProgram, scheme: LockScheme, boot: int) -> tuple[int, int]:
+    """Clocks of fingerprint and key, and of a batch."""
     status, answer = packets.status_packet(), STATUS_WORDS + FRAME_WORDS
     # A STATUS packet waits until the engine is idle: it marks the end of what came before.
     engine.reset()
     keyed = engine.run(np.concatenate([scheme.packets(), status]), answer).cycles
-    x = np.zeros((spec.lanes, locked.input_words), np.int8)
-    inputs, expected = packets.activations_packet(spec, locked.input_base, x), packets.result_words(locked)
     again = packets.unlock_packet() if scheme.keyed else np.empty(0, packets.WORDS)
-    in_lock = _second_batch(engine, [inputs, packets.program_packets(locked)], again, expected)
-    engine.reset()
-    in_clear = _second_batch(engine, [inputs, packets.program_packets(clear)], np.empty(0, packets.WORDS), expected)
-    return keyed - boot, in_lock - in_clear, in_clear
+    inputs = _inputs(locked)
+    if isinstance(locked, SealedProgram):
+        words = [locked.head, inputs, locked.body]
+        return keyed - boot, _second_batch(engine, words, again, locked.result_words)
+    words = [inputs, packets.program_packets(locked, report=False)]
+    return keyed - boot, _second_batch(engine, words, again, packets.result_words(locked, report=False))
+
+
+def _clear_clocks(model: Program) -> int:
+    """Clocks of a batch on the unlocked twin, whose table is the identity."""
+    from bitting_rtl.engine.export import TOP, engine_verilog  # slow to import
+
+    twin = library_of(engine_verilog(model.spec, table=range(model.spec.codes)), TOP)
+    words = [_inputs(model), packets.program_packets(model, report=False)]
+    with NativeEngine(twin) as engine:
+        return _second_batch(engine, words, np.empty(0, packets.WORDS), packets.result_words(model, report=False))
+
+
+def _inputs(program: Program | SealedProgram) -> np.ndarray:
+    x = np.zeros((program.spec.lanes, program.input_words), np.int8)
+    return packets.activations_packet(program.spec, program.input_base, x)
 
 
 def _second_batch(engine: NativeEngine, batch: list[np.ndarray], again: np.ndarray, expected: int) -> int:
-    """Clocks of a batch that follows another; `again`: the words that begin the program again."""
+    """Clocks of a batch that follows another; `again`: the words that begin the program again.
+
+    The first one after a reset also waits until the tile buffer has been swept, for as long as that still takes.
+    """
     engine.run(np.concatenate(batch), expected)
     return engine.run(np.concatenate([again, *batch]), expected).cycles
 
@@ -177,8 +186,9 @@ COLUMNS = (
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row for people."""
+    wrong = "all refused" if row.worst is None else f"{100 * row.worst:.2f}%"
     return (
-        row.fingerprint, row.transform, f"{100 * row.accuracy:.2f}%", f"{100 * row.worst:.2f}%", str(row.fingerprint_clocks),
+        row.fingerprint, row.transform, f"{100 * row.accuracy:.2f}%", wrong, str(row.fingerprint_clocks),
         f"{row.unlock_clocks} of {row.batch_clocks}", str(row.file_bytes), f"{row.milliseconds:.1f}",
     )  # fmt: skip
 

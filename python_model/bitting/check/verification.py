@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 
 from bitting import files
 from bitting.artefact.artefact import Artefact
-from bitting.check import divergence, sealed
+from bitting.check import divergence, sealed, wider
 from bitting.emulator.emulate import Emulator
 from bitting.errors import AuthenticityError, ProgramError
 from bitting.locking.chip import ChipModel
@@ -32,6 +33,7 @@ from bitting.locking.transform import unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.sim.training_run import can_train
 from bitting.unit import timing
 from bitting.unit.protocol import (
     ACTIVATIONS_PER_WORD,
@@ -40,12 +42,44 @@ from bitting.unit.protocol import (
     TILE_DONE_FIXED_WORDS,
     TILE_FIXED_WORDS,
 )
+from bitting.unit.spec import UnitSpec
+from bitting.unit.widened import WidenedSpec
 
 #: Codes run on trial to see how fast the simulation is here.
 _TRIAL_CODES = 1 << 16
 
+#: Nanoseconds that a simulated clock takes, and a lane of it, on the machine where this was measured.
+_CLOCK_NS, _LANE_NS = 250, 6
+
+#: A profile is worth its build (half a minute) if a simulation takes this many seconds of a processor: it saves 7% to 20%.
+_PROFILE_SECONDS = 300
+
+#: Batches that the device's own engine runs too where a wider one runs the rest.
+OWN_BATCHES = 4
+
 #: Called with the number of samples done so far.
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What one simulated engine ran.
+
+    Attributes:
+        spec: name of its spec.
+        lanes: samples of a batch.
+        own: it is the device's own engine, not a wider one.
+        batches: how many it ran.
+        cycles: clocks of all of them.
+        seconds: wall time.
+    """
+
+    spec: str
+    lanes: int
+    own: bool
+    batches: int
+    cycles: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +98,8 @@ class Report:
         divergence: the first difference, or None.
         refused: the program is sealed for another device, and the RTL did nothing with it but to say so. Then nothing else was
             measured.
+        engines: what ran: the device's own engine, or a wider one for all samples and then its own for the first few batches.
+            `samples`, `tiles`, `cycles`, `seconds` and the accuracies are of the first of them; what is wrong is of both.
     """
 
     samples: int
@@ -77,6 +113,7 @@ class Report:
     macs: int
     divergence: dict[str, Any] | None
     refused: bool = False
+    engines: tuple[EngineRun, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -122,6 +159,8 @@ def verify(
     progress: Progress | None = None,
     forecast: Callable[[Forecast], None] | None = None,
     replay: str = "",
+    lanes: int | None = None,
+    profiled: bool | None = None,
 ) -> Report:
     """Run a locked program on a device's emulator and RTL and compare everything.
 
@@ -132,14 +171,19 @@ def verify(
         device: right or wrong; both sides are to make the same of it.
         activations: (samples, input_words) int8.
         labels: (samples,).
-        library: a built engine; by default the family's, built if need be.
+        library: a built engine of the device's own; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
         threads: simulations run at once; by default one a core.
         progress: called with the number of samples done.
         forecast: called once before the first batch.
         replay: command that repeats the run, for the report of a divergence.
+        lanes: run all samples on an engine with so many lanes, more than the device has (`bitting.check.wider` says what it is
+            given), and the first batches on the device's own too. All must be equal. Every device but its own refuses a sealed
+            program on its own engine, as without `lanes`.
+        profiled: whether to compile the simulation with a profile; by default if so much is to be run that it pays.
 
     Raises:
+        LockError, SpecError: if no engine with so many lanes can run the artefact.
         ToolError: if the simulation can not be built.
         ProgramError: if the activations are not what the program reads, or the labels are not as many.
 
@@ -158,14 +202,43 @@ def verify(
     program, scheme = artefact.program, artefact.scheme
     if len(labels) != len(activations) or not len(activations):
         raise ProgramError(f"{len(activations)} samples with {len(labels)} labels; there must be at least one, and as many")
-    library = library or engine_library(program.spec)
     threads = threads or os.cpu_count() or 1
+    if lanes is not None:
+        wider.widened_spec(artefact, lanes)
     try:
-        job = _Job.of(program, scheme, device, activations, labels)
+        clear = unlock_program(program, scheme, ChipModel.of(device))
     except AuthenticityError:
+        library = library or engine_library(program.spec)
         difference, clocks = sealed.refusal(artefact, device, activations[: program.spec.lanes], library)
         return Report(0, 0.0, 0.0, 0, 0, 0, clocks, 0.0, 0, difference, refused=difference is None)
+    run = partial(_verify, stalls=stalls, threads=threads, replay=replay)
+    if lanes is None:
+        return run(artefact, device, clear, activations, labels, library, progress, forecast, profiled)
+    wide, first = wider.widen(artefact, device, clear, lanes), OWN_BATCHES * program.spec.lanes
+    report = run(*wide, activations, labels, None, progress, forecast, profiled)
+    return _with_own(report, run(artefact, device, clear, activations[:first], labels[:first], library))
+
+
+def _verify(
+    artefact: Artefact,
+    device: Device,
+    clear: Program,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    library: Path | None,
+    progress: Progress | None = None,
+    forecast: Callable[[Forecast], None] | None = None,
+    profiled: bool | None = None,
+    *,
+    stalls: Stalls,
+    threads: int,
+    replay: str,
+) -> Report:
+    """What one engine, the device's or a wider one, makes of a program that the device can open; `clear`: opened."""
+    program, scheme = artefact.program, artefact.scheme
+    job = _Job.of(program, scheme, device, clear, activations, labels)
     with _Journal(job, stalls) as journal:
+        library = library or _library(job, len(journal.done), profiled)
         if forecast:
             forecast(_forecast(job, library, threads, len(journal.done)))
         started = time.perf_counter()
@@ -189,7 +262,34 @@ def verify(
         seconds=seconds,
         macs=samples * job.clear.macs,
         divergence=difference,
+        engines=(_engine_run(program.spec, batches, seconds),),
     )
+
+
+def _engine_run(spec: UnitSpec, batches: list[_Batch], seconds: float) -> EngineRun:
+    own = not isinstance(spec, WidenedSpec)
+    return EngineRun(spec.name, spec.lanes, own, len(batches), sum(batch.cycles for batch in batches), seconds)
+
+
+def _with_own(report: Report, own: Report) -> Report:
+    """A report of a wider engine, and what the device's own engine made of the first batches."""
+    return replace(
+        report,
+        wrong_logits=report.wrong_logits + own.wrong_logits,
+        wrong_cycles=report.wrong_cycles + own.wrong_cycles,
+        divergence=own.divergence or report.divergence,
+        refused=own.refused,
+        engines=(*report.engines, *own.engines),
+    )
+
+
+def _library(job: _Job, done: int, profiled: bool | None) -> Path:
+    """The family's engine, with a profile if that is wanted, or pays."""
+    spec = job.clear.spec
+    if profiled is None:
+        seconds = _all_clocks(job, done) * (_CLOCK_NS + _LANE_NS * spec.lanes) / 1e9
+        profiled = seconds >= _PROFILE_SECONDS and can_train(spec)
+    return engine_library(spec, profiled=profiled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,11 +323,16 @@ class _Job:
 
     @classmethod
     def of(
-        cls, program: Program | SealedProgram, scheme: LockScheme, device: Device, activations: np.ndarray, labels: np.ndarray
+        cls,
+        program: Program | SealedProgram,
+        scheme: LockScheme,
+        device: Device,
+        clear: Program,
+        activations: np.ndarray,
+        labels: np.ndarray,
     ) -> _Job:
         lanes, table = program.spec.lanes, device.table()
         chip = ChipModel.of(device)
-        clear = unlock_program(program, scheme, chip)
         earlier = scheme.challenge.tiles if scheme.challenge else 0
         if isinstance(program, SealedProgram):
             # Sealed anew, so that the device reports cycles. It never leaves this machine; the same words every time let a run
@@ -330,12 +435,15 @@ def _clocks(program: Program) -> int:
     return total
 
 
+def _all_clocks(job: _Job, done: int) -> int:
+    """Of the batches that are not done, by the timing law."""
+    clocks = len(job.head) + job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
+    return (len(job.inputs) - done) * (clocks + sum(map(_clocks, (job.clear, *job.challenge))))
+
+
 def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
     """Clocks by the timing law; seconds by a trial of dense tiles on this machine, one thread, without locks."""
     spec = job.clear.spec
-    clocks = len(job.head) + job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
-    clocks += sum(map(_clocks, (job.clear, *job.challenge)))
-    count = len(job.inputs) - done
     width = min(256, spec.tile_codes, spec.scratch_words // 2)
     tiles = -(-_TRIAL_CODES // width)
     trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, emits=True)
@@ -344,8 +452,8 @@ def _forecast(job: _Job, library: Path, threads: int, done: int) -> Forecast:
         started = time.perf_counter()
         run = engine.run(commands, tiles * (spec.lanes + TILE_DONE_FIXED_WORDS + FRAME_WORDS))
         rate = run.cycles / (time.perf_counter() - started)
-    total = count * clocks
-    return Forecast(count, len(job.inputs), total, total / (rate * min(threads, os.cpu_count() or 1)))
+    total = _all_clocks(job, done)
+    return Forecast(len(job.inputs) - done, len(job.inputs), total, total / (rate * min(threads, os.cpu_count() or 1)))
 
 
 def _run_all(

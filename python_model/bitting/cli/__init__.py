@@ -9,18 +9,20 @@ from typing import Annotated
 import typer
 
 from bitting import __version__
-from bitting.cli import boards, console, fpga, locks, models, runs
+from bitting.cli import attacks, boards, console, fpga, hosts, locks, models, runs
 from bitting.errors import BittingError, missing_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 for _command in (
     models.spec, models.train, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate, models.verilog, models.doctor,
-    models.demo, fpga.synth, fpga.overhead, boards.board, boards.run,
+    models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run, hosts.packets,
 ):  # fmt: skip
     app.command()(_command)
 app.command("lock-table")(locks.lock_table)
 app.add_typer(locks.device_app, name="device")
 app.add_typer(locks.owner_app, name="owner")
+runs.attack_app.command("port")(attacks.port)
+runs.attack_app.command("file")(attacks.file)
 app.add_typer(runs.attack_app, name="attack")
 
 

@@ -71,6 +71,6 @@ def progress(what: str, total: int | None = None) -> Iterator[Done]:
         yield update
 
 
-def percent(share: float) -> str:
-    """With two decimals: 0.5 becomes 50.00%."""
-    return f"{100 * share:.2f}%"
+def percent(share: float | None) -> str:
+    """With two decimals: 0.5 becomes 50.00%. None: there was nobody who answered."""
+    return "all refused" if share is None else f"{100 * share:.2f}%"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitting import files
+from bitting.artefact.self_test import DEFAULT as SELF_TEST
 from bitting.cli import console
 from bitting.cli.options import (
     ArtefactArgument,
@@ -129,6 +130,9 @@ def lock(
     allow_reproducible: Annotated[
         bool, typer.Option("--allow-reproducible", help="Lock a model that was trained with --seed: anyone can train it again.")
     ] = False,
+    self_test: Annotated[
+        int, typer.Option("--self-test", help="Questions with the device's answers to put in; `bitting run` asks them first.")
+    ] = SELF_TEST,
     json: JsonOption = False,
 ) -> None:
     """Personalise a trained model to a device, without training."""
@@ -142,17 +146,21 @@ def lock(
     chip = Device.load(device)
     shown = Fingerprint.NONE if transform == Transform.TABLE else fingerprint
     started = time.perf_counter()
-    artefact = lock_model(unlocked, chip, shown, transform or None, allow_reproducible=allow_reproducible)
+    artefact = lock_model(unlocked, chip, shown, transform or None, allow_reproducible=allow_reproducible, self_test=self_test)
     milliseconds = 1000 * (time.perf_counter() - started)
     artefact.save(output, owner)
     scheme = artefact.scheme
+    told = self_test * unlocked.program.outputs * chip.spec.acc_bits
     if json:
         facts = {"milliseconds": milliseconds, "lock": scheme.to_dict(), "parameters": unlocked.program.parameters}
-        console.emit_json({**facts, "signed": owner is not None})
+        console.emit_json({**facts, "signed": owner is not None, "self_test": {"questions": self_test, "bits": told}})
         return
     name = f"{scheme.fingerprint} x {scheme.transform}" if scheme.keyed else scheme.transform
     console.out.print(f"{output}: {unlocked.program.parameters} codes locked ({name}) in {milliseconds:.1f} ms")
     console.out.print(f"level of claim: {scheme.level}; caution: {scheme.caution}")
+    if told:
+        held = unlocked.program.parameters * chip.spec.code_bits
+        console.out.print(f"self-test: {self_test} questions; their answers tell at most {told} bits (all codes: {held})")
     if not owner:
         console.out.print("not signed: `bitting sign` it, or readers will need --allow-unsigned")
 

@@ -42,16 +42,26 @@ TransformOption = Annotated[
 ]
 
 
+def load_artefact(path: Path, owner: Path | None, allow_unsigned: bool) -> Artefact:
+    """An artefact whose signature will do.
+
+    Raises:
+        BittingError: if it can not be read, or is not signed as it should be.
+    """
+    from bitting.artefact import signature
+
+    artefact = Artefact.load(path)
+    artefact.require_owner(path, signature.load_public(owner) if owner else None, allow_unsigned)
+    return artefact
+
+
 def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bool) -> tuple[Artefact, Device]:
     """An artefact whose signature will do, and a device of its family.
 
     Raises:
         BittingError: if either can not be read, or they do not fit.
     """
-    from bitting.artefact import signature
-
-    artefact = Artefact.load(path)
-    artefact.require_owner(path, signature.load_public(owner) if owner else None, allow_unsigned)
+    artefact = load_artefact(path, owner, allow_unsigned)
     chip = Device.load(device)
     chip.require_spec(artefact.program.spec, str(path))
     return artefact, chip

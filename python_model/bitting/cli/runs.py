@@ -35,6 +35,13 @@ def verify(
     stalls: Annotated[int, typer.Option(min=0, max=255, help="Random back-pressure on both streams, of 256.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the back-pressure.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Simulations at once; 0: one a core.")] = 0,
+    lanes: Annotated[
+        int | None,
+        typer.Option(help="Run it on an engine with so many lanes, more than the device has, and a few batches on its own."),
+    ] = None,
+    profile: Annotated[
+        bool | None, typer.Option(help="Compile the simulation with a profile; default: if so much is run that it pays.")
+    ] = None,
     owner: OwnerOption = None,
     allow_unsigned: UnsignedOption = False,
     json: JsonOption = False,
@@ -45,25 +52,25 @@ def verify(
     Exit status 1 if anything differs; the first divergence is then described step by step. Every device but its own refuses a
     sealed artefact, which is status 1 for --device, and as it should be for --wrong-device.
     """
-    from bitting.check import verification as verification
-    from bitting.sim.native import Stalls, engine_library
+    from bitting.check import verification, wider
+    from bitting.sim.native import Stalls
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    if lanes is not None:
+        wider.widened_spec(loaded, lanes)  # before anything is built
     x, y, part = test_set(loaded, data, samples)
     rows, reports = [], {}
     devices = [("right device", device, chip)]
     if wrong_device:
         devices.append(("wrong device", wrong_device, load_locked(artefact, wrong_device, owner, allow_unsigned)[1]))
     console.err.print("building the simulation ...", style="dim")
-    library = engine_library(chip.spec)
     for name, path, unit in devices:
-        command = (
-            f"bitting simulate {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
-        )
+        run = f"verify --lanes {lanes}" if lanes else "simulate"
+        command = f"bitting {run} {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
         with console.progress(f"{name}: emulator = RTL", len(y)) as done:
             report = verification.verify(
-                loaded, unit, x, y, library=library, stalls=Stalls(seed, stalls, stalls),
-                threads=threads or None, progress=done, forecast=_say_forecast, replay=command,
+                loaded, unit, x, y, stalls=Stalls(seed, stalls, stalls), threads=threads or None,
+                progress=done, forecast=_say_forecast, replay=command, lanes=lanes, profiled=profile,
             )  # fmt: skip
         reports[name] = report
         rows.append(_report_row(name, report))
@@ -73,6 +80,12 @@ def verify(
         columns = ("", "samples", "RTL accuracy", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds")
         console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
         for name, report in reports.items():
+            for engine in report.engines if lanes else ():
+                whose = "the device's own engine" if engine.own else "a wider engine"
+                console.out.print(
+                    f"{name}: {engine.batches} batches on {whose}, {engine.lanes} lanes, {engine.cycles} clocks, "
+                    f"{engine.seconds:.1f} s"
+                )
             if report.divergence:
                 console.out.print(f"{name} diverges ({report.divergence['stage']}): {report.divergence['summary']}")
                 console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
@@ -158,7 +171,7 @@ def attack_keys(
     x, y, _ = test_set(loaded, data, "")
     with console.progress("wrong keys", random_keys + 128) as done:
         survey = wrong_keys.survey(
-            loaded.locked_layers(),
+            loaded.program,
             loaded.scheme,
             chip,
             x,
@@ -172,7 +185,8 @@ def attack_keys(
         return
     rows = [
         ("right key", console.percent(survey.right)),
-        (f"best of {survey.random_keys + survey.neighbours} wrong keys ({survey.best_name})", console.percent(survey.best)),
+        ("wrong keys that refused", f"{survey.refused} of {survey.random_keys + survey.neighbours}"),
+        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), console.percent(survey.best)),
         ("best of the one-bit neighbours", console.percent(survey.best_neighbour)),
         ("mean of the wrong keys", console.percent(survey.mean)),
     ]
@@ -201,13 +215,14 @@ def attack_mutants(
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        outcome = mutants.survey(loaded.locked_layers(), loaded.scheme, chip, chips, x, y, progress=done)
+        outcome = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
     if json:
         console.emit_json(outcome.to_dict())
         return
     rows = [
         ("honest chip", console.percent(outcome.right)),
-        (f"best of {outcome.mutants} mutants ({outcome.worst_name})", console.percent(outcome.worst)),
+        ("mutants that refused", f"{outcome.refused} of {outcome.mutants}"),
+        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), console.percent(outcome.worst)),
         ("mean of the mutants", console.percent(outcome.mean)),
         ("mutants that open the model as the honest chip does", outcome.same_key),
     ]

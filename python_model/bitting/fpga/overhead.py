@@ -84,7 +84,7 @@ def measure(target: Target, spec: UnitSpec, seeds: Sequence[int]) -> Overhead:
         int8_lanes=int8_lanes,
         int8_area=flow.area(target, *int8),
         int8_logic_area=flow.area(targets.without_dsp(target), *int8),
-        fold=flow.area(target, to_verilog(Fold(spec), "fold"), "fold").luts,
+        fold=flow.area(target, to_verilog(Fold(spec, target.build), "fold"), "fold").luts,
         relu=flow.area(target, to_verilog(Relu(spec), "relu"), "relu").luts,
     )
 

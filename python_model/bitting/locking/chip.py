@@ -28,7 +28,7 @@ class ChipModel:
     """A chip.
 
     Attributes:
-        seed: the key it absorbs fingerprints under; secret.
+        fingerprint_key: what it absorbs fingerprints under; secret.
         values, cycles: weight and MAC cycles of each code, for codes of the table and (second) plain weights; int64.
         overhead: cycles of a tile beside its codes.
         position_stall: cycles of a position beside its codes.
@@ -38,7 +38,7 @@ class ChipModel:
     """
 
     spec: UnitSpec
-    seed: bytes
+    fingerprint_key: bytes
     values: tuple[np.ndarray, np.ndarray]
     cycles: tuple[np.ndarray, np.ndarray]
     overhead: int
@@ -56,7 +56,7 @@ class ChipModel:
         meanings = [device.spec.decoding(device.table(), plain) for plain in (False, True)]
         return cls(
             spec=device.spec,
-            seed=device.seed(),
+            fingerprint_key=device.fingerprint_key(),
             values=(np.array(meanings[0].values, np.int64), np.array(meanings[1].values, np.int64)),
             cycles=(np.array(meanings[0].cycles, np.int64), np.array(meanings[1].cycles, np.int64)),
             overhead=timing.TILE_OVERHEAD,

@@ -111,11 +111,11 @@ class Device:
         """The bitting table, code -> value index."""
         size = self.spec.codes
         if self.spec.vault == VaultKind.ASCON:
-            return shuffled_table(sealing.table_draws(self.seed(), size - 1).tolist(), size)
+            return shuffled_table(sealing.table_draws(self.fingerprint_key(), size - 1).tolist(), size)
         stream = keystream(derive_key(self.root, LABEL_TABLE), 2 * (size - 1))
         return shuffled_table([int.from_bytes(stream[at : at + 2]) for at in range(0, len(stream), 2)], size)
 
-    def seed(self) -> bytes:
+    def fingerprint_key(self) -> bytes:
         """The key that fingerprints are absorbed under (vault `ascon`: the device key); secret."""
         if self.spec.vault == VaultKind.ASCON:
             return sealing.device_key(self.spec, self.root, self.sealed)
@@ -152,7 +152,7 @@ class Device:
             DeviceError: if it is missing, readable by others, or malformed. The contents are never quoted.
         """
         try:
-            if path.stat().st_mode & 0o077:
+            if files.open_to_others(path):
                 raise DeviceError(f"{path} is open to others; a key file has mode 0600: chmod 600 {path}")
             if path.stat().st_size > _MAX_KEY_FILE:
                 raise DeviceError(f"{path} is no device key: it has {path.stat().st_size} bytes")
@@ -167,8 +167,11 @@ class Device:
             root = bytes.fromhex(data["root"])
         except (TypeError, ValueError):
             raise DeviceError(f"{path} has a malformed root secret; allowed: {2 * ROOT_BYTES} hex digits") from None
+        sealed = data.get("sealed", False)
+        if not isinstance(sealed, bool):  # 1 would read as unsealed, and everything locked for it as for another device
+            raise DeviceError(f"{path} has a fuse `sealed` of type {type(sealed).__name__}; allowed: true or false")
         try:
-            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), data.get("sealed", False) is True)
+            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), sealed)
         except (SpecError, TypeError) as error:
             raise DeviceError(f"{path} has a malformed spec: {error}") from None
 

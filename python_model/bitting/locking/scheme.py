@@ -46,7 +46,7 @@ class LockScheme:
 
     Example:
         >>> import bitting
-        >>> scheme = bitting.LockScheme.new(bitting.parse_spec("tiny"), "clock", "aes-clocked")
+        >>> scheme = bitting.LockScheme.new(bitting.parse_spec("tiny"), "clock", "sealed-clocked")
         >>> scheme.keyed, len(scheme.nonce), scheme.challenge.tiles
         (True, 16, 13)
     """

@@ -134,6 +134,8 @@ def _refuse(number: int) -> AuthenticityError:
 
 def _at_once(sealed: SealedProgram, key: bytes) -> list[np.ndarray]:
     locked = list(sealed.packets())
+    if not sealing.tags_and_payloads(key, locked[:1], np.zeros(1, np.int64))[1].all():  # a wrong key costs one packet
+        raise _refuse(0)
     opened, right = sealing.tags_and_payloads(key, locked, np.zeros(len(locked), np.int64))
     if not right.all():
         raise _refuse(int(np.argmin(right)))

@@ -53,6 +53,11 @@ class _Keystream:
         return stream.reshape(len(cycles), blocks * _BLOCK)[:, :size]
 
 
+def personalise(model: Program, device: Device, scheme: LockScheme) -> Program | SealedProgram:
+    """Lock or seal an unlocked program, as the scheme says. Raises as `seal_model` and `lock_program`."""
+    return seal_model(model, device, scheme) if scheme.seals else lock_program(model, device, scheme)
+
+
 def seal_model(model: Program, device: Device, scheme: LockScheme, reports: bool = False) -> SealedProgram:
     """Personalise an unlocked program to a device with the vault `ascon`. Changes no weight.
 

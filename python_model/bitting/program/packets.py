@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitting.errors import SimulationError
+from bitting.errors import FaultError, SimulationError
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import BIAS_FIELD_BITS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, LayerFlag, Packet, Result
 from bitting.unit.spec import UnitSpec
@@ -30,7 +30,7 @@ def frame(kind: int, payload: np.ndarray) -> np.ndarray:
     return words
 
 
-def _packed(values: np.ndarray, per_word: int) -> np.ndarray:
+def packed(values: np.ndarray, per_word: int) -> np.ndarray:
     """Unsigned or two's-complement integers along the last axis, `per_word` in a word, first one lowest; zero padded."""
     bits = 32 // per_word
     padding = -values.shape[-1] % per_word
@@ -46,13 +46,13 @@ def layer_packet(layer: Layer, report: bool) -> np.ndarray:
     fixed = np.array(
         [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs)], WORDS
     )
-    return frame(Packet.LAYER, np.concatenate([fixed, _packed(layer.offsets, 2)]))
+    return frame(Packet.LAYER, np.concatenate([fixed, packed(layer.offsets, 2)]))
 
 
 def tile_packets(layer: Layer) -> list[np.ndarray]:
     """One TILE packet for each tile of a layer."""
-    codes = _packed(layer.codes, 4)
-    bases = _packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
+    codes = packed(layer.codes, 4)
+    bases = packed(np.stack([layer.in_base, layer.out_base], axis=1), 2)
     biases = (layer.bias.astype(np.int64) & ((1 << BIAS_FIELD_BITS) - 1) | layer.tile_flags() << BIAS_FIELD_BITS).astype(WORDS)
     return [frame(Packet.TILE, np.concatenate([bases[i], biases[i : i + 1], codes[i]])) for i in range(layer.tiles)]
 
@@ -199,13 +199,15 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     """TILE_DONE packets of a run.
 
     Raises:
-        SimulationError: for anything else; a FAULT is named.
+        FaultError: naming the error that the engine reported.
+        SimulationError: for anything else.
     """
     results = []
     for kind, payload in split(words):
         if kind == Result.FAULT:
-            code = ErrorCode(int(payload[0]) & 0xFF)
-            raise SimulationError(f"the engine reported {code.name} after {int(payload[0]) >> 8} tiles")
+            code = int(payload[0]) & 0xFF
+            name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
+            raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         body = payload[TILE_DONE_FIXED_WORDS:]

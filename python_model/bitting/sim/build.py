@@ -2,10 +2,14 @@
 
 What Verilator writes is compiled as one translation unit, and Verilator's own runtime once for all designs: through the
 makefile that Verilator writes beside it, the same takes three times as long, most of it for headers parsed again and again.
+
+A build may be compiled twice, the second time with what a training run of the first one counted (`-fprofile-use`). Counts can
+tell of keys, so what is run in training is public; they are deleted with everything else that the build left.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -21,6 +25,9 @@ _VERILATOR_FLAGS = (
     "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-lint", "-Wno-fatal", "--prefix", "Vtop",
     "--Mdir", "obj",
 )  # fmt: skip
+#: The trainer's own main is not counted.
+_PROFILE_FLAGS = ("-Wno-missing-profile",)
+_TRAINER = HARNESS / "train.cpp"
 _COMPILER_FLAGS = ("-fPIC", "-O2", "-march=native", "-std=c++17", "-w")
 
 #: Waveform formats: Verilator flag, header, class, linker flags.
@@ -44,7 +51,14 @@ def _require_fst_headers() -> None:
             raise ToolError(f"FST needs {header}: install zlib1g-dev and liblz4-dev, or write a .vcd instead")
 
 
-def shared_library(verilog: str, top: str, harness: str, waves: str | None = None, private: Path | None = None) -> Path:
+def shared_library(
+    verilog: str,
+    top: str,
+    harness: str,
+    waves: str | None = None,
+    private: Path | None = None,
+    training: bytes | None = None,
+) -> Path:
     """Build (or find) the shared library of a Verilog text and a harness.
 
     Args:
@@ -53,6 +67,7 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
         harness: C++ text that includes "Vtop.h".
         waves: None, "vcd" or "fst".
         private: of a design with a root secret baked in: build in this folder, not in the cache (`files.private_folder`).
+        training: compile it with a profile, of a run of harness/train.cpp on these bytes; they hold no secret.
 
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
@@ -62,6 +77,8 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
     trace, defines, linked = _tracing(waves)
     flags = [*_VERILATOR_FLAGS, *trace, "--top-module", top]
     parts = (verilog, harness, *flags, *_COMPILER_FLAGS, *defines, toolchain.verilator_version(), files.processor())
+    if training is not None:
+        parts += ("profile", *_PROFILE_FLAGS, _TRAINER.read_text(), hashlib.sha256(training).hexdigest())
 
     def make(work: Path, finished: Path) -> None:
         (work / "top.v").write_text(verilog)
@@ -73,12 +90,29 @@ def shared_library(verilog: str, top: str, harness: str, waves: str | None = Non
         objects = _runtime(compiler, verilator, settings, names)
         units = [f'#include "{path.name}"' for path in sorted((work / "obj").glob("*.cpp"))]
         (work / "all.cpp").write_text("\n".join([*units, '#include "harness.cpp"', ""]))
-        command = [str(compiler), *_COMPILER_FLAGS, *settings, *defines, *_includes(verilator), "-Iobj", "-I."]
-        command += ["all.cpp", *map(str, objects), "-shared", *linked, "-o", _LIBRARY]
-        toolchain.run(command, work, "compiling the simulation")
+        compiling = [str(compiler), *_COMPILER_FLAGS, *settings, *defines, *_includes(verilator), "-Iobj", "-I."]
+        if training is not None:
+            compiling += _profile(compiling, objects, training, work)
+        toolchain.run([*compiling, "-c", "all.cpp", "-o", "all.o"], work, "compiling the simulation")
+        linking = [str(compiler), "all.o", *map(str, objects), "-shared", *linked, "-o", _LIBRARY]
+        toolchain.run(linking, work, "linking the simulation")
         shutil.move(work / _LIBRARY, finished / _LIBRARY)
 
     return files.built("native", parts, make, private) / _LIBRARY
+
+
+def _profile(compiling: list[str], objects: list[Path], training: bytes, work: Path) -> list[str]:
+    """Compile for counting and run it once; the flags that use what was counted.
+
+    The object file has the same name both times: by that the compiler finds the counts.
+    """
+    counting = f"-fprofile-generate={work / 'profile'}"
+    (work / "training.bin").write_bytes(training)
+    toolchain.run([*compiling, counting, "-c", "all.cpp", "-o", "all.o"], work, "compiling the simulation to be profiled")
+    trainer = [compiling[0], *_COMPILER_FLAGS, str(_TRAINER), "all.o", *map(str, objects), counting, "-pthread", "-o", "train"]
+    toolchain.run(trainer, work, "linking the simulation to be profiled")
+    toolchain.run([str(work / "train"), "training.bin"], work, "the training run of the simulation")
+    return [f"-fprofile-use={work / 'profile'}", *_PROFILE_FLAGS]
 
 
 def _includes(verilator: Path) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,15 @@ from bitting.errors import SimulationError
 from bitting.locking.device import ROOT_BYTES
 from bitting.program.packets import WORDS
 from bitting.sim import build
+from bitting.sim.training_run import training_run
 from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
 #: tile: at most 4096 codes of 5 cycles a position.
 QUIET_LIMIT = 1 << 16
+
+_BOTH_EDGES = "#define BITTING_BOTH_EDGES 1\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +108,43 @@ class NativeEngine:
         return Run(results[: received.value].copy(), cycles, error.value, taken.value)
 
 
-def engine_library(spec: UnitSpec, waves: str | None = None) -> Path:
+def engine_library(
+    spec: UnitSpec, waves: str | None = None, profiled: bool = False, table: Sequence[int] | None = None
+) -> Path:
     """The shared library of a family's engine, the same for all its devices, built or from the cache.
 
+    Args:
+        spec: of the unit.
+        waves: it can write waveforms: None, "vcd" or "fst".
+        profiled: compiled with a profile: it takes two or three times as long to build, and runs faster.
+        table: an unlocked twin instead, with this bitting table. The build is cached: it must be no device's secret one.
+
     Raises:
+        LockError: if a profile is wanted of an engine that is too small for a challenge.
         ToolError: if a tool is missing or fails.
     """
     from bitting_rtl.engine.export import TOP, engine_verilog  # slow to import
 
-    return library_of(engine_verilog(spec), TOP, waves)
+    verilog = engine_verilog(spec, table=table)
+    if waves:  # which show the clock as it is
+        return library_of(verilog, TOP, waves)
+    training = training_run(spec, locks=table is None) if profiled else None
+    return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + _harness(), training=training)
+
+
+def _on_both_edges(verilog: str) -> str:
+    """An engine that takes a clock with every edge, up or down: so each call of Verilator's model is a clock, not half of one.
+
+    Nothing else of it changes. The harness then looks at outputs only after an edge, which is right for the engine as it is
+    exported, for all that the harness looks at comes straight from registers; other Verilog may differ.
+    """
+    return verilog.replace("always @(posedge clk)", "always @(edge clk)")
+
+
+def _harness() -> str:
+    return (build.HARNESS / "stream.cpp").read_text()
 
 
 def library_of(verilog: str, top: str, waves: str | None = None, private: Path | None = None) -> Path:
     """The shared library of any Verilog with the engine's ports. `private`: see `build.shared_library`."""
-    return build.shared_library(verilog, top, (build.HARNESS / "stream.cpp").read_text(), waves, private)
+    return build.shared_library(verilog, top, _harness(), waves, private)

@@ -10,14 +10,15 @@ import numpy as np
 
 from bitting import files
 from bitting.artefact.artefact import Artefact
-from bitting.errors import BittingError, SimulationError
+from bitting.artefact.host_words import HostWords
+from bitting.errors import BittingError, DeviceError, FaultError, SimulationError
 from bitting.locking.device import Device
-from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.waves import save_file
-from bitting.unit.protocol import ErrorCode
+from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS, ErrorCode, Result
+from bitting.unit.spec import UnitSpec
 
 SIMULATORS = ("native", "cocotb")
 
@@ -116,23 +117,60 @@ def on_board(
     return _batches(artefact, activations, run, progress)
 
 
+def require_family(spec: UnitSpec, link: SerialLink) -> None:
+    """Insist that a board holds an engine of a family; nothing else is asked of it.
+
+    Raises:
+        BittingError: if the board does not answer.
+        DeviceError: if its engine is of another family.
+        SimulationError: if what it answers is no status.
+    """
+    link.reset()
+    answers = list(packets.split(link.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)))
+    if [kind for kind, _ in answers] != [Result.STATUS_REPLY]:
+        raise SimulationError("the board does not answer STATUS as an engine does; is its bitstream one of this version?")
+    found, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
+    if found != wanted:
+        raise DeviceError(
+            f"the board's engine is of the family whose id ends in {found:08x}, the artefact is for {spec.name!r} ({spec.id}); "
+            "choose another board, or lock the model for this family"
+        )
+
+
+def self_test(artefact: Artefact, link: SerialLink) -> str:
+    """Ask a board the artefact's questions, in every lane.
+
+    Returns:
+        What tells that it is not the device that the artefact is for; nothing if all answers are right.
+
+    Raises:
+        BittingError, SimulationError: as `on_board`.
+    """
+    test, lanes = artefact.self_test, artefact.program.spec.lanes
+    assert test is not None
+    wrong = 0
+    for first in range(0, len(test.questions), lanes):
+        try:
+            wrong += test.wrong(on_board(artefact, test.batch(first, lanes), link).logits, first)
+        except FaultError as fault:
+            if fault.code != ErrorCode.BAD_TAG:
+                raise
+            return f"it refused the program ({ErrorCode.BAD_TAG.name})"
+    return f"{wrong} answers to the self-test are wrong" if wrong else ""
+
+
 def _batches(
     artefact: Artefact,
     activations: np.ndarray,
     run: Callable[[int, np.ndarray, int], Run],
     progress: Callable[[int], None] | None,
 ) -> Outcome:
-    program, scheme = artefact.program, artefact.scheme
-    lanes = program.spec.lanes
-    if isinstance(program, SealedProgram):
-        head, body, expected = np.concatenate([scheme.packets(), program.head]), program.body, program.result_words
-    else:
-        head, body, expected = scheme.packets(), packets.program_packets(program), packets.result_words(program)
+    words = HostWords.of(artefact, report=True)
+    lanes, expected = words.spec.lanes, words.results
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), lanes)):
         batch = activations[first : first + lanes]
-        input_packet = packets.activations_packet(program.spec, program.input_base, batch)
-        batch_run = run(index, np.concatenate([head, input_packet, body]), expected)
+        batch_run = run(index, np.concatenate([words.once, words.batch(batch)]), expected)
         tiles = packets.parse_results(batch_run.words)
         if len(batch_run.words) != expected:
             raise SimulationError(

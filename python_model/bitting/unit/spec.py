@@ -80,7 +80,7 @@ class UnitSpec:
     max_shift: int = 7
     tile_codes: int = 1024
     scratch_words: int = 4096
-    vault: VaultKind = VaultKind.AES
+    vault: VaultKind = VaultKind.ASCON
 
     def __post_init__(self) -> None:
         try:
@@ -203,7 +203,7 @@ class UnitSpec:
 
     def parameters(self) -> dict[str, int | str]:
         """Every parameter but the name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(UnitSpec) if f.name != "name"}
         return values | {"vault": self.vault.value}
 
     def _recorded(self) -> dict[str, int | str]:

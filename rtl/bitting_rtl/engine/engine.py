@@ -225,8 +225,8 @@ class Engine(wiring.Component):
         packets, sequencer = self._packets, self._sequencer
         folded = []
         for index in range(self.spec.lanes):
-            m.submodules[f"lane{index}"] = lane = Lane(self.spec, self._options.ecp5)
-            m.submodules[f"fold{index}"] = fold = Fold(self.spec)
+            m.submodules[f"lane{index}"] = lane = Lane(self.spec, self._options)
+            m.submodules[f"fold{index}"] = fold = Fold(self.spec, self._options)
             m.d.comb += [
                 lane.x.eq(activations[index]),
                 lane.exponent.eq(sequencer.exponent),

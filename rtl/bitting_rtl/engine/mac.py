@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.accumulate import Accumulate
+from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.ports import Port, Ports
 
 
@@ -21,10 +22,9 @@ class Lane(wiring.Component):
     wraps.
     """
 
-    def __init__(self, spec: UnitSpec, ecp5: bool = False):
-        """`ecp5`: see `bitting_rtl.lib.build_options.BuildOptions`."""
+    def __init__(self, spec: UnitSpec, options: BuildOptions = PORTABLE):
         self.spec = spec
-        self._ecp5 = ecp5
+        self._options = options
         super().__init__(
             Ports(
                 {
@@ -49,16 +49,12 @@ class Lane(wiring.Component):
         term = Signal(signed(self.spec.act_bits + self.spec.max_exponent), reset_less=True)
         carry = Signal(reset_less=True)
         accumulator = Signal(self.spec.acc_bits, reset_less=True)
-        # Inverted first, then shifted stage by stage: less logic than the other way round, or than one wide choice.
-        shifted: Value = (self.x.as_unsigned() ^ self.negative.replicate(len(self.x))).as_signed()
-        for stage, chosen in enumerate(self.exponent):
-            longer = Cat(self.negative.replicate(1 << stage), shifted).as_signed()
-            shifted = Mux(chosen, longer, shifted)
+        shifted = self._in_words(len(term)) if self._options.words else self._in_stages()
         m.d.comb += self.acc.eq(accumulator)
         m.d.sync += [term.eq(shifted), carry.eq(self.negative & ~self.zero)]
         with m.If(self.zero):  # by the flip-flops' own reset
             m.d.sync += term.eq(0)
-        m.submodules.adder = adder = Accumulate(self.spec, self._ecp5)
+        m.submodules.adder = adder = Accumulate(self.spec, self._options.ecp5)
         m.d.comb += [
             adder.acc.eq(accumulator),
             adder.origin.eq(self.origin),
@@ -69,3 +65,15 @@ class Lane(wiring.Component):
         with m.If(self.accumulate):
             m.d.sync += accumulator.eq(adder.sum)
         return m
+
+    def _in_words(self, width: int) -> Value:
+        """`x << exponent`, inverted if `negative`: a shift and an exclusive or, which simulators compute as such."""
+        return ((self.x << self.exponent)[:width] ^ self.negative.replicate(width)).as_signed()
+
+    def _in_stages(self) -> Value:
+        """The same, inverted first, then shifted stage by stage: less logic than the other way round, or one wide choice."""
+        shifted: Value = (self.x.as_unsigned() ^ self.negative.replicate(len(self.x))).as_signed()
+        for stage, chosen in enumerate(self.exponent):
+            longer = Cat(self.negative.replicate(1 << stage), shifted).as_signed()
+            shifted = Mux(chosen, longer, shifted)
+        return shifted

@@ -17,6 +17,11 @@ class BuildOptions:
     compact: bool = False
     ecp5: bool = False
 
+    @property
+    def words(self) -> bool:
+        """Arithmetic is written in whole words, which simulators compute fast, not in the stages that take the fewest LUTs."""
+        return not (self.compact or self.ecp5)
+
 
 #: Any FPGA, any simulator.
 PORTABLE = BuildOptions()

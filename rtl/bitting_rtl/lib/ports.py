@@ -20,7 +20,7 @@ from bitting.unit.spec import PRESETS, UnitSpec, VaultKind
 
 #: The family whose widths the page shows, and the same with the other vault: some ports are there with one of them only.
 EXAMPLE = PRESETS["base"]
-SEALED_EXAMPLE = EXAMPLE.replace(vault=VaultKind.ASCON)
+OTHER_EXAMPLE = EXAMPLE.replace(vault=VaultKind.AES)
 
 #: What a component is made with for the page, by the name of its constructor's parameter; parameters with a default keep it.
 _ARGUMENTS: dict[str, object] = {
@@ -156,20 +156,20 @@ def page() -> str:
             continue
         signature = example(kind).signature
         assert isinstance(signature, Ports), f"{kind.__name__} has ports without a meaning: build its signature from Ports"
-        parts += [signature.table(), *_with_ascon(kind, signature)]
+        parts += [signature.table(), *_with_the_other_vault(kind, signature)]
     return "\n\n".join(parts) + "\n"
 
 
-def _with_ascon(kind: type[wiring.Component], signature: Ports) -> list[str]:
+def _with_the_other_vault(kind: type[wiring.Component], signature: Ports) -> list[str]:
     """What is different in an engine with the other vault; nothing, as a rule."""
-    other = example(kind, SEALED_EXAMPLE).signature
+    other = example(kind, OTHER_EXAMPLE).signature
     assert isinstance(other, Ports)
     added = {name: port for name, port in other.ports.items() if signature.ports.get(name) != port}
     gone = [f"`{name}`" for name in signature.ports if name not in other.ports]
     if not added and not gone:
         return []
     without = f" there is no {', '.join(gone)}, but" if gone else ""
-    return [f"With the vault `{SEALED_EXAMPLE.vault.value}`{without} there are:", Ports(added).table()]
+    return [f"With the vault `{OTHER_EXAMPLE.vault.value}`{without} there are:", Ports(added).table()]
 
 
 _HEAD = """# Ports of every component

@@ -1,0 +1,45 @@
+"""The file of a small host: all that a device is told and asked, as words of 32 bits, for who reads no safetensors.
+
+docs/format.md is this format for people; `bitting/host` holds a host in C that reads it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bitting.artefact.artefact import Artefact
+from bitting.artefact.host_words import HostWords
+from bitting.program.packets import WORDS, crc32, packed
+
+#: The first four bytes, and the number of the format.
+MAGIC = b"BTPK"
+VERSION = 1
+#: Words of the header.
+HEADER_WORDS = 16
+
+
+def contents(artefact: Artefact) -> bytes:
+    """The packet file of an artefact. It is not signed: check the artefact's signature before."""
+    words, test = HostWords.of(artefact, report=False), artefact.self_test
+    asked = np.empty((0, words.input_words), np.int8) if test is None else test.questions
+    answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers
+    known = [packed(row, 4) for row in asked] + [answers.reshape(-1).view(WORDS)]
+    sections = (words.once, words.again, words.head, words.body, *known)
+    header = [
+        int.from_bytes(MAGIC, "little"),
+        VERSION,
+        HEADER_WORDS + sum(map(len, sections)) + 1,
+        int(words.spec.id, 16) & 0xFFFFFFFF,
+        words.spec.lanes,
+        words.spec.act_bits,
+        words.input_base,
+        words.input_words,
+        words.outputs,
+        words.results,
+        *map(len, sections[:4]),
+        len(asked),
+        0,
+    ]
+    assert len(header) == HEADER_WORDS
+    whole = np.concatenate([np.array(header, WORDS), *sections])
+    return np.append(whole, np.array([crc32(whole)], WORDS)).tobytes()

@@ -1,0 +1,182 @@
+"""What an attacker has of a chip: a port that takes command words and gives result words, and a count of what he spent.
+
+The port is given to him: a simulated engine (`bitting.sim.native.NativeEngine` is one), or a board. He sees words, clocks and
+the pin `error`, as everyone does who holds the chip; nothing of what is inside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from bitting.errors import SimulationError
+from bitting.program import packets
+from bitting.program.layers import Layer
+from bitting.unit.protocol import FAULT_WORDS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, Result
+from bitting.unit.spec import UnitSpec
+
+#: Words of the one answer to a mistake.
+FAULT_PACKET = FAULT_WORDS + FRAME_WORDS
+#: Clocks without a word moving after which an attacker stops waiting, unless he knows that a tile takes longer.
+PATIENCE = 1 << 16
+#: Clocks of silence after which he looks whether the chip has refused what was sent.
+_SOON = 1 << 13
+
+
+class Answer(Protocol):
+    """What one run gave."""
+
+    @property
+    def words(self) -> np.ndarray:
+        """Result words, uint32."""
+
+    @property
+    def cycles(self) -> int:
+        """Clocks it took."""
+
+    @property
+    def error(self) -> int:
+        """The pin of that name, an `ErrorCode`."""
+
+    @property
+    def taken(self) -> int:
+        """How many command words were taken."""
+
+
+class Port(Protocol):
+    """A chip, from outside."""
+
+    def reset(self) -> None:
+        """Pull the reset pin."""
+
+    def run(self, commands: np.ndarray, expected: int, *, quiet_limit: int) -> Answer:
+        """Feed words until all are taken and `expected` result words came, or nothing moved for `quiet_limit` clocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """An answer, cut into packets.
+
+    Attributes:
+        tiles: the TILE_DONE packets.
+        error: the pin `error`.
+        whole: it has no packet beside those and a FAULT that ends it.
+        words: all its words.
+    """
+
+    tiles: list[packets.TileResult]
+    error: ErrorCode
+    whole: bool
+    words: np.ndarray
+
+    @classmethod
+    def of(cls, words: np.ndarray, error: int) -> Reply:
+        """From result words and the pin `error`."""
+        tiles, whole = [], True
+        try:
+            for kind, payload in packets.split(words):
+                if kind == Result.TILE_DONE:
+                    body = payload[TILE_DONE_FIXED_WORDS:]
+                    sums = body.astype(np.uint32).view(np.int32) if len(body) else None
+                    tiles.append(packets.TileResult(int(payload[0]), int(payload[1]), sums))
+                elif kind != Result.FAULT:
+                    whole = False
+        except SimulationError:
+            whole = False
+        return cls(tiles, ErrorCode(error), whole, words)
+
+    @property
+    def sums(self) -> np.ndarray:
+        """(tiles, L) int32 accumulators of the tiles that sent some."""
+        return np.array([tile.accumulators for tile in self.tiles if tile.accumulators is not None], np.int32)
+
+    def tells_more_than(self, rightful: np.ndarray) -> bool:
+        """Something came that is neither a FAULT nor the beginning of the rightful answer to the same input."""
+        fault = FAULT_PACKET if self.error and len(self.words) >= FAULT_PACKET else 0
+        said = self.words[: len(self.words) - fault]
+        return not self.whole or len(said) > len(rightful) or not np.array_equal(said, rightful[: len(said)])
+
+
+@dataclass
+class Probe:
+    """A port, and what has been spent on it.
+
+    Attributes:
+        port: the chip.
+        spec: its family, which is public.
+        queries: how many streams of words were sent.
+        words, clocks: how many in all.
+        refusals: errors by name.
+    """
+
+    port: Port
+    spec: UnitSpec
+    queries: int = 0
+    words: int = 0
+    clocks: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    def ask(self, parts: Iterable[np.ndarray], expected: int, *, reset: bool = True, patience: int = PATIENCE) -> Reply:
+        """Send words, after a reset unless told otherwise, and take what comes."""
+        if reset:
+            self.port.reset()
+        commands = np.concatenate([np.asarray(part, packets.WORDS) for part in parts])
+        self.queries += 1
+        self.words += len(commands)
+        soon = min(_SOON, patience)
+        first = rest = self.port.run(commands, expected, quiet_limit=soon)
+        self.clocks += first.cycles
+        words, waited = first.words, soon
+        if not first.error and (len(words) < expected or first.taken < len(commands)):
+            # Nothing was refused: the silence may be that of a long tile.
+            rest = self.port.run(commands[first.taken :], expected - len(words), quiet_limit=patience)
+            self.clocks += rest.cycles
+            words, waited = np.concatenate([words, rest.words]), patience
+        if len(words) < expected:
+            self.clocks -= waited  # nobody would have waited who knew that nothing comes
+        if rest.error:
+            self.refusals[ErrorCode(rest.error).name] += 1
+        return Reply.of(words, rest.error)
+
+
+def clear_layer(
+    codes: np.ndarray,
+    *,
+    reads: Sequence[int] | np.ndarray,
+    bias: Sequence[int] | np.ndarray | None = None,
+    plain: bool = True,
+) -> Layer:
+    """An emitting layer of (tiles, K) codes, in clear; tile t reads the K scratch words from `reads[t]` on.
+
+    If `plain`, its codes are weights that everyone knows, so no key touches it.
+    """
+    tiles, count = codes.shape
+    return Layer(
+        codes=codes.astype(np.uint8),
+        bias=np.zeros(tiles, np.int32) if bias is None else np.asarray(bias, np.int32),
+        offsets=np.arange(count, dtype=np.int32),
+        in_base=np.asarray(reads, np.int32),
+        out_base=np.zeros(tiles, np.int32),
+        emits=True,
+        plain=plain,
+        constant=plain,
+    )
+
+
+def printing(addresses: Sequence[int] | np.ndarray) -> Layer:
+    """A layer that sends scratch words as they are, one a tile: weight 1 times the word."""
+    return clear_layer(np.ones((len(addresses), 1)), reads=addresses)
+
+
+def layer_words(layer: Layer, report: bool = False) -> list[np.ndarray]:
+    """Its packets, in clear."""
+    return [packets.layer_packet(layer, report), *packets.tile_packets(layer)]
+
+
+def sums_words(spec: UnitSpec, count: int) -> int:
+    """Result words of so many tiles that send their sums."""
+    return count * (TILE_DONE_FIXED_WORDS + FRAME_WORDS + spec.lanes)

@@ -1,0 +1,62 @@
+"""Training again from what an artefact says of its training: with the seed among its claims, every weight, without a key.
+
+Attacker: thief of the file. What stops it: an artefact's claims are an allow-list without the seed, which is 128 secret bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from bitting.artefact.artefact import Artefact
+from bitting.attack.findings import Finding
+from bitting.locking.sealed_program import SealedProgram
+from bitting.program.layers import Program
+from bitting.unit.protocol import CODES_PER_WORD, TAG_WORDS, TILE_FIXED_WORDS, Packet
+
+_THIEF = "thief of the file"
+
+
+def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[int], None] | None = None) -> Finding:
+    """Train again if the claims say how, with which seed.
+
+    Args:
+        artefact: what was stolen.
+        claims: as they stand in the file (`Artefact.claims` has those only that may ship).
+        progress: called with the epochs done, of twin and unit together.
+
+    Returns:
+        A finding of the weights as one row of value indices, layer after layer.
+    """
+    config = claims.get("config")
+    if not isinstance(config, Mapping) or config.get("seed") is None:
+        note = "no seed among the claims: 128 bits to guess"
+        return Finding("retraining", _THIEF, "weights", 0, code_places(artefact.program), note=note)
+    from bitting.training import loop
+    from bitting.training.recipes import TrainConfig
+
+    known = {item.name for item in fields(TrainConfig)}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in known
+    }
+    count = loop.counted(progress) if progress else None
+    model = loop.train(artefact.program.spec, str(claims["dataset"]), TrainConfig(**given), progress=count)
+    found = flat_codes(model.program)
+    note = "trained again with the seed among the claims"
+    return Finding("retraining", _THIEF, "weights", len(found), code_places(artefact.program), note=note, found=found)
+
+
+def flat_codes(program: Program) -> np.ndarray:
+    """(parameters,) codes of the secret layers, one after another."""
+    return np.concatenate([layer.codes.reshape(-1).astype(np.int64) for layer in program.secret])
+
+
+def code_places(program: Program | SealedProgram) -> int:
+    """How many codes a program has; of a sealed one, how many its packets have room for."""
+    if isinstance(program, Program):
+        return program.parameters
+    words = (len(packet) - 1 - TAG_WORDS for packet in program.packets() if int(packet[0]) & 0xFF == Packet.TILE)
+    return sum((count - TILE_FIXED_WORDS) * CODES_PER_WORD for count in words)

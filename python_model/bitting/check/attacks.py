@@ -1,0 +1,212 @@
+"""The attacks of `bitting.attack`, on the Verilated RTL of a device; and, by who knows the truth, how much of each is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting.artefact.artefact import Artefact
+from bitting.artefact.model import Model
+from bitting.attack import (
+    crafted_challenge,
+    extraction,
+    histograms,
+    injection,
+    mutants,
+    packet_order,
+    residue,
+    retraining,
+    table_readout,
+    tampering,
+    two_files,
+)
+from bitting.attack.findings import Finding
+from bitting.attack.port import Port, Probe, printing
+from bitting.attack.streams import Stream
+from bitting.emulator.emulate import Emulator
+from bitting.errors import LockError
+from bitting.locking.chip import ChipModel
+from bitting.locking.device import Device
+from bitting.locking.kinds import Fingerprint, Transform
+from bitting.locking.transform import restore_program, unlock_program
+from bitting.sim.native import NativeEngine, engine_library
+from bitting.training.balance import Balance
+
+#: Called with (what is tried, done, of how much).
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress is told."""
+
+
+def random_inputs(artefact: Artefact, seed: int) -> np.ndarray:
+    """(L, input_words) int8 activations: attackers need no data."""
+    spec = artefact.program.spec
+    size = spec.lanes, artefact.program.input_words
+    return np.random.default_rng(seed).integers(spec.act_min, spec.act_max + 1, size).astype(np.int8)
+
+
+def port_attacks(
+    artefact: Artefact,
+    device: Device,
+    *,
+    port: Port | None = None,
+    layers: int | None = None,
+    edits: int = 0,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> Iterator[Finding]:
+    """Everything that owners of the chip, counterfeiters and later users try, one finding after another.
+
+    Args:
+        artefact: locked with a key, for `device`.
+        device: the one that is attacked; attackers get its port, and the counterfeiter its root secret.
+        port: of the device; by default a simulation of it.
+        layers: how many layers' weights are read; by default all.
+        edits: random edits of the program, beside the rest.
+        seed: of inputs and edits.
+        progress: told of what takes long.
+
+    Raises:
+        LockError: if the artefact has no lock key, or is not for this device.
+    """
+    if not artefact.scheme.keyed:
+        raise LockError("the artefact has no lock key, so anyone with the device's table reads it; lock it with a fingerprint")
+    device.require_spec(artefact.program.spec, "the artefact")
+    prepared = _PortAttacks(artefact, device, seed, progress)
+    return prepared.on(port, layers, edits) if port else prepared.simulated(layers, edits)
+
+
+class _PortAttacks:
+    """The attacks, and the truth beside them."""
+
+    _port: Port
+
+    def __init__(self, artefact: Artefact, device: Device, seed: int, progress: Progress):
+        self._artefact, self._device, self._seed, self._progress = artefact, device, seed, progress
+        self._x = random_inputs(artefact, seed)
+        self._codes = restore_program(artefact.program, artefact.scheme, device)
+        self._clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(device))
+
+    def simulated(self, layers: int | None, edits: int) -> Iterator[Finding]:
+        """On a simulation of the device, which is built if need be."""
+        with NativeEngine(engine_library(self._device.spec), self._device.root, self._device.sealed) as engine:
+            yield from self.on(engine, layers, edits)
+
+    def on(self, port: Port, layers: int | None, edits: int) -> Iterator[Finding]:
+        """On a port of the device."""
+        self._port = port
+        sealed, x = self._artefact.scheme.seals, self._x
+        found = table_readout.read_table(self._probe())
+        yield self._judged(found, np.array(self._device.table()))
+        if sealed:
+            yield tampering.tamper(self._probe(), self._artefact, x)
+        else:
+            done = lambda layer, total: self._progress("weight extraction", layer, total)  # noqa: E731
+            found = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
+            yield self._judged(found, retraining.flat_codes(self._codes)[: found.of])
+        yield self._crafted()
+        found = injection.inject(self._probe(), self._artefact, x)
+        yield found if sealed else self._judged(found, self._codes.layers[-1].codes.reshape(-1))
+        yield packet_order.reorder(self._probe(), self._artefact, x)
+        hidden = packet_order.hidden_addresses(self._artefact)
+        if len(hidden):
+            yield self._judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
+        program = self._artefact.program
+        found = residue.read_residue(self._probe(), self._artefact, x)
+        inputs = program.input_base + np.arange(program.input_words)
+        places = np.concatenate([inputs, hidden])
+        yield self._judged(found, np.stack([self._printed(places)] * len(residue.ENDINGS)))
+        if edits:
+            told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
+            yield tampering.edit(self._probe(), self._artefact, x, edits, seed=self._seed, progress=told)
+
+    def _probe(self) -> Probe:
+        return Probe(self._port, self._device.spec)
+
+    def _judged(self, found: Finding, truth: np.ndarray) -> Finding:
+        """How much of what was got is right."""
+        if found.found.shape != truth.shape or not found.got:
+            return replace(found, right=0)
+        return replace(found, right=int((found.found == truth).sum()))
+
+    def _crafted(self) -> Finding:
+        """On the right chip: another challenge, which it answers as the right one."""
+        scheme, probe = self._artefact.scheme, self._probe()
+        assert scheme.challenge is not None
+        law = ChipModel.of(self._device).run
+        measure = law if scheme.seals else crafted_challenge.measured_on(probe)
+        wanted = crafted_challenge.answers(measure, scheme.challenge, scheme.fingerprint)
+        rightful = Stream.of(self._artefact, self._x).sent(self._probe())
+        return crafted_challenge.deceive(probe, self._artefact, self._x, rightful, wanted, measure)
+
+    def _printed(self, addresses: np.ndarray) -> np.ndarray:
+        """(n, L) scratch words before the last layer, emulated."""
+        hidden = tuple(layer for layer in self._clear.layers if not layer.emits)
+        program = replace(self._clear, layers=(*hidden, printing(addresses)))
+        printed: np.ndarray = Emulator(program, self._device.table())(torch.from_numpy(self._x)).numpy().T
+        return printed
+
+
+def mutant_attacks(artefact: Artefact, device: Device) -> Finding:
+    """The emulated counterfeits of `bitting.attack.mutants`, each with a challenge made up for it.
+
+    Those of timing for the fingerprint `clock`, those of arithmetic for `numeric`.
+    """
+    honest, scheme = ChipModel.of(device), artefact.scheme
+    timed = scheme.fingerprint == Fingerprint.CLOCK
+    chips = list(mutants.timing_mutants(honest) if timed else mutants.arithmetic_mutants(honest, device.table()))
+    opened = crafted_challenge.keys_derived(scheme, honest, chips)
+    missed = [name for name, _ in chips if name not in opened]
+    note = f"emulated mutants of {'timing' if timed else 'arithmetic'}" + (f"; not: {missed[0]}" if len(missed) == 1 else "")
+    return Finding("crafted challenge", "counterfeiter", "mutants with the lock key", len(opened), len(chips), note=note)
+
+
+def file_attacks(
+    artefact: Artefact,
+    claims: Mapping[str, Any],
+    second: Artefact | None = None,
+    device: Device | None = None,
+    model: Model | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> Iterator[Finding]:
+    """Everything that thieves of files try.
+
+    Args:
+        artefact: what was stolen.
+        claims: as they stand in its file.
+        second: another artefact for the same device.
+        device: the one that they are for, to tell right keys from wrong ones and to run mixes; no thief has it.
+        model: the unlocked one, to tell what is right.
+        seed: a guess at that of the training, if the claims do not say it; and of inputs.
+        progress: told of what takes long.
+    """
+    config = claims.get("config")
+    given = config if isinstance(config, Mapping) else {}
+    epochs = 2 * int(given.get("epochs", 0))
+    found = retraining.retrain(artefact, claims, lambda done: progress("retraining", done, epochs))
+    if model is not None and len(found.found):
+        truth = retraining.flat_codes(model.program)
+        found = replace(found, right=int((found.found == truth).sum()) if truth.shape == found.found.shape else 0)
+    yield found
+    guess = given.get("seed")
+    guess = seed if guess is None else int(guess)
+    if device is not None:
+        yield histograms.tell_keys(artefact, device, guess)
+    if artefact.scheme.transform == Transform.SHUFFLE and given.get("balance", Balance.DRAWN) == Balance.DRAWN:
+        found = histograms.table_of_histograms(artefact, guess)
+        yield replace(found, right=int((found.found == np.array(device.table())).sum())) if device else found
+    if artefact.scheme.transform == Transform.SHUFFLE:
+        return  # neither a keystream nor the cycles of a tile would tell anything of two
+    if second is not None:
+        yield two_files.two_time_pad(artefact, second)
+    if second is not None and device is not None:
+        with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
+            yield two_files.mix_versions(Probe(engine, device.spec), artefact, second, random_inputs(artefact, seed))

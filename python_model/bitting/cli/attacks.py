@@ -1,0 +1,105 @@
+"""Commands that attack artefacts through the ports of their device, or in their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bitting.cli import console
+from bitting.cli.options import ArtefactArgument, DeviceOption, JsonOption, OwnerOption, UnsignedOption, load_locked
+
+if TYPE_CHECKING:
+    from bitting.attack.findings import Finding
+
+_COLUMNS = ("attack", "attacker", "sought", "got", "right", "queries", "words", "clocks", "ms at 100 MHz")
+
+
+def port(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    layers: Annotated[int, typer.Option(min=0, help="Layers whose weights are read; 0: all.")] = 0,
+    edits: Annotated[int, typer.Option(min=0, help="Also send so many random edits of the program.")] = 0,
+    mutants: Annotated[bool, typer.Option("--mutants", help="Also let emulated mutants make up challenges (minutes).")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of inputs and edits.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """What the owner of the chip, a counterfeiter and the next user get out of the simulated RTL, through its ports only.
+
+    Artefacts of the vault `aes` give everything; of a sealed device with the vault `ascon`, nothing should come. "right" is how
+    much of what was got is right, by the device's key.
+    """
+    from bitting.check import attacks
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    with console.progress("attacks") as done:
+        tried = attacks.port_attacks(
+            loaded, chip, layers=layers or None, edits=edits, seed=seed, progress=lambda _what, now, total: done(now, total)
+        )
+        console.err.print("building the simulation ...", style="dim")
+        found = list(tried)
+    if mutants:
+        found.append(attacks.mutant_attacks(loaded, chip))
+    scheme, spec = loaded.scheme, loaded.program.spec
+    _show(f"{artefact}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}", found, json)
+
+
+def file(
+    artefact: ArtefactArgument,
+    second: Annotated[Path | None, typer.Argument(help="Another artefact for the same device.")] = None,
+    device: Annotated[
+        Path | None, typer.Option("--device", help="Key file: to tell right keys from wrong ones, and to run mixes.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Unlocked model: to tell what is right.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="A guess at the training's seed, if the file does not say it.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """What a thief gets out of one artefact, or two: training again, histograms, versions mixed, two programs added."""
+    from bitting.artefact import container, signature
+    from bitting.artefact.artefact import Artefact
+    from bitting.artefact.model import Model
+    from bitting.check import attacks
+    from bitting.locking.device import Device
+
+    trusted = signature.load_public(owner) if owner else None
+    loaded = [Artefact.load(path) for path in (artefact, second) if path]
+    for path, item in zip((artefact, second), loaded, strict=False):
+        assert path is not None
+        item.require_owner(path, trusted, allow_unsigned)
+    chip = Device.load(device) if device else None
+    if chip:
+        for item in loaded:
+            chip.require_spec(item.program.spec, "the artefact")
+    claims = container.load(artefact, Artefact.KIND).header["claims"]
+    unlocked = Model.load(model) if model else None
+    with console.progress("attacks") as done:
+        found = list(
+            attacks.file_attacks(
+                loaded[0], claims, loaded[1] if second else None, chip, unlocked, seed=seed,
+                progress=lambda _what, now, total: done(now, total),
+            )
+        )  # fmt: skip
+    scheme, spec = loaded[0].scheme, loaded[0].program.spec
+    _show(f"{artefact}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}", found, json)
+
+
+def _show(title: str, found: Sequence[Finding], json: bool) -> None:
+    if json:
+        console.emit_json([finding.to_dict() for finding in found])
+        return
+    rows = [
+        (
+            one.attack, one.attacker, one.sought, f"{one.got} of {one.of}", "" if one.right is None else one.right,
+            one.queries, one.words, one.clocks, f"{1000 * one.seconds:.3f}",
+        )
+        for one in found
+    ]  # fmt: skip
+    console.table(f"{title}; level of claim: key", _COLUMNS, rows)
+    for one in found:
+        console.out.print(f"{one.attack}: {one.note}")

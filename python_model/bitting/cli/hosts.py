@@ -1,0 +1,216 @@
+"""Commands of a host, which runs artefacts on boards and needs no secret for it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from bitting import files
+from bitting.artefact.artefact import Artefact
+from bitting.artefact.self_test import require_device
+from bitting.cli import console
+from bitting.cli.options import (
+    ArtefactArgument,
+    DataOption,
+    JsonOption,
+    OwnerOption,
+    SamplesOption,
+    UnsignedOption,
+    load_artefact,
+    test_set,
+)
+from bitting.errors import BittingError, FaultError, missing_extra
+from bitting.locking.chip import ChipModel
+from bitting.locking.device import Device
+from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.transform import unlock_program
+from bitting.sim.serial_link import Port, SerialLink
+from bitting.unit.protocol import ErrorCode
+
+if TYPE_CHECKING:
+    from bitting.sim.session import Outcome
+
+#: Sources of the host in C.
+C_HOST = Path(__file__).parents[1] / "host"
+#: The port that needs no board.
+SIMULATED = "simulated"
+_TIMEOUT_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def _opened(name: str, simulated: Device | None) -> Iterator[Port]:
+    """A serial port by name or URL, or the simulated board of a device.
+
+    Raises:
+        BittingError: if it can not be opened.
+    """
+    if simulated:
+        from bitting.sim.serial_port import SimulatedPort
+
+        console.err.print("building the simulation ...", style="dim")
+        with contextlib.closing(SimulatedPort(simulated)) as played:
+            yield played
+        return
+    from bitting.unit.serial_protocol import BAUD
+
+    with missing_extra("a serial port"):
+        import serial
+    try:
+        with serial.serial_for_url(name, baudrate=BAUD, timeout=_TIMEOUT_SECONDS) as port:
+            yield port
+    except (serial.SerialException, ValueError) as error:
+        raise BittingError(f"--port {name}: {error}") from None
+
+
+def run(
+    artefact: ArtefactArgument,
+    port: Annotated[str, typer.Option("--port", help=f"Serial port, socket://HOST:PORT, or {SIMULATED}.")],
+    device: Annotated[
+        Path | None, typer.Option("--device", help=f"Key file of the chip to simulate: for --port {SIMULATED} only.")
+    ] = None,
+    expect_device: Annotated[
+        Path | None,
+        typer.Option(
+            "--expect-device",
+            help="For owners: key file of the device that the artefact must be for; checked before anything is sent.",
+        ),
+    ] = None,
+    self_test: Annotated[bool, typer.Option(help="Ask the artefact's own questions first.")] = True,
+    data: DataOption = "",
+    samples: SamplesOption = "16",
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run test samples on a board: that takes the artefact and its owner's public key, and no secret.
+
+    First the board answers the artefact's self-test: exit status 1 if it is not the device that the artefact is for.
+
+    Where the device's key is at hand (--expect-device, or --device of a simulated board), every logit bit and every tile's
+    cycles are compared with the emulator of the device: exit status 1 if anything differs. The emulator needs PyTorch
+    (`bitting[train]`). `--port simulated` plays the board's top and its serial line under Verilator.
+    """
+    from bitting.sim import session
+
+    loaded = load_artefact(artefact, owner, allow_unsigned)
+    simulated, expected = _keys(artefact, loaded, port, device, expect_device)
+    x, y, part = test_set(loaded, data, samples)
+    with _opened(port, simulated) as opened, console.progress(f"on {port}", len(y)) as done:
+        link = SerialLink(opened)
+        session.require_family(loaded.program.spec, link)
+        tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"
+        wrong = session.self_test(loaded, link) if tested == "passed" else ""
+        if not wrong:
+            try:
+                outcome = session.on_board(loaded, x, link, done)
+            except FaultError as fault:
+                if fault.code != ErrorCode.BAD_TAG:
+                    raise
+                wrong = str(fault)
+    if wrong:
+        _say_wrong(artefact, port, wrong, "failed" if tested == "passed" else tested, json)
+        raise typer.Exit(console.EXIT_MISMATCH)
+    facts: dict[str, Any] = {
+        "samples": len(y), "accuracy": float((outcome.logits.argmax(1) == y).mean()), "self_test": tested,
+    } | _differences(loaded, expected, x, outcome)  # fmt: skip
+    if json:
+        console.emit_json({**facts, "logits": outcome.logits.tolist(), "labels": y.tolist()})
+    else:
+        rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in facts.items()]
+        console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
+    if tested == "none in the artefact":
+        console.err.print(f"{artefact} has no self-test: another device than its own would not have been told")
+    if facts["wrong_logits"] is None:
+        why = "the device's key (--expect-device)" if not expected else "torch; to get it: pip install 'bitting[train]'"
+        console.err.print(f"not compared with the emulator, which needs {why}", markup=False)
+    if facts["wrong_logits"] or facts["wrong_cycles"]:
+        raise typer.Exit(console.EXIT_MISMATCH)
+
+
+def _keys(
+    path: Path, artefact: Artefact, port: str, device: Path | None, expect_device: Path | None
+) -> tuple[Device | None, Device | None]:
+    """The device to simulate, and the one to compare with.
+
+    Raises:
+        BittingError: if a key file is missing, too many, can not be read, or is not that of the artefact's device.
+    """
+    if port != SIMULATED and device:
+        raise BittingError(
+            f"--device is the key of a chip to simulate (--port {SIMULATED}); a board holds its own secret and needs none: "
+            "leave it out, or, to compare with the emulator, give --expect-device"
+        )
+    if port == SIMULATED and not device:
+        raise BittingError(f"--port {SIMULATED} builds a chip with its fuses, so it needs its key file: give --device")
+    simulated = Device.load(device) if device else None
+    if simulated:
+        simulated.require_spec(artefact.program.spec, str(path))
+    expected = Device.load(expect_device) if expect_device else None
+    if expected:
+        require_device(artefact, expected, str(path))
+    return simulated, expected or simulated
+
+
+def _say_wrong(artefact: Path, port: str, wrong: str, tested: str, json: bool) -> None:
+    if json:
+        console.emit_json({"self_test": tested, "reason": wrong})
+    console.err.print(
+        f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}", markup=False
+    )
+
+
+def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome) -> dict[str, int | None]:
+    """How many logits and cycle counts differ from the emulator's; None where there is nothing to compare with.
+
+    Raises:
+        DeviceError: if the artefact is sealed for another device than `chip`, whose board ran it.
+    """
+    if not chip or importlib.util.find_spec("torch") is None:
+        return {"wrong_logits": None, "wrong_cycles": None}
+    from bitting.emulator.emulate import Emulator
+
+    clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(chip))
+    logits = Emulator(clear, chip.table())(x).numpy()
+    cycles = np.array([count for layer in clear.tile_cycles(chip.table()) for count in layer])
+    told = artefact.program.reports if isinstance(artefact.program, SealedProgram) else True
+    return {
+        "wrong_logits": int((outcome.logits != logits).sum()),
+        "wrong_cycles": int((np.array(outcome.tile_cycles) != cycles).sum()) if told else None,
+    }
+
+
+def packets(
+    artefact: ArtefactArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Packet file to write.")],
+    c_host: Annotated[
+        Path | None, typer.Option("--c-host", help="Also write a host in C to this folder: it reads packet files.")
+    ] = None,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write what a small host needs to run an artefact: the words to send, and the self-test. That takes no key file.
+
+    The packet file is not signed: keep it as you keep the firmware of the host. It holds no secret.
+    """
+    from bitting.artefact import packet_file
+
+    loaded = load_artefact(artefact, owner, allow_unsigned)
+    data = packet_file.contents(loaded)
+    files.write_bytes(output, data)
+    sources = sorted(path for path in C_HOST.iterdir() if path.suffix in (".c", ".h")) if c_host else []
+    for source in sources:
+        files.write_bytes(Path(c_host or ".") / source.name, source.read_bytes())
+    questions = 0 if loaded.self_test is None else len(loaded.self_test.questions)
+    if json:
+        console.emit_json({"bytes": len(data), "questions": questions, "c_host": [source.name for source in sources]})
+        return
+    console.out.print(f"{output}: {len(data)} bytes, {questions} questions; not signed, and no secret")
+    if c_host:
+        console.out.print(f"{c_host}: {', '.join(source.name for source in sources)}")

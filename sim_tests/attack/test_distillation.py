@@ -1,0 +1,34 @@
+"""Copies that are trained on a device's answers."""
+
+import numpy as np
+import pytest
+
+from bitting.attack.distillation import Copy, copies, questions_for
+from bitting.data import datasets
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+def test_a_copy_is_as_good_as_the_answers(digits):
+    """From a device that is always right the thief learns what labels would teach him; from noise nothing."""
+    labels = {image.tobytes(): label for image, label in zip(digits.train_images, digits.train_labels, strict=True)}
+    asked = []
+
+    def right(images):
+        asked.append(len(images))
+        return 1000 * np.eye(10)[[labels[image.tobytes()] for image in images]]
+
+    few, many = copies(right, digits, [32], [50, 1000], steps=300)
+    assert asked == [few.questions, many.questions] == [50, 1000]
+    assert few.accuracy < many.accuracy and many.accuracy > 0.9 and abs(many.accuracy - many.with_labels) < 0.03
+    noise = np.random.default_rng(0)
+    (none,) = copies(lambda images: noise.normal(size=(len(images), 10)), digits, [32], [1000], steps=300)
+    assert none.accuracy < 0.4 and none.with_labels == many.with_labels
+
+
+def test_the_price_is_the_fewest_questions_that_did():
+    found = [Copy(10, 0.5, 0.5), Copy(100, 0.92, 0.9), Copy(1000, 0.91, 0.9)]
+    assert [questions_for(found, target) for target in (0.4, 0.9, 0.95)] == [10, 100, None]

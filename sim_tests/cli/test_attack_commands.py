@@ -1,0 +1,77 @@
+"""`bitting attack port` and `bitting attack file`, as a user runs them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bitting.artefact import container
+from bitting.artefact.artefact import Artefact, lock
+from bitting.artefact.model import Model
+from bitting.locking.device import Device
+from bitting.program.layers import multilayer_perceptron
+from bitting.unit.spec import parse_spec
+from tb.command import bitting, error_of
+
+UNSIGNED = "--allow-unsigned"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """For each vault a key, a model, and two artefacts of it."""
+    place = tmp_path_factory.mktemp("attacks")
+    rng = np.random.default_rng(3)
+    for vault in ("aes", "ascon"):
+        spec = parse_spec(f"tiny:vault={vault}")
+        weights = [rng.integers(0, spec.codes, shape) for shape in ((8, 16), (10, 8))]
+        model = Model(multilayer_perceptron(spec, weights, [np.zeros(8), np.zeros(10)], [1, 0]))
+        model.save(place / f"{vault}.model")
+        device = Device.new(spec)
+        device.save(place / f"{vault}.key")
+        for number in range(2):
+            lock(model, device).save(place / f"{vault}{number}")
+    table = lock(Model.load(place / "aes.model"), Device.load(place / "aes.key"), "none", "table")
+    table.save(place / "table")
+    return place
+
+
+def attacked(*words):
+    return {one["attack"]: one for one in json.loads(bitting("attack", *words, UNSIGNED, "--json").stdout)}
+
+
+def test_through_the_port_everything_of_one_vault_and_nothing_of_the_other(folder):
+    found = attacked("port", folder / "aes0", "--device", folder / "aes.key", "--layers", 1)
+    extracted = found["weight extraction"]
+    assert extracted["succeeded"] and extracted["right"] == extracted["of"] == 8 * 16
+    assert extracted["seconds"] == pytest.approx(extracted["clocks"] / 1e8)
+    found = attacked("port", folder / "ascon0", "--device", folder / "ascon.key", "--edits", 10)
+    assert not any(one["succeeded"] for one in found.values()) and found["random edits"]["of"] == 10
+    text = bitting("attack", "port", folder / "ascon0", "--device", folder / "ascon.key", UNSIGNED).stdout
+    assert "0 of 16" in text and "BAD_TAG" in text and "level of claim: key" in text
+
+
+def test_in_files(folder):
+    for vault in ("aes", "ascon"):
+        options = ("--device", folder / f"{vault}.key", "--model", folder / f"{vault}.model")
+        found = attacked("file", folder / f"{vault}0", folder / f"{vault}1", *options)
+        assert set(found) == {"retraining", "histogram test", "two-time pad", "version mix"}
+        assert not any(found[name]["succeeded"] for name in ("retraining", "two-time pad", "version mix"))
+
+
+def test_claims_of_earlier_versions_are_read_from_the_file(folder, tmp_path):
+    """Artefacts of today drop a seed; a file that has one is attacked with it."""
+    contents = container.load(folder / "aes0", Artefact.KIND)
+    claims = {"dataset": "digits", "config": {"seed": 5, "epochs": 0, "hidden": [8], "batch_size": 32}}
+    header = {name: value for name, value in contents.header.items() if name not in ("format", "kind", "spec", "spec_id")}
+    container.save(tmp_path / "old", Artefact.KIND, contents.spec(), header | {"claims": claims}, contents.tensors)
+    found = attacked("file", tmp_path / "old")
+    assert found["retraining"]["got"] > 0 and "seed among the claims" in found["retraining"]["note"]
+
+
+def test_mistakes_are_told(folder):
+    port = ("attack", "port", folder / "table", "--device", folder / "aes.key", UNSIGNED)
+    assert "no lock key" in error_of(*port)
+    assert "they differ in vault" in error_of("attack", "port", folder / "aes0", "--device", folder / "ascon.key", UNSIGNED)
+    assert "they differ in vault" in error_of("attack", "file", folder / "aes0", "--device", folder / "ascon.key", UNSIGNED)
+    assert "is not signed" in error_of("attack", "file", folder / "aes0")
+    assert "of the same vault" in error_of("attack", "file", folder / "aes0", folder / "ascon0", UNSIGNED)
