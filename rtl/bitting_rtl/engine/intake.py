@@ -109,7 +109,7 @@ class SealedIntake(wiring.Component):
                     "vault_ready": Port(In(1), "the vault takes the header of a sealed packet, which waits for it"),
                     "sealed_header": Port(Out(1), "the word on `sealed` is such a header", "one clock, while `vault_ready`"),
                     "is_sealed": Port(Out(1), "the packet is sealed", "from the clock after its header came"),
-                    "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`, until the payload begins"),
+                    "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
                     "opened": Port(In(_WORD), "the word of `sealed`, in clear", "the same clock"),
                     "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault, which takes four"),
@@ -137,7 +137,6 @@ class SealedIntake(wiring.Component):
             self.sealed.payload.data.eq(word),
             self.sealed.payload.last.eq(self._last),
             self.tag.payload.eq(word),
-            self.empty.eq(self._remaining == 0),
         ]
         with m.If(self.halt):
             m.d.comb += self.cmd.ready.eq(1)
@@ -174,6 +173,7 @@ class SealedIntake(wiring.Component):
             with m.If(self._passes):
                 m.d.sync += [
                     self._remaining.eq(header.length),
+                    self.empty.eq(header.length == 0),
                     self._absorbed.eq(absorbed | challenge),
                     self.is_sealed.eq(sealed),
                 ]

@@ -12,7 +12,8 @@ from bitting_rtl.lib.ports import Port, Ports
 class BlockFifo(wiring.Component):
     """First in, first out; a word can leave three clocks after it came.
 
-    What leaves comes from a register, for a block RAM is slow. It holds `BEHIND` words beside those in the memory.
+    What leaves comes from a register, for a block RAM is slow. It holds `BEHIND` words beside those in the memory. Whether there
+    is room is a register too: what waits for room is far behind it. So room shows a clock after a word has made it.
 
     Args:
         width: bits of a word.
@@ -52,16 +53,23 @@ class BlockFifo(wiring.Component):
         written, gone = (Signal(range(2 * self._depth), name=name) for name in ("written", "gone"))
         fetched = Signal()  # the memory's output is a word
         moves = Signal()  # it goes to the register
+        full = Signal()
+        following = Signal.like(written)
         m.d.comb += [
             write.addr.eq(written),
             write.data.eq(self.w_data),
             write.en.eq(self.w_en & self.w_rdy),
-            self.w_rdy.eq((written ^ gone) != self._depth),
+            self.w_rdy.eq(~full),
+            following.eq(written + 1),
             moves.eq(~self.r_rdy | self.r_en),
             read.addr.eq(gone),
             read.en.eq((written != gone) & (moves | ~fetched)),
         ]
-        m.d.sync += [written.eq(written + write.en), gone.eq(gone + read.en)]
+        m.d.sync += gone.eq(gone + read.en)
+        with m.If(full):
+            m.d.sync += full.eq((written ^ gone) == self._depth)
+        with m.Elif(self.w_en):
+            m.d.sync += [written.eq(following), full.eq((following ^ gone) == self._depth)]
         with m.If(moves):
             m.d.sync += [self.r_rdy.eq(fetched), self.r_data.eq(read.data)]
         with m.If(moves | ~fetched):

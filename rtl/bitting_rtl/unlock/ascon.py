@@ -101,7 +101,8 @@ class AsconCore(wiring.Component):
                     ),
                     "word": Port(In(HALF), "what is added", "with `load`"),
                     "select": Port(In(2), "which half `rate` is: x0 low, x0 high, x1 low, x1 high"),
-                    "reads": Port(In(1), "`rate` is that half, else zeros"),
+                    "reads": Port(In(1), "`rate` becomes that half, else zeros"),
+                    "holds": Port(In(1), "`rate` stays as it is", "with `reads`"),
                     "rate": Port(Out(HALF), "that half", "a clock after `select`"),
                     "zero": Port(Out(1), "x3 and x4 are zero", "while nothing runs"),
                 }
@@ -133,7 +134,8 @@ class AsconCore(wiring.Component):
         # x0 or x1, then a half of it.
         rate = (self._rate_tables if self._ecp5 else self._rate)(m, u0, x1, x4)
         m.d.comb += self.zero.eq(~(x3.any() | x4.any()))
-        m.d.sync += self.rate.eq(Mux(self.select[0], rate[HALF:], rate[:HALF]))
+        with m.If(~self.holds):
+            m.d.sync += self.rate.eq(Mux(self.select[0], rate[HALF:], rate[:HALF]))
         with m.If(~self.reads):
             m.d.sync += self.rate.eq(0)
         return m

@@ -145,6 +145,9 @@ class AsconVault(wiring.Component):
         m.submodules.core = self._core = core = AsconCore(self._ecp5)
         self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
         self._count_next = Signal.like(self._count)
+        # Of the half of the state that is read next. Whether the word before it is taken shows late in the clock, so that only
+        # decides whether the half is kept.
+        self._half = Signal(2)
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
         self._deciphers = Signal()
         self._owns = Signal()  # the table
@@ -161,6 +164,7 @@ class AsconVault(wiring.Component):
         self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
         m.d.comb += [
             self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
+            self._half.eq(self._count[:2] + self._goes),
             self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
             self.fuse_address.eq(self._count),
         ]
@@ -186,6 +190,7 @@ class AsconVault(wiring.Component):
             self._address.eq(self._addresses),
             core.reads.eq(self._reads),
             core.select.eq(self._selects),
+            core.holds.eq(self._goes & ~self._advance),
             core.load.eq(self._loads << Cat(self._count[0], (self._firsts + self._pairs)[:3])),
         ]
         with m.If(self.wipe):
@@ -280,7 +285,7 @@ class AsconVault(wiring.Component):
             self._permute(m)
             self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
         first = Cat(after[0], C(0, 2), C(1, 1))
-        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=after[0]):
+        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=self._half[0]):
             m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
             with m.If(count == _WORDS // 2 - 1):
                 self._permute(m)
@@ -415,7 +420,7 @@ class AsconVault(wiring.Component):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
-        with self._state(m, "DATA", reads=self._count_next[:2], words=4):
+        with self._state(m, "DATA", reads=self._half, words=4):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._load_words(m)):
@@ -462,7 +467,7 @@ class AsconVault(wiring.Component):
             m: the module.
             name: of the state.
             address: of the word that the memory adds to the bus a clock later, so in terms of `_count_next`.
-            reads: number of the half of the state that is added too, likewise.
+            reads: number of the half of the state that is added too, in terms of `_half`; it stays until `_advance`.
             first: word of the state whose low half gets the first word of the bus.
             words: how many halves get one, from there on: a power of two that `_count` stays below; 0: none.
         """
