@@ -17,7 +17,6 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
     m.d.comb += [
         intake.admit.eq(packets.admit),
         intake.absorbing.eq(vault.absorbing),
-        intake.idle.eq(parts.control.idle),
         intake.opened.eq(vault.opened),
         intake.checked.eq(vault.checked),
         intake.authentic.eq(vault.authentic),
@@ -48,12 +47,19 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     """Words of a challenge and of its answers; never both at once, for a packet of a challenge waits for an idle engine."""
     packets, intake, results, control = parts.packets, parts.intake, parts.results, parts.control
     halted = Signal()
+    # What the answers are made of shows late in a clock, so each waits in a register.
+    answer, waits = Signal(WORD_BITS, reset_less=True), Signal()
     m.d.sync += halted.eq(control.halt)
+    with m.If(~waits):
+        m.d.sync += [answer.eq(results.absorb.payload), waits.eq(results.absorb.valid)]
+    with m.Elif(vault.absorb.ready):
+        m.d.sync += waits.eq(0)
     m.d.comb += [
-        vault.absorb.valid.eq(results.absorb.valid),
-        vault.absorb.payload.eq(results.absorb.payload),
+        vault.absorb.valid.eq(waits),
+        vault.absorb.payload.eq(answer),
         # A wiped vault takes nothing more; the packet that is diverted must end all the same, for a FAULT follows it.
-        results.absorb.ready.eq(vault.absorb.ready | control.halt),
+        results.absorb.ready.eq(~waits | control.halt),
+        intake.idle.eq(control.idle & ~waits),
         vault.absorb_command.eq(intake.absorb.valid),
         intake.absorb.ready.eq(vault.absorb.ready),
         results.divert.eq(vault.absorbing),

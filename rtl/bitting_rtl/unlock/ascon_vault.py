@@ -145,9 +145,9 @@ class AsconVault(wiring.Component):
         m.submodules.core = self._core = core = AsconCore(self._ecp5)
         self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
         self._count_next = Signal.like(self._count)
-        # Of the half of the state that is read next. Whether the word before it is taken shows late in the clock, so that only
-        # decides whether the half is kept.
-        self._half = Signal(2)
+        # Which word memory and core are asked for. Whether the one before it is taken shows late in the clock, so that only
+        # decides whether they answer.
+        self._ahead = Signal.like(self._count)
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
         self._deciphers = Signal()
         self._owns = Signal()  # the table
@@ -158,13 +158,14 @@ class AsconVault(wiring.Component):
         self._settles = Signal(_FUSE_CLOCKS)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
         self._loads = Signal()
+        self._holds = Signal()  # memory and core give the word that they gave before
         at_once = Signal()
         # What each state wants, one after the other: no two are at once.
         self._addresses = self._selects = self._reads = Value.cast(0)
         self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
         m.d.comb += [
             self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
-            self._half.eq(self._count[:2] + self._goes),
+            self._ahead.eq(self._count + self._goes),
             self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
             self.fuse_address.eq(self._count),
         ]
@@ -190,7 +191,8 @@ class AsconVault(wiring.Component):
             self._address.eq(self._addresses),
             core.reads.eq(self._reads),
             core.select.eq(self._selects),
-            core.holds.eq(self._goes & ~self._advance),
+            core.holds.eq(self._holds),
+            self._holds.eq(self._goes & ~self._advance),
             core.load.eq(self._loads << Cat(self._count[0], (self._firsts + self._pairs)[:3])),
         ]
         with m.If(self.wipe):
@@ -208,6 +210,7 @@ class AsconVault(wiring.Component):
         m.submodules.words = words = Memory(shape=unsigned(WORD_BITS), depth=len(contents), init=contents, attrs=attrs)
         read, self._key_write = words.read_port(), words.write_port()
         self._own_key = Signal(init=1)  # it is in use
+        m.d.comb += read.en.eq(~self._holds)
         self._address = read.addr
         self._stored = read.data
         count = self._count
@@ -226,7 +229,7 @@ class AsconVault(wiring.Component):
         self._extra = Signal(WORD_BITS)  # single bits
         fuse, slow = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
         message, nonce = self._states["MESSAGE"], self._states["NONCE"]
-        m.d.sync += [fuse.eq(self.fuse_data), slow.eq(fuse ^ Mux(nonce & self._count_next[1], self.cycles, self.number))]
+        m.d.sync += [fuse.eq(self.fuse_data), slow.eq(fuse ^ Mux(nonce & self._ahead[1], self.cycles, self.number))]
         with m.If(~message | (self._purpose != _Purpose.DEVICE) | self._count[2]):
             m.d.sync += fuse.eq(0)
         with m.If(~(message | nonce)):
@@ -265,13 +268,13 @@ class AsconVault(wiring.Component):
         return last
 
     def _key_address(self, sums: ValueLike = 0) -> Value:
-        """Of word `_count_next` of the key; `sums`: of a sum for the last two."""
-        last = self._count_next[1]
-        return Cat(self._count_next[:2], last & sums, self._own_key)
+        """Of word `_ahead` of the key; `sums`: of a sum for the last two."""
+        last = self._ahead[1]
+        return Cat(self._ahead[:2], last & sums, self._own_key)
 
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
-        count, after = self._count, self._count_next
+        count, after = self._count, self._ahead
         with self._state(m, "INIT", Cat(after, self._purpose), words=16):
             self._load(m)
             with m.If(count == _STATE_WORDS - 1):
@@ -285,7 +288,7 @@ class AsconVault(wiring.Component):
             self._permute(m)
             self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
         first = Cat(after[0], C(0, 2), C(1, 1))
-        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=self._half[0]):
+        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=after[0]):
             m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
             with m.If(count == _WORDS // 2 - 1):
                 self._permute(m)
@@ -297,7 +300,7 @@ class AsconVault(wiring.Component):
 
     def _message(self, m: Module) -> None:
         """What is derived from: of the device key fuses, spec id and flags; else the device key, and what is absorbed."""
-        count, after = self._count, self._count_next
+        count, after = self._count, self._ahead
         device = self._purpose == _Purpose.DEVICE
         constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
         with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), words=2):
@@ -420,7 +423,7 @@ class AsconVault(wiring.Component):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
-        with self._state(m, "DATA", reads=self._half, words=4):
+        with self._state(m, "DATA", reads=self._ahead[:2], words=4):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._load_words(m)):
@@ -434,7 +437,7 @@ class AsconVault(wiring.Component):
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
         # Of the memory it wants nothing, so that the next state need not wait for its first word.
-        with self._state(m, "PAD_DATA", _only(self._goes, self._key_address()), words=4):
+        with self._state(m, "PAD_DATA", _only(self._goes, Cat(C(0, 3), self._own_key)), words=4):
             self._load(m)
             m.d.comb += [self._extra.eq(_PAD), self._zero.eq(1)]
             self._next(m, "LAST_KEY")
@@ -466,8 +469,8 @@ class AsconVault(wiring.Component):
         Args:
             m: the module.
             name: of the state.
-            address: of the word that the memory adds to the bus a clock later, so in terms of `_count_next`.
-            reads: number of the half of the state that is added too, in terms of `_half`; it stays until `_advance`.
+            address: of the word that the memory adds to the bus from the next clock until `_advance`, so in terms of `_ahead`.
+            reads: number of the half of the state that is added too, likewise.
             first: word of the state whose low half gets the first word of the bus.
             words: how many halves get one, from there on: a power of two that `_count` stays below; 0: none.
         """
