@@ -8,6 +8,8 @@ between them. `bitting.locking.sealing` is the same in Python, and docs/sealed-p
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import reduce
+from operator import xor
 
 from amaranth import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.hdl import ValueLike
@@ -28,7 +30,7 @@ from bitting.unit.protocol import (
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import UNCHECKED
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.unlock.ascon import AEAD_IV, HALF, AsconCore, labelled
+from bitting_rtl.unlock.ascon import AEAD_IV, HALF, AsconCore, labelled, lut4
 from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
@@ -118,7 +120,7 @@ class AsconVault(wiring.Component):
                     "absorbing": Port(Out(1), "a challenge is under way"),
                     "absorb": Port(In(stream.Signature(word)), "words of a challenge's answers", "while `absorbing`"),
                     "absorb_command": Port(
-                        In(1), "absorb the word on `sealed` instead, one of the challenge itself", "while `absorb.ready`"
+                        In(1), "absorb the word on `sealed` instead, one of the challenge itself", "while `absorb.ready` and not `absorb.valid`"
                     ),
                     "unlock": Port(In(1), "end the challenge: it becomes the lock key", "one clock, while `ready`"),
                     "keyed": Port(Out(1), "there is a lock key"),
@@ -145,9 +147,10 @@ class AsconVault(wiring.Component):
         m.submodules.core = self._core = core = AsconCore(self._ecp5)
         self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
         self._count_next = Signal.like(self._count)
-        # Which word memory and core are asked for. Whether the one before it is taken shows late in the clock, so that only
-        # decides whether they answer.
-        self._ahead = Signal.like(self._count)
+        # Which word the core is asked for, and which the memory, whose words come two clocks later. Whether the one before it is
+        # taken shows late in the clock, so that only decides whether they answer.
+        self._ahead, self._further = Signal.like(self._count), Signal.like(self._count)
+        still = Signal()  # it waits in the next clock too, if it waits in this one
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
         self._deciphers = Signal()
         self._owns = Signal()  # the table
@@ -155,24 +158,26 @@ class AsconVault(wiring.Component):
         # first that is none of it, it only waits.
         self._goes = Signal()
         self._waits = Signal()
-        self._settles = Signal(_FUSE_CLOCKS)  # clocks that it waits beside
+        self._settles = Signal(_FUSE_CLOCKS, init=1)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
         self._loads = Signal()
         self._holds = Signal()  # memory and core give the word that they gave before
         at_once = Signal()
         # What each state wants, one after the other: no two are at once.
-        self._addresses = self._selects = self._reads = Value.cast(0)
+        self._addresses = self._selects = self._reads = self._recalls = Value.cast(0)
         self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
         m.d.comb += [
             self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
             self._ahead.eq(self._count + self._goes),
+            still.eq((core.runs & ~(core.last & at_once)) | self._settles.any()),
+            self._further.eq(self._count + Mux(self._goes, 2, ~still)),
             self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
             self.fuse_address.eq(self._count),
         ]
         m.d.sync += [
             self._count.eq(self._count_next),
             self.table_owned.eq(self._owns),
-            self._goes.eq(~(self._waits | core.start | (core.runs & ~(core.last & at_once)) | self._settles.any())),
+            self._goes.eq(~(self._waits | core.start | still)),
             self._settles.eq(self._settles >> 1),
         ]
         # One register a state: to know the state takes no logic then, which a binary number does in every state.
@@ -189,6 +194,7 @@ class AsconVault(wiring.Component):
         self._wiped(m)
         m.d.comb += [
             self._address.eq(self._addresses),
+            self._remembers.eq(self._recalls),
             core.reads.eq(self._reads),
             core.select.eq(self._selects),
             core.holds.eq(self._holds),
@@ -210,9 +216,15 @@ class AsconVault(wiring.Component):
         m.submodules.words = words = Memory(shape=unsigned(WORD_BITS), depth=len(contents), init=contents, attrs=attrs)
         read, self._key_write = words.read_port(), words.write_port()
         self._own_key = Signal(init=1)  # it is in use
+        # Out of the memory a word comes late in the clock, so it takes another one to the bus.
+        self._stored = Signal(WORD_BITS, reset_less=True)
+        self._remembers = Signal()  # a word of the memory is wanted on the bus, else zeros
         m.d.comb += read.en.eq(~self._holds)
+        with m.If(~self._holds):
+            m.d.sync += self._stored.eq(read.data)
+        with m.If(~self._remembers):
+            m.d.sync += self._stored.eq(0)
         self._address = read.addr
-        self._stored = read.data
         count = self._count
         m.d.comb += [
             # Words 0 to 3 of the key; 4 and 5 are the sums, at the places 6 and 7.
@@ -234,10 +246,16 @@ class AsconVault(wiring.Component):
             m.d.sync += fuse.eq(0)
         with m.If(~(message | nonce)):
             m.d.sync += slow.eq(0)
-        word = self._core.rate ^ self._stored ^ slow ^ self._extra
-        for source, taken in ((self.sealed.payload.data, self._takes_command), (self.absorb.payload, self._takes_answer)):
-            word = word ^ (source & taken.replicate(WORD_BITS))
-        m.d.comb += self._core.word.eq(word)
+        others = Signal(WORD_BITS)
+        sources = ((self.sealed.payload.data, self._takes_command), (self.absorb.payload, self._takes_answer))
+        m.d.comb += others.eq(reduce(xor, (source & taken.replicate(WORD_BITS) for source, taken in sources), self._extra))
+        m.d.comb += self._core.word.eq(self._sum(m, self._stored, self._core.rate, slow, others))
+
+    def _sum(self, m: Module, *words: Value) -> Value:
+        """Of four words. Only one LUT4 follows the memory, which is slow; left to itself, synthesis puts it anywhere."""
+        if not self._ecp5:
+            return reduce(xor, words)
+        return Cat(lut4(m, f"word_{bit}", lambda *bits: sum(bits), *(word[bit] for word in words)) for bit in range(WORD_BITS))
 
     def _next(self, m: Module, state: str, instead: Value | None = None, other: str = "") -> None:
         """The state of the next clock; `other`, where `instead` is high."""
@@ -268,13 +286,17 @@ class AsconVault(wiring.Component):
         return last
 
     def _key_address(self, sums: ValueLike = 0) -> Value:
-        """Of word `_ahead` of the key; `sums`: of a sum for the last two."""
-        last = self._ahead[1]
-        return Cat(self._ahead[:2], last & sums, self._own_key)
+        """Of word `_further` of the key; `sums`: of a sum for the last two."""
+        last = self._further[1]
+        return Cat(self._further[:2], last & sums, self._own_key)
+
+    def _first_of_key(self, second: ValueLike = 0) -> Value:
+        """Address of the key's first word, or its second: for a state that begins with the key and follows."""
+        return Cat(Value.cast(second)[0], C(0, 2), self._own_key)
 
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
-        count, after = self._count, self._ahead
+        count, after = self._count, self._further
         with self._state(m, "INIT", Cat(after, self._purpose), words=16):
             self._load(m)
             with m.If(count == _STATE_WORDS - 1):
@@ -288,19 +310,19 @@ class AsconVault(wiring.Component):
             self._permute(m)
             self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
         first = Cat(after[0], C(0, 2), C(1, 1))
-        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=after[0]):
+        with self._state(m, "SQUEEZE", Mux(after[2], first, 0), reads=self._ahead[0]):
             m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
             with m.If(count == _WORDS // 2 - 1):
                 self._permute(m)
             with m.If(count == _WORDS + _SUM_WORDS - 1):
                 locks = self._purpose == _Purpose.LOCK
                 m.d.comb += self._core.clear.eq(1)
-                m.d.sync += [self._purpose.eq(_Purpose.TABLE), self.keyed.eq(locks)]
+                m.d.sync += [self._purpose.eq(_Purpose.TABLE), self.keyed.eq(locks), self._settles.eq(1)]
                 self._go(m, "INIT", locks, "READY")
 
     def _message(self, m: Module) -> None:
         """What is derived from: of the device key fuses, spec id and flags; else the device key, and what is absorbed."""
-        count, after = self._count, self._ahead
+        count, after = self._count, self._further
         device = self._purpose == _Purpose.DEVICE
         constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
         with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), words=2):
@@ -326,6 +348,8 @@ class AsconVault(wiring.Component):
         core, count = self._core, self._count
         self._index = index = Signal(self.spec.code_bits)
         half = Signal(DRAW_BITS)
+        entries = Signal(range(self.spec.codes + 1))  # that one is drawn of: a register, for the product takes a clock
+        m.d.sync += entries.eq(index + 1)
         draw = Signal.like(index)
         m.d.comb += self.table_addr.eq(draw)
         with self._state(m, "FILL"):
@@ -340,7 +364,7 @@ class AsconVault(wiring.Component):
             self._next(m, "DRAW")
         with self._state(m, "DRAW"):  # multiply and shift: no rejection, so that no clock depends on a key
             m.d.comb += self._owns.eq(1)
-            m.d.sync += draw.eq((half * (index + 1)) >> DRAW_BITS)
+            m.d.sync += draw.eq((half * entries) >> DRAW_BITS)
             self._next(m, "READ")
         with self._state(m, "READ"):
             m.d.comb += self._owns.eq(1)
@@ -375,12 +399,12 @@ class AsconVault(wiring.Component):
         """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
         count = self._count
         self._firsts |= _only(self._states["READY"] & ~self.absorbing, C(3))  # a header is the first word of the nonce
-        with self._state(m, "READY", words=2):
+        with self._state(m, "READY", self._first_of_key(), recalls=0, words=2):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
-                m.d.comb += [self._takes_command.eq(self.absorb_command), self._takes_answer.eq(~self.absorb_command)]
+                m.d.comb += [self._takes_command.eq(~self.absorb.valid), self._takes_answer.eq(self.absorb.valid)]
                 with m.If(self.unlock):
-                    m.d.sync += self.absorbing.eq(0)
+                    m.d.sync += [self.absorbing.eq(0), self._settles.eq(1)]
                     m.d.comb += self._waits.eq(1)
                     self._next(m, "PAD")
                 with m.Elif(self.absorb.valid | self.absorb_command):
@@ -396,6 +420,7 @@ class AsconVault(wiring.Component):
                         self._own_key.eq(1),
                         self.keyed.eq(0),
                         self.challenged.eq(1),
+                        self._settles.eq(1),
                     ]
                     self._go(m, "INIT")
                 with m.If(self.open):
@@ -423,7 +448,7 @@ class AsconVault(wiring.Component):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
-        with self._state(m, "DATA", reads=self._ahead[:2], words=4):
+        with self._state(m, "DATA", self._first_of_key(), recalls=0, reads=self._ahead[:2], words=4):
             m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._load_words(m)):
@@ -436,8 +461,8 @@ class AsconVault(wiring.Component):
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
-        # Of the memory it wants nothing, so that the next state need not wait for its first word.
-        with self._state(m, "PAD_DATA", _only(self._goes, Cat(C(0, 3), self._own_key)), words=4):
+        # Of the memory it wants nothing, but the next state need not wait for its first word.
+        with self._state(m, "PAD_DATA", self._first_of_key(self._goes), recalls=self._goes, words=4):
             self._load(m)
             m.d.comb += [self._extra.eq(_PAD), self._zero.eq(1)]
             self._next(m, "LAST_KEY")
@@ -462,20 +487,30 @@ class AsconVault(wiring.Component):
 
     @contextmanager
     def _state(
-        self, m: Module, name: str, address: ValueLike = 0, reads: ValueLike | None = None, first: int = 0, words: int = 0
+        self,
+        m: Module,
+        name: str,
+        address: ValueLike | None = None,
+        recalls: ValueLike = 1,
+        reads: ValueLike | None = None,
+        first: int = 0,
+        words: int = 0,
     ) -> Iterator[None]:
         """A state, and in a block what happens in each of its clocks but the first.
 
         Args:
             m: the module.
             name: of the state.
-            address: of the word that the memory adds to the bus from the next clock until `_advance`, so in terms of `_ahead`.
-            reads: number of the half of the state that is added too, likewise.
+            address: of the word that the memory adds to the bus two clocks later, so in terms of `_further`.
+            recalls: whether the word that was asked for in the clock before comes to the bus in the next.
+            reads: number of the half of the state that comes to the bus in the next clock, so in terms of `_ahead`.
             first: word of the state whose low half gets the first word of the bus.
             words: how many halves get one, from there on: a power of two that `_count` stays below; 0: none.
         """
         self._here, here = name, self._states[name]
-        self._addresses |= _only(here, address)
+        if address is not None:
+            self._addresses |= _only(here, address)
+            self._recalls |= here & recalls
         if words:
             self._firsts |= _only(here, first)
             self._pairs |= _only(here, self._count[1 : words.bit_length() - 1])
