@@ -140,9 +140,9 @@ class Surroundings:
         )  # fmt: skip
         taken = self.offered and intake["cmd__ready"]
         self.judge(intake, role, of, taken, admits)
-        if intake["sealed_header"]:
-            assert vault_ready and taken and role == "header" and intake["sealed__payload"] % LAST == word
-            self.sealed_headers.append(word)
+        if taken and role == "header" and sealed:
+            assert vault_ready and not intake["busy"]
+            self.sealed_headers.append(intake["sealed__payload"] % LAST)
         self.look(intake, ready, takes)
         self.admitted |= admits
         self.checked |= checks

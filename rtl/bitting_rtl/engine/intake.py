@@ -107,7 +107,6 @@ class SealedIntake(wiring.Component):
                     "idle": Port(In(1), "nothing else is under way"),
                     "absorb": Port(Out(stream.Signature(_WORD)), "words of a challenge, for the vault"),
                     "vault_ready": Port(In(1), "the vault takes the header of a sealed packet, which waits for it"),
-                    "sealed_header": Port(Out(1), "the word on `sealed` is such a header", "one clock, while `vault_ready`"),
                     "is_sealed": Port(Out(1), "the packet is sealed", "from the clock after its header came"),
                     "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
@@ -168,7 +167,6 @@ class SealedIntake(wiring.Component):
             m.d.comb += [
                 self._last.eq(header.length == 0),
                 self._check.begins.eq(self._passes),
-                self.sealed_header.eq(self._passes & sealed),
             ]
             with m.If(self._passes):
                 m.d.sync += [

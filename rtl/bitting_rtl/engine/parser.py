@@ -53,6 +53,7 @@ class Parser:
         self.layer_valid = Signal()
         self.last_item = Signal()  # `item_index` is the last of the packet
         self.inputs_left = Signal(self.spec.address_bits + 1)  # words of the program's input that have not come yet
+        self.more_input = Signal()  # it is not zero: a register, for it decides late in the clock
         # Packets of a program that is sealed; the opposite are those of a challenge, and all of an engine that knows no seals.
         self.in_program = ~io.absorbing if io.seals else C(0, 1)
 
@@ -155,10 +156,10 @@ class Parser:
         with m.State("BARRIER"), m.If(io.idle), m.Switch(self.kind):
             with m.Case(Packet.LAYER):
                 m.d.sync += self.layer_valid.eq(0)
-                with self._begin("LAYER_SHAPE", ~self.in_program | (started & (self.inputs_left == 0))):
+                with self._begin("LAYER_SHAPE", ~self.in_program | (started & ~self.more_input)):
                     m.d.comb += io.layer_begin.eq(1)
             with m.Case(Packet.ACTIVATIONS):
-                with self._begin("ACTIVATIONS_RANGE", ~self.in_program | (self.inputs_left != 0)):
+                with self._begin("ACTIVATIONS_RANGE", ~self.in_program | self.more_input):
                     pass
             with m.Case(Packet.CHALLENGE):
                 with self._begin("CHALLENGE_WORDS", io.can_challenge if io.seals else C(1)):
@@ -198,7 +199,11 @@ class Parser:
         with m.State("PROGRAM_INPUT"):
             self._field(None)
             with m.If(self.valid):
-                m.d.sync += [io.act_addr.eq(pair.low), self.inputs_left.eq(pair.high)]
+                m.d.sync += [
+                    io.act_addr.eq(pair.low),
+                    self.inputs_left.eq(pair.high),
+                    self.more_input.eq(pair.high[: len(self.inputs_left)] != 0),
+                ]
                 self._range()
 
     def _range(self) -> None:
@@ -301,7 +306,7 @@ class Parser:
             last_word.eq(word_count == per_vector - 1),
             io.act_data.eq(Cat(vector.word_select(lane, 8)[: spec.act_bits] for lane in range(spec.lanes))),
         ]
-        writes = (vectors_left != 0) & (~self.in_program | (self.inputs_left != 0))
+        writes = (vectors_left != 0) & (~self.in_program | self.more_input)
         with m.State("ACTIVATIONS_RANGE"):
             self._field("ACTIVATIONS_DATA")
             with m.If(self.valid):
@@ -318,13 +323,16 @@ class Parser:
                 m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
                 with m.If(last_word):
                     m.d.sync += word_count.eq(0)
-                    with m.If(self.in_program & (self.inputs_left == 0)):
+                    with m.If(self.in_program & ~self.more_input):
                         m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
                     with m.If(writes):
                         m.d.comb += io.act_write.eq(1)
                         m.d.sync += [io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
                         with m.If(self.in_program):
-                            m.d.sync += self.inputs_left.eq(self.inputs_left - 1)
+                            m.d.sync += [
+                                self.inputs_left.eq(self.inputs_left - 1),
+                                self.more_input.eq(self.inputs_left != 1),
+                            ]
                 with m.If(last_word & (vectors_left == 1)):
                     self._leave(None)
                 with m.Elif(self.last):
@@ -406,7 +414,7 @@ class Parser:
         """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
         m, io = self.m, self.io
         with m.If(io.challenge | io.unlock):
-            m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0)]
+            m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0), self.more_input.eq(0)]
         if io.seals:
             # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
             with m.If(io.sweep):

@@ -26,7 +26,8 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
         vault.tag_valid.eq(intake.tag.valid),
         intake.tag.ready.eq(vault.tag_ready),
         vault.empty.eq(intake.empty),
-        vault.header.eq(intake.sealed_header),
+        # Whether a word is taken shows late in the clock. The vault keeps the last one, and that is the header.
+        vault.header.eq(~intake.busy),
         intake.vault_ready.eq(vault.ready),
         vault.open.eq(packets.admit & intake.is_sealed),
         vault.challenge.eq(packets.challenge),

@@ -65,7 +65,8 @@ class BlockFifo(wiring.Component):
             read.addr.eq(gone),
             read.en.eq((written != gone) & (moves | ~fetched)),
         ]
-        m.d.sync += gone.eq(gone + read.en)
+        with m.If(read.en):
+            m.d.sync += gone.eq(gone + 1)
         with m.If(full):
             m.d.sync += full.eq((written ^ gone) == self._depth)
         with m.Elif(self.w_en):

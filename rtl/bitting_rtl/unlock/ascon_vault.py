@@ -124,7 +124,9 @@ class AsconVault(wiring.Component):
                     ),
                     "unlock": Port(In(1), "end the challenge: it becomes the lock key", "one clock, while `ready`"),
                     "keyed": Port(Out(1), "there is a lock key"),
-                    "header": Port(In(1), "the word on `sealed` is the header of a sealed packet", "while `ready`"),
+                    "header": Port(
+                        In(1), "the word on `sealed` may be the header of a sealed packet; the last such word is", "while `ready`"
+                    ),
                     "open": Port(In(1), "begin the packet whose header came last", "one clock, while `ready` and `keyed`"),
                     "empty": Port(In(1), "it has no payload", "from `open`"),
                     "number": Port(In(word), "its number in the program", "from `open` on, for 12 clocks; 0 until then"),
