@@ -160,9 +160,12 @@ class SealedIntake(wiring.Component):
         """Which kind of packet it is, and whether it must wait."""
         header = data.View(HEADER, self.cmd.payload)
         sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
-        absorbed = self.absorbing & (header.type != Packet.START)
+        # In a challenge a header is looked at a clock before it is taken: what the vault must do then does not wait for its type.
+        seen, start = Signal(), Signal()
+        m.d.sync += [seen.eq(self.cmd.valid), start.eq(header.type == Packet.START)]
+        absorbed = self.absorbing & ~start
         challenge = header.type == Packet.CHALLENGE
-        with m.State("HEADER"), m.If(Mux(sealed, self.vault_ready, self.idle | ~self.absorbing)):
+        with m.State("HEADER"), m.If(Mux(sealed, self.vault_ready, (self.idle & seen) | ~self.absorbing)):
             self._pass(m, absorbed)
             m.d.comb += [
                 self._last.eq(header.length == 0),

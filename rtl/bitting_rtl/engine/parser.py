@@ -53,6 +53,7 @@ class Parser:
         self.layer_valid = Signal()
         self.last_item = Signal()  # `item_index` is the last of the packet
         self.inputs_left = Signal(self.spec.address_bits + 1)  # words of the program's input that have not come yet
+        self.started = Signal()  # there is a program: `number` is not zero
         self.more_input = Signal()  # it is not zero: a register, for it decides late in the clock
         # Packets of a program that is sealed; the opposite are those of a challenge, and all of an engine that knows no seals.
         self.in_program = ~io.absorbing if io.seals else C(0, 1)
@@ -152,7 +153,7 @@ class Parser:
     def barrier(self) -> None:
         """What changes shared state waits until no tile waits or runs, and must be allowed then."""
         m, io = self.m, self.io
-        started = io.number.any() if io.seals else C(0)  # there is a program
+        started = self.started if io.seals else C(0)
         with m.State("BARRIER"), m.If(io.idle), m.Switch(self.kind):
             with m.Case(Packet.LAYER):
                 m.d.sync += self.layer_valid.eq(0)
@@ -397,7 +398,7 @@ class Parser:
         m, io = self.m, self.io
         if io.seals:
             with m.If(self.in_program & _one_of(self.kind, SEALED_PACKETS)):
-                m.d.sync += io.number.eq(io.number + 1)
+                m.d.sync += [io.number.eq(io.number + 1), self.started.eq(1)]
         with m.Switch(self.kind):
             with m.Case(Packet.LAYER):
                 m.d.sync += self.layer_valid.eq(1)
@@ -424,7 +425,7 @@ class Parser:
             with m.If(io.sweep_begins):
                 m.d.sync += io.act_addr.eq(0)
             with m.If(io.challenge | io.unlock):
-                m.d.sync += io.number.eq(0)
+                m.d.sync += [io.number.eq(0), self.started.eq(0)]
             with m.If(io.unlock):
                 m.d.sync += io.layer.report.eq(0)
 

@@ -424,9 +424,11 @@ class AsconVault(wiring.Component):
                         self.challenged.eq(1),
                         self._settles.eq(1),
                     ]
-                    self._go(m, "INIT")
+                    m.d.comb += self._waits.eq(1)  # `_count` is 0
+                    self._next(m, "INIT")
                 with m.If(self.open):
-                    self._go(m, "KEY")
+                    m.d.comb += self._waits.eq(1)
+                    self._next(m, "KEY")
 
     def _open(self, m: Module) -> None:
         """AEAD128 (SP 800-232, 4.1) without associated data: begin under key and nonce, then decipher, a word a clock."""
