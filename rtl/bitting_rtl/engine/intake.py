@@ -147,14 +147,16 @@ class SealedIntake(wiring.Component):
         return m
 
     def _pass(self, m: Module, absorbed: Value) -> None:
-        """Hand on the word as it is; if it is absorbed, the vault takes it in the same clock."""
+        """Hand on the word as it is; if it is absorbed, the vault takes it in the same clock: see `_offer`."""
         free = self._fifo.w_rdy & (self.absorb.ready | ~absorbed)
         m.d.comb += [
             self.cmd.ready.eq(free),
             self._passes.eq(self.cmd.valid & free),
             self._fifo.w_en.eq(self._passes),
-            self.absorb.valid.eq(self.cmd.valid & self._fifo.w_rdy & absorbed),
         ]
+
+    def _offer(self, m: Module, absorbed: Value) -> None:
+        m.d.comb += self.absorb.valid.eq(self.cmd.valid & self._fifo.w_rdy & absorbed)
 
     def _header(self, m: Module) -> None:
         """Which kind of packet it is, and whether it must wait."""
@@ -165,24 +167,27 @@ class SealedIntake(wiring.Component):
         m.d.sync += [seen.eq(self.cmd.valid), start.eq(header.type == Packet.START)]
         absorbed = self.absorbing & ~start
         challenge = header.type == Packet.CHALLENGE
-        with m.State("HEADER"), m.If(Mux(sealed, self.vault_ready, (self.idle & seen) | ~self.absorbing)):
-            self._pass(m, absorbed)
-            m.d.comb += [
-                self._last.eq(header.length == 0),
-                self._check.begins.eq(self._passes),
-            ]
-            with m.If(self._passes):
-                m.d.sync += [
-                    self._remaining.eq(header.length),
-                    self.empty.eq(header.length == 0),
-                    self._absorbed.eq(absorbed | challenge),
-                    self.is_sealed.eq(sealed),
+        begins = self.idle & seen
+        with m.State("HEADER"):
+            self._offer(m, absorbed & begins)
+            with m.If(Mux(sealed, self.vault_ready, begins | ~self.absorbing)):
+                self._pass(m, absorbed)
+                m.d.comb += [
+                    self._last.eq(header.length == 0),
+                    self._check.begins.eq(self._passes),
                 ]
-                m.next = "PAYLOAD"
-                with m.If(sealed | challenge):
-                    m.next = "ADMIT"
-                with m.Elif(header.length == 0):
-                    m.next = "CRC"
+                with m.If(self._passes):
+                    m.d.sync += [
+                        self._remaining.eq(header.length),
+                        self.empty.eq(header.length == 0),
+                        self._absorbed.eq(absorbed | challenge),
+                        self.is_sealed.eq(sealed),
+                    ]
+                    m.next = "PAYLOAD"
+                    with m.If(sealed | challenge):
+                        m.next = "ADMIT"
+                    with m.Elif(header.length == 0):
+                        m.next = "CRC"
         with m.State("ADMIT"), m.If(self.admit):
             m.next = "PAYLOAD"
             with m.If(self.is_sealed):
@@ -192,6 +197,7 @@ class SealedIntake(wiring.Component):
         """Payload in clear, or by way of the vault."""
         with m.State("PAYLOAD"):
             self._pass(m, self._absorbed)
+            self._offer(m, self._absorbed)
             m.d.comb += self._check.goes_on.eq(self._passes)
             self._count(m, self._passes, "CRC")
         with m.State("SEALED"):

@@ -120,12 +120,16 @@ class AsconVault(wiring.Component):
                     "absorbing": Port(Out(1), "a challenge is under way"),
                     "absorb": Port(In(stream.Signature(word)), "words of a challenge's answers", "while `absorbing`"),
                     "absorb_command": Port(
-                        In(1), "absorb the word on `sealed` instead, one of the challenge itself", "while `absorb.ready` and not `absorb.valid`"
+                        In(1),
+                        "absorb the word on `sealed` instead, one of the challenge itself",
+                        "while `absorb.ready` and not `absorb.valid`",
                     ),
                     "unlock": Port(In(1), "end the challenge: it becomes the lock key", "one clock, while `ready`"),
                     "keyed": Port(Out(1), "there is a lock key"),
                     "header": Port(
-                        In(1), "the word on `sealed` may be the header of a sealed packet; the last such word is", "while `ready`"
+                        In(1),
+                        "the word on `sealed` may be the header of a sealed packet; the last such word is",
+                        "while `ready`",
                     ),
                     "open": Port(In(1), "begin the packet whose header came last", "one clock, while `ready` and `keyed`"),
                     "empty": Port(In(1), "it has no payload", "from `open`"),
