@@ -156,13 +156,14 @@ class SealedIntake(wiring.Component):
         ]
 
     def _offer(self, m: Module, absorbed: Value) -> None:
+        """Show the vault the word, if it is to be absorbed."""
         m.d.comb += self.absorb.valid.eq(self.cmd.valid & self._fifo.w_rdy & absorbed)
 
     def _header(self, m: Module) -> None:
         """Which kind of packet it is, and whether it must wait."""
         header = data.View(HEADER, self.cmd.payload)
         sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
-        # In a challenge a header is looked at a clock before it is taken: what the vault must do then does not wait for its type.
+        # In a challenge a header is looked at a clock before it is taken: what the vault does then does not wait for its type.
         seen, start = Signal(), Signal()
         m.d.sync += [seen.eq(self.cmd.valid), start.eq(header.type == Packet.START)]
         absorbed = self.absorbing & ~start

@@ -12,8 +12,8 @@ from bitting_rtl.lib.ports import Port, Ports
 class BlockFifo(wiring.Component):
     """First in, first out; a word can leave three clocks after it came.
 
-    What leaves comes from a register, for a block RAM is slow. It holds `BEHIND` words beside those in the memory. Whether there
-    is room is a register too: what waits for room is far behind it. So room shows a clock after a word has made it.
+    What leaves comes from a register, for a block RAM is slow. It holds `BEHIND` words beside those in the memory. Whether
+    there is room is a register too, for much depends on it. So room shows a clock after a word has made it.
 
     Args:
         width: bits of a word.

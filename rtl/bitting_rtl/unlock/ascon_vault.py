@@ -153,8 +153,8 @@ class AsconVault(wiring.Component):
         m.submodules.core = self._core = core = AsconCore(self._ecp5)
         self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
         self._count_next = Signal.like(self._count)
-        # Which word the core is asked for, and which the memory, whose words come two clocks later. Whether the one before it is
-        # taken shows late in the clock, so that only decides whether they answer.
+        # Which word the core is asked for, and which the memory, whose words come two clocks later. Whether the one before it
+        # is taken shows late in the clock, so that only decides whether they answer.
         self._ahead, self._further = Signal.like(self._count), Signal.like(self._count)
         still = Signal()  # it waits in the next clock too, if it waits in this one
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
