@@ -77,6 +77,16 @@ def test_no_other_key_and_no_other_chip_opens_it(job):
     assert f"{mutants['mutants']} of {mutants['mutants']}" in told and "all refused" in told
 
 
+def test_a_copy_by_questions_and_answers_has_its_price(job):
+    folder, artefact, options = job
+    run = ("attack", "questions", artefact, "--device", folder / "A.key", *options, "--hidden", "32", "--steps", 200)
+    few, many, *none = json.loads(bitting(*run, "--counts", "20,1000,99999", "--json").stdout)
+    assert (few["questions"], many["questions"], none) == (20, 1000, []), "there are no more inputs to ask about"
+    assert few["accuracy"] < many["accuracy"] > 0.6
+    for wrong in ("ten", "0", "1,,2", ""):
+        assert "allowed are whole numbers from 1" in error_of(*run, "--counts", wrong)
+
+
 @pytest.mark.slow
 def test_the_lock_table(job, tmp_path):
     folder, _, options = job

@@ -76,7 +76,7 @@ def copies(
         classes = int(data.test_labels.max()) + 1
         answers = torch.from_numpy(np.asarray(device(images), np.float32))
         scaled = (answers - answers.mean(1, keepdim=True)) / answers.std(1, keepdim=True).clamp(min=1e-6)
-        labels = nn.functional.one_hot(torch.from_numpy(data.train_labels[:count]).long(), classes).float()
+        labels = nn.functional.one_hot(torch.tensor(data.train_labels[:count]).long(), classes).float()
         told = _trained(images, (scaled * _SHARPNESS).softmax(1), data, hidden, steps, seed)
         done.append(Copy(count, told, _trained(images, labels, data, hidden, steps, seed)))
         if progress:
@@ -92,7 +92,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
         widths = [data.pixels, *hidden, targets.shape[1]]
         layers = [layer for pair in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
         network = nn.Sequential(*layers[:-1])
-    x = torch.from_numpy(images).float() / 255
+    x = torch.tensor(images).float() / 255
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -104,7 +104,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
         optimiser.step()
         schedule.step()
     with torch.no_grad():
-        logits = network(torch.from_numpy(data.test_images).float() / 255)
+        logits = network(torch.tensor(data.test_images).float() / 255)
     return accuracy(logits, torch.from_numpy(data.test_labels))
 
 

@@ -23,6 +23,7 @@ app.add_typer(locks.device_app, name="device")
 app.add_typer(locks.owner_app, name="owner")
 runs.attack_app.command("port")(attacks.port)
 runs.attack_app.command("file")(attacks.file)
+runs.attack_app.command("questions")(attacks.questions)
 app.add_typer(runs.attack_app, name="attack")
 
 

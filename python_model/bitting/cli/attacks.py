@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from bitting.cli import console
-from bitting.cli.options import ArtefactArgument, DeviceOption, JsonOption, OwnerOption, UnsignedOption, load_locked
+from bitting.cli.options import (
+    ArtefactArgument,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    OwnerOption,
+    UnsignedOption,
+    load_locked,
+)
+from bitting.errors import BittingError
 
 if TYPE_CHECKING:
     from bitting.attack.findings import Finding
@@ -87,6 +97,59 @@ def file(
         )  # fmt: skip
     scheme, spec = loaded[0].scheme, loaded[0].program.spec
     _show(f"{artefact}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}", found, json)
+
+
+def questions(
+    artefact: ArtefactArgument,
+    device: DeviceOption,
+    data: DataOption = "",
+    counts: Annotated[
+        str, typer.Option(help="Numbers of questions to try, with commas.")
+    ] = "100,200,500,1000,2000,5000,10000,20000,50000",
+    hidden: Annotated[str, typer.Option(help="Widths of the copy's hidden layers, with commas.")] = "256,128",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training a copy.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the copies.")] = 0,
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """What a copy costs that is trained on the answers of the right device to whole inputs (emulator). No lock prevents it."""
+    import torch
+
+    from bitting.attack import distillation
+    from bitting.data import datasets
+    from bitting.emulator.emulate import Emulator
+    from bitting.locking.chip import ChipModel
+    from bitting.locking.transform import unlock_program
+
+    loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
+    dataset = datasets.load(data or loaded.claims.get("dataset", ""))
+    numbers = [count for count in _numbers("counts", counts) if count <= len(dataset.train_labels)]
+    emulator = Emulator(unlock_program(loaded.program, loaded.scheme, ChipModel.of(chip)), chip.table())
+
+    def answers(images: np.ndarray) -> np.ndarray:
+        return np.asarray(emulator(torch.from_numpy(datasets.activations(chip.spec, images))).numpy())
+
+    with console.progress("copies", len(numbers)) as done:
+        found = distillation.copies(
+            answers, dataset, _numbers("hidden", hidden), numbers, steps=steps, seed=seed, progress=done
+        )  # fmt: skip
+    if json:
+        console.emit_json([copy.to_dict() for copy in found])
+        return
+    rows = [(copy.questions, console.percent(copy.accuracy), console.percent(copy.with_labels)) for copy in found]
+    title = f"{artefact}: copies of a {dataset.name} network by questions and answers, {len(dataset.test_labels)} test samples"
+    console.table(title, ("questions", "copy", "the same inputs, labelled by hand"), rows)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise BittingError(f"--{option} is {text!r}; allowed are whole numbers from 1, with commas: 100,1000")
+    return numbers
 
 
 def _show(title: str, found: Sequence[Finding], json: bool) -> None:
