@@ -48,7 +48,8 @@ def bench(monkeypatch, tmp_path):
     return module
 
 
-def test_a_run_is_printed_and_appended_and_not_recorded_unasked(bench, tmp_path, capsys):
+def test_a_run_is_printed_and_appended_and_not_recorded_unasked(bench, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench.console.out, "width", 140)  # whatever the terminal of whoever runs the tests
     for _ in range(2):
         bench.run()
     assert len(json.loads((tmp_path / "out" / "bench.json").read_text())) == 2

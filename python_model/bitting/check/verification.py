@@ -79,7 +79,7 @@ class EngineRun:
     own: bool
     batches: int
     cycles: int
-    seconds: float
+    seconds: float = field(compare=False)
 
 
 @dataclass(frozen=True)

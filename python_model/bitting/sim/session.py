@@ -76,7 +76,7 @@ def simulate(
                 engine.trace(temporary)
                 outcome = _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()
-            save = save_file(engine_verilog(artefact.program.spec), TOP)
+            save = save_file(engine_verilog(artefact.program.spec), TOP, artefact.program.spec.vault)
             files.write_text(waves.with_suffix(".gtkw"), save, files.PRIVATE)
             return outcome
         return _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)

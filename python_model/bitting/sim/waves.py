@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bitting.errors import SimulationError
+from bitting.unit.spec import VaultKind
 
 #: Formats of GTKWave (`@` and a sum of its flags): a heading, hexadecimal, binary, decimal, signed decimal.
 _HEADING, _HEX, _BINARY, _DECIMAL, _SIGNED = "@200", "@22", "@28", "@24", "@420"
@@ -20,9 +21,8 @@ _STORY: dict[str, list[tuple[str, str, str]]] = {
         ("engine.depacketise", "parser_state", _DECIMAL), ("engine.depacketise", "item_index", _DECIMAL),
         ("engine.depacketise", "code_valid", _BINARY), ("engine.depacketise", "code_ready", _BINARY),
     ],
-    "lock: state, keystream there and used": [
+    "lock: state": [
         ("engine.vault", "vault_state", _DECIMAL), ("engine.vault", "absorbing", _BINARY), ("engine.vault", "keyed", _BINARY),
-        ("engine.vault", "available", _BINARY), ("engine.vault", "take", _BINARY),
     ],
     "tile: code by code, digit by digit": [
         ("engine.control", "control_state", _DECIMAL), ("engine.sequencer", "running", _BINARY),
@@ -36,11 +36,21 @@ _STORY: dict[str, list[tuple[str, str, str]]] = {
     ],
 }  # fmt: skip
 
+#: The same for each vault: how it deals with what comes.
+_VAULT: dict[VaultKind, dict[str, list[tuple[str, str, str]]]] = {
+    VaultKind.AES: {
+        "lock: keystream there, and used": [("engine.vault", "available", _BINARY), ("engine.vault", "take", _BINARY)]
+    },
+    VaultKind.ASCON: {
+        "lock: tag compared, and right": [("engine.vault", "checked", _BINARY), ("engine.vault", "authentic", _BINARY)]
+    },
+}
+
 #: The harness' name of the design.
 _SCOPE = "bitting"
 
 
-def save_file(verilog: str, top: str) -> str:
+def save_file(verilog: str, top: str, vault: VaultKind) -> str:
     """Text of the `.gtkw` of an engine: widths are read from its Verilog.
 
     Raises:
@@ -50,7 +60,7 @@ def save_file(verilog: str, top: str) -> str:
         match.group(1): match.group(0) for match in re.finditer(r"^module \\?(\S+?) ?\(.*?^endmodule", verilog, re.M | re.S)
     }
     lines = ["[*] Made by bitting; open with: gtkwave WAVEFORM THIS_FILE", "[timestart] 0"]
-    for heading, signals in _STORY.items():
+    for heading, signals in (_STORY | _VAULT[vault]).items():
         lines += [_HEADING, f"-{heading}"]
         for below, name, form in signals:
             module = f"{top}.{below}" if below else top
