@@ -26,10 +26,9 @@ from bitting.emulator.emulate import Emulator
 from bitting.errors import AuthenticityError, ProgramError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.keys import lock_key
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
-from bitting.locking.sealed_program import SealedProgram, seal_program
-from bitting.locking.transform import unlock_program
+from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.transform import seal_for, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
 from bitting.sim.native import NativeEngine, Stalls, engine_library
@@ -339,7 +338,7 @@ class _Job:
             # resume.
             nonce = hashlib.sha256(program.words.tobytes()).digest()[:NONCE_BYTES]
             scheme = LockScheme.new(program.spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
-            program = seal_program(clear, lock_key(scheme, chip), chip, scheme.clocked, reports=True)
+            program = seal_for(clear, chip, scheme, reports=True)
             head, body, earlier = np.concatenate([scheme.packets(), program.head]), program.body, 0
         else:
             head, body = scheme.packets(), packets.program_packets(program)
