@@ -36,10 +36,8 @@ from bitting.emulator.emulate import Emulator
 from bitting.files import write_text
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.keys import lock_key
 from bitting.locking.scheme import LockScheme, pairings
-from bitting.locking.sealed_program import seal_program
-from bitting.locking.transform import personalise, seal_model
+from bitting.locking.transform import personalise, seal_for, seal_model
 from bitting.network.graph import UnitNetwork
 from bitting.program import packets
 from bitting.program.layers import Program, dense, multilayer_perceptron
@@ -181,8 +179,7 @@ def locked_over_twin(spec: UnitSpec, sizes: tuple[int, ...]) -> dict[str, float]
     """Clocks a second of the locked engine and of its unlocked twin, in turn, both with a profile; by processor time."""
     clear, device = random_mlp(spec, sizes), Device(spec, bytes(range(16)), sealed=True)
     scheme = LockScheme.new(spec, "clock", "sealed-clocked")
-    chip = ChipModel.of(device)
-    program = seal_program(clear, lock_key(scheme, chip), chip, scheme.clocked, reports=True)
+    program = seal_for(clear, ChipModel.of(device), scheme, reports=True)
     x = np.zeros((1, clear.input_words), np.int8)
     runs = ((program.commands(scheme.packets(), x), program.result_words), (commands_of(clear), packets.result_words(clear)))
     libraries = engine_library(spec, profiled=True), engine_library(spec, profiled=True, table=device.table())

@@ -320,9 +320,10 @@ def test_keys_are_asked_for_where_a_chip_is_built_and_nowhere_else(artefact):
 
 
 @pytest.mark.slow
-def test_the_icebreaker_gets_its_bitstream(artefact):
+@pytest.mark.parametrize(("key", "spec"), [("S", "tiny"), pytest.param("A", "tiny:vault=aes", marks=pytest.mark.thorough)])
+def test_the_icebreaker_gets_its_bitstream(artefact, key, spec):
     """Locked `tiny` with its serial line fits the iCE40UP5K, and runs at the board's clock."""
-    output, keyed = artefact / "board.bin", ("--spec", "tiny:vault=aes", "--device", artefact / "A.key")
+    output, keyed = artefact / "board.bin", ("--spec", spec, "--device", artefact / f"{key}.key")
     facts = json.loads(bitting("board", "icebreaker", *keyed, "-o", output, "--json").stdout)
     assert output.stat().st_mode & 0o777 == 0o600 and output.stat().st_size > 100_000
     used, available = facts["placed"][0]["utilisation"]["ICESTORM_LC"]

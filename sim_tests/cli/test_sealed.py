@@ -83,6 +83,7 @@ def test_a_copy_by_questions_and_answers_has_its_price(job):
     few, many, *none = json.loads(bitting(*run, "--counts", "20,1000,99999", "--json").stdout)
     assert (few["questions"], many["questions"], none) == (20, 1000, []), "there are no more inputs to ask about"
     assert few["accuracy"] < many["accuracy"] > 0.6
+    assert "give fewer" in error_of(*run, "--counts", "99999")
     for wrong in ("ten", "0", "1,,2", ""):
         assert "allowed are whole numbers from 1" in error_of(*run, "--counts", wrong)
 

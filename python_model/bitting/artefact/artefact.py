@@ -17,12 +17,12 @@ from bitting.artefact.self_test import SelfTest
 from bitting.errors import ArtefactError, LockError, SignatureError
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
-from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform
+from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform, default_transform
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import personalise, restore_program
 from bitting.program.layers import Program
-from bitting.unit.spec import UnitSpec, VaultKind
+from bitting.unit.spec import UnitSpec
 
 _SCHEME_FIELDS = {"transform", "fingerprint", "nonce", "level", "caution"}
 _CHALLENGE = "challenge."
@@ -207,8 +207,7 @@ def lock(
             "every weight without a key; allowed are models whose seed was drawn: train again without --seed "
             "(TrainConfig.seed), or for an experiment give --allow-reproducible (allow_reproducible=True)"
         )
-    chosen = transform or (Transform.SEALED_CLOCKED if device.spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
-    scheme = LockScheme.new(device.spec, fingerprint, chosen, device.level)
+    scheme = LockScheme.new(device.spec, fingerprint, transform or default_transform(device.spec.vault), device.level)
     locked = personalise(model.program, device, scheme)
     return Artefact(locked, scheme, model.claims, self_test=SelfTest.of(model.program, self_test))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
-from bitting.attack.port import Probe, Reply, layer_words, printing
+from bitting.attack.port import Probe, Reply, clear_layer, waiting
 from bitting.attack.streams import Stream
 from bitting.locking.challenge import Challenge
 from bitting.locking.chip import ChipModel
@@ -40,8 +40,7 @@ def measured_on(probe: Probe) -> Measure:
 
     def measure(program: Program, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first = packets.activations_packet(program.spec, program.input_base, activations)
-        words = [word for layer in program.layers for word in layer_words(layer, report=True)]
-        reply = probe.ask([first, *words], packets.result_words(program))
+        reply = probe.ask([first, packets.program_packets(program)], packets.result_words(program))
         return np.array([tile.cycles for tile in reply.tiles]), reply.sums
 
     return measure
@@ -64,8 +63,7 @@ def craft(spec: UnitSpec, fingerprint: Fingerprint, wanted: np.ndarray, measure:
     if fingerprint == Fingerprint.CLOCK:
         return _of_cycles(spec, wanted, measure)
     challenge = _of_sums(spec, wanted)
-    found = measure(challenge.program, challenge.activations)[1]
-    return challenge if np.array_equal(found, wanted) else None
+    return challenge if np.array_equal(answers(measure, challenge, fingerprint), wanted) else None
 
 
 def _of_cycles(spec: UnitSpec, wanted: np.ndarray, measure: Measure) -> Challenge | None:
@@ -89,15 +87,7 @@ def _lasting(spec: UnitSpec, cycles: int) -> Iterator[Layer]:
         for off in (0, -1, 1):
             if 1 <= cycles // positions + off <= _longest(spec):
                 codes = _constants(spec, cycles // positions + off)
-                yield replace(
-                    printing([0]),
-                    codes=codes[None, :],
-                    offsets=np.zeros(len(codes), np.int32),
-                    out_base=np.array([spec.scratch_words - 1], np.int32),
-                    positions=(1, positions),
-                    out_strides=(0, 0),
-                    emits=False,
-                )
+                yield replace(waiting(spec, (1, positions)), codes=codes[None, :], offsets=np.zeros(len(codes), np.int32))
 
 
 def _longest(spec: UnitSpec) -> int:
@@ -126,16 +116,7 @@ def _of_sums(spec: UnitSpec, wanted: np.ndarray) -> Challenge:
     tiles, count = len(wanted), 1 + parts
     activations = np.stack(cells, axis=1).transpose(2, 0, 1).reshape(spec.lanes, tiles * count).astype(np.int8)
     codes = np.tile(np.array([1, *[large] * parts]), (tiles, 1))
-    layer = Layer(
-        codes=codes.astype(np.uint8),
-        bias=np.zeros(tiles, np.int32),
-        offsets=np.arange(count, dtype=np.int32),
-        in_base=(count * np.arange(tiles)).astype(np.int32),
-        out_base=np.zeros(tiles, np.int32),
-        emits=True,
-        plain=True,
-        constant=True,
-    )
+    layer = clear_layer(codes, reads=count * np.arange(tiles))
     return Challenge(Program(spec, (layer,), 0, tiles * count), activations)
 
 
@@ -172,10 +153,10 @@ def deceive(probe: Probe, artefact: Artefact, x: np.ndarray, rightful: Reply, wa
         stream = Stream.of(replace(artefact, scheme=replace(scheme, challenge=challenge)), x)
         reply = stream.sent(probe)
         note = f"{len(challenge.program.layers)} layers of constants in the place of the challenge"
-    found = np.full(samples, -1)
+    said = np.full(samples, -1)
     if reply and len(reply.sums) == len(rightful.sums):
-        found = reply.sums.argmax(axis=0)[:samples]
-    got = int((found == rightful.sums.argmax(axis=0)[:samples]).sum())
+        said = reply.sums.argmax(axis=0)[:samples]
+    got = int((said == rightful.sums.argmax(axis=0)[:samples]).sum())
     return Finding.of_probe(
-        probe, "crafted challenge", "counterfeiter", "answers as of the right device", got, samples, note, found
+        probe, "crafted challenge", "counterfeiter", "answers as of the right device", got, samples, note, said
     )

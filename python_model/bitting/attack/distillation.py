@@ -108,6 +108,6 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
     return accuracy(logits, torch.from_numpy(data.test_labels))
 
 
-def questions_for(found: Sequence[Copy], target: float) -> int | None:
+def questions_for(tried: Sequence[Copy], target: float) -> int | None:
     """The smallest number of questions, of those tried, whose copy reaches an accuracy; None if none does."""
-    return min((copy.questions for copy in found if copy.accuracy >= target), default=None)
+    return min((copy.questions for copy in tried if copy.accuracy >= target), default=None)

@@ -19,8 +19,9 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.attack import table_readout
 from bitting.attack.findings import Finding
-from bitting.attack.port import PATIENCE, Probe, layer_words, printing, sums_words
+from bitting.attack.port import PATIENCE, Probe, layer_words, printing, sums_words, value_indices, waiting
 from bitting.attack.questions import Question, answer, questions
+from bitting.attack.streams import reported_cycles
 from bitting.errors import LockError
 from bitting.locking.kinds import Transform
 from bitting.program import packets
@@ -51,27 +52,20 @@ def extract(probe: Probe, artefact: Artefact, *, layers: int | None = None, prog
     if not scheme.keyed:
         raise LockError("the artefact has no lock key: its codes are read with the bitting table alone")
     table = table_readout.read_table(probe).found
-    cycles = _cycles(probe, artefact) if scheme.transform == Transform.AES_CLOCKED else None
+    cycles = None
+    if scheme.transform == Transform.AES_CLOCKED:
+        cycles = reported_cycles(probe, scheme, locked, np.zeros((1, locked.input_words), np.int8))
     wanted = [index for index, layer in enumerate(locked.layers) if not layer.constant][:layers]
-    found = []
+    read = []
     for done, index in enumerate(wanted):
         reader = _Reader(probe, scheme.packets(), locked, index, cycles, table)
-        found.append(reader.read().reshape(-1))
+        read.append(reader.read().reshape(-1))
         if progress:
             progress(done + 1, len(wanted))
-    indices = np.concatenate(found)
+    indices = np.concatenate(read)
     got = int((indices >= 0).sum())
     note = f"{scheme.fingerprint} x {scheme.transform}: table, flipped bits, other offsets, bases, biases; constants print"
     return Finding.of_probe(probe, "weight extraction", "owner of the chip", "weights", got, len(indices), note, indices)
-
-
-def _cycles(probe: Probe, artefact: Artefact) -> list[int]:
-    """Cycles of every tile, as the device reports them for whoever asks."""
-    locked = artefact.locked_layers()
-    x = np.zeros((1, locked.input_words), np.int8)
-    inputs = packets.activations_packet(locked.spec, locked.input_base, x)
-    reply = probe.ask([artefact.scheme.packets(), inputs, packets.program_packets(locked)], packets.result_words(locked))
-    return [tile.cycles for tile in reply.tiles]
 
 
 class _Reader:
@@ -90,9 +84,6 @@ class _Reader:
         self._first = sum(layer.tiles for layer in locked.layers[:index])
         self._columns = -(-self._layer.tile_codes // self._spec.lanes)
         self._span = self._layer.tile_codes - 1 + self._columns  # words of a window
-        values = np.array(self._spec.values)
-        self._index_of = np.full(values[-1] - values[0] + 1, -1)
-        self._index_of[values - values[0]] = np.arange(len(values))
 
     def read(self) -> np.ndarray:
         """(tiles, K) value indices."""
@@ -180,16 +171,8 @@ class _Reader:
         """Begin the program again, and let constant tiles run in the place of those before tile `number`."""
         parts = [packets.unlock_packet()]
         if self._cycles is None:
-            return parts + self._constants(number, 1)
+            return parts + (layer_words(waiting(self._spec, tiles=number)) if number else [])
         return parts + [word for cycles in self._cycles[:number] for word in self._lasting(cycles)]
-
-    def _constants(self, tiles: int, positions: int) -> list[np.ndarray]:
-        """Tiles of one constant that write the last word of the scratch memory, again and again."""
-        if not tiles:
-            return []
-        last = np.full(tiles, self._spec.scratch_words - 1, np.int32)
-        layer = replace(printing(np.zeros(tiles)), emits=False, out_base=last, positions=(1, positions), out_strides=(0, 0))
-        return layer_words(layer)
 
     def _lasting(self, cycles: int) -> list[np.ndarray]:
         """A constant tile of so many cycles."""
@@ -198,20 +181,11 @@ class _Reader:
         rows = next((rows for rows in range(1, most) if wait % rows == 0 and wait // rows < most), 0)
         if not rows:
             raise LockError(f"no constant tile takes {cycles} cycles, so this attack can not stand in for the one that does")
-        layer = replace(
-            printing([0]),
-            emits=False,
-            out_base=np.array([self._spec.scratch_words - 1], np.int32),
-            positions=(rows, wait // rows),
-            out_strides=(0, 0),
-        )
-        return layer_words(layer)
+        return layer_words(waiting(self._spec, (rows, wait // rows)))
 
     def _patience(self, positions: int) -> int:
         return PATIENCE + positions * self._layer.tile_codes * self._spec.slot_digits
 
     def _indices(self, weights: np.ndarray) -> np.ndarray:
         """(tiles, K) value indices of (tiles, lanes * columns) weights."""
-        place = weights[:, : self._layer.tile_codes] - self._spec.values[0]
-        inside = (place >= 0) & (place < len(self._index_of))
-        return np.where(inside, self._index_of[np.where(inside, place, 0)], -1)
+        return value_indices(self._spec, weights[:, : self._layer.tile_codes])

@@ -11,7 +11,7 @@ import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
-from bitting.attack.port import FAULT_PACKET, Probe
+from bitting.attack.port import FAULT_PACKET, Probe, value_indices
 from bitting.attack.streams import Stream
 from bitting.errors import LockError
 from bitting.locking.sealed_program import SealedProgram
@@ -55,11 +55,12 @@ def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
         if len(sums) < layer.tiles:
             break
         weights[:, first : first + lanes] = sums[-layer.tiles :] - layer.bias[:, None]
-    index_of = {weight: index for index, weight in enumerate(spec.values)}
-    found = np.array([index_of.get(int(weight), -1) for weight in weights[:, :count].reshape(-1)])
+    indices = value_indices(spec, weights[:, :count].reshape(-1))
     note = "one-hot vectors in the place of the last layer's inputs"
-    got = int((found >= 0).sum())
-    return Finding.of_probe(probe, "injection", "owner of the chip", "weights of the last layer", got, found.size, note, found)
+    got = int((indices >= 0).sum())
+    return Finding.of_probe(
+        probe, "injection", "owner of the chip", "weights of the last layer", got, indices.size, note, indices
+    )
 
 
 def _everywhere(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:

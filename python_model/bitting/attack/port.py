@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -80,9 +80,7 @@ class Reply:
         try:
             for kind, payload in packets.split(words):
                 if kind == Result.TILE_DONE:
-                    body = payload[TILE_DONE_FIXED_WORDS:]
-                    sums = body.astype(np.uint32).view(np.int32) if len(body) else None
-                    tiles.append(packets.TileResult(int(payload[0]), int(payload[1]), sums))
+                    tiles.append(packets.TileResult.of(payload))
                 elif kind != Result.FAULT:
                     whole = False
         except SimulationError:
@@ -172,9 +170,27 @@ def printing(addresses: Sequence[int] | np.ndarray) -> Layer:
     return clear_layer(np.ones((len(addresses), 1)), reads=addresses)
 
 
-def layer_words(layer: Layer, report: bool = False) -> list[np.ndarray]:
-    """Its packets, in clear."""
-    return [packets.layer_packet(layer, report), *packets.tile_packets(layer)]
+def waiting(spec: UnitSpec, positions: tuple[int, int] = (1, 1), tiles: int = 1) -> Layer:
+    """Tiles of the constant 1 that write the last word of the scratch memory, again and again: they only take time."""
+    return replace(
+        printing(np.zeros(tiles)),
+        emits=False,
+        out_base=np.full(tiles, spec.scratch_words - 1, np.int32),
+        positions=positions,
+        out_strides=(0, 0),
+    )
+
+
+def layer_words(layer: Layer) -> list[np.ndarray]:
+    """Its packets, in clear, without reports."""
+    return packets.layer_packets(layer, report=False)
+
+
+def value_indices(spec: UnitSpec, weights: np.ndarray) -> np.ndarray:
+    """The value index of each weight; -1 for what is no value of the family."""
+    values = np.array(spec.values)
+    places = np.searchsorted(values, weights).clip(max=len(values) - 1)
+    return np.where(values[places] == weights, places, -1)
 
 
 def sums_words(spec: UnitSpec, count: int) -> int:

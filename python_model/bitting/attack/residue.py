@@ -13,10 +13,7 @@ from bitting.attack.findings import Finding
 from bitting.attack.packet_order import hidden_addresses
 from bitting.attack.port import PATIENCE, Port, Probe, layer_words, printing, sums_words
 from bitting.attack.streams import Stream
-from bitting.locking.chip import ChipModel
-from bitting.locking.device import Device
-from bitting.locking.sealed_program import seal_program
-from bitting.locking.sealing import KEY_BYTES
+from bitting.locking.transform import seal_with_zeros
 from bitting.program import packets
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import Packet
@@ -45,16 +42,16 @@ def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     program, spec = artefact.program, artefact.program.spec
     inputs = np.arange(program.input_base, program.input_base + program.input_words)
     places = np.concatenate([inputs, hidden_addresses(artefact)])
-    found = np.full((len(ENDINGS), len(places), spec.lanes), -1 << 31, np.int64)
+    printed = np.full((len(ENDINGS), len(places), spec.lanes), -1 << 31, np.int64)
     for number, ending in enumerate(ENDINGS.values()):
         for attempt in _attempts(spec, printing(places)):
             _use(probe.port, artefact, x, ending)
             sums = probe.ask(attempt, sums_words(spec, len(places))).sums
             if len(sums) == len(places):
-                found[number] = sums
-    got = int((found >= spec.act_min).sum())
+                printed[number] = sums
+    got = int((printed >= spec.act_min).sum())
     note = f"constant tiles that print, after {', '.join(ENDINGS)}"
-    return Finding.of_probe(probe, "residue", "whoever uses it next", "activations", got, found.size, note, found)
+    return Finding.of_probe(probe, "residue", "whoever uses it next", "activations", got, printed.size, note, printed)
 
 
 def _use(port: Port, artefact: Artefact, x: np.ndarray, ending: np.ndarray) -> None:
@@ -67,10 +64,8 @@ def _attempts(spec: UnitSpec, printed: Layer) -> list[list[np.ndarray]]:
     """In clear; with the vault `ascon` also sealed with zeros, as an unsealed device takes it."""
     attempts = [layer_words(printed)]
     if spec.vault == VaultKind.ASCON:
-        chip = ChipModel.of(Device.family(spec))
         # The program's own input goes to the last word, so that it overwrites nothing that matters.
-        program = Program(spec, (printed,), spec.scratch_words - 1, 1)
-        sealed = seal_program(program, bytes(KEY_BYTES), chip, clocked=False)
+        sealed = seal_with_zeros(Program(spec, (printed,), spec.scratch_words - 1, 1))
         inputs = packets.activations_packet(spec, spec.scratch_words - 1, np.zeros((spec.lanes, 1), np.int8))
         attempts.append([sealed.head, inputs, sealed.body])
     return attempts

@@ -44,9 +44,9 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     }
     count = loop.counted(progress) if progress else None
     model = loop.train(artefact.program.spec, str(claims["dataset"]), TrainConfig(**given), progress=count)
-    found = flat_codes(model.program)
+    weights = flat_codes(model.program)
     note = "trained again with the seed among the claims"
-    return Finding("retraining", _THIEF, "weights", len(found), code_places(artefact.program), note=note, found=found)
+    return Finding("retraining", _THIEF, "weights", len(weights), code_places(artefact.program), note=note, found=weights)
 
 
 def flat_codes(program: Program) -> np.ndarray:

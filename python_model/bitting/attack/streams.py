@@ -8,8 +8,10 @@ import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.port import Probe, Reply
+from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
+from bitting.program.layers import Program
 from bitting.unit.protocol import Packet
 
 
@@ -53,3 +55,10 @@ class Stream:
     def sent(self, probe: Probe, more_words: int = 0) -> Reply:
         """Reset, send, and wait for the answer, or for so many words more."""
         return probe.ask([self.head, *self.packets], self.result_words + more_words)
+
+
+def reported_cycles(probe: Probe, scheme: LockScheme, program: Program, x: np.ndarray) -> list[int]:
+    """Cycles of each tile of a program in clear, or under a lock of the vault `aes`, as the device reports them to anyone."""
+    inputs = packets.activations_packet(program.spec, program.input_base, x)
+    reply = probe.ask([scheme.packets(), inputs, packets.program_packets(program)], packets.result_words(program))
+    return [tile.cycles for tile in reply.tiles]

@@ -8,11 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from bitting.attack.findings import Finding
-from bitting.attack.port import Probe, Reply, clear_layer, layer_words, sums_words
-from bitting.locking.chip import ChipModel
-from bitting.locking.device import Device
-from bitting.locking.sealed_program import seal_program
-from bitting.locking.sealing import KEY_BYTES
+from bitting.attack.port import Probe, Reply, clear_layer, layer_words, sums_words, value_indices
+from bitting.locking.transform import seal_with_zeros
 from bitting.program import packets
 from bitting.program.layers import Layer, Program
 from bitting.unit.spec import VaultKind
@@ -35,9 +32,7 @@ def read_table(probe: Probe) -> Finding:
         reply = max(reply, _sealed_with_zeros(probe, layer, inputs), key=lambda one: len(one.tiles))
         how += ", and sealed with zeros"
     table = np.full(spec.codes, -1)
-    index_of = {weight: index for index, weight in enumerate(spec.values)}
-    for code, sums in enumerate(reply.sums):
-        table[code] = index_of.get(int(sums[0]), -1)
+    table[: len(reply.sums)] = value_indices(spec, reply.sums.reshape(-1, spec.lanes)[:, 0])
     got = int((table >= 0).sum())
     return Finding.of_probe(
         probe, "table read-out", "owner of the chip", "entries of the bitting table", got, spec.codes, how, table
@@ -46,6 +41,5 @@ def read_table(probe: Probe) -> Finding:
 
 def _sealed_with_zeros(probe: Probe, layer: Layer, inputs: np.ndarray) -> Reply:
     spec = probe.spec
-    chip = ChipModel.of(Device.family(spec))  # its cycles do not matter: the program is not clocked
-    sealed = seal_program(Program(spec, (layer,), 0, 1), bytes(KEY_BYTES), chip, clocked=False)
+    sealed = seal_with_zeros(Program(spec, (layer,), 0, 1))
     return probe.ask([sealed.head, inputs, sealed.body], sealed.result_words)

@@ -6,20 +6,17 @@ function that locks, which makes another lock key; and, for mixes of a sealed pr
 
 from __future__ import annotations
 
-import itertools
+from dataclasses import replace
 
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
 from bitting.attack.port import FAULT_PACKET, Probe
-from bitting.attack.streams import Stream
+from bitting.attack.streams import Stream, reported_cycles
 from bitting.errors import LockError
 from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
-from bitting.program import packets
-from bitting.program.layers import Layer
-from bitting.unit.protocol import FRAME_WORDS, TILE_DONE_FIXED_WORDS
 
 _THIEF = "thief of many files"
 #: Standard deviations above chance from which on two ciphertexts are under one keystream.
@@ -90,20 +87,11 @@ def _open_mixes(probe: Probe, first: Artefact, second: Artefact, x: np.ndarray) 
     layers = first.locked_layers().layers, second.locked_layers().layers
     if [layer.codes.shape for layer in layers[0]] != [layer.codes.shape for layer in layers[1]]:
         raise LockError("the artefacts have layers of other shapes; this attack needs two versions of one network")
-    home = _cycles(probe, second, list(layers[1]), x)
+    home = reported_cycles(probe, second.scheme, second.locked_layers(), x)
     opened = []
     for place in range(1, len(layers[0])):
-        cycles = _cycles(probe, first, [*layers[0][:place], *layers[1][place:]], x)
+        mix = replace(first.locked_layers(), layers=(*layers[0][:place], *layers[1][place:]))
+        cycles = reported_cycles(probe, first.scheme, mix, x)
         start = sum(layer.tiles for layer in layers[0][:place])
         opened.append(len(cycles) == len(home) and cycles[start:] == home[start:])
     return opened
-
-
-def _cycles(probe: Probe, artefact: Artefact, layers: list[Layer], x: np.ndarray) -> list[int]:
-    """Cycles of each tile of some layers under an artefact's challenge, as reported."""
-    program = artefact.program
-    inputs = packets.activations_packet(program.spec, program.input_base, x)
-    words = itertools.chain.from_iterable([packets.layer_packet(layer, True), *packets.tile_packets(layer)] for layer in layers)
-    each = TILE_DONE_FIXED_WORDS + FRAME_WORDS
-    expected = sum(layer.tiles * each + layer.channels * program.spec.lanes * layer.emits for layer in layers)
-    return [tile.cycles for tile in probe.ask([artefact.scheme.packets(), inputs, *words], expected).tiles]

@@ -44,6 +44,13 @@ def _silent(what: str, done: int, total: int) -> None:
     """No progress is told."""
 
 
+def _judged(finding: Finding, truth: np.ndarray) -> Finding:
+    """How much of what was got is right."""
+    if finding.found.shape != truth.shape or not finding.got:
+        return replace(finding, right=0)
+    return replace(finding, right=int((finding.found == truth).sum()))
+
+
 def random_inputs(artefact: Artefact, seed: int) -> np.ndarray:
     """(L, input_words) int8 activations: attackers need no data."""
     spec = artefact.program.spec
@@ -102,38 +109,31 @@ class _PortAttacks:
         """On a port of the device."""
         self._port = port
         sealed, x = self._artefact.scheme.seals, self._x
-        found = table_readout.read_table(self._probe())
-        yield self._judged(found, np.array(self._device.table()))
+        yield _judged(table_readout.read_table(self._probe()), np.array(self._device.table()))
         if sealed:
             yield tampering.tamper(self._probe(), self._artefact, x)
         else:
             done = lambda layer, total: self._progress("weight extraction", layer, total)  # noqa: E731
-            found = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
-            yield self._judged(found, retraining.flat_codes(self._codes)[: found.of])
+            finding = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
+            yield _judged(finding, retraining.flat_codes(self._codes)[: finding.of])
         yield self._crafted()
-        found = injection.inject(self._probe(), self._artefact, x)
-        yield found if sealed else self._judged(found, self._codes.layers[-1].codes.reshape(-1))
+        finding = injection.inject(self._probe(), self._artefact, x)
+        yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
         hidden = packet_order.hidden_addresses(self._artefact)
         if len(hidden):
-            yield self._judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
+            yield _judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
         program = self._artefact.program
-        found = residue.read_residue(self._probe(), self._artefact, x)
         inputs = program.input_base + np.arange(program.input_words)
         places = np.concatenate([inputs, hidden])
-        yield self._judged(found, np.stack([self._printed(places)] * len(residue.ENDINGS)))
+        left = np.stack([self._printed(places)] * len(residue.ENDINGS))
+        yield _judged(residue.read_residue(self._probe(), self._artefact, x), left)
         if edits:
             told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
             yield tampering.edit(self._probe(), self._artefact, x, edits, seed=self._seed, progress=told)
 
     def _probe(self) -> Probe:
         return Probe(self._port, self._device.spec)
-
-    def _judged(self, found: Finding, truth: np.ndarray) -> Finding:
-        """How much of what was got is right."""
-        if found.found.shape != truth.shape or not found.got:
-            return replace(found, right=0)
-        return replace(found, right=int((found.found == truth).sum()))
 
     def _crafted(self) -> Finding:
         """On the right chip: another challenge, which it answers as the right one."""
@@ -191,18 +191,15 @@ def file_attacks(
     config = claims.get("config")
     given = config if isinstance(config, Mapping) else {}
     epochs = 2 * int(given.get("epochs", 0))
-    found = retraining.retrain(artefact, claims, lambda done: progress("retraining", done, epochs))
-    if model is not None and len(found.found):
-        truth = retraining.flat_codes(model.program)
-        found = replace(found, right=int((found.found == truth).sum()) if truth.shape == found.found.shape else 0)
-    yield found
+    finding = retraining.retrain(artefact, claims, lambda done: progress("retraining", done, epochs))
+    yield _judged(finding, retraining.flat_codes(model.program)) if model is not None and finding.got else finding
     guess = given.get("seed")
     guess = seed if guess is None else int(guess)
     if device is not None:
         yield histograms.tell_keys(artefact, device, guess)
     if artefact.scheme.transform == Transform.SHUFFLE and given.get("balance", Balance.DRAWN) == Balance.DRAWN:
-        found = histograms.table_of_histograms(artefact, guess)
-        yield replace(found, right=int((found.found == np.array(device.table())).sum())) if device else found
+        finding = histograms.table_of_histograms(artefact, guess)
+        yield _judged(finding, np.array(device.table())) if device else finding
     if artefact.scheme.transform == Transform.SHUFFLE:
         return  # neither a keystream nor the cycles of a tile would tell anything of two
     if second is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.host_words import HostWords
 from bitting.artefact.model import Model
 from bitting.attack import wrong_keys
 from bitting.locking.device import Device
@@ -21,7 +22,7 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import personalise
 from bitting.program import packets
 from bitting.program.layers import Program
-from bitting.sim.native import NativeEngine, engine_library, library_of
+from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
 from bitting.unit.spec import VaultKind
 
@@ -144,38 +145,25 @@ def _clocks(engine: NativeEngine, locked: Program | SealedProgram, scheme: LockS
     status, answer = packets.status_packet(), STATUS_WORDS + FRAME_WORDS
     # A STATUS packet waits until the engine is idle: it marks the end of what came before.
     engine.reset()
-    keyed = engine.run(np.concatenate([scheme.packets(), status]), answer).cycles
-    again = packets.unlock_packet() if scheme.keyed else np.empty(0, packets.WORDS)
-    inputs = _inputs(locked)
-    if isinstance(locked, SealedProgram):
-        words = [locked.head, inputs, locked.body]
-        return keyed - boot, _second_batch(engine, words, again, locked.result_words)
-    words = [inputs, packets.program_packets(locked, report=False)]
-    return keyed - boot, _second_batch(engine, words, again, packets.result_words(locked, report=False))
+    words = HostWords.of(Artefact(locked, scheme), report=False)
+    keyed = engine.run(np.concatenate([words.once, status]), answer).cycles
+    return keyed - boot, _second_batch(engine, words)
 
 
 def _clear_clocks(model: Program) -> int:
     """Clocks of a batch on the unlocked twin, whose table is the identity."""
-    from bitting_rtl.engine.export import TOP, engine_verilog  # slow to import
-
-    twin = library_of(engine_verilog(model.spec, table=range(model.spec.codes)), TOP)
-    words = [_inputs(model), packets.program_packets(model, report=False)]
-    with NativeEngine(twin) as engine:
-        return _second_batch(engine, words, np.empty(0, packets.WORDS), packets.result_words(model, report=False))
+    with NativeEngine(engine_library(model.spec, table=range(model.spec.codes))) as engine:
+        return _second_batch(engine, HostWords.of(Artefact(model), report=False))
 
 
-def _inputs(program: Program | SealedProgram) -> np.ndarray:
-    x = np.zeros((program.spec.lanes, program.input_words), np.int8)
-    return packets.activations_packet(program.spec, program.input_base, x)
-
-
-def _second_batch(engine: NativeEngine, batch: list[np.ndarray], again: np.ndarray, expected: int) -> int:
-    """Clocks of a batch that follows another; `again`: the words that begin the program again.
+def _second_batch(engine: NativeEngine, words: HostWords) -> int:
+    """Clocks of a batch of zeros that follows another.
 
     The first one after a reset also waits until the tile buffer has been swept, for as long as that still takes.
     """
-    engine.run(np.concatenate(batch), expected)
-    return engine.run(np.concatenate([again, *batch]), expected).cycles
+    batch = words.batch(np.zeros((words.spec.lanes, words.input_words), np.int8))
+    engine.run(batch, words.results)
+    return engine.run(np.concatenate([words.again, batch]), words.results).cycles
 
 
 COLUMNS = (

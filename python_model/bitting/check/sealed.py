@@ -16,7 +16,7 @@ from bitting.sim.native import NativeEngine
 from bitting.unit.protocol import ErrorCode, Result
 
 #: Batches that are run with an artefact's own words, which report no cycles.
-OWN_BATCHES = 2
+SHIPPED_BATCHES = 2
 
 
 def refusal(artefact: Artefact, device: Device, x: np.ndarray, library: Path) -> tuple[dict[str, Any] | None, int]:
@@ -60,7 +60,7 @@ def own_words(
     told = program.reports or not device.sealed
     expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), program.reports, told=told)
     lanes = program.spec.lanes
-    for index, batch in enumerate(inputs[:OWN_BATCHES]):
+    for index, batch in enumerate(inputs[:SHIPPED_BATCHES]):
         words = expected.words(logits[index * lanes : (index + 1) * lanes])
         engine.reset()
         run = engine.run(program.commands(artefact.scheme.packets(), batch), len(words))

@@ -24,10 +24,10 @@ from bitting.errors import LockError
 from bitting.locking.challenge import Challenge
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.keys import lock_key
 from bitting.locking.kinds import Fingerprint
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
-from bitting.locking.sealed_program import SealedProgram, seal_program
+from bitting.locking.sealed_program import SealedProgram
+from bitting.locking.transform import seal_for
 from bitting.program.layers import Program
 from bitting.unit.widened import WidenedSpec
 
@@ -66,8 +66,7 @@ def widen(artefact: Artefact, device: Device, clear: Program, lanes: int) -> tup
     if isinstance(program, SealedProgram):
         nonce = hashlib.sha256(b"wider" + scheme.nonce).digest()[:NONCE_BYTES]  # the same every time: a run can be resumed
         anew = LockScheme.new(spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
-        chip = ChipModel.of(wide)
-        return Artefact(seal_program(clear, lock_key(anew, chip), chip, anew.clocked), anew, artefact.claims), wide, clear
+        return Artefact(seal_for(clear, ChipModel.of(wide), anew), anew, artefact.claims), wide, clear
     if scheme.challenge:
         asked = scheme.challenge
         more = np.zeros((lanes - len(asked.activations), asked.activations.shape[1]), np.int8)

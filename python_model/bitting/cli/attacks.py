@@ -17,11 +17,13 @@ from bitting.cli.options import (
     JsonOption,
     OwnerOption,
     UnsignedOption,
+    load_artefact,
     load_locked,
 )
 from bitting.errors import BittingError
 
 if TYPE_CHECKING:
+    from bitting.artefact.artefact import Artefact
     from bitting.attack.findings import Finding
 
 _COLUMNS = ("attack", "attacker", "sought", "got", "right", "queries", "words", "clocks", "ms at 100 MHz")
@@ -51,11 +53,10 @@ def port(
             loaded, chip, layers=layers or None, edits=edits, seed=seed, progress=lambda _what, now, total: done(now, total)
         )
         console.err.print("building the simulation ...", style="dim")
-        found = list(tried)
+        findings = list(tried)
     if mutants:
-        found.append(attacks.mutant_attacks(loaded, chip))
-    scheme, spec = loaded.scheme, loaded.program.spec
-    _show(f"{artefact}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}", found, json)
+        findings.append(attacks.mutant_attacks(loaded, chip))
+    _show(artefact, loaded, findings, json)
 
 
 def file(
@@ -71,32 +72,27 @@ def file(
     json: JsonOption = False,
 ) -> None:
     """What a thief gets out of one artefact, or two: training again, histograms, versions mixed, two programs added."""
-    from bitting.artefact import container, signature
-    from bitting.artefact.artefact import Artefact
+    from bitting.artefact import container
     from bitting.artefact.model import Model
     from bitting.check import attacks
     from bitting.locking.device import Device
 
-    trusted = signature.load_public(owner) if owner else None
-    loaded = [Artefact.load(path) for path in (artefact, second) if path]
-    for path, item in zip((artefact, second), loaded, strict=False):
-        assert path is not None
-        item.require_owner(path, trusted, allow_unsigned)
+    loaded = load_artefact(artefact, owner, allow_unsigned)
+    other = load_artefact(second, owner, allow_unsigned) if second else None
     chip = Device.load(device) if device else None
     if chip:
-        for item in loaded:
+        for item in [loaded, other] if other else [loaded]:
             chip.require_spec(item.program.spec, "the artefact")
-    claims = container.load(artefact, Artefact.KIND).header["claims"]
+    claims = container.load(artefact, loaded.KIND).header["claims"]
     unlocked = Model.load(model) if model else None
     with console.progress("attacks") as done:
-        found = list(
+        findings = list(
             attacks.file_attacks(
-                loaded[0], claims, loaded[1] if second else None, chip, unlocked, seed=seed,
+                loaded, claims, other, chip, unlocked, seed=seed,
                 progress=lambda _what, now, total: done(now, total),
             )
         )  # fmt: skip
-    scheme, spec = loaded[0].scheme, loaded[0].program.spec
-    _show(f"{artefact}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}", found, json)
+    _show(artefact, loaded, findings, json)
 
 
 def questions(
@@ -124,20 +120,23 @@ def questions(
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     dataset = datasets.load(data or loaded.claims.get("dataset", ""))
-    numbers = [count for count in _numbers("counts", counts) if count <= len(dataset.train_labels)]
+    most = len(dataset.train_labels)
+    numbers = [count for count in _numbers("counts", counts) if count <= most]
+    if not numbers:
+        raise BittingError(f"--counts is {counts!r}, and {dataset.name} has {most} inputs to ask about; give fewer")
     emulator = Emulator(unlock_program(loaded.program, loaded.scheme, ChipModel.of(chip)), chip.table())
 
     def answers(images: np.ndarray) -> np.ndarray:
         return np.asarray(emulator(torch.from_numpy(datasets.activations(chip.spec, images))).numpy())
 
     with console.progress("copies", len(numbers)) as done:
-        found = distillation.copies(
+        made = distillation.copies(
             answers, dataset, _numbers("hidden", hidden), numbers, steps=steps, seed=seed, progress=done
         )  # fmt: skip
     if json:
-        console.emit_json([copy.to_dict() for copy in found])
+        console.emit_json([copy.to_dict() for copy in made])
         return
-    rows = [(copy.questions, console.percent(copy.accuracy), console.percent(copy.with_labels)) for copy in found]
+    rows = [(copy.questions, console.percent(copy.accuracy), console.percent(copy.with_labels)) for copy in made]
     title = f"{artefact}: copies of a {dataset.name} network by questions and answers, {len(dataset.test_labels)} test samples"
     console.table(title, ("questions", "copy", "the same inputs, labelled by hand"), rows)
 
@@ -152,17 +151,19 @@ def _numbers(option: str, text: str) -> list[int]:
     return numbers
 
 
-def _show(title: str, found: Sequence[Finding], json: bool) -> None:
+def _show(path: Path, artefact: Artefact, findings: Sequence[Finding], json: bool) -> None:
     if json:
-        console.emit_json([finding.to_dict() for finding in found])
+        console.emit_json([finding.to_dict() for finding in findings])
         return
     rows = [
         (
             one.attack, one.attacker, one.sought, f"{one.got} of {one.of}", "" if one.right is None else one.right,
             one.queries, one.words, one.clocks, f"{1000 * one.seconds:.3f}",
         )
-        for one in found
+        for one in findings
     ]  # fmt: skip
-    console.table(f"{title}; level of claim: key", _COLUMNS, rows)
-    for one in found:
+    scheme, spec = artefact.scheme, artefact.program.spec
+    title = f"{path}: {scheme.fingerprint} x {scheme.transform}, {spec.name}, vault {spec.vault}; level of claim: key"
+    console.table(title, _COLUMNS, rows)
+    for one in findings:
         console.out.print(f"{one.attack}: {one.note}")

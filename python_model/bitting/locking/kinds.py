@@ -81,3 +81,8 @@ TRANSFORMS = tuple(transform for transform in _TRANSFORM_CODES if transform not 
 def transforms_of(vault: VaultKind) -> tuple[Transform, ...]:
     """The transforms of a vault."""
     return SEALING if vault == VaultKind.ASCON else TRANSFORMS
+
+
+def default_transform(vault: VaultKind) -> Transform:
+    """What locks unless another transform is asked for: the one that is bound to cycles."""
+    return Transform.SEALED_CLOCKED if vault == VaultKind.ASCON else Transform.AES_CLOCKED

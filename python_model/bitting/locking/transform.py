@@ -28,6 +28,7 @@ from bitting.locking.device import Device, draw
 from bitting.locking.keys import lock_key
 from bitting.locking.scheme import LockScheme, Transform
 from bitting.locking.sealed_program import SealedProgram, open_program, seal_program
+from bitting.locking.sealing import KEY_BYTES
 from bitting.program.layers import Layer, Program
 
 _BLOCK = 16
@@ -77,9 +78,24 @@ def seal_model(model: Program, device: Device, scheme: LockScheme, reports: bool
             f"layer {layer} reads scratch word {address}, which neither the input nor an earlier layer has written, so its "
             "answer would depend on what ran before; let a layer write it first"
         )
-    clear = _clear_for(model, device, scheme)
-    chip = ChipModel.of(device)
+    return seal_for(_clear_for(model, device, scheme), ChipModel.of(device), scheme, reports)
+
+
+def seal_for(clear: Program, chip: ChipModel, scheme: LockScheme, reports: bool = False) -> SealedProgram:
+    """Seal a program whose codes are in the chip's own number format, under the lock key that the chip derives.
+
+    Unlike `seal_model` it does not ask what the program reads. `scheme`: of no other program; `reports`: ask for every tile's
+    cycles.
+    """
     return seal_program(clear, lock_key(scheme, chip), chip, scheme.clocked, reports)
+
+
+def seal_with_zeros(clear: Program, reports: bool = False) -> SealedProgram:
+    """Sealed as an unsealed device takes it: in clear for whoever knows that its lock key is zeros.
+
+    Not bound to cycles, so it is the same for every device of the family. `reports`: ask for every tile's cycles.
+    """
+    return seal_program(clear, bytes(KEY_BYTES), ChipModel.of(Device.family(clear.spec)), clocked=False, reports=reports)
 
 
 def _clear_for(model: Program, device: Device, scheme: LockScheme) -> Program:

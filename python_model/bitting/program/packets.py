@@ -76,12 +76,14 @@ def unlock_packet() -> np.ndarray:
     return frame(Packet.UNLOCK, np.empty(0, WORDS))
 
 
+def layer_packets(layer: Layer, report: bool = True) -> list[np.ndarray]:
+    """A layer's packet, and after it those of its tiles; `report` asks for every tile's cycles."""
+    return [layer_packet(layer, report), *tile_packets(layer)]
+
+
 def packet_list(program: Program, report: bool = True) -> list[np.ndarray]:
-    """Each layer's packet, and after it those of its tiles; `report` asks for every tile's cycles."""
-    parts: list[np.ndarray] = []
-    for layer in program.layers:
-        parts += [layer_packet(layer, report), *tile_packets(layer)]
-    return parts
+    """The packets of all layers, one after another; `report` as in `layer_packets`."""
+    return [packet for layer in program.layers for packet in layer_packets(layer, report)]
 
 
 def program_packets(program: Program, report: bool = True) -> np.ndarray:
@@ -173,6 +175,13 @@ class TileResult:
     cycles: int
     accumulators: np.ndarray | None
 
+    @classmethod
+    def of(cls, payload: np.ndarray) -> TileResult:
+        """From a packet's payload."""
+        body = payload[TILE_DONE_FIXED_WORDS:]
+        accumulators = body.astype(np.uint32).view(np.int32) if len(body) else None
+        return cls(int(payload[0]), int(payload[1]), accumulators)
+
 
 def split(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Result words to (type, payload), checking framing and CRC.
@@ -210,7 +219,5 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
             raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
         if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
-        body = payload[TILE_DONE_FIXED_WORDS:]
-        accumulators = body.astype(np.uint32).view(np.int32) if len(body) else None
-        results.append(TileResult(int(payload[0]), int(payload[1]), accumulators))
+        results.append(TileResult.of(payload))
     return results

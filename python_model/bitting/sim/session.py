@@ -129,10 +129,10 @@ def require_family(spec: UnitSpec, link: SerialLink) -> None:
     answers = list(packets.split(link.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)))
     if [kind for kind, _ in answers] != [Result.STATUS_REPLY]:
         raise SimulationError("the board does not answer STATUS as an engine does; is its bitstream one of this version?")
-    found, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
-    if found != wanted:
+    came, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
+    if came != wanted:
         raise DeviceError(
-            f"the board's engine is of the family whose id ends in {found:08x}, the artefact is for {spec.name!r} ({spec.id}); "
+            f"the board's engine is of the family whose id ends in {came:08x}, the artefact is for {spec.name!r} ({spec.id}); "
             "choose another board, or lock the model for this family"
         )
 

@@ -10,11 +10,9 @@ import numpy as np
 from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import ROOT_BYTES, Device
-from bitting.locking.keys import lock_key
-from bitting.locking.kinds import Fingerprint, Transform
+from bitting.locking.kinds import Fingerprint, default_transform
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
-from bitting.locking.sealed_program import seal_program
-from bitting.locking.transform import lock_program
+from bitting.locking.transform import lock_program, seal_for
 from bitting.program import packets
 from bitting.program.layers import Program, multilayer_perceptron
 from bitting.unit.protocol import fuse_words
@@ -41,12 +39,11 @@ def training_run(spec: UnitSpec, locks: bool = True) -> bytes:
     if not locks:
         commands = np.concatenate([inputs, packets.program_packets(clear)])
     elif spec.vault == VaultKind.ASCON:
-        device, scheme, sealed = Device(spec, _ROOT, sealed=True), _scheme(spec, Transform.SEALED_CLOCKED), True
-        chip = ChipModel.of(device)
-        program = seal_program(clear, lock_key(scheme, chip), chip, scheme.clocked, reports=True)
+        scheme, sealed = _scheme(spec), True
+        program = seal_for(clear, ChipModel.of(Device(spec, _ROOT, sealed=True)), scheme, reports=True)
         commands = program.commands(scheme.packets(), x)
     else:
-        scheme = _scheme(spec, Transform.AES_CLOCKED)
+        scheme = _scheme(spec)
         locked = lock_program(clear, Device(spec, _ROOT), scheme)
         commands = np.concatenate([scheme.packets(), inputs, packets.program_packets(locked)])
     head = np.array([*fuse_words(_ROOT, sealed), expected], packets.WORDS)
@@ -56,14 +53,14 @@ def training_run(spec: UnitSpec, locks: bool = True) -> bytes:
 def can_train(spec: UnitSpec) -> bool:
     """Whether engines of this spec can run a challenge, as every training run of an engine with locks begins."""
     try:
-        _scheme(spec, Transform.SEALED_CLOCKED if spec.vault == VaultKind.ASCON else Transform.AES_CLOCKED)
+        _scheme(spec)
     except LockError:
         return False
     return True
 
 
-def _scheme(spec: UnitSpec, transform: Transform) -> LockScheme:
-    return LockScheme.new(spec, Fingerprint.CLOCK, transform, nonce=bytes(NONCE_BYTES))
+def _scheme(spec: UnitSpec) -> LockScheme:
+    return LockScheme.new(spec, Fingerprint.CLOCK, default_transform(spec.vault), nonce=bytes(NONCE_BYTES))
 
 
 def _network(spec: UnitSpec) -> Program:
