@@ -56,7 +56,7 @@ class Depacketise(wiring.Component):
             "tile_free": Port(In(1), "the tile buffer has room for a tile"),
             "tile_start": Port(Out(1), "a TILE packet is let in; its codes follow", "one clock, before its fields"),
             "tile_commit": Port(Out(1), "the tile is complete, and right", effect),
-            "act_write": Port(Out(1), "a vector of activations is complete", taken),
+            "act_write": Port(Out(1), "a vector of activations is complete", "one clock, after its last word"),
             "act_addr": Port(Out(address), "its address", "with `act_write`"),
             "act_data": Port(Out(unsigned(spec.lanes * spec.act_bits)), "its activations", "with `act_write`"),
             "status_request": Port(Out(1), "send a STATUS_REPLY", effect),

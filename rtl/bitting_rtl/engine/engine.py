@@ -216,9 +216,6 @@ class Engine(wiring.Component):
                 scratch.write_data.eq(packets.act_data),
                 scratch.write.eq(1),
             ]
-        if self._sweep:
-            with m.If(self._sweep.active):
-                m.d.sync += scratch.write_data.eq(0)
 
     def _lanes(self, m: Module, activations: data.View) -> Value:
         """L lanes, each with its fold; gives the folded activations of all lanes."""

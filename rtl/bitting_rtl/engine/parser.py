@@ -58,6 +58,8 @@ class Parser:
         # Packets of a program that is sealed; the opposite are those of a challenge, and all of an engine that knows no seals.
         self.in_program = ~io.absorbing if io.seals else C(0, 1)
 
+        # Whether a vector is written is known late in the clock, so it waits here for the next one. A sweep writes it too.
+        self.vector = Signal(self.spec.lanes // ACTIVATIONS_PER_WORD * WORD_BITS)
         offset = Signal(ADDRESS_FIELD_BITS)
         self.wide_offset = offset[self.spec.address_bits :].any()
         self.wide = self.pair.low[self.spec.address_bits :].any() | self.pair.high[self.spec.address_bits :].any()
@@ -65,11 +67,13 @@ class Parser:
             offset.eq(self.word.word_select(self.part[0], ADDRESS_FIELD_BITS)),
             io.offset_data.eq(offset),
             io.code_data.eq(self.word.word_select(self.part, 8)[: self.spec.slot_bits]),
+            io.act_data.eq(Cat(self.vector.word_select(lane, 8)[: self.spec.act_bits] for lane in range(self.spec.lanes))),
         ]
         self.refused = Signal(ErrorCode)  # an error at once
         self.spoiled = Signal(ErrorCode)  # the packet's first fault so far
         self.fault = Signal(ErrorCode)  # of the word that is taken; an error once the packet has proved right
         self.bad_length = Signal()  # likewise
+        m.d.sync += io.act_write.eq(0)
         # Two comparisons take a clock of their own.
         self.codes = Signal(16)  # of a layer, as its packet says
         self.reach = Signal(ADDRESS_FIELD_BITS + 1)  # one past the last address of activations
@@ -295,18 +299,13 @@ class Parser:
             self._take_items(CODES_PER_WORD, self.io.code_valid, self.io.code_ready)
 
     def activations(self) -> None:
-        """Address and count, then L / 4 words for each vector; it is written as its last word arrives."""
-        m, io, spec, pair = self.m, self.io, self.spec, self.pair
-        per_vector = spec.lanes // ACTIVATIONS_PER_WORD
-        vectors_left = Signal(spec.address_bits + 1)
+        """Address and count, then L / 4 words for each vector; it is written in the clock after its last word."""
+        m, io, pair, vector = self.m, self.io, self.pair, self.vector
+        per_vector = self.spec.lanes // ACTIVATIONS_PER_WORD
+        vectors_left = Signal(self.spec.address_bits + 1)
         word_count = Signal(range(max(2, per_vector)))  # a counter of no bits would be no Verilog
         last_word = Signal()
-        earlier = Signal(per_vector * WORD_BITS, reset_less=True)
-        vector = Cat(earlier[WORD_BITS:], self.word)  # the newest word enters at the top
-        m.d.comb += [
-            last_word.eq(word_count == per_vector - 1),
-            io.act_data.eq(Cat(vector.word_select(lane, 8)[: spec.act_bits] for lane in range(spec.lanes))),
-        ]
+        m.d.comb += last_word.eq(word_count == per_vector - 1)
         writes = (vectors_left != 0) & (~self.in_program | self.more_input)
         with m.State("ACTIVATIONS_RANGE"):
             self._field("ACTIVATIONS_DATA")
@@ -321,14 +320,14 @@ class Parser:
         with m.State("ACTIVATIONS_DATA"):
             m.d.comb += io.words.ready.eq(1)
             with m.If(self.valid):
-                m.d.sync += [earlier.eq(vector), word_count.eq(word_count + 1)]
+                # The newest word enters at the top.
+                m.d.sync += [vector.eq(Cat(vector[WORD_BITS:], self.word)), word_count.eq(word_count + 1)]
                 with m.If(last_word):
                     m.d.sync += word_count.eq(0)
                     with m.If(self.in_program & ~self.more_input):
                         m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
                     with m.If(writes):
-                        m.d.comb += io.act_write.eq(1)
-                        m.d.sync += [io.act_addr.eq(io.act_addr + 1), vectors_left.eq(vectors_left - 1)]
+                        m.d.sync += [io.act_write.eq(1), vectors_left.eq(vectors_left - 1)]
                         with m.If(self.in_program):
                             m.d.sync += [
                                 self.inputs_left.eq(self.inputs_left - 1),
@@ -414,16 +413,18 @@ class Parser:
     def begin_again(self) -> None:
         """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
         m, io = self.m, self.io
+        with m.If(io.act_write | (io.sweep if io.seals else C(0))):
+            m.d.sync += io.act_addr.eq(io.act_addr + 1)
         with m.If(io.challenge | io.unlock):
             m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0), self.more_input.eq(0)]
         if io.seals:
             # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
             with m.If(io.sweep):
-                m.d.sync += [io.item_index.eq(io.item_index + 1), io.act_addr.eq(io.act_addr + 1)]
+                m.d.sync += io.item_index.eq(io.item_index + 1)
             with m.If(io.done | io.sweep_begins):
                 m.d.sync += io.item_index.eq(0)
             with m.If(io.sweep_begins):
-                m.d.sync += io.act_addr.eq(0)
+                m.d.sync += [io.act_addr.eq(0), self.vector.eq(0)]
             with m.If(io.challenge | io.unlock):
                 m.d.sync += [io.number.eq(0), self.started.eq(0)]
             with m.If(io.unlock):

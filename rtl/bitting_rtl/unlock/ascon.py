@@ -4,9 +4,9 @@ What is kept between clocks is what the S-boxes gave last. The linear layer foll
 are added that wait in registers of their own. So to add a word takes no multiplexer at any bit of the state: the exclusive or
 fits into the linear layer's LUTs, and the words that wait are zeros in all other clocks.
 
-From the linear layer the state comes as (x0 ^ x4, x1, x2 ^ x1, x3, x4). In this form every bit of the S-box's output is a
-function of at most four bits, and so is every bit after the linear layer: a LUT4 each, ten a column, where the form of the
-standard takes thirteen. Synthesis does not find that by itself, so an engine that is built for an ECP5 names the LUTs.
+Ten LUT4 a column make a round, and another one x0 ^ x4, which three bits of the S-box take; all else of it is a function of at
+most four bits of the state, or of three and another output. Synthesis does not find that by itself, so an engine that is built
+for an ECP5 names the LUTs.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ class AsconCore(wiring.Component):
         # The round constant of step i is 15 - i and i, in four bits each.
         constant = Signal(8)
         m.d.comb += constant.eq(Cat(step, ~step))
-        u0, x1, u2, x3, x4 = (self._linear_tables if self._ecp5 else self._linear)(m, boxes, words)
-        substitute = self._box_tables if self._ecp5 else self._box
-        following = substitute(m, u0, x1, u2 ^ constant, x3, x4)
+        state = (self._linear_tables if self._ecp5 else self._linear)(m, boxes, words)
+        x0, x1, x2, x3, x4 = state
+        following = (self._box_tables if self._ecp5 else self._box)(m, x0, x1, x2 ^ constant, x3, x4)
         with m.If(self.runs):
             m.d.sync += [box.eq(after) for box, after in zip(boxes, following, strict=True)]
         with m.If(self.clear):
@@ -131,11 +131,11 @@ class AsconCore(wiring.Component):
                 m.d.sync += word.eq(self.word)
             with m.If(self.clear | self.runs):
                 m.d.sync += word.eq(0)
-        # x0 or x1, then a half of it.
-        rate = (self._rate_tables if self._ecp5 else self._rate)(m, u0, x1, x4)
+        halves = Cat(x0, x1)
+        rate = self._rate_tables(m, halves) if self._ecp5 else halves.word_select(self.select, HALF)
         m.d.comb += self.zero.eq(~(x3.any() | x4.any()))
         with m.If(~self.holds):
-            m.d.sync += self.rate.eq(Mux(self.select[0], rate[HALF:], rate[:HALF]))
+            m.d.sync += self.rate.eq(rate)
         with m.If(~self.reads):
             m.d.sync += self.rate.eq(0)
         return m
@@ -154,54 +154,54 @@ class AsconCore(wiring.Component):
 
     def _linear(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:
         """The linear layer and what is added, in words: what simulators compute fast, and every tool understands."""
-        mixed = [Signal(WORD, name=f"mixed{index}") for index in range(WORDS)]
-        for word, source, added, (a, b) in zip(mixed, boxes, words, ROTATIONS, strict=True):
+        state = [Signal(WORD, name=f"x{index}") for index in range(WORDS)]
+        for word, source, added, (a, b) in zip(state, boxes, words, ROTATIONS, strict=True):
             m.d.comb += word.eq(source ^ source.rotate_right(a) ^ source.rotate_right(b) ^ added)
-        return [mixed[0] ^ mixed[4], mixed[1], mixed[2] ^ mixed[1], mixed[3], mixed[4]]
+        return list(state)
 
-    def _box(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
+    def _box(self, m: Module, x0: Value, x1: Value, x2: Value, x3: Value, x4: Value) -> list[Value]:
         """The S-boxes, in words."""
-        last = Signal(WORD)
-        m.d.comb += last.eq(x4 ^ x3 ^ (~u0 & x1))
-        first, second = u0 ^ (~x1 & u2), u2 ^ (~x3 & (x4 ^ x3))
-        return [first ^ last, x1 ^ (~u2 & x3) ^ first, ~second, x3 ^ (~(x4 ^ x3) & u0) ^ second, last]
-
-    def _rate(self, m: Module, u0: Value, x1: Value, x4: Value) -> Value:
-        """x0 or x1."""
-        return Mux(self.select[1], x1, u0 ^ x4)
-
-    def _rate_tables(self, m: Module, u0: Value, x1: Value, x4: Value) -> Value:
-        """The same, a LUT4 a bit."""
-        choose = self.select[1]
-        return Cat(
-            lut4(m, f"rate_{bit}", lambda s, x1, u0, x4: x1 if s else u0 ^ x4, choose, x1[bit], u0[bit], x4[bit])
-            for bit in range(WORD)
-        )
+        u0, last = Signal(WORD), Signal(WORD)
+        m.d.comb += [u0.eq(x0 ^ x4), last.eq(x4 ^ x3 ^ (~u0 & x1))]
+        first, second = u0 ^ (~x1 & x2), x1 ^ x2 ^ (~x3 & x4)
+        return [first ^ last, x1 ^ (~(x1 ^ x2) & x3) ^ first, ~second, x3 ^ (~(x4 ^ x3) & u0) ^ second, last]
 
     def _linear_tables(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:
-        """The linear layer, five LUT4 a column, and one more for what is added to x0, and to x2."""
-        mixed: list[list[Signal]] = [[] for _ in range(WORDS)]
-        for index, partner in ((1, None), (3, None), (4, None), (0, 4), (2, 1)):
-            first, second = ROTATIONS[index]
-            for bit in range(WORD):
-                terms: list[Value] = [boxes[index][(bit + distance) % WORD] for distance in (0, first, second)]
-                terms.append(words[index][bit] if partner is None else mixed[partner][bit])
-                mixed[index].append(lut4(m, f"mixed{index}_{bit}", lambda *bits: sum(bits), *terms))
-        u0 = Cat(lut4(m, f"sum0_{bit}", lambda x, y: x ^ y, mixed[0][bit], words[0][bit]) for bit in range(WORD))
-        x1, u2, x3, x4 = (Cat(word) for word in mixed[1:])
-        return [u0, x1, u2 ^ words[2], x3, x4]
+        """The linear layer and what is added, five LUT4 a column."""
+        state: list[Value] = []
+        for index, (box, word) in enumerate(zip(boxes, words, strict=True)):
+            distances = (0, *ROTATIONS[index])
+            columns = ([*(box[(bit + distance) % WORD] for distance in distances), word[bit]] for bit in range(WORD))
+            state.append(Cat(lut4(m, f"x{index}_{bit}", lambda *bits: sum(bits), *terms) for bit, terms in enumerate(columns)))
+        return state
 
-    def _box_tables(self, m: Module, u0: Value, x1: Value, u2: Value, x3: Value, x4: Value) -> list[Value]:
-        """The S-boxes, five LUT4 a column."""
+    def _box_tables(self, m: Module, x0: Value, x1: Value, x2: Value, x3: Value, x4: Value) -> list[Value]:
+        """The S-boxes, six LUT4 a column."""
         box: list[list[Signal]] = [[] for _ in range(WORDS)]
         for bit in range(WORD):
-            a, b, c, d, e = (word[bit] for word in (u0, x1, u2, x3, x4))
+            b, c, d, e = (word[bit] for word in (x1, x2, x3, x4))
+            a = lut4(m, f"sum_{bit}", lambda x0, x4: x0 ^ x4, x0[bit], e)
             last = lut4(m, f"next4_{bit}", lambda x4, x3, u0, x1: x4 ^ x3 ^ (~u0 & x1), e, d, a, b)
             box[4].append(last)
-            box[0].append(lut4(m, f"next0_{bit}", lambda u0, x1, u2, last: u0 ^ (~x1 & u2) ^ last, a, b, c, last))
-            box[1].append(lut4(m, f"next1_{bit}", lambda u0, x1, u2, x3: x1 ^ (~u2 & x3) ^ u0 ^ (~x1 & u2), a, b, c, d))
-            box[2].append(lut4(m, f"next2_{bit}", lambda u2, x3, x4: ~(u2 ^ (~x3 & (x4 ^ x3))), c, d, e))
+            box[0].append(lut4(m, f"next0_{bit}", lambda u0, x1, x2, last: u0 ^ (~x1 & x2) ^ last, a, b, c, last))
+            box[1].append(
+                lut4(m, f"next1_{bit}", lambda u0, x1, x2, x3: x1 ^ (~(x1 ^ x2) & x3) ^ u0 ^ (~x1 & x2), a, b, c, d)
+            )
+            second = lut4(m, f"next2_{bit}", lambda x1, x2, x3, x4: ~(x1 ^ x2 ^ (~x3 & x4)), b, c, d, e)
+            box[2].append(second)
             box[3].append(
-                lut4(m, f"next3_{bit}", lambda u0, u2, x3, x4: x3 ^ (~(x4 ^ x3) & u0) ^ u2 ^ (~x3 & (x4 ^ x3)), a, c, d, e)
+                lut4(m, f"next3_{bit}", lambda u0, x3, x4, next2: x3 ^ (~(x4 ^ x3) & u0) ^ ~next2, a, d, e, second)
             )
         return [Cat(word) for word in box]
+
+    def _rate_tables(self, m: Module, halves: Value) -> Value:
+        """One of four halves, two LUT4 a bit and the multiplexer that a slice has behind them."""
+        rate: list[Signal] = []
+        for bit in range(HALF):
+            low, high = (
+                lut4(m, f"rate{half}_{bit}", lambda x1, a, b: b if x1 else a, self.select[1], halves[at], halves[at + WORD])
+                for half, at in enumerate((bit, bit + HALF))
+            )
+            rate.append(chosen := Signal(name=f"rate_{bit}"))
+            m.submodules[f"rate_{bit}"] = Instance("PFUMX", i_BLUT=low, i_ALUT=high, i_C0=self.select[0], o_Z=chosen)
+        return Cat(rate)
