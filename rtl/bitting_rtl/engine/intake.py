@@ -1,6 +1,6 @@
 """The wire's side of the command stream: where packets begin and end, and whether they are what was sent."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -56,7 +56,7 @@ class Intake(wiring.Component):
                     self.words.valid.eq(self.cmd.valid),
                     self.words.payload.last.eq(empty),
                     self.cmd.ready.eq(self.words.ready),
-                    check.begins.eq(passes),
+                    check.takes.eq(passes),
                 ]
                 with m.If(passes):
                     m.d.sync += remaining.eq(header.length)
@@ -69,7 +69,7 @@ class Intake(wiring.Component):
                     self.words.valid.eq(self.cmd.valid),
                     self.words.payload.last.eq(last),
                     self.cmd.ready.eq(self.words.ready),
-                    check.goes_on.eq(passes),
+                    check.takes.eq(passes),
                 ]
                 with m.If(passes):
                     m.d.sync += remaining.eq(remaining - 1)
@@ -106,11 +106,11 @@ class SealedIntake(wiring.Component):
                     "absorbing": Port(In(1), "a challenge is under way"),
                     "idle": Port(In(1), "nothing else is under way"),
                     "absorb": Port(Out(stream.Signature(_WORD)), "words of a challenge, for the vault"),
-                    "vault_ready": Port(In(1), "the vault takes the header of a sealed packet, which waits for it"),
+                    "vault_ready": Port(In(1), "the vault does nothing; a header waits for that"),
                     "is_sealed": Port(Out(1), "the packet is sealed", "from the clock after its header came"),
                     "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
-                    "opened": Port(In(_WORD), "the word of `sealed`, in clear", "the same clock"),
+                    "opened": Port(In(_WORD), "the word, in clear", "the same clock"),
                     "tag": Port(Out(stream.Signature(_WORD)), "words of a tag, for the vault, which takes four"),
                     "checked": Port(In(1), "the vault has compared the tag", "one clock"),
                     "authentic": Port(In(1), "the tag is right", "with `checked`"),
@@ -122,7 +122,8 @@ class SealedIntake(wiring.Component):
         m = Module()
         word = self.cmd.payload
         m.submodules.fifo = self._fifo = BlockFifo(WORD_BITS + 1, FIFO_WORDS - BlockFifo.BEHIND)
-        self._check = _CrcCheck(m, word)
+        self._check = _CrcCheck(m, word, halves=True)
+        self._room = self._fifo.w_rdy & self._check.free  # for a word in clear
         self._remaining = Signal(16)  # payload words still to come
         self._absorbed = Signal()  # its words are part of a challenge
         self._passes = Signal()  # a word in clear goes from `cmd` to the FIFO
@@ -148,7 +149,7 @@ class SealedIntake(wiring.Component):
 
     def _pass(self, m: Module, absorbed: Value) -> None:
         """Hand on the word as it is; if it is absorbed, the vault takes it in the same clock: see `_offer`."""
-        free = self._fifo.w_rdy & (self.absorb.ready | ~absorbed)
+        free = self._room & (self.absorb.ready | ~absorbed)
         m.d.comb += [
             self.cmd.ready.eq(free),
             self._passes.eq(self.cmd.valid & free),
@@ -157,7 +158,7 @@ class SealedIntake(wiring.Component):
 
     def _offer(self, m: Module, absorbed: Value) -> None:
         """Show the vault the word, if it is to be absorbed."""
-        m.d.comb += self.absorb.valid.eq(self.cmd.valid & self._fifo.w_rdy & absorbed)
+        m.d.comb += self.absorb.valid.eq(self.cmd.valid & self._room & absorbed)
 
     def _header(self, m: Module) -> None:
         """Which kind of packet it is, and whether it must wait."""
@@ -171,11 +172,12 @@ class SealedIntake(wiring.Component):
         begins = self.idle & seen
         with m.State("HEADER"):
             self._offer(m, absorbed & begins)
-            with m.If(Mux(sealed, self.vault_ready, begins | ~self.absorbing)):
+            # Words in clear pass through the vault too, while it does nothing.
+            with m.If(self.vault_ready & (begins | ~self.absorbing)):
                 self._pass(m, absorbed)
                 m.d.comb += [
                     self._last.eq(header.length == 0),
-                    self._check.begins.eq(self._passes),
+                    self._check.takes.eq(self._passes),
                 ]
                 with m.If(self._passes):
                     m.d.sync += [
@@ -199,7 +201,7 @@ class SealedIntake(wiring.Component):
         with m.State("PAYLOAD"):
             self._pass(m, self._absorbed)
             self._offer(m, self._absorbed)
-            m.d.comb += self._check.goes_on.eq(self._passes)
+            m.d.comb += self._check.takes.eq(self._passes)
             self._count(m, self._passes, "CRC")
         with m.State("SEALED"):
             m.d.comb += [
@@ -226,8 +228,11 @@ class SealedIntake(wiring.Component):
         authentic = Signal()
         m.d.comb += self.right.eq(Mux(self.is_sealed, authentic, self._check.matches))
         with m.State("CRC"):
-            free = self.absorb.ready | ~self._absorbed
-            m.d.comb += [self.cmd.ready.eq(free), self.absorb.valid.eq(self.cmd.valid & self._absorbed)]
+            free = self._check.free & (self.absorb.ready | ~self._absorbed)
+            m.d.comb += [
+                self.cmd.ready.eq(free),
+                self.absorb.valid.eq(self.cmd.valid & self._check.free & self._absorbed),
+            ]
             with m.If(self.cmd.valid & free):
                 m.next = "COMPARE"
         with m.State("COMPARE"):
@@ -250,18 +255,27 @@ class _CrcCheck:
     """CRC-32 over a packet's words. It sees each a clock after it came: whether a word is taken is known late in its clock.
 
     Attributes:
-        begins, goes_on: the word is taken, and is the first of a packet, or another. To be driven.
+        takes: the word is taken, and is one of the packet's. To be driven.
+        free: a word may come.
         compares: the word taken in the clock before is to be the CRC. To be driven.
         matches: it was, when it was compared last.
     """
 
-    def __init__(self, m: Module, word: Value):
-        m.submodules.crc = crc = Crc32()
-        self.begins, self.goes_on, self.compares, self.matches = (
-            Signal(name=name) for name in ("begins", "goes_on", "compares", "matches")
-        )
-        earlier = Signal(WORD_BITS)
-        m.d.comb += crc.data.eq(earlier)
-        m.d.sync += [earlier.eq(word), crc.valid.eq(self.begins | self.goes_on), crc.start.eq(self.begins)]
+    def __init__(self, m: Module, word: Value, halves: bool = False):
+        """`halves`: a word takes two clocks and half the logic."""
+        m.submodules.crc = crc = Crc32(WORD_BITS // 2 if halves else WORD_BITS)
+        self.takes, self.compares, self.matches = (Signal(name=name) for name in ("takes", "compares", "matches"))
+        earlier, low = Signal(WORD_BITS), Signal()
+        self.free = ~low if halves else C(1, 1)
+        with m.If(self.free):
+            m.d.sync += earlier.eq(word)
+        if halves:
+            high = Signal()
+            m.d.sync += [low.eq(self.takes), high.eq(low)]
+            m.d.comb += [crc.data.eq(earlier.word_select(high, WORD_BITS // 2)), crc.valid.eq(low | high)]
+        else:
+            m.d.comb += crc.data.eq(earlier)
+            m.d.sync += crc.valid.eq(self.takes)
+        m.d.comb += crc.clear.eq(self.compares)
         with m.If(self.compares):
             m.d.sync += self.matches.eq(earlier == crc.crc)

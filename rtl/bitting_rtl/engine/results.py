@@ -82,11 +82,11 @@ class Results(wiring.Component):
         ]
         self._payload(m)
         with m.FSM(name="sender") as fsm:
-            m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+            m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), crc.clear.eq(fsm.ongoing("IDLE"))]
             self._idle(m)
             with m.State("HEADER"):
                 self._offer(m, word)
-                m.d.comb += [crc.start.eq(sent), crc.valid.eq(sent), load.eq(sent)]
+                m.d.comb += [crc.valid.eq(sent), load.eq(sent)]
                 with m.If(sent):
                     m.next = "PAYLOAD"
             with m.State("PAYLOAD"):

@@ -1,9 +1,9 @@
-"""CRC-32 (ISO-HDLC, as in Ethernet and zlib) of 32-bit words, a word a clock."""
+"""CRC-32 (ISO-HDLC, as in Ethernet and zlib), a word or half a word a clock."""
 
 from functools import reduce
 from operator import xor
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,28 +15,31 @@ _POLYNOMIAL = 0xEDB88320
 _ONES = (1 << WORD_BITS) - 1
 
 
-def _after_a_word(register: int) -> int:
-    """The register after 32 steps of the bit-serial form, least significant bit first."""
-    for _ in range(WORD_BITS):
+def _after(register: int, bits: int) -> int:
+    """The register after so many steps of the bit-serial form, least significant bit first."""
+    for _ in range(bits):
         register = register >> 1 ^ (_POLYNOMIAL if register & 1 else 0)
     return register
 
 
 class Crc32(wiring.Component):
-    """The CRC of a message, of which a word arrives in every clock with `valid`.
+    """The CRC of a message, of which a piece arrives in every clock with `valid`.
 
-    Register and word have the same width, so the next register is one linear map of their sum. That takes half the logic of
-    the general form in `amaranth.lib.crc`, which maps register and word apart.
+    A piece is added to the register's low end, so the next register is one linear map of what that gives. This takes half the
+    logic of the general form in `amaranth.lib.crc`, which maps register and piece apart.
+
+    Args:
+        bits: of a piece, up to 32. Half of them take half the logic.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int = WORD_BITS) -> None:
         super().__init__(
             Ports(
                 {
-                    "start": Port(In(1), "the word is the first of a message", "with `valid`"),
-                    "valid": Port(In(1), "there is a word"),
-                    "data": Port(In(WORD_BITS), "the word", "with `valid`"),
-                    "crc": Port(Out(WORD_BITS), "CRC of the message so far", "from a clock after its last word"),
+                    "clear": Port(In(1), "another message begins", "not with `valid`"),
+                    "valid": Port(In(1), "there is a piece"),
+                    "data": Port(In(bits), "the piece, the lowest first", "with `valid`"),
+                    "crc": Port(Out(WORD_BITS), "CRC of the message so far", "from a clock after its last piece"),
                 }
             )
         )
@@ -45,11 +48,13 @@ class Crc32(wiring.Component):
         m = Module()
         register = Signal(WORD_BITS, init=_ONES)
         mixed = Signal(WORD_BITS)
-        columns = [_after_a_word(1 << index) for index in range(WORD_BITS)]
+        columns = [_after(1 << index, len(self.data)) for index in range(WORD_BITS)]
         mapped = Cat(
             reduce(xor, (mixed[index] for index, column in enumerate(columns) if column >> bit & 1)) for bit in range(WORD_BITS)
         )
-        m.d.comb += [mixed.eq(Mux(self.start, _ONES, register) ^ self.data), self.crc.eq(~register)]
+        m.d.comb += [mixed.eq(register ^ self.data), self.crc.eq(~register)]
         with m.If(self.valid):
             m.d.sync += register.eq(mapped)
+        with m.If(self.clear):
+            m.d.sync += register.eq(_ONES)
         return m

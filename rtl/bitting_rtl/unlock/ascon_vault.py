@@ -137,7 +137,7 @@ class AsconVault(wiring.Component):
                     "cycles": Port(In(word), "what has been counted for its nonce", "from `open` on, for 12 clocks"),
                     "sealed": Port(In(stream.Signature(payload)), "its payload"),
                     "opened": Port(
-                        Out(word), "in clear: the word on `sealed`, or while there is none the same word", "the same clock"
+                        Out(word), "the word on `sealed`, in clear if it is payload", "while `sealed.ready`, `absorb.ready` or `ready`"
                     ),
                     "tag_valid": Port(In(1), "the word on `sealed` is one of its tag instead", "until `tag_ready`"),
                     "tag_ready": Port(Out(1), "the word of the tag is taken"),
@@ -158,7 +158,6 @@ class AsconVault(wiring.Component):
         self._ahead, self._further = Signal.like(self._count), Signal.like(self._count)
         still = Signal()  # it waits in the next clock too, if it waits in this one
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
-        self._deciphers = Signal()
         self._owns = Signal()  # the table
         # Whatever a state wants of memory and core comes a clock later. So in its first clock, and after a permutation in the
         # first that is none of it, it only waits.
@@ -177,7 +176,7 @@ class AsconVault(wiring.Component):
             self._ahead.eq(self._count + self._goes),
             still.eq((core.runs & ~(core.last & at_once)) | self._settles.any()),
             self._further.eq(self._count + Mux(self._goes, 2, ~still)),
-            self.opened.eq(self.sealed.payload.data ^ (core.rate & self._deciphers.replicate(WORD_BITS))),
+            self.opened.eq(core.word),
             self.fuse_address.eq(self._count),
         ]
         m.d.sync += [
@@ -457,7 +456,8 @@ class AsconVault(wiring.Component):
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
         with self._state(m, "DATA", self._first_of_key(), recalls=0, reads=self._ahead[:2], words=4):
-            m.d.comb += [self._deciphers.eq(1), self.sealed.ready.eq(1), self._takes_command.eq(1)]
+            # What is added to the state, so that it becomes the word as it came, is the word in clear.
+            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._load_words(m)):
                     self._permute(m, inner=1)
