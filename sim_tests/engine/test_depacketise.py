@@ -145,8 +145,8 @@ class ListModel:
         crc_at = start + 1 + self.left
         self.refuse_at_once(kind, reserved)
         self.at += 1
-        # Header, wait, CRC, comparison, effect; without payload the wait and the CRC are in the same clock.
-        self.clocks += 5 if self.left else 4
+        # Header, wait, CRC, what that gives, comparison, effect; without payload the wait and the CRC are in the same clock.
+        self.clocks += 6 if self.left else 5
         fault = None
         try:
             {
@@ -244,7 +244,7 @@ class ListModel:
                 if end:
                     lanes = [word >> 8 * i & (1 << SPEC.act_bits) - 1 for word in words for i in range(4)]
                     data = sum(act << SPEC.act_bits * lane for lane, act in enumerate(lanes))
-                    self.event("act", address + vector, data)
+                    self.events.append((self.at + 1, "act", address + vector, data))  # a clock after this word
                 self.take(last=end and vector == count - 1)
         self.clocks += 1 + count * WORDS_PER_VECTOR
 
@@ -313,7 +313,7 @@ def random_words(rng, packets):
 
 @pytest.mark.parametrize("stall", [0, 0.3], ids=["no stalls", "stalls"])
 def test_right_packets_do_what_the_list_says(stall):
-    """Without stalls in the stated number of clocks: a word or an item a clock, five (or four) for what is around them."""
+    """Without stalls in the stated number of clocks: a word or an item a clock, six (or five) for what is around them."""
     rng = np.random.default_rng(7)
     for _ in range(40):
         words = random_words(rng, 25)

@@ -127,7 +127,7 @@ class Surroundings:
         vault_ready = self.free("header")
         ready = {
             "words__ready": self.free("words"),
-            "absorb__ready": int(self.absorbing and self.free("absorb")),
+            "absorb__ready": int(self.absorbing and vault_ready and self.free("absorb")),
             "sealed__ready": int(self.admitted and role == "sealed" and self.free("sealed")),
             "tag__ready": int(role == "tag" and self.admitted and self.free("tag")),
         }
@@ -222,20 +222,20 @@ def test_every_word_goes_where_the_list_says(stalls):
         assert most_ahead == FIFO_WORDS, "the parser falls as far behind as it may"
 
 
-def test_a_clear_packet_takes_a_clock_a_word_and_four_for_its_end():
-    """CRC, comparison, effect, and until that shows."""
+def test_a_clear_packet_takes_two_clocks_a_word_and_six_for_its_end():
+    """Two for the CRC, what it gives, comparison, effect, and until that shows."""
     sent = Sent(np.random.default_rng(12), 200, CLEAR_KINDS)
     at, clocks = 0, 0
     ends: list[tuple[bool, bool]] = []
     with unit("sealed_intake") as intake:
         while len(ends) < len(sent.packets):
             word = sent.words[at] if at < len(sent.words) else 0
-            intake.step(cmd__valid=at < len(sent.words), cmd__payload=word, opened=word, words__ready=1, taken=1)
+            intake.step(cmd__valid=at < len(sent.words), cmd__payload=word, opened=word, words__ready=1, taken=1, vault_ready=1)
             at, clocks = at + intake["cmd__ready"], clocks + 1
             if intake["complete"]:
                 ends.append((bool(intake["is_sealed"]), bool(intake["right"])))
     assert ends == [packet[1:3] for packet in sent.packets]
-    assert clocks == sum(1 + length + 4 for *_, length in sent.packets) - 1, "nothing follows the last effect"
+    assert clocks == sum(2 * (1 + length) + 6 for *_, length in sent.packets) - 1, "nothing follows the last effect"
 
 
 def test_while_halted_every_word_is_dropped_at_once():

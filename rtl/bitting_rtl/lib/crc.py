@@ -13,6 +13,8 @@ from bitting_rtl.lib.ports import Port, Ports
 #: The generator polynomial, bits reflected.
 _POLYNOMIAL = 0xEDB88320
 _ONES = (1 << WORD_BITS) - 1
+#: CRC of any message with its CRC behind it, the lowest byte first.
+CRC_OF_RIGHT = 0x2144DF1C
 
 
 def _after(register: int, bits: int) -> int:

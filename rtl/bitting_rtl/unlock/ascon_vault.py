@@ -351,7 +351,8 @@ class AsconVault(wiring.Component):
     def _draw_table(self, m: Module) -> None:
         """The identity, then Fisher-Yates: swap entry i with entry draw(i + 1), for i from the last down to 1."""
         core, count = self._core, self._count
-        self._index = index = Signal(self.spec.code_bits)
+        highest = self.spec.codes - 1
+        self._index = index = Signal(self.spec.code_bits, init=highest)
         half = Signal(DRAW_BITS)
         entries = Signal(range(self.spec.codes + 1))  # that one is drawn of: a register, for the product takes a clock
         m.d.sync += entries.eq(index + 1)
@@ -359,9 +360,9 @@ class AsconVault(wiring.Component):
         m.d.comb += self.table_addr.eq(draw)
         with self._state(m, "FILL"):
             self._write_table(m, index, index)
-            m.d.sync += index.eq(index + 1)
-            with m.If(index == self.spec.codes - 1):
-                m.d.sync += index.eq(index)
+            m.d.sync += index.eq(index - 1)
+            with m.If(index == 0):
+                m.d.sync += index.eq(highest)
                 self._go(m, "HALF")
         with self._state(m, "HALF", reads=count[1]):  # four draws a block
             m.d.comb += self._owns.eq(1)
@@ -491,7 +492,7 @@ class AsconVault(wiring.Component):
         with self._state(m, _WIPED):
             self._write_table(m, self._index, C(0))
             m.d.comb += [self._key_write.en.eq(1), self._advance.eq(1)]
-            m.d.sync += self._index.eq(self._index + 1)
+            m.d.sync += self._index.eq(self._index - 1)
 
     @contextmanager
     def _state(
