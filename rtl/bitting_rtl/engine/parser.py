@@ -414,8 +414,13 @@ class Parser:
             m.d.sync += io.act_addr.eq(following)
         with m.If(io.act_write & (following == self.input_end)):
             m.d.sync += self.more_input.eq(0)
-        with m.If(io.challenge | io.unlock):
-            m.d.sync += [self.layer_valid.eq(0), self.more_input.eq(0)]
+        begins, again = io.challenge | io.unlock, Signal()
+        with m.If(begins):
+            m.d.sync += self.layer_valid.eq(0)
+        # A program's packets wait for the vault, so for them a clock later is early enough. What begins shows late in its clock.
+        m.d.sync += again.eq(begins)
+        with m.If(again):
+            m.d.sync += self.more_input.eq(0)
         if io.seals:
             # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
             with m.If(io.sweep):
@@ -424,10 +429,8 @@ class Parser:
                 m.d.sync += io.item_index.eq(0)
             with m.If(io.sweep_begins):
                 m.d.sync += [io.act_addr.eq(0), self.vector.eq(0)]
-            with m.If(io.challenge | io.unlock):
-                m.d.sync += [io.number.eq(0), self.started.eq(0)]
-            with m.If(io.unlock):
-                m.d.sync += io.layer.report.eq(0)
+            with m.If(again):
+                m.d.sync += [io.number.eq(0), self.started.eq(0), io.layer.report.eq(0)]
 
     def judge(self) -> None:
         """The first fault of the packet, and the error."""

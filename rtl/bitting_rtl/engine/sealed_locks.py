@@ -47,10 +47,12 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
 def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     """Words of a challenge and of its answers; never both at once, for a packet of a challenge waits for an idle engine."""
     packets, intake, results, control = parts.packets, parts.intake, parts.results, parts.control
-    halted = Signal()
+    halted, sweeps = Signal(), Signal()
     # What the answers are made of shows late in a clock, so each waits in a register.
     answer, waits = Signal(WORD_BITS, reset_less=True), Signal()
-    m.d.sync += halted.eq(control.halt)
+    # What an UNLOCK begins may begin a clock later, and it is late in its clock.
+    unlocks = packets.unlock & vault.absorbing
+    m.d.sync += [halted.eq(control.halt), sweeps.eq((control.halt & ~halted) | unlocks)]
     with m.If(~waits):
         m.d.sync += [answer.eq(results.absorb.payload), waits.eq(results.absorb.valid)]
     with m.Elif(vault.absorb.ready):
@@ -72,7 +74,7 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
         packets.sweep_begins.eq(sweep.start),
         sweep.item.eq(packets.item_index),
         sweep.word.eq(packets.act_addr),
-        sweep.start.eq((control.halt & ~halted) | (parts.packets.unlock & vault.absorbing)),
+        sweep.start.eq(sweeps),
     ]
 
 
@@ -82,10 +84,11 @@ def _nonce(m: Module, parts: Parts, vault: AsconVault) -> None:
     The last tile may still run while the packet is taken, so it can not be counted. What has been counted is kept when it is
     the next to run, and until another one is.
     """
-    earlier = Signal(WORD_BITS)
+    earlier, begins = Signal(WORD_BITS), Signal()
+    m.d.sync += begins.eq(parts.packets.unlock | (parts.packets.transform != TransformCode.SEALED_CLOCKED))
     with m.If(parts.control.between & parts.buffer.full):
         m.d.sync += earlier.eq(parts.control.total_cycles)
-    with m.If(parts.packets.unlock | (parts.packets.transform != TransformCode.SEALED_CLOCKED)):
+    with m.If(begins):
         m.d.sync += earlier.eq(0)
     m.d.comb += [vault.number.eq(parts.packets.number), vault.cycles.eq(earlier)]
 

@@ -143,13 +143,13 @@ class AsconCore(wiring.Component):
     def _count(self, m: Module) -> Signal:
         """The number of the round that happens in this clock, 0..11."""
         step = Signal(range(OUTER_ROUNDS))
-        m.d.comb += self.last.eq(step == OUTER_ROUNDS - 1)
         with m.If(self.runs):
-            m.d.sync += [step.eq(step + 1), self.runs.eq(~self.last)]
+            # `last` is a register: much follows from it in its clock.
+            m.d.sync += [step.eq(step + 1), self.runs.eq(~self.last), self.last.eq(step == OUTER_ROUNDS - 2)]
         with m.If(self.start):
             m.d.sync += [step.eq(Mux(self.inner, OUTER_ROUNDS - INNER_ROUNDS, 0)), self.runs.eq(1)]
         with m.If(self.clear):
-            m.d.sync += self.runs.eq(0)
+            m.d.sync += [self.runs.eq(0), self.last.eq(0)]
         return step
 
     def _linear(self, m: Module, boxes: list[Signal], words: list[Value]) -> list[Value]:

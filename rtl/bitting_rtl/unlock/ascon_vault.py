@@ -187,8 +187,8 @@ class AsconVault(wiring.Component):
         ]
         # One register a state: to know the state takes no logic then, which a binary number does in every state.
         self._states = {name: Signal(name=f"in_{name.lower()}", init=name == _STATES[0]) for name in _STATES}
-        # These want nothing of the state, so they go on as soon as the permutation has ended.
-        m.d.comb += at_once.eq(self._states["KEY_AGAIN"] | self._states["TAG"])
+        # These want nothing of the state, so they go on as soon as the permutation has ended. They are there long before.
+        m.d.sync += at_once.eq(self._states["KEY_AGAIN"] | self._states["TAG"])
         self._memory(m)
         self._bus(m)
         self._derive(m)
@@ -284,7 +284,15 @@ class AsconVault(wiring.Component):
 
     def _load_words(self, m: Module) -> Value:
         """A word of four, one a clock. Gives whether this is the last, after which the first follows."""
-        self._load(m)
+        m.d.comb += self._loads.eq(1)
+        return self._follows(m)
+
+    def _follows(self, m: Module) -> Value:
+        """The same of a word that may have to be waited for, once it is there.
+
+        Until then the state loads whatever shows on the bus, and the next load replaces it: whether a word is there shows late.
+        """
+        m.d.comb += self._advance.eq(1)
         last = self._count[:2] == _WORDS - 1
         with m.If(last):
             m.d.comb += self._zero.eq(1)
@@ -408,13 +416,17 @@ class AsconVault(wiring.Component):
         with self._state(m, "READY", self._first_of_key(), recalls=0, words=2):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
-                m.d.comb += [self._takes_command.eq(~self.absorb.valid), self._takes_answer.eq(self.absorb.valid)]
+                m.d.comb += [
+                    self._takes_command.eq(~self.absorb.valid),
+                    self._takes_answer.eq(self.absorb.valid),
+                    self._loads.eq(1),  # see `_follows`; what ends the message goes to the same half
+                ]
                 with m.If(self.unlock):
                     m.d.sync += [self.absorbing.eq(0), self._settles.eq(1)]
                     m.d.comb += self._waits.eq(1)
                     self._next(m, "PAD")
                 with m.Elif(self.absorb.valid | self.absorb_command):
-                    self._load(m)
+                    m.d.comb += self._advance.eq(1)
                     with m.If(count[0]):
                         m.d.comb += self._zero.eq(1)
                         self._permute(m)
@@ -458,9 +470,9 @@ class AsconVault(wiring.Component):
         leaves = Signal()
         with self._state(m, "DATA", self._first_of_key(), recalls=0, reads=self._ahead[:2], words=4):
             # What is added to the state, so that it becomes the word as it came, is the word in clear.
-            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1)]
+            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
             with m.If(self.sealed.valid):
-                with m.If(self._load_words(m)):
+                with m.If(self._follows(m)):
                     self._permute(m, inner=1)
                     m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
@@ -480,8 +492,8 @@ class AsconVault(wiring.Component):
                 self._permute(m)
                 self._go(m, "TAG")
         with self._state(m, "TAG", self._key_address(), first=3, words=4):
-            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
-            with m.If(self.tag_valid), m.If(self._load_words(m)):
+            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
+            with m.If(self.tag_valid), m.If(self._follows(m)):
                 self._next(m, "CHECK")
         with self._state(m, "CHECK"):
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
