@@ -2,13 +2,15 @@
 
     python scripts/netlists_report.py [--images 100] [--lanes 16] [-o out/netlists.json]
 
-1. `tiny` on the iCE40 after synthesis; 2. `base` on the ECP5 after synthesis; 3. the same after place and route. Three
-transforms each. The tests run a few images on four lanes, for a netlist is a hundred times slower than the RTL.
+`tiny` on the iCE40 after synthesis; `base` on the ECP5 after synthesis and after place and route, with either vault; under
+the transforms that a vault has. The tests run a few images on four lanes, for a netlist is a hundred times slower than the RTL.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +20,49 @@ from bitting.cli import console
 from bitting.data import datasets
 from bitting.files import write_text
 from bitting.fpga import design, gates, placed, targets
+from bitting.fpga.targets import Target
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import lock_program
+from bitting.locking.transform import personalise
 from bitting.sim import native
 from bitting.training import loop, recipes
-from bitting.unit.spec import UnitSpec, parse_spec
+from bitting.unit.spec import UnitSpec, VaultKind, parse_spec
 
-TRANSFORMS = ("aes-clocked", "shuffle", "aes")
+TRANSFORMS = {VaultKind.AES: ("aes-clocked", "shuffle", "aes"), VaultKind.ASCON: ("sealed-clocked", "sealed")}
 
 
 def verified(spec: UnitSpec, netlist: str, images: int) -> dict[str, Any]:
-    """A model of the digits, locked three ways, on a netlist: what was compared and what was wrong."""
+    """A model of the digits, locked in every way, on a netlist: what was compared and what was wrong."""
     library = native.library_of(netlist, design.TOP)
     data = datasets.load("digits")
     model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
-    device = Device(spec, bytes(range(1, 17)))
+    device = Device(spec, bytes(range(1, 17)), sealed=spec.vault == VaultKind.ASCON)
     x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
-    result: dict[str, Any] = {"spec": spec.name, "images": len(x)}
-    for transform in TRANSFORMS:
+    result: dict[str, Any] = {"spec": spec.name, "vault": spec.vault, "images": len(x)}
+    for transform in TRANSFORMS[spec.vault]:
         scheme = LockScheme.new(spec, "clock", transform)
-        report = verify(Artefact(lock_program(model.program, device, scheme), scheme), device, x, y, library=library)
+        report = verify(Artefact(personalise(model.program, device, scheme), scheme), device, x, y, library=library)
         result[transform] = {name: getattr(report, name) for name in ("equal", "wrong_logits", "wrong_cycles", "accuracy")}
     return result
 
 
+def _synthesised(target: Target, spec: UnitSpec) -> str:
+    return gates.verilog(target, *design.engine(spec, True, target))
+
+
 def main() -> None:
-    """Run the three netlists; the file is written after each."""
+    """Run the netlists; the file is written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100, help="test images of the digits")
     parser.add_argument("--lanes", type=int, default=16, help="of `base`")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/netlists.json"))
     arguments = parser.parse_args()
-    tiny, base = parse_spec("tiny:vault=aes"), parse_spec(f"base:vault=aes,lanes={arguments.lanes}")
-    ice40, ecp5 = targets.find("ice40-up5k"), targets.find("ecp5-25k")
-    steps = {
-        "iCE40 after synthesis": (tiny, lambda: gates.verilog(ice40, *design.engine(tiny, True, ice40))),
-        "ECP5 after synthesis": (base, lambda: gates.verilog(ecp5, *design.engine(base, True, ecp5))),
-        "ECP5 after place and route": (base, lambda: placed.verilog(ecp5, base, True, seed=1)),
-    }
+    tiny, ice40, ecp5 = parse_spec("tiny:vault=aes"), targets.find("ice40-up5k"), targets.find("ecp5-25k")
+    steps: dict[str, tuple[UnitSpec, Callable[[], str]]] = {"iCE40 after synthesis": (tiny, partial(_synthesised, ice40, tiny))}
+    for vault in reversed(VaultKind):
+        base = parse_spec(f"base:vault={vault},lanes={arguments.lanes}")
+        steps[f"ECP5 after synthesis, {vault}"] = (base, partial(_synthesised, ecp5, base))
+        steps[f"ECP5 after place and route, {vault}"] = (base, partial(placed.verilog, ecp5, base, True, seed=1))
     results = {}
     for name, (spec, netlist) in steps.items():
         results[name] = verified(spec, netlist(), arguments.images)

@@ -32,7 +32,7 @@ def models() -> dict[str, str]:
     return {"DP16KD": _block_ram(), "MULT18X18D": _multiplier(), **_AFTER_PLACING}
 
 
-#: What nextpnr makes of LUTs, carry cells and distributed memory, without wide multiplexers; wires that Yosys' models forget.
+#: What nextpnr makes of LUTs, carry cells and distributed memory; wires that Yosys' models forget.
 _AFTER_PLACING = {
     "TRELLIS_COMB": """module TRELLIS_COMB #(
   parameter MODE = "LOGIC",
@@ -40,9 +40,10 @@ _AFTER_PLACING = {
   parameter CCU2_INJECT1 = "NO",
   parameter WREMUX = "WRE",
   parameter WCKMUX = "WCK"
-) (input A, input B, input C, input D, input FCI, input WD, input WAD0, input WAD1, input WAD2, input WAD3, input WRE,
-  input WCK, output F, output FCO);
+) (input A, input B, input C, input D, input M, input F1, input FCI, input WD, input WAD0, input WAD1, input WAD2, input WAD3,
+  input WRE, input WCK, output F, output OFX, output FCO);
   wire value = INITVAL[{D, C, B, A}];
+  assign OFX = M ? F1 : F;  // the multiplexer behind a slice's two LUTs
   generate
     if (MODE == "CCU2") begin
       assign F = value ^ (CCU2_INJECT1 == "NO" && FCI);

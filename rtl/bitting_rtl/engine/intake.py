@@ -253,7 +253,7 @@ class SealedIntake(wiring.Component):
 
 
 class _CrcCheck:
-    """CRC-32 over a packet's words and the CRC behind them. It sees each a clock after it came, for whether it is taken shows late.
+    """CRC-32 over a packet's words and the CRC behind them. It sees each a clock after it came: whether it is taken shows late.
 
     Attributes:
         takes: the word is taken. To be driven.

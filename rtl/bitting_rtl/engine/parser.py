@@ -417,7 +417,7 @@ class Parser:
         begins, again = io.challenge | io.unlock, Signal()
         with m.If(begins):
             m.d.sync += self.layer_valid.eq(0)
-        # A program's packets wait for the vault, so for them a clock later is early enough. What begins shows late in its clock.
+        # What begins shows late in its clock. A program's packets wait for the vault, so for them a clock later will do.
         m.d.sync += again.eq(begins)
         with m.If(again):
             m.d.sync += self.more_input.eq(0)

@@ -184,14 +184,10 @@ class AsconCore(wiring.Component):
             last = lut4(m, f"next4_{bit}", lambda x4, x3, u0, x1: x4 ^ x3 ^ (~u0 & x1), e, d, a, b)
             box[4].append(last)
             box[0].append(lut4(m, f"next0_{bit}", lambda u0, x1, x2, last: u0 ^ (~x1 & x2) ^ last, a, b, c, last))
-            box[1].append(
-                lut4(m, f"next1_{bit}", lambda u0, x1, x2, x3: x1 ^ (~(x1 ^ x2) & x3) ^ u0 ^ (~x1 & x2), a, b, c, d)
-            )
+            box[1].append(lut4(m, f"next1_{bit}", lambda u0, x1, x2, x3: x1 ^ (~(x1 ^ x2) & x3) ^ u0 ^ (~x1 & x2), a, b, c, d))
             second = lut4(m, f"next2_{bit}", lambda x1, x2, x3, x4: ~(x1 ^ x2 ^ (~x3 & x4)), b, c, d, e)
             box[2].append(second)
-            box[3].append(
-                lut4(m, f"next3_{bit}", lambda u0, x3, x4, next2: x3 ^ (~(x4 ^ x3) & u0) ^ ~next2, a, d, e, second)
-            )
+            box[3].append(lut4(m, f"next3_{bit}", lambda u0, x3, x4, next2: x3 ^ (~(x4 ^ x3) & u0) ^ ~next2, a, d, e, second))
         return [Cat(word) for word in box]
 
     def _rate_tables(self, m: Module, halves: Value) -> Value:

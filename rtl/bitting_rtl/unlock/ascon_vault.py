@@ -137,7 +137,9 @@ class AsconVault(wiring.Component):
                     "cycles": Port(In(word), "what has been counted for its nonce", "from `open` on, for 12 clocks"),
                     "sealed": Port(In(stream.Signature(payload)), "its payload"),
                     "opened": Port(
-                        Out(word), "the word on `sealed`, in clear if it is payload", "while `sealed.ready`, `absorb.ready` or `ready`"
+                        Out(word),
+                        "the word on `sealed`, in clear if it is payload",
+                        "while `sealed.ready`, `absorb.ready` or `ready`",
                     ),
                     "tag_valid": Port(In(1), "the word on `sealed` is one of its tag instead", "until `tag_ready`"),
                     "tag_ready": Port(Out(1), "the word of the tag is taken"),
