@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 import bitting
 from bitting.artefact.program_format import write
-from bitting.errors import ArtefactError
+from bitting.errors import ArtefactError, AuthenticityError
 from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.golden import fold as golden_fold
+from bitting.unit.spec import PRESETS
 from tb.families import AES
 from vectors import make_frozen_files, page_reader
 from vectors.page_reader import REPORT, Engine, activation_words, artefact_words, emitted_sums, packet, program_words, read_file
@@ -23,6 +24,7 @@ from vectors.page_reader import REPORT, Engine, activation_words, artefact_words
 VECTORS = Path(__file__).parents[1] / "vectors"
 MODEL = VECTORS / "model-4.safetensors"
 ARTEFACT = VECTORS / "artefact-4.safetensors"
+SEALED = VECTORS / "sealed-4.safetensors"
 OLDER = sorted(VECTORS.glob("*-3.safetensors"))
 DEVICE = Device(AES["tiny"], bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c"))
 OWNER = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
@@ -73,8 +75,10 @@ def test_this_version_writes_what_the_frozen_files_say(tmp_path):
     """If this fails and the change was meant, the format is another one: raise its number and add frozen files of it."""
     make_frozen_files.model().save(tmp_path / "model")
     make_frozen_files.artefact().save(tmp_path / "artefact", Ed25519PrivateKey.from_private_bytes(make_frozen_files.OWNER))
-    assert make_frozen_files.MODEL == MODEL and make_frozen_files.ARTEFACT == ARTEFACT
-    for name, frozen in (("model", MODEL), ("artefact", ARTEFACT)):
+    make_frozen_files.sealed().save(tmp_path / "sealed", Ed25519PrivateKey.from_private_bytes(make_frozen_files.OWNER))
+    frozen_files = {"model": MODEL, "artefact": ARTEFACT, "sealed": SEALED}
+    assert list(frozen_files.values()) == [make_frozen_files.MODEL, make_frozen_files.ARTEFACT, make_frozen_files.SEALED]
+    for name, frozen in frozen_files.items():
         now, then = read_file(tmp_path / name), read_file(frozen)
         assert now.metadata == then.metadata and now.types == then.types
         assert all(np.array_equal(now.tensors[key], then.tensors[key]) for key in then.tensors)
@@ -99,6 +103,22 @@ def test_the_artefact_opens_with_the_known_key_to_the_known_codes(private):
         assert np.array_equal(before.codes, after.codes)
     wrong = bitting.unlock(bitting.Artefact.load(ARTEFACT), DEVICE.with_flipped_bit(0))
     assert not np.array_equal(model.program.layers[0].codes, wrong.program.layers[0].codes)
+
+
+def test_the_sealed_file_opens_for_its_device_only(private):
+    """To the known codes; its questions get the answers that lie beside them, and the RTL answers or refuses them."""
+    artefact, device = bitting.Artefact.load(SEALED), Device(PRESETS["tiny"], DEVICE.root, sealed=True)
+    assert artefact.signed_by == OWNER and artefact.self_test is not None
+    model, opened = bitting.Model.load(private), bitting.unlock(artefact, device)
+    for before, after in zip(model.program.layers, opened.program.layers, strict=True):
+        assert np.array_equal(before.codes, after.codes)
+    with pytest.raises(AuthenticityError):
+        bitting.unlock(artefact, device.with_flipped_bit(0))
+    asked = artefact.self_test.batch(0, device.spec.lanes)
+    logits = bitting.Emulator(opened.program, tuple(range(device.spec.codes)))(torch.from_numpy(asked)).numpy()
+    assert not artefact.self_test.wrong(logits, 0)
+    assert bitting.verify(artefact, device, asked, logits.argmax(1)).equal
+    assert bitting.verify(artefact, device.with_flipped_bit(0), asked, logits.argmax(1)).refused
 
 
 def test_the_family_of_the_page_is_bitting_s():

@@ -1,4 +1,4 @@
-"""Write the frozen model and artefact of the present format: `python sim_tests/vectors/make_frozen_files.py`.
+"""Write the frozen model and artefacts of the present format: `python sim_tests/vectors/make_frozen_files.py`.
 
 They are samples for whoever writes a reader of his own (`docs/format.md`). The test `sim_tests/artefact/test_format.py` holds
 this version to them: it loads them, and what it writes itself says the same. When the format is raised, this script adds files
@@ -16,13 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.container import FORMAT
 from bitting.artefact.model import Model
+from bitting.artefact.self_test import SelfTest
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import lock_program
+from bitting.locking.transform import lock_program, seal_model
 from bitting.program.layers import Layer, Program, dense
+from bitting.unit.spec import PRESETS, UnitSpec
 from tb.families import AES
 
 SPEC = AES["tiny"]
+SEALED_SPEC = PRESETS["tiny"]
 ROOT = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")
 OWNER = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")  # RFC 8032, test 1
 NONCE = bytes.fromhex("000102030405060708090a0b0c0d0e0f")
@@ -33,9 +36,10 @@ FOLDER = Path(__file__).parent
 NUMBER = FORMAT.split()[1]
 MODEL = FOLDER / f"model-{NUMBER}.safetensors"
 ARTEFACT = FOLDER / f"artefact-{NUMBER}.safetensors"
+SEALED = FOLDER / f"sealed-{NUMBER}.safetensors"
 
 
-def program() -> Program:
+def program(spec: UnitSpec = SPEC) -> Program:
     """Small, but with every field in use: a convolution, an average of constants, a chain of two tiles a sum, logits."""
     rng = np.random.default_rng(SEED)
 
@@ -81,7 +85,7 @@ def program() -> Program:
         parts=2,
     )
     logits = dense(codes(4, 5), bias(4), 96, 0, 0, emits=True)
-    whole = Program(SPEC, (convolution, average, chained, logits), input_base=0, input_words=36)
+    whole = Program(spec, (convolution, average, chained, logits), input_base=0, input_words=36)
     whole.validate()
     return whole
 
@@ -96,7 +100,16 @@ def artefact() -> Artefact:
     return Artefact(lock_program(program(), Device(SPEC, ROOT), scheme), scheme, CLAIMS)
 
 
+def sealed() -> Artefact:
+    """The same program sealed by `clock` x `sealed-clocked`, with a self-test of two questions."""
+    clear, scheme = program(SEALED_SPEC), LockScheme.new(SEALED_SPEC, "clock", "sealed-clocked", nonce=NONCE)
+    packets = seal_model(clear, Device(SEALED_SPEC, ROOT, sealed=True), scheme)
+    return Artefact(packets, scheme, CLAIMS, self_test=SelfTest.of(clear, 2))
+
+
 if __name__ == "__main__":
+    owner = Ed25519PrivateKey.from_private_bytes(OWNER)
     model().save(MODEL)
-    artefact().save(ARTEFACT, Ed25519PrivateKey.from_private_bytes(OWNER))
-    print(*(f"{path.name}: {path.stat().st_size} bytes" for path in (MODEL, ARTEFACT)), sep="\n")
+    artefact().save(ARTEFACT, owner)
+    sealed().save(SEALED, owner)
+    print(*(f"{path.name}: {path.stat().st_size} bytes" for path in (MODEL, ARTEFACT, SEALED)), sep="\n")
