@@ -28,7 +28,7 @@ from bitting.data import datasets
 from bitting.files import write_text
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.kinds import AES_TRANSFORMS
 from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program
 
@@ -97,14 +97,14 @@ class Report:
 
     def run(self) -> None:
         """All steps that are not done yet."""
-        timed = [("clock", transform) for transform in TRANSFORMS] + [("numeric", "aes-clocked")]
+        timed = [("clock", transform) for transform in AES_TRANSFORMS] + [("numeric", "aes-clocked")]
         for fingerprint, transform in timed:
             self.step(f"timing mutants, {fingerprint} x {transform}", partial(self.mutated, fingerprint, transform, "timing"))
-        for transform in TRANSFORMS:
+        for transform in AES_TRANSFORMS:
             name = f"arithmetic mutants, numeric x {transform}"
             self.step(name, partial(self.mutated, "numeric", transform, "arithmetic"))
         self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
-        for transform in TRANSFORMS:
+        for transform in AES_TRANSFORMS:
             self.step(f"screening, {transform}", partial(self.screened, transform))
         for scheme in pairings(self.spec):
             pair = scheme.fingerprint, scheme.transform

@@ -16,7 +16,7 @@ from bitting.check import attacks
 from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, SEALING, TRANSFORMS
+from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import NativeEngine, engine_library, library_of
 from bitting.unit.spec import parse_spec
@@ -63,7 +63,7 @@ def by_name(found):
     return {finding.attack: finding for finding in found}
 
 
-@pytest.mark.parametrize(("fingerprint", "transform"), [(f, t) for f in FINGERPRINTS for t in TRANSFORMS])
+@pytest.mark.parametrize(("fingerprint", "transform"), [(f, t) for f in FINGERPRINTS for t in AES_TRANSFORMS])
 def test_everything_falls_with_the_vault_aes(engines, fingerprint, transform):
     """The table, every weight of every layer, another challenge, the last layer, hidden activations, the last user's inputs."""
     artefact = artefact_of(OPEN, fingerprint, transform)

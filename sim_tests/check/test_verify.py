@@ -9,11 +9,12 @@ from bitting.artefact.artefact import Artefact
 from bitting.check.verification import Forecast, verify
 from bitting.files import private_folder
 from bitting.locking.device import Device
-from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.kinds import AES_TRANSFORMS
 from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import lock_program
+from bitting.locking.transform import lock_program, seal_model
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import Stalls, engine_library, library_of
+from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP, engine_verilog
 from tb.families import AES
 from tb.faults import FAULTS, faulty_verilog
@@ -42,7 +43,7 @@ def samples():
 
 
 @pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 120, 120)])
-@pytest.mark.parametrize("transform", ["table", *TRANSFORMS])
+@pytest.mark.parametrize("transform", ["table", *AES_TRANSFORMS])
 def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, samples, stalls, transform):
     scheme = OPEN if transform == "table" else LockScheme.new(SPEC, "clock", transform)
     report = verify(Artefact(lock_program(network, CHIP, scheme), scheme), CHIP, *samples, stalls=stalls)
@@ -121,7 +122,13 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
     assert not list((tmp_path / "verify").iterdir()), "a finished job leaves nothing"
 
 
-def test_the_forecast_counts_clocks_as_the_engine_does(network, samples):
+@pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
+def test_the_forecast_counts_clocks_as_the_engine_does(sealed, network, samples):
     forecasts: list[Forecast] = []
-    report = verify(Artefact(network, OPEN), CHIP, *samples, forecast=forecasts.append)
+    artefact, device = Artefact(network, OPEN), CHIP
+    if sealed:
+        spec = PRESETS["tiny"]
+        device, scheme = Device(spec, CHIP.root, sealed=True), LockScheme.new(spec, "clock", "sealed")
+        artefact = Artefact(seal_model(dataclasses.replace(network, spec=spec), device, scheme), scheme)
+    report = verify(artefact, device, *samples, forecast=forecasts.append)
     assert 0.8 * report.cycles < forecasts[0].clocks < 1.2 * report.cycles and forecasts[0].seconds > 0

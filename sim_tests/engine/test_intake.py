@@ -140,8 +140,9 @@ class Surroundings:
         )  # fmt: skip
         taken = self.offered and intake["cmd__ready"]
         self.judge(intake, role, of, taken, admits)
+        if taken and role == "header":
+            assert vault_ready and not intake["busy"], "every header passes the vault's bus"
         if taken and role == "header" and sealed:
-            assert vault_ready and not intake["busy"]
             self.sealed_headers.append(intake["sealed__payload"] % LAST)
         self.look(intake, ready, takes)
         self.admitted |= admits

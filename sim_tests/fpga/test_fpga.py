@@ -12,6 +12,7 @@ from bitting.data import datasets
 from bitting.errors import BittingError, ToolError
 from bitting.fpga import design, flow, gates, overhead, placed, targets, tools
 from bitting.locking.device import Device
+from bitting.locking.kinds import transforms_of
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import personalise
 from bitting.program import packets
@@ -66,7 +67,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     seals = spec.vault == VaultKind.ASCON
     device = Device(spec, bytes(range(1, 17)), sealed=seals)
     x, y = datasets.activations(spec, data.test_images[:IMAGES]), data.test_labels[:IMAGES]
-    for transform in ("sealed", "sealed-clocked") if seals else ("aes-clocked", "shuffle", "aes"):
+    for transform in transforms_of(spec.vault):
         scheme = LockScheme.new(spec, "clock", transform)
         locked = personalise(model.program, device, scheme)
         report = verify(Artefact(locked, scheme), device, x, y, library=library)

@@ -15,7 +15,7 @@ from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError, ProgramError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import TRANSFORMS
+from bitting.locking.kinds import AES_TRANSFORMS
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
@@ -73,7 +73,7 @@ def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", AES_TRANSFORMS)
 @pytest.mark.parametrize("seed", range(6))
 def test_locked_random_networks_run_on_the_right_device_and_are_noise_elsewhere(chip, seed, transform):
     spec, device, _ = chip

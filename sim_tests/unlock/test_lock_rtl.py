@@ -10,7 +10,7 @@ from bitting.emulator.emulate import Emulator
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device, derive_key
 from bitting.locking.keys import lock_key
-from bitting.locking.kinds import FINGERPRINTS, TRANSFORMS
+from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program, unlock_program
 from bitting.program import packets
@@ -25,7 +25,7 @@ from tb.programs import random_activations, sums_of, table_program
 
 ROOT = bytes.fromhex("00f1e2d3c4b5a69788796a5b4c3d2e1f")
 NONCE = bytes(range(16))
-PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transform in TRANSFORMS]
+PAIRINGS = [(fingerprint, transform) for fingerprint in FINGERPRINTS for transform in AES_TRANSFORMS]
 
 
 @pytest.fixture(scope="module", params=["tiny", "base"])
@@ -73,7 +73,7 @@ def test_every_pairing_on_table_programs_for_two_batches(chip, fingerprint, tran
     assert np.array_equal(run.words, np.concatenate(wanted)), f"seed {seed}"
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", AES_TRANSFORMS)
 def test_the_unlocker_keeps_up_with_the_mac(chip, transform):
     """With tiles of 64 codes no clock is lost: a tile costs its law and the documented gap, locked as in clear."""
     device, engine = chip

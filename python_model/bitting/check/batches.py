@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import seal_for
 from bitting.program import packets
 from bitting.program.layers import Program
-from bitting.sim.native import NativeEngine, Stalls
+from bitting.sim.native import NativeEngine, Run, Stalls
 from bitting.unit import timing
 from bitting.unit.protocol import (
     ACTIVATIONS_PER_WORD,
@@ -35,6 +34,7 @@ from bitting.unit.protocol import (
     LAYER_FIXED_WORDS,
     TILE_FIXED_WORDS,
 )
+from bitting.unit.spec import VaultKind
 
 #: Called with the number of samples done so far.
 Progress = Callable[[int], None]
@@ -124,11 +124,8 @@ class Job:
     def run(self, engine: NativeEngine, index: int, stalls: Stalls) -> Batch:
         """One batch on the RTL, every result word compared."""
         lanes = self.clear.spec.lanes
-        logits = self.logits[index * lanes : (index + 1) * lanes]
-        words = self.expected.words(logits)
-        inputs = packets.activations_packet(self.clear.spec, self.clear.input_base, self.inputs[index])
-        engine.reset()
-        run = engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index))
+        logits = self._logits(index)
+        run, words = self._answers(engine, index, stalls)
         if len(run.words) != len(words):
             return Batch(index, False, 0, 0, 0, run.cycles)
         answers = self.expected.logits(run.words)
@@ -138,15 +135,22 @@ class Job:
         right = int((answers[: len(labels)].argmax(1) == labels).sum())
         return Batch(index, equal, right, int((answers != logits).sum()), wrong_cycles, run.cycles)
 
+    def _logits(self, index: int) -> np.ndarray:
+        lanes = self.clear.spec.lanes
+        return self.logits[index * lanes : (index + 1) * lanes]
+
+    def _answers(self, engine: NativeEngine, index: int, stalls: Stalls) -> tuple[Run, np.ndarray]:
+        """What one batch gives after a reset, and the result words that it must give."""
+        words = self.expected.words(self._logits(index))
+        inputs = packets.activations_packet(self.clear.spec, self.clear.input_base, self.inputs[index])
+        engine.reset()
+        return engine.run(np.concatenate([self.head, inputs, self.body]), len(words), stalls_of(stalls, index)), words
+
     def locate(self, engine: NativeEngine, device: Device, scheme: LockScheme, index: int, stalls: Stalls) -> dict[str, Any]:
         """The first difference in a batch that was not equal."""
         table, inputs = device.table(), self.inputs[index]
         if scheme.seals:  # a sealed device answers no questions about what is inside
-            lanes = self.clear.spec.lanes
-            words = self.expected.words(self.logits[index * lanes : (index + 1) * lanes])
-            packet = packets.activations_packet(self.clear.spec, self.clear.input_base, inputs)
-            engine.reset()
-            run = engine.run(np.concatenate([self.head, packet, self.body]), len(words), stalls_of(stalls, index))
+            run, words = self._answers(engine, index, stalls)
             return {"stage": "results", "batch": index, "seed": stalls.seed} | sealed.first_difference(run.words, words)
         difference = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
         return difference | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
@@ -188,6 +192,10 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
 
+#: Clocks a word that the vault `ascon` absorbs (a permutation for two), and a word in clear.
+_ABSORB_CLOCKS, _CLEAR_CLOCKS = 7, 2
+
+
 def _clocks(program: Program) -> int:
     """A tile runs while the next one is loaded, a code a clock; without results, which leave after it."""
     total = 0
@@ -199,7 +207,8 @@ def _clocks(program: Program) -> int:
 
 def all_clocks(job: Job, done: int) -> int:
     """Of the batches that are not done, by the timing law."""
-    clocks = len(job.head) + job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
+    absorbing, clear = (_ABSORB_CLOCKS, _CLEAR_CLOCKS) if job.clear.spec.vault == VaultKind.ASCON else (1, 1)
+    clocks = absorbing * len(job.head) + clear * job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
     return (len(job.inputs) - done) * (clocks + sum(map(_clocks, (job.clear, *job.challenge))))
 
 
@@ -219,7 +228,7 @@ def run_all(job: Job, library: Path, stalls: Stalls, threads: int, progress: Pro
     batches = []
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for batch in _in_order(pool, work, len(job.inputs)):
+            for batch in _in_order(pool, work, len(job.inputs), 4 * threads):
                 batches.append(batch)
                 journal.add(batch)
                 if progress:
@@ -237,9 +246,8 @@ def stalls_of(stalls: Stalls, batch: int) -> Stalls:
     return replace(stalls, seed=stalls.seed + batch)
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], Batch], count: int) -> Iterator[Batch]:
-    """Results in order, with a few batches a thread under way, so that an early end leaves little behind."""
-    window = 4 * (os.cpu_count() or 1)
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], Batch], count: int, window: int) -> Iterator[Batch]:
+    """Results in order, with no more than `window` under way, so that an early end leaves little behind."""
     futures = [pool.submit(work, index) for index in range(min(window, count))]
     try:
         for index in range(count):

@@ -78,6 +78,7 @@ class Report:
         tiles: tiles run.
         cycles: clocks of the simulated engine.
         seconds: wall time of the RTL runs, without the build.
+        macs: weights times activations, of all samples.
         divergence: the first difference, or None.
         refused: the program is sealed for another device, and the RTL did nothing with it but to say so. Then nothing else was
             measured.

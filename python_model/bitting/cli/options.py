@@ -12,7 +12,7 @@ from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.errors import BittingError
 from bitting.locking.device import Device
-from bitting.locking.kinds import FINGERPRINTS, SEALING, TRANSFORMS, Transform
+from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
 from bitting.unit.spec import PRESETS
 
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
@@ -36,7 +36,7 @@ TransformOption = Annotated[
     str,
     typer.Option(
         "--transform",
-        help=f"Vault aes (as in the paper: no integrity): {', '.join(TRANSFORMS)}; vault ascon: {', '.join(SEALING)}; "
+        help=f"Vault aes (as in the paper: no integrity): {', '.join(AES_TRANSFORMS)}; vault ascon: {', '.join(SEALING)}; "
         f"{Transform.TABLE}: no lock by itself. Default: {Transform.AES_CLOCKED}, or {Transform.SEALED_CLOCKED}.",
     ),
 ]

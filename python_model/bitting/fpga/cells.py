@@ -32,7 +32,8 @@ def models() -> dict[str, str]:
     return {"DP16KD": _block_ram(), "MULT18X18D": _multiplier(), **_AFTER_PLACING}
 
 
-#: What nextpnr makes of LUTs, carry cells and distributed memory; wires that Yosys' models forget.
+#: What nextpnr makes of LUTs, carry cells, distributed memory and the multiplexer behind two LUTs (but no wider one); wires
+#: that Yosys' models forget.
 _AFTER_PLACING = {
     "TRELLIS_COMB": """module TRELLIS_COMB #(
   parameter MODE = "LOGIC",

@@ -58,5 +58,5 @@ def lock_key(scheme: LockScheme, chip: ChipModel) -> bytes:
     """The 16-byte lock key that a chip derives; secret."""
     assert scheme.challenge is not None
     if scheme.seals:
-        return sealing.lock_key(chip.fingerprint_key, challenge_words(scheme, chip))
+        return sealing.derived_lock_key(chip.fingerprint_key, challenge_words(scheme, chip))
     return derive_key(chip.fingerprint_key, fingerprint_message(scheme, chip.fingerprint(scheme.challenge, scheme.fingerprint)))

@@ -75,12 +75,12 @@ FINGERPRINTS = tuple(_FINGERPRINT_CODES)
 #: Transforms of the vault `ascon`: the program is sealed.
 SEALING = (Transform.SEALED, Transform.SEALED_CLOCKED)
 #: Transforms of the vault `aes`.
-TRANSFORMS = tuple(transform for transform in _TRANSFORM_CODES if transform not in SEALING)
+AES_TRANSFORMS = tuple(transform for transform in _TRANSFORM_CODES if transform not in SEALING)
 
 
 def transforms_of(vault: VaultKind) -> tuple[Transform, ...]:
     """The transforms of a vault."""
-    return SEALING if vault == VaultKind.ASCON else TRANSFORMS
+    return SEALING if vault == VaultKind.ASCON else AES_TRANSFORMS
 
 
 def default_transform(vault: VaultKind) -> Transform:

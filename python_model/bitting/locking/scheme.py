@@ -11,7 +11,7 @@ import numpy as np
 
 from bitting.errors import LockError
 from bitting.locking.challenge import Challenge
-from bitting.locking.kinds import FINGERPRINTS, SEALING, TRANSFORMS, Fingerprint, Level, Transform, transforms_of
+from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Fingerprint, Level, Transform, transforms_of
 from bitting.program import packets
 from bitting.unit import protocol
 from bitting.unit.spec import UnitSpec
@@ -36,7 +36,7 @@ class LockScheme:
     """A fingerprint and a transform, with what both need that is not secret.
 
     Attributes:
-        transform, fingerprint: members of the enumerations above, or their names.
+        transform, fingerprint: members of the enumerations in `bitting.locking.kinds`, or their names.
         nonce: 16 bytes, new for every artefact: two artefacts must never share a keystream.
         level: of any claim about the lock (`Level.FAMILY` if the device's secret is public).
         challenge: what the device runs to show its fingerprint.
@@ -63,7 +63,7 @@ class LockScheme:
             object.__setattr__(self, "fingerprint", Fingerprint(self.fingerprint))
         except ValueError:
             raise _no_such_lock(self.fingerprint, self.transform) from None
-        keyed = self.transform in (*TRANSFORMS, *SEALING) and self.fingerprint in FINGERPRINTS
+        keyed = self.transform in (*AES_TRANSFORMS, *SEALING) and self.fingerprint in FINGERPRINTS
         if not keyed and (self.transform, self.fingerprint) != (Transform.TABLE, Fingerprint.NONE):
             raise _no_such_lock(self.fingerprint, self.transform)
         if keyed and (len(self.nonce) != NONCE_BYTES or self.challenge is None):
@@ -85,7 +85,7 @@ class LockScheme:
                 f"transform 'aes' ships weights as bytes, but those of spec {spec.name!r} reach {max(spec.values)}; "
                 "allowed up to 127: use aes-pre or aes-clocked"
             )
-        if transform in (*TRANSFORMS, *SEALING) and transform not in transforms_of(spec.vault):
+        if transform in (*AES_TRANSFORMS, *SEALING) and transform not in transforms_of(spec.vault):
             raise LockError(
                 f"transform {str(transform)!r} is not one of the vault {spec.vault.value!r} of spec {spec.name!r}; "
                 f"allowed: {', '.join(transforms_of(spec.vault))}"
@@ -149,7 +149,8 @@ class LockScheme:
 def _no_such_lock(fingerprint: str, transform: str) -> LockError:
     return LockError(
         f"there is no lock {str(fingerprint)!r} x {str(transform)!r}; allowed: a fingerprint of "
-        f"{', '.join(FINGERPRINTS)} with a transform of {', '.join(TRANSFORMS)}, or {Fingerprint.NONE} x {Transform.TABLE}"
+        f"{', '.join(FINGERPRINTS)} with a transform of {', '.join((*SEALING, *AES_TRANSFORMS))}, "
+        f"or {Fingerprint.NONE} x {Transform.TABLE}"
     )
 
 

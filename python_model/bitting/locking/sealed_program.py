@@ -134,9 +134,9 @@ def _refuse(number: int) -> AuthenticityError:
 
 def _at_once(sealed: SealedProgram, key: bytes) -> list[np.ndarray]:
     locked = list(sealed.packets())
-    if not sealing.tags_and_payloads(key, locked[:1], np.zeros(1, np.int64))[1].all():  # a wrong key costs one packet
+    if not sealing.opened(key, locked[:1], np.zeros(1, np.int64))[1].all():  # a wrong key costs one packet
         raise _refuse(0)
-    opened, right = sealing.tags_and_payloads(key, locked, np.zeros(len(locked), np.int64))
+    opened, right = sealing.opened(key, locked, np.zeros(len(locked), np.int64))
     if not right.all():
         raise _refuse(int(np.argmin(right)))
     return opened
@@ -147,7 +147,7 @@ def _clocked(sealed: SealedProgram, key: bytes, chip: ChipModel) -> list[np.ndar
     opened: list[np.ndarray] = []
     before, last, tiles = 0, 0, 0  # cycles of all tiles but the last, of the last; how many there were
     for number, packet in enumerate(sealed.packets()):
-        (clear,), right = sealing.tags_and_payloads(key, [packet], np.array([before]), first=number)
+        (clear,), right = sealing.opened(key, [packet], np.array([before]), first=number)
         if not right.all():
             raise _refuse(number)
         opened.append(clear)

@@ -29,7 +29,7 @@ def table_draws(key: bytes, count: int) -> np.ndarray:
     return np.frombuffer(ascon.cxof(PURPOSE_TABLE, key, 2 * count), "<u2")
 
 
-def lock_key(key: bytes, challenge: np.ndarray) -> bytes:
+def derived_lock_key(key: bytes, challenge: np.ndarray) -> bytes:
     """16 secret bytes from the device key, and the words of the challenge and its answers."""
     return ascon.cxof(PURPOSE_LOCK, key + np.ascontiguousarray(challenge, WORDS).tobytes(), KEY_BYTES)
 
@@ -52,7 +52,7 @@ def seal(key: bytes, packets: Sequence[np.ndarray], cycles: np.ndarray) -> list[
     return _each_length(key, packets, cycles, 0, ascon.encrypt)
 
 
-def tags_and_payloads(
+def opened(
     key: bytes, packets: Sequence[np.ndarray], cycles: np.ndarray, first: int = 0
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Sealed packets, opened: each as header and payload words, and (n,) whether its tag is right.
@@ -63,9 +63,9 @@ def tags_and_payloads(
         cycles: (packets,) as in `seal`.
         first: number of the first of them.
     """
-    opened = _each_length(key, [packet[:-TAG_WORDS] for packet in packets], cycles, first, ascon.decrypt)
-    right = [bool((clear[-TAG_WORDS:] == packet[-TAG_WORDS:]).all()) for clear, packet in zip(opened, packets, strict=True)]
-    return [clear[:-TAG_WORDS] for clear in opened], np.array(right)
+    clear = _each_length(key, [packet[:-TAG_WORDS] for packet in packets], cycles, first, ascon.decrypt)
+    right = [bool((mine[-TAG_WORDS:] == packet[-TAG_WORDS:]).all()) for mine, packet in zip(clear, packets, strict=True)]
+    return [packet[:-TAG_WORDS] for packet in clear], np.array(right)
 
 
 #: `ascon.encrypt` or `ascon.decrypt`.

@@ -1,6 +1,4 @@
-"""What a lock key does to the codes of a program, and back.
-
-That is vault `aes`; sealed programs are in `bitting.locking.sealed_program`.
+"""Programs made for a device, and opened again: sealed by `bitting.locking.sealed_program`, or locked as follows (vault `aes`).
 
 The counter block of block i of tile n is one 128-bit big-endian number:
 

@@ -1,8 +1,10 @@
 """Numbers both sides of the stream must agree on: packet types, flags, error codes. Imports nothing, so the RTL may use it.
 
 Every packet is a header word, `length` payload words and a CRC-32 word (ISO-HDLC, over header and payload as little-endian
-bytes). Words are 32 bits. The header holds the type in bits 7..0, zero in bits 15..8 and the length in bits 31..16.
-Positions in each direction, addresses, strides and offsets are smaller than the scratch memory's number of words.
+bytes). With the vault `ascon`, PROGRAM, LAYER and TILE outside a challenge end in a tag of four words instead, and their
+payload is enciphered (docs/sealed-programs.md). Words are 32 bits. The header holds the type in bits 7..0, zero in bits 15..8
+and the length in bits 31..16. Positions in each direction, addresses, strides and offsets are smaller than the scratch
+memory's number of words.
 
 Command packets
     LAYER        w0: codes K [15:0], flags [23:16], shift [31:24]    w1: positions x [15:0], y [31:16]
@@ -18,13 +20,16 @@ Command packets
                  forgets the lock key; until UNLOCK every tile's cycles, or accumulators, are absorbed and nothing is sent
     UNLOCK       no payload; ends a challenge and derives the lock key. The next tile is number 0 of the locked program. With a
                  key in place it only begins the program again, for the next batch.
-    LOCK_NOW     no payload; taken at once: wipes every key and stops with error LOCKED
+                 With the vault `ascon` it is called START.
+    LOCK_NOW     no payload; waits for no tile: wipes every key and stops with error LOCKED
+    PROGRAM      w0: address [15:0] and number [31:16] of the words of the program's input; vault `ascon` only
 
 Result packets
     TILE_DONE    w0: index of the tile since reset                   w1: its cycles
                  then, for an emitting layer, L accumulators, sign-extended, lane 0 first
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
-                 w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3]
+                 w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3],
+                 fuse `sealed` blown [4]
     FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
 """
 

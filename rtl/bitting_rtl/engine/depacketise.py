@@ -17,9 +17,10 @@ class Depacketise(wiring.Component):
     """Parse the packets of `bitting.unit.protocol`, as `bitting_rtl.engine.intake` has cut them out of the command stream.
 
     A word is taken in every clock in which its receiver has room; a word of codes or offsets stays until its last item has
-    left, and items leave one a clock.
+    left, and items leave one a clock. With four lanes a word is a vector of activations, and waits for the one before it.
 
     Packets wait before they change anything: TILE until `tile_free`, LOCK_NOW for nothing, every other type until `idle`.
+    (The sealed intake holds back every header while the vault works.)
     They take effect (`tile_commit`, `status_request`, `unlock`, the new layer) only after their CRC or tag has matched.
 
     A packet that is unknown, or not allowed now, is an error at once. What is wrong with its fields becomes one after CRC or
@@ -70,7 +71,7 @@ class Depacketise(wiring.Component):
         if self.seals:
             ports |= {
                 "sweep": Port(In(1), "`item_index` and `act_addr` count through all addresses"),
-                "sweep_begins": Port(In(1), "they become 0", "one clock, before `sweep`; with `unlock` or while `halt`"),
+                "sweep_begins": Port(In(1), "they become 0", "one clock, before `sweep`; after `unlock` or while `halt`"),
                 "admit": Port(Out(1), "a sealed packet, or a CHALLENGE, may go on", "one clock, after its header"),
                 "absorbing": Port(In(1), "a challenge is under way", "while `idle`"),
                 "keyed": Port(In(1), "there is a lock key", "while `idle`"),
@@ -94,6 +95,7 @@ class Depacketise(wiring.Component):
             parser.activations()
             parser.challenge()
             parser.end()
+        parser.count()
         parser.begin_again()
         parser.judge()
         return m

@@ -10,7 +10,7 @@ from bitting_rtl.lib.block_fifo import BlockFifo
 from bitting_rtl.lib.crc import CRC_OF_RIGHT, Crc32
 from bitting_rtl.lib.ports import Port, Ports
 
-#: Words that may be deciphered ahead of the parser: a block and more, so that it parses one while the next is made.
+#: Words that may be deciphered ahead of the parser: four blocks, so that it parses while others are made.
 FIFO_WORDS = 16 + BlockFifo.BEHIND
 
 _WORD = unsigned(WORD_BITS)
@@ -92,9 +92,10 @@ class Intake(wiring.Component):
 class SealedIntake(wiring.Component):
     """The same for packets of which some are sealed: enciphered, with a tag instead of a CRC.
 
-    A sealed packet's payload waits for `admit` and passes through the vault. So does the payload of a CHALLENGE; from then on
-    to START nothing is sealed, the vault takes every word, and no header is taken before the answers to the packet before it.
-    Words that are in clear wait in a FIFO for the parser.
+    Payloads of sealed packets wait for `admit`, and the vault deciphers them. All other words pass its bus as they are, so
+    a header waits until the vault does nothing. From the payload of a CHALLENGE, which waits for `admit` too, to START's
+    header the vault absorbs every word, nothing is sealed, and a header also waits for the answers to the packet before. A
+    word in clear takes two clocks, for so many its CRC takes. What comes out waits in a FIFO for the parser.
     """
 
     def __init__(self) -> None:

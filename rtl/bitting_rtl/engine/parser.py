@@ -126,7 +126,7 @@ class Parser:
                     m.next = "END"
 
     def header(self) -> None:
-        """The type; TILE goes on to wait for a free buffer, LOCK_NOW for nothing, everything else for an idle engine."""
+        """The type; TILE goes on to wait for a free buffer, LOCK_NOW for nothing more, everything else for an idle engine."""
         m, io = self.m, self.io
         header = data.View(words.HEADER, self.word)
         waiting = [Packet.LAYER, Packet.ACTIVATIONS, Packet.STATUS]
@@ -318,8 +318,8 @@ class Parser:
                 with m.Elif(pair.low != io.act_addr):
                     m.d.comb += self.fault.eq(ErrorCode.BAD_ORDER)
         with m.State("ACTIVATIONS_DATA"):
-            # Whether another one may come is known when a vector has been written.
-            m.d.comb += io.words.ready.eq(~io.act_write if per_vector == 1 else 1)
+            # `more_input` is known when a vector has been written; where each word is one, the next one waits for that.
+            m.d.comb += io.words.ready.eq(~io.act_write if io.seals and per_vector == 1 else 1)
             with m.If(self.valid & io.words.ready):
                 # The newest word enters at the top.
                 m.d.sync += [vector.eq(Cat(vector[WORD_BITS:], self.word)), word_count.eq(word_count + 1)]
@@ -406,31 +406,36 @@ class Parser:
             with m.Case(Packet.LOCK_NOW):
                 m.d.comb += self.refused.eq(ErrorCode.LOCKED)
 
-    def begin_again(self) -> None:
-        """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
+    def count(self) -> None:
+        """Addresses of activations and items. A sweep counts with them too, from 0 until they are 0 again."""
         m, io = self.m, self.io
         following = io.act_addr + 1
         with m.If(io.act_write | (io.sweep if io.seals else C(0))):
             m.d.sync += io.act_addr.eq(following)
         with m.If(io.act_write & (following == self.input_end)):
             m.d.sync += self.more_input.eq(0)
-        begins, again = io.challenge | io.unlock, Signal()
-        with m.If(begins):
-            m.d.sync += self.layer_valid.eq(0)
-        # What begins shows late in its clock. A program's packets wait for the vault, so for them a clock later will do.
-        m.d.sync += again.eq(begins)
-        with m.If(again):
-            m.d.sync += self.more_input.eq(0)
         if io.seals:
-            # The counters of a sweep are those of items and of activations; what sweeps comes back to 0.
             with m.If(io.sweep):
                 m.d.sync += io.item_index.eq(io.item_index + 1)
             with m.If(io.done | io.sweep_begins):
                 m.d.sync += io.item_index.eq(0)
             with m.If(io.sweep_begins):
                 m.d.sync += [io.act_addr.eq(0), self.vector.eq(0)]
+
+    def begin_again(self) -> None:
+        """A challenge, or a program that is begun again, finds no layer and no program. Stated last, so that it is a reset."""
+        m, io = self.m, self.io
+        begins = io.challenge | io.unlock
+        with m.If(begins):
+            m.d.sync += self.layer_valid.eq(0)
+        if io.seals:
+            # What begins shows late in its clock. The next header reaches the parser clocks later, for the intake waits after a
+            # packet, and its FIFO takes three clocks. So the rest is done in the next clock.
+            again = Signal()
+            m.d.sync += again.eq(begins)
             with m.If(again):
-                m.d.sync += [io.number.eq(0), self.started.eq(0), io.layer.report.eq(0)]
+                # Without REPORT, STATUS tells nothing until a layer asks for it.
+                m.d.sync += [self.more_input.eq(0), io.number.eq(0), self.started.eq(0), io.layer.report.eq(0)]
 
     def judge(self) -> None:
         """The first fault of the packet, and the error."""

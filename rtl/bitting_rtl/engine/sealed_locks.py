@@ -50,7 +50,8 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     halted, sweeps = Signal(), Signal()
     # What the answers are made of shows late in a clock, so each waits in a register.
     answer, waits = Signal(WORD_BITS, reset_less=True), Signal()
-    # What an UNLOCK begins may begin a clock later, and it is late in its clock.
+    # What a challenge has written must be gone before a program is. `unlock` shows late in its clock, so this begins a clock
+    # later; no packet comes sooner.
     unlocks = packets.unlock & vault.absorbing
     m.d.sync += [halted.eq(control.halt), sweeps.eq((control.halt & ~halted) | unlocks)]
     with m.If(~waits):
@@ -69,7 +70,6 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
         control.diverted.eq(vault.absorbing),
         control.keys_ready.eq(vault.ready & ~sweep.active),
         control.restart.eq(parts.packets.unlock),
-        # What a challenge has written must be gone before a program is.
         packets.sweep.eq(sweep.active),
         packets.sweep_begins.eq(sweep.start),
         sweep.item.eq(packets.item_index),
@@ -94,7 +94,7 @@ def _nonce(m: Module, parts: Parts, vault: AsconVault) -> None:
 
 
 def _tell(m: Module, parts: Parts, vault: AsconVault) -> None:
-    """A sealed device tells tiles and cycles of layers only that ask for it, and those of a challenge never."""
+    """A sealed device tells tiles and cycles only of layers that ask for it, and those of a challenge never."""
     results = parts.results
     m.d.comb += [
         results.untold.eq(vault.sealed_device & (~parts.packets.layer.report | vault.absorbing)),

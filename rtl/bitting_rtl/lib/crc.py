@@ -40,7 +40,7 @@ class Crc32(wiring.Component):
                 {
                     "clear": Port(In(1), "another message begins", "not with `valid`"),
                     "valid": Port(In(1), "there is a piece"),
-                    "data": Port(In(bits), "the piece, the lowest first", "with `valid`"),
+                    "data": Port(In(bits), "the piece; of a word its low half comes first", "with `valid`"),
                     "crc": Port(Out(WORD_BITS), "CRC of the message so far", "from a clock after its last piece"),
                 }
             )

@@ -35,8 +35,8 @@ from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
 _WORDS = 4
-#: Clocks from the address of a word of the fuses to that word on the bus, but one.
-_FUSE_CLOCKS = 2
+#: Of the three clocks from the address of a word of the fuses to that word on the bus, those that the vault waits.
+_FUSE_WAITS = 2
 #: What follows a message to whole blocks (SP 800-232, 2.1): a one.
 _PAD = 1
 #: The bit that parts associated data from the message (SP 800-232, 4.1.1): the highest of x4, so of its upper half.
@@ -133,7 +133,9 @@ class AsconVault(wiring.Component):
                     ),
                     "open": Port(In(1), "begin the packet whose header came last", "one clock, while `ready` and `keyed`"),
                     "empty": Port(In(1), "it has no payload", "from `open`"),
-                    "number": Port(In(word), "its number in the program", "from `open` on, for 12 clocks; 0 until then"),
+                    "number": Port(
+                        In(word), "its number in the program", "from `open` on, 12 clocks; 0 while a key is derived"
+                    ),
                     "cycles": Port(In(word), "what has been counted for its nonce", "from `open` on, for 12 clocks"),
                     "sealed": Port(In(stream.Signature(payload)), "its payload"),
                     "opened": Port(
@@ -165,7 +167,7 @@ class AsconVault(wiring.Component):
         # first that is none of it, it only waits.
         self._goes = Signal()
         self._waits = Signal()
-        self._settles = Signal(_FUSE_CLOCKS, init=1)  # clocks that it waits beside
+        self._settles = Signal(_FUSE_WAITS, init=1)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
         self._loads = Signal()
         self._holds = Signal()  # memory and core give the word that they gave before
@@ -287,12 +289,13 @@ class AsconVault(wiring.Component):
     def _load_words(self, m: Module) -> Value:
         """A word of four, one a clock. Gives whether this is the last, after which the first follows."""
         m.d.comb += self._loads.eq(1)
-        return self._follows(m)
+        return self._advances(m)
 
-    def _follows(self, m: Module) -> Value:
-        """The same of a word that may have to be waited for, once it is there.
+    def _advances(self, m: Module) -> Value:
+        """Go on to the next of four words; gives whether this is the last.
 
-        Until then the state loads whatever shows on the bus, and the next load replaces it: whether a word is there shows late.
+        A state that waits for a word loads in every clock what shows on the bus, for whether the word is there shows too late
+        for `_loads`. The word itself replaces what was loaded before.
         """
         m.d.comb += self._advance.eq(1)
         last = self._count[:2] == _WORDS - 1
@@ -421,7 +424,7 @@ class AsconVault(wiring.Component):
                 m.d.comb += [
                     self._takes_command.eq(~self.absorb.valid),
                     self._takes_answer.eq(self.absorb.valid),
-                    self._loads.eq(1),  # see `_follows`; what ends the message goes to the same half
+                    self._loads.eq(1),  # see `_advances`; what ends the message goes to the same half
                 ]
                 with m.If(self.unlock):
                     m.d.sync += [self.absorbing.eq(0), self._settles.eq(1)]
@@ -451,11 +454,12 @@ class AsconVault(wiring.Component):
     def _open(self, m: Module) -> None:
         """AEAD128 (SP 800-232, 4.1) without associated data: begin under key and nonce, then decipher, a word a clock."""
         count = self._count
-        # The key's second half goes where its first half may still wait.
+        # After KEY_AGAIN the first half of the key waits beside x3, where the end of the packet adds the second half too. If
+        # no block came between, which would have taken it, the sum of both is loaded instead.
         self._doubled = Signal()
         with self._state(m, "KEY", self._key_address(), first=1, words=4), m.If(self._load_words(m)):
             self._next(m, "NONCE")
-        # Its first word, the header, has been added; in its clock the memory comes to zero. Its last one is zero.
+        # The nonce's first word, the header, waits beside x3 already (`_ready`). Its last word is zero, so it is left out.
         with self._state(m, "NONCE", first=3, words=4):
             m.d.comb += [
                 self._advance.eq(1),
@@ -474,7 +478,7 @@ class AsconVault(wiring.Component):
             # What is added to the state, so that it becomes the word as it came, is the word in clear.
             m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
             with m.If(self.sealed.valid):
-                with m.If(self._follows(m)):
+                with m.If(self._advances(m)):
                     self._permute(m, inner=1)
                     m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
@@ -495,7 +499,7 @@ class AsconVault(wiring.Component):
                 self._go(m, "TAG")
         with self._state(m, "TAG", self._key_address(), first=3, words=4):
             m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
-            with m.If(self.tag_valid), m.If(self._follows(m)):
+            with m.If(self.tag_valid), m.If(self._advances(m)):
                 self._next(m, "CHECK")
         with self._state(m, "CHECK"):
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
@@ -519,7 +523,7 @@ class AsconVault(wiring.Component):
         first: int = 0,
         words: int = 0,
     ) -> Iterator[None]:
-        """A state, and in a block what happens in each of its clocks but the first.
+        """A state, and in a block what happens in each of its clocks in which it does not wait (`_goes`).
 
         Args:
             m: the module.
