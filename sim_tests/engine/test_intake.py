@@ -239,6 +239,30 @@ def test_a_clear_packet_takes_two_clocks_a_word_and_six_for_its_end():
     assert clocks == sum(2 * (1 + length) + 6 for *_, length in sent.packets) - 1, "nothing follows the last effect"
 
 
+@pytest.mark.parametrize("shown", [Packet.START, Packet.STATUS])
+@pytest.mark.parametrize("taken", [Packet.START, Packet.STATUS])
+def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
+    """In a challenge the vault looks at it a clock before: one that was taken for START would not be absorbed."""
+    idle = {"absorbing": 1, "vault_ready": 1, "idle": 1, "words__ready": 1, "absorb__ready": 1}
+    crc = zlib.crc32(np.array([taken], "<u4").tobytes())
+    with unit("sealed_intake") as intake:
+        intake.step(cmd__valid=0, **idle)
+        intake.step(cmd__valid=1, cmd__payload=int(shown))
+        assert not intake["cmd__ready"], "it is looked at first"
+        absorbed = []
+        for word in (int(taken), crc):
+            while True:
+                intake.step(cmd__payload=word, opened=word)
+                if intake["absorb__valid"] and intake["cmd__ready"]:
+                    absorbed.append(word)
+                if intake["cmd__ready"]:
+                    break
+        while not intake["complete"]:
+            intake.step(cmd__valid=0)
+        assert intake["right"] == (shown == taken)
+        assert bool(absorbed) == (shown != Packet.START)
+
+
 def test_while_halted_every_word_is_dropped_at_once():
     rng = np.random.default_rng(13)
     for _ in range(60):

@@ -127,6 +127,7 @@ class SealedIntake(wiring.Component):
         self._room = self._fifo.w_rdy & self._check.free  # for a word in clear
         self._remaining = Signal(16)  # payload words still to come
         self._absorbed = Signal()  # its words are part of a challenge
+        self._changed = Signal()  # its header did while it waited
         self._passes = Signal()  # a word in clear goes from `cmd` to the FIFO
         self._last = Signal()  # the word that goes there is the packet's last
         m.d.comb += [
@@ -166,8 +167,11 @@ class SealedIntake(wiring.Component):
         header = data.View(HEADER, self.cmd.payload)
         sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
         # In a challenge a header is looked at a clock before it is taken: what the vault does then does not wait for its type.
+        # Nothing but good manners keeps the word from changing in between. If it does, the packet is refused: else one could
+        # pass that was taken for START, and so was not absorbed.
         seen, start = Signal(), Signal()
-        m.d.sync += [seen.eq(self.cmd.valid), start.eq(header.type == Packet.START)]
+        starts = header.type == Packet.START
+        m.d.sync += [seen.eq(self.cmd.valid), start.eq(starts)]
         absorbed = self.absorbing & ~start
         challenge = header.type == Packet.CHALLENGE
         begins = self.idle & seen
@@ -186,6 +190,7 @@ class SealedIntake(wiring.Component):
                         self.empty.eq(header.length == 0),
                         self._absorbed.eq(absorbed | challenge),
                         self.is_sealed.eq(sealed),
+                        self._changed.eq(self.absorbing & (start != starts)),
                     ]
                     m.next = "PAYLOAD"
                     with m.If(sealed | challenge):
@@ -227,7 +232,7 @@ class SealedIntake(wiring.Component):
     def _end(self, m: Module) -> None:
         """What follows the payload, and the comparison."""
         authentic = Signal()
-        m.d.comb += self.right.eq(Mux(self.is_sealed, authentic, self._check.matches))
+        m.d.comb += self.right.eq(Mux(self.is_sealed, authentic, self._check.matches & ~self._changed))
         with m.State("CRC"):
             free = self._check.free & (self.absorb.ready | ~self._absorbed)
             m.d.comb += [

@@ -174,12 +174,13 @@ class Parser:
                     with self._begin("PROGRAM_INPUT", io.keyed & ~started):
                         pass
             with m.Default():
-                m.next = "END"
                 with m.If(~self.empty):
                     m.d.comb += self.bad_length.eq(1)
                     m.next = "SURPLUS"
                 with m.Elif((self.kind == Packet.UNLOCK) & ~io.can_unlock):
                     m.d.comb += self.refused.eq(ErrorCode.BAD_ORDER)
+                with m.Else():
+                    m.next = "END"
 
     @contextmanager
     def _begin(self, state: str, allowed: Value) -> Iterator[None]:
