@@ -22,7 +22,7 @@ _STORY: dict[str, list[tuple[str, str, str]]] = {
         ("engine.depacketise", "code_valid", _BINARY), ("engine.depacketise", "code_ready", _BINARY),
     ],
     "lock: state": [
-        ("engine.vault", "vault_state", _DECIMAL), ("engine.vault", "absorbing", _BINARY), ("engine.vault", "keyed", _BINARY),
+        ("engine.vault", "booted", _BINARY), ("engine.vault", "absorbing", _BINARY), ("engine.vault", "keyed", _BINARY),
     ],
     "tile: code by code, digit by digit": [
         ("engine.control", "control_state", _DECIMAL), ("engine.sequencer", "running", _BINARY),
@@ -39,12 +39,18 @@ _STORY: dict[str, list[tuple[str, str, str]]] = {
 #: The same for each vault: how it deals with what comes.
 _VAULT: dict[VaultKind, dict[str, list[tuple[str, str, str]]]] = {
     VaultKind.AES: {
-        "lock: keystream there, and used": [("engine.vault", "available", _BINARY), ("engine.vault", "take", _BINARY)]
+        "lock: what it does; keystream there, and used": [
+            ("engine.vault", "vault_state", _DECIMAL), ("engine.vault", "available", _BINARY),
+            ("engine.vault", "take", _BINARY),
+        ]
     },
     VaultKind.ASCON: {
-        "lock: tag compared, and right": [("engine.vault", "checked", _BINARY), ("engine.vault", "authentic", _BINARY)]
+        "lock: waits, deciphers, takes a tag; it is compared, and right": [
+            ("engine.vault", "in_ready", _BINARY), ("engine.vault", "in_data", _BINARY), ("engine.vault", "in_tag", _BINARY),
+            ("engine.vault", "checked", _BINARY), ("engine.vault", "authentic", _BINARY),
+        ]
     },
-}
+}  # fmt: skip
 
 #: The harness' name of the design.
 _SCOPE = "bitting"
