@@ -249,7 +249,7 @@ def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
         intake.step(cmd__valid=0, **idle)
         intake.step(cmd__valid=1, cmd__payload=int(shown))
         assert not intake["cmd__ready"], "it is looked at first"
-        absorbed = []
+        absorbed: list[int] = []
         for word in (int(taken), crc):
             while True:
                 intake.step(cmd__payload=word, opened=word)
