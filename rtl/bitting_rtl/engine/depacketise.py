@@ -73,6 +73,7 @@ class Depacketise(wiring.Component):
                 "sweep": Port(In(1), "`item_index` and `act_addr` count through all addresses"),
                 "sweep_begins": Port(In(1), "they become 0", "one clock, before `sweep`; after `unlock` or while `halt`"),
                 "admit": Port(Out(1), "a sealed packet, or a CHALLENGE, may go on", "one clock, after its header"),
+                "is_sealed": Port(In(1), "the packet has a tag, no CRC", "from its header until `done`"),
                 "absorbing": Port(In(1), "a challenge is under way", "while `idle`"),
                 "keyed": Port(In(1), "there is a lock key", "while `idle`"),
                 "can_challenge": Port(In(1), "there was no challenge since reset", "while `idle`"),

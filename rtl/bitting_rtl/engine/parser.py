@@ -16,7 +16,6 @@ from bitting.unit.protocol import (
     CHALLENGE_WORDS,
     CODES_PER_WORD,
     OFFSETS_PER_WORD,
-    SEALED_PACKETS,
     SEALING_TRANSFORMS,
     WORD_BITS,
     ErrorCode,
@@ -383,7 +382,7 @@ class Parser:
             with m.If(~io.right):
                 m.d.comb += self.refused.eq(ErrorCode.BAD_CRC)
                 if io.seals:
-                    with m.If(self.in_program & _one_of(self.kind, SEALED_PACKETS)):
+                    with m.If(io.is_sealed):
                         m.d.comb += self.refused.eq(ErrorCode.BAD_TAG)
             with m.Elif(self.spoiled != ErrorCode.NONE):
                 m.d.comb += self.refused.eq(self.spoiled)
@@ -393,7 +392,7 @@ class Parser:
     def _effect(self) -> None:
         m, io = self.m, self.io
         if io.seals:
-            with m.If(self.in_program & _one_of(self.kind, SEALED_PACKETS)):
+            with m.If(io.is_sealed):
                 m.d.sync += [io.number.eq(io.number + 1), self.started.eq(1)]
         with m.Switch(self.kind):
             with m.Case(Packet.LAYER):

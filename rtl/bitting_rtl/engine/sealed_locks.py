@@ -33,6 +33,7 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
         vault.challenge.eq(packets.challenge),
         vault.unlock.eq(packets.unlock),
         packets.absorbing.eq(vault.absorbing),
+        packets.is_sealed.eq(intake.is_sealed),
         packets.keyed.eq(vault.keyed),
         packets.can_unlock.eq(vault.absorbing | vault.keyed),
         packets.can_challenge.eq(~vault.challenged),

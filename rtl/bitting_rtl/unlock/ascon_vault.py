@@ -174,7 +174,7 @@ class AsconVault(wiring.Component):
         at_once = Signal()
         # What each state wants, one after the other: no two are at once.
         self._addresses = self._selects = self._reads = self._recalls = Value.cast(0)
-        self._firsts = self._pairs = Value.cast(0)  # word of the state that is first, and how many behind it `_count` is
+        self._loaded = Value.cast(0)  # word of the state
         m.d.comb += [
             self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
             self._ahead.eq(self._count + self._goes),
@@ -208,7 +208,7 @@ class AsconVault(wiring.Component):
             core.select.eq(self._selects),
             core.holds.eq(self._holds),
             self._holds.eq(self._goes & ~self._advance),
-            core.load.eq(self._loads << Cat(self._count[0], (self._firsts + self._pairs)[:3])),
+            core.load.eq(self._loads << Cat(self._count[0], self._loaded[:3])),
         ]
         with m.If(self.wipe):
             m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed)]
@@ -315,7 +315,7 @@ class AsconVault(wiring.Component):
     def _derive(self, m: Module) -> None:
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
         count, after = self._count, self._further
-        with self._state(m, "INIT", Cat(after, self._purpose), words=16):
+        with self._state(m, "INIT", Cat(after, self._purpose), words=_STATE_WORDS):
             self._load(m)
             with m.If(count == _STATE_WORDS - 1):
                 self._permute(m)
@@ -417,7 +417,7 @@ class AsconVault(wiring.Component):
     def _ready(self, m: Module) -> None:
         """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
         count = self._count
-        self._firsts |= _only(self._states["READY"] & ~self.absorbing, C(3))  # a header is the first word of the nonce
+        self._loaded |= _only(self._states["READY"] & ~self.absorbing, C(3))  # a header is the first word of the nonce
         with self._state(m, "READY", self._first_of_key(), recalls=0, words=2):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
@@ -532,15 +532,18 @@ class AsconVault(wiring.Component):
             recalls: whether the word that was asked for in the clock before comes to the bus in the next.
             reads: number of the half of the state that comes to the bus in the next clock, so in terms of `_ahead`.
             first: word of the state whose low half gets the first word of the bus.
-            words: how many halves get one, from there on: a power of two that `_count` stays below; 0: none.
+            words: how many halves get one, from there on, as `_count` counts: two, four, or all ten; 0: none.
         """
         self._here, here = name, self._states[name]
         if address is not None:
             self._addresses |= _only(here, address)
             self._recalls |= here & recalls
         if words:
-            self._firsts |= _only(here, first)
-            self._pairs |= _only(here, self._count[1 : words.bit_length() - 1])
+            if words == _STATE_WORDS:
+                self._loaded |= _only(here, self._count[1:])
+            else:
+                second = self._count[1] if words == _WORDS else C(0, 1)
+                self._loaded |= _only(here & ~second, first) | _only(here & second, first + 1)
         if reads is not None:
             self._selects |= _only(here, reads)
             self._reads |= here
