@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -40,7 +41,7 @@ def emit_json(data: Any) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A result table; numbers are the caller's to format."""
     shown = Table(title=title, title_justify="left", header_style="bold")
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[escape(str(cell)) for cell in row] for row in rows]  # [fpga] is no markup
     for index, column in enumerate(columns):
         numeric = index > 0 and all(row[index][:1].isdigit() for row in cells) and all(" " not in row[index] for row in cells)
         shown.add_column(column, justify="right" if numeric else "left")

@@ -20,7 +20,7 @@ DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the de
 DataOption = Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist; default: what the artefact claims.")]
 NetworkOption = Annotated[str, typer.Option("--network", help="mlp, lenet or residual; the last two take images of 28 x 28.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-SamplesOption = Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; default all.")]
+SamplesOption = Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; empty: all.")]
 ArtefactArgument = Annotated[Path, typer.Argument(help="Locked artefact, from `bitting lock`.")]
 ModelArgument = Annotated[Path, typer.Argument(help="Model, from `bitting train`.")]
 OwnerOption = Annotated[
@@ -37,7 +37,8 @@ TransformOption = Annotated[
     typer.Option(
         "--transform",
         help=f"Vault aes (as in the paper: no integrity): {', '.join(AES_TRANSFORMS)}; vault ascon: {', '.join(SEALING)}; "
-        f"{Transform.TABLE}: no lock by itself. Default: {Transform.AES_CLOCKED}, or {Transform.SEALED_CLOCKED}.",
+        f"{Transform.TABLE}: no lock by itself. Default: {Transform.AES_CLOCKED} with vault aes, {Transform.SEALED_CLOCKED} "
+        "with ascon.",
     ),
 ]
 

@@ -73,11 +73,21 @@ def verify(
                 progress=done, forecast=_say_forecast, replay=command, lanes=lanes, profiled=profile,
             )  # fmt: skip
         reports[name] = report
-        rows.append(_report_row(name, report))
+        rows.append(_report_row(path.name if path is device else f"{path.name} (wrong device)", report))
     if json:
         console.emit_json({name: report.to_dict() for name, report in reports.items()})
     else:
-        columns = ("", "samples", "RTL accuracy", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds")
+        columns = (
+            "device",
+            "samples",
+            "RTL accuracy",
+            "emulator",
+            "wrong logits",
+            "wrong cycles",
+            "tiles",
+            "clocks",
+            "seconds",
+        )
         console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
         for name, report in reports.items():
             for engine in report.engines if lanes else ():

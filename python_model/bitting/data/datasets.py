@@ -86,6 +86,11 @@ def load(name: str) -> Dataset:
     """
     if name == "digits":
         return _digits()
+    if not name:
+        raise DatasetError(
+            f"the file names no data set; give --data (allowed: {', '.join(NAMES)}), or run inputs of your own from Python: "
+            "bitting.verify, as in examples/own_model.py"
+        )
     if name not in NAMES:
         raise DatasetError(f"unknown data set {name!r}; allowed: {', '.join(NAMES)}")
     files_read = [(path, _idx(path)) for path in (_locate(name, index) for index in range(len(_FILES)))]
