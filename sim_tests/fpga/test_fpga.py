@@ -33,7 +33,7 @@ SEALED_TINY = parse_spec("tiny")
 
 
 #: A netlist is a hundred times slower than the RTL.
-IMAGES = 12
+IMAGES = 8
 
 #: Fewer lanes than usual, for the time it takes; all else is there.
 BASE = parse_spec("base:lanes=4")
