@@ -59,7 +59,7 @@ def verify(
     if lanes is not None:
         wider.widened_spec(loaded, lanes)  # before anything is built
     x, y, part = test_set(loaded, data, samples)
-    rows, reports = [], {}
+    reports = {}
     devices = [("right device", device, chip)]
     if wrong_device:
         devices.append(("wrong device", wrong_device, load_locked(artefact, wrong_device, owner, allow_unsigned)[1]))
@@ -73,32 +73,14 @@ def verify(
                 progress=done, forecast=_say_forecast, replay=command, lanes=lanes, profiled=profile,
             )  # fmt: skip
         reports[name] = report
-        rows.append(_report_row(path.name if path is device else f"{path.name} (wrong device)", report))
     if json:
         console.emit_json({name: report.to_dict() for name, report in reports.items()})
     else:
-        columns = (
-            "device",
-            "samples",
-            "RTL accuracy",
-            "emulator",
-            "wrong logits",
-            "wrong cycles",
-            "tiles",
-            "clocks",
-            "seconds",
-        )
-        console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
+        labels = [device.name] + ([f"{wrong_device.name} (wrong device)"] if wrong_device else [])
+        rows = [_report_row(label, report) for label, report in zip(labels, reports.values(), strict=True)]
+        console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", _REPORT_COLUMNS, rows)
         for name, report in reports.items():
-            for engine in report.engines if lanes else ():
-                whose = "the device's own engine" if engine.own else "a wider engine"
-                console.out.print(
-                    f"{name}: {engine.batches} batches on {whose}, {engine.lanes} lanes, {engine.cycles} clocks, "
-                    f"{engine.seconds:.1f} s"
-                )
-            if report.divergence:
-                console.out.print(f"{name} diverges ({report.divergence['stage']}): {report.divergence['summary']}")
-                console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
+            _say_details(name, report, seed, with_engines=lanes is not None)
     if reports["right device"].refused:
         console.err.print(
             f"{device} is not the device that {artefact} is sealed for, or the artefact was changed: the RTL refused it"
@@ -114,6 +96,22 @@ def _say_forecast(forecast: Any) -> None:
         f"{forecast.batches} batches, {forecast.clocks / 1e6:.1f} M clocks, about {forecast.seconds:.0f} s{resumed}",
         style="dim",
     )
+
+
+def _say_details(name: str, report: Any, seed: int, with_engines: bool) -> None:
+    for engine in report.engines if with_engines else ():
+        whose = "the device's own engine" if engine.own else "a wider engine"
+        console.out.print(
+            f"{name}: {engine.batches} batches on {whose}, {engine.lanes} lanes, {engine.cycles} clocks, {engine.seconds:.1f} s"
+        )
+    if report.divergence:
+        console.out.print(f"{name} diverges ({report.divergence['stage']}): {report.divergence['summary']}")
+        console.out.print(f"batch {report.divergence['batch']}, seed {seed}; replay: {report.divergence['replay']}")
+
+
+_REPORT_COLUMNS = (
+    "device", "samples", "RTL accuracy", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds",
+)  # fmt: skip
 
 
 def _report_row(name: str, report: Any) -> tuple[object, ...]:

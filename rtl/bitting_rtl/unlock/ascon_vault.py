@@ -156,7 +156,6 @@ class AsconVault(wiring.Component):
         m = Module()
         m.submodules.core = self._core = core = AsconCore(self._ecp5)
         self._count = Signal(range(_STATE_WORDS))  # which word, of whatever is a list of words
-        self._count_next = Signal.like(self._count)
         # Which word the core is asked for, and which the memory, whose words come two clocks later. Whether the one before it
         # is taken shows late in the clock, so that only decides whether they answer.
         self._ahead, self._further = Signal.like(self._count), Signal.like(self._count)
@@ -176,7 +175,6 @@ class AsconVault(wiring.Component):
         self._addresses = self._selects = self._reads = self._recalls = Value.cast(0)
         self._loaded = Value.cast(0)  # word of the state
         m.d.comb += [
-            self._count_next.eq(Mux(self._zero, 0, self._count + self._advance)),
             self._ahead.eq(self._count + self._goes),
             still.eq((core.runs & ~(core.last & at_once)) | self._settles.any()),
             self._further.eq(self._count + Mux(self._goes, 2, ~still)),
@@ -184,7 +182,7 @@ class AsconVault(wiring.Component):
             self.fuse_address.eq(self._count),
         ]
         m.d.sync += [
-            self._count.eq(self._count_next),
+            self._count.eq(Mux(self._zero, 0, self._count + self._advance)),
             self.table_owned.eq(self._owns),
             self._goes.eq(~(self._waits | core.start | still)),
             self._settles.eq(self._settles >> 1),
