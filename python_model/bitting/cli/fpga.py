@@ -14,7 +14,7 @@ from bitting import files
 from bitting.cli import console
 from bitting.cli.options import JsonOption, SpecOption
 from bitting.errors import BittingError, missing_extra
-from bitting.unit.spec import parse_spec
+from bitting.unit.spec import VaultKind, parse_spec
 
 TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", min=0, help="Runs of place and route; 0: synthesis only.")]
@@ -46,8 +46,10 @@ def synth(
         raise BittingError("--output wants a bitstream, which --seeds 0 does not make")
     with console.progress(f"{family.name} on {target}", max(1, seeds)) as done:
         report = design.implement(device, family, lock == "full", range(1, seeds + 1), done)
-    cipher = cipher_timing(device.build.compact)
-    facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict(), "aes": cipher._asdict()}
+    facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict()}
+    cipher = cipher_timing(device.build.compact) if lock == "full" and family.vault == VaultKind.AES else None
+    if cipher:
+        facts["aes"] = cipher._asdict()
     if output:
         files.write_bytes(output, Path(report.bitstream).read_bytes())
     _remember(history, "synth", facts)
@@ -63,7 +65,7 @@ def synth(
         ("flip-flops", area.ff),
         ("block RAM, distributed RAM, DSP", f"{area.bram}, {area.lutram}, {area.dsp}"),
     ]
-    if lock == "full":
+    if cipher:
         rows.append(("AES-128", f"{cipher.period / cipher.blocks:g} clocks a block, {cipher.latency} from start to result"))
     if report.placed:
         low, high = report.spread
