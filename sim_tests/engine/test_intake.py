@@ -14,11 +14,10 @@ from tb.units import unit
 CLEAR_KINDS = (Packet.ACTIVATIONS, Packet.STATUS, Packet.START, Packet.LOCK_NOW, 0x77)
 LAST = 1 << 32
 #: What the intake may have to wait for.
-NAMES = ("cmd", "words", "absorb", "sealed", "tag", "admit", "check", "taken", "vault", "idle", "header")
+NAMES = ("cmd", "words", "sealed", "tag", "admit", "check", "taken", "vault", "idle", "bus")
 #: Inputs that let it go on.
 EVERYTHING = (
-    "cmd__valid", "words__ready", "absorb__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken",
-    "vault_ready",
+    "cmd__valid", "words__ready", "sealed__ready", "tag__ready", "admit", "idle", "checked", "taken", "vault_ready",
 )  # fmt: skip
 
 
@@ -124,10 +123,10 @@ class Surroundings:
         admits = waits and not self.admitted and self.received == 1 and self.free("admit")
         checks = sealed and self.tag_words == TAG_WORDS and not self.checked and self.free("check")
         takes = self.complete and self.received == 1 + length and self.free("taken")
-        vault_ready = self.free("header")
+        # The vault takes its time before it absorbs; and then it waits for nothing but a word, after each for a while.
+        vault_ready = self.free("bus") and not self.challenged
         ready = {
             "words__ready": self.free("words"),
-            "absorb__ready": int(self.absorbing and vault_ready and self.free("absorb")),
             "sealed__ready": int(self.admitted and role == "sealed" and self.free("sealed")),
             "tag__ready": int(role == "tag" and self.admitted and self.free("tag")),
         }
@@ -144,7 +143,7 @@ class Surroundings:
             assert vault_ready and not intake["busy"], "every header passes the vault's bus"
         if taken and role == "header" and sealed:
             self.sealed_headers.append(intake["sealed__payload"] % LAST)
-        self.look(intake, ready, takes)
+        self.look(intake, word, ready, vault_ready, takes)
         self.admitted |= admits
         self.checked |= checks
         self.complete = bool(intake["complete"])
@@ -154,9 +153,13 @@ class Surroundings:
             self.tag_words += role == "tag"
         self.go_on(header, right, admits, takes)
 
-    def look(self, intake, ready, takes):
+    def look(self, intake, word, ready, vault_ready, takes):
         """What has moved in this clock, and the end of a packet."""
-        for name, words in self.found.items():
+        if intake["absorb"]:
+            assert vault_ready and self.absorbing and intake["cmd__ready"] and self.offered, "the vault takes it in this clock"
+            self.found["absorb"].append(word)
+        for name in ("words", "sealed", "tag"):
+            words = self.found[name]
             valid, payload = intake[f"{name}__valid"], intake[f"{name}__payload"]
             if name == "tag" and self.tag_words == TAG_WORDS:
                 continue  # what shows there is the next packet's header
@@ -201,7 +204,9 @@ class Surroundings:
             self.header_taken = self.admitted = self.checked = self.complete = False
             self.received = self.tag_words = 0
             # What a packet begins shows a clock after it, and on `idle`, a register, another clock later.
-            self.idle_falls, self.header_may_come = self.clock + 2, self.clock + 2
+            # Only packets in clear are followed by a header that may wait for that.
+            sealed = self.packet_ends[-1][0]
+            self.idle_falls, self.header_may_come = self.clock + 2, self.clock + (1 if sealed else 2)
             if kind == Packet.START and right:
                 self.absorbing = False
 
@@ -223,8 +228,8 @@ def test_every_word_goes_where_the_list_says(stalls):
         assert most_ahead == FIFO_WORDS, "the parser falls as far behind as it may"
 
 
-def test_a_clear_packet_takes_two_clocks_a_word_and_six_for_its_end():
-    """Two for the CRC, what it gives, comparison, effect, and until that shows."""
+def test_a_clear_packet_takes_two_clocks_a_word_and_seven_for_its_end():
+    """Two for the CRC, what it gives, comparison, its result, effect, and until that shows."""
     sent = Sent(np.random.default_rng(12), 200, CLEAR_KINDS)
     at, clocks = 0, 0
     ends: list[tuple[bool, bool]] = []
@@ -236,14 +241,14 @@ def test_a_clear_packet_takes_two_clocks_a_word_and_six_for_its_end():
             if intake["complete"]:
                 ends.append((bool(intake["is_sealed"]), bool(intake["right"])))
     assert ends == [packet[1:3] for packet in sent.packets]
-    assert clocks == sum(2 * (1 + length) + 6 for *_, length in sent.packets) - 1, "nothing follows the last effect"
+    assert clocks == sum(2 * (1 + length) + 7 for *_, length in sent.packets) - 1, "nothing follows the last effect"
 
 
 @pytest.mark.parametrize("shown", [Packet.START, Packet.STATUS])
 @pytest.mark.parametrize("taken", [Packet.START, Packet.STATUS])
 def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
     """In a challenge the vault looks at it a clock before: one that was taken for START would not be absorbed."""
-    idle = {"absorbing": 1, "vault_ready": 1, "idle": 1, "words__ready": 1, "absorb__ready": 1}
+    idle = {"absorbing": 1, "vault_ready": 1, "idle": 1, "words__ready": 1}
     crc = zlib.crc32(np.array([taken], "<u4").tobytes())
     with unit("sealed_intake") as intake:
         intake.step(cmd__valid=0, **idle)
@@ -253,7 +258,7 @@ def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
         for word in (int(taken), crc):
             while True:
                 intake.step(cmd__payload=word, opened=word)
-                if intake["absorb__valid"] and intake["cmd__ready"]:
+                if intake["absorb"]:
                     absorbed.append(word)
                 if intake["cmd__ready"]:
                     break
@@ -263,7 +268,7 @@ def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
         assert bool(absorbed) == (shown != Packet.START)
 
 
-def test_while_halted_every_word_is_dropped_at_once():
+def test_while_halted_every_word_is_dropped():
     rng = np.random.default_rng(13)
     for _ in range(60):
         sent = Sent(rng, 5)
@@ -273,10 +278,11 @@ def test_while_halted_every_word_is_dropped_at_once():
             while around.at < stop:
                 around.step(intake)
                 around.clock += 1
+            intake.step(cmd__valid=0, halt=1)  # it shows from the clock after it
             for word in sent.words[stop:]:
                 intake.step(halt=1, absorbing=around.absorbing, cmd__payload=word, **dict.fromkeys(EVERYTHING, 1))
                 assert intake["cmd__ready"]
-                for name in ("absorb__valid", "sealed__valid", "tag__valid", "complete"):
+                for name in ("absorb", "sealed__valid", "tag__valid", "complete"):
                     assert not intake[name], name
 
 

@@ -39,6 +39,9 @@ CELLS = {
 }
 
 
+#: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the
+#: condition would stand before the address and the data of every memory; with this it goes to the enable only.
+_READ = "read_verilog design.v; proc; opt_expr -mux_undef; opt_clean"
 #: Option of nextpnr that names the file of pins.
 _CONSTRAINTS = {"ecp5": "--lpf", "ice40": "--pcf"}
 
@@ -137,12 +140,12 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
         script = (
-            f"read_verilog design.v; {flat}; tee -q -o {finished.name}/stat.json stat -json; "
+            f"{_READ}; {flat}; tee -q -o {finished.name}/stat.json stat -json; "
             f"write_verilog -noattr {finished.name}/netlist.v; select {top}; write_rtlil -selected {finished.name}/netlist.il"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
 
-    return files.built("synthesis", [verilog, flat, tools.find("yosys")[1]], make)
+    return files.built("synthesis", [verilog, _READ, flat, tools.find("yosys")[1]], make)
 
 
 def area(target: Target, verilog: str, top: str) -> Area:
@@ -158,10 +161,10 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
 
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
-        command = f"read_verilog design.v; {script}; tee -q -o {finished.name}/stat.json stat -json"
+        command = f"{_READ}; {script}; tee -q -o {finished.name}/stat.json stat -json"
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", command], work)
 
-    folder = files.built("synthesis-by-module", [verilog, script, tools.find("yosys")[1]], make)
+    folder = files.built("synthesis-by-module", [verilog, _READ, script, tools.find("yosys")[1]], make)
     modules = json.loads((folder / "stat.json").read_text())["modules"]
     return {name.lstrip("\\"): Area.of(target.family, module["num_cells_by_type"]) for name, module in modules.items()}
 
@@ -212,6 +215,7 @@ def place(
         wrapper.text,
         wrapper.reader,
         wrapper.constraints,
+        _READ,
         around,
         *target.options,
         str(target.goal),

@@ -146,10 +146,11 @@ class Engine(wiring.Component):
         """What control is told and what it decides."""
         packets, buffer, sequencer = self._packets, self._buffer, self._sequencer
         results, control = self._results, self._control
+        # What the parser makes of a packet shows late in its clock, and what is sent is chosen at once.
+        m.d.sync += control.status_request.eq(packets.status_request)
         m.d.comb += [
             control.packet_error.eq(packets.error),
             control.packet_busy.eq(packets.busy | self._intake.busy),
-            control.status_request.eq(packets.status_request),
             control.emits.eq(packets.layer.emits),
             control.report.eq(packets.layer.report),
             control.hold.eq(buffer.tile.hold),

@@ -8,6 +8,7 @@ from bitting.unit.protocol import SEALED_PACKETS, WORD_BITS, Packet
 from bitting_rtl.engine.words import HEADER
 from bitting_rtl.lib.block_fifo import BlockFifo
 from bitting_rtl.lib.crc import CRC_OF_RIGHT, Crc32
+from bitting_rtl.lib.one_hot import OneHot
 from bitting_rtl.lib.ports import Port, Ports
 
 #: Words that may be deciphered ahead of the parser: four blocks, so that it parses while others are made.
@@ -24,7 +25,7 @@ def packet_word_layout() -> data.StructLayout:
 def _common_ports() -> dict[str, Port]:
     return {
         "cmd": Port(In(stream.Signature(_WORD)), "command words, as they come"),
-        "halt": Port(In(1), "the engine has stopped: take and drop every word"),
+        "halt": Port(In(1), "the engine has stopped: take and drop every word from the next clock on", "until reset"),
         "words": Port(Out(stream.Signature(packet_word_layout())), "headers and payloads, in clear"),
         "complete": Port(Out(1), "the packet has ended, and was compared", "some clocks after its last word, until `taken`"),
         "right": Port(Out(1), "its CRC or its tag is the right one", "with `complete`"),
@@ -106,8 +107,8 @@ class SealedIntake(wiring.Component):
                     "admit": Port(In(1), "the sealed packet, or the CHALLENGE, may go on", "one clock, after its header"),
                     "absorbing": Port(In(1), "a challenge is under way"),
                     "idle": Port(In(1), "nothing else is under way"),
-                    "absorb": Port(Out(stream.Signature(_WORD)), "words of a challenge, for the vault"),
-                    "vault_ready": Port(In(1), "the vault does nothing; a header waits for that"),
+                    "absorb": Port(Out(1), "the vault absorbs the word on its bus: the challenge's", "while `vault_ready`"),
+                    "vault_ready": Port(In(1), "the vault waits, for a header or a word to absorb", "until it gets one"),
                     "is_sealed": Port(Out(1), "the packet is sealed", "from the clock after its header came"),
                     "empty": Port(Out(1), "the packet has no payload", "with `is_sealed`"),
                     "sealed": Port(Out(stream.Signature(packet_word_layout())), "sealed payload, for the vault"),
@@ -124,8 +125,7 @@ class SealedIntake(wiring.Component):
         word = self.cmd.payload
         m.submodules.fifo = self._fifo = BlockFifo(WORD_BITS + 1, FIFO_WORDS - BlockFifo.BEHIND)
         self._check = _CrcCheck(m, word, halves=True)
-        self._room = self._fifo.w_rdy & self._check.free  # for a word in clear
-        self._remaining = Signal(16)  # payload words still to come
+        self._left = Signal(16)  # words of the payload behind the next one
         self._absorbed = Signal()  # its words are part of a challenge
         self._changed = Signal()  # its header did while it waited
         self._passes = Signal()  # a word in clear goes from `cmd` to the FIFO
@@ -135,127 +135,115 @@ class SealedIntake(wiring.Component):
             Value.cast(self.words.payload).eq(self._fifo.r_data),
             self.words.valid.eq(self._fifo.r_rdy),
             self._fifo.r_en.eq(self.words.ready),
-            self.absorb.payload.eq(word),
             self.sealed.payload.data.eq(word),
             self.sealed.payload.last.eq(self._last),
             self.tag.payload.eq(word),
         ]
-        with m.If(self.halt):
+        self._states = OneHot(
+            m, ("HEADER", "ADMIT", "PAYLOAD", "CRC", "COMPARE", "COMPARED", "SEALED", "TAG", "COMPLETE", "GAP", "HALTED")
+        )
+        m.d.comb += self.busy.eq(~self._states.at["HEADER"])
+        self._header(m)
+        self._payload(m)
+        self._end(m)
+        self._counts(m)
+        with m.If(self._states.at["HALTED"]):
             m.d.comb += self.cmd.ready.eq(1)
-        with m.Else(), m.FSM(name="intake") as fsm:
-            m.d.comb += self.busy.eq(~fsm.ongoing("HEADER"))
-            self._header(m)
-            self._payload(m)
-            self._end(m)
+        # For ever, so what else happens in a clock of `halt` is of no effect: parser and vault stop too.
+        self._states.connect(forced=self.halt, there="HALTED")
         return m
 
-    def _pass(self, m: Module, absorbed: Value) -> None:
-        """Hand on the word as it is; if it is absorbed, the vault takes it in the same clock: see `_offer`."""
-        free = self._room & (self.absorb.ready | ~absorbed)
+    def _counts(self, m: Module) -> None:
+        """Which word of a header and its payload is the last one."""
+        left = Mux(self._states.at["HEADER"], data.View(HEADER, self.cmd.payload).length, self._left)
+        m.d.comb += self._last.eq(left == 0)
+        with m.If(self._fifo.w_en):
+            m.d.sync += self._left.eq(left - 1)
+
+    def _pass(self, m: Module, free: Value, absorbed: Value) -> None:
+        """Hand on the word as it is, once it is free to go; if it is absorbed, the vault takes it in the same clock."""
         m.d.comb += [
             self.cmd.ready.eq(free),
             self._passes.eq(self.cmd.valid & free),
             self._fifo.w_en.eq(self._passes),
+            self._check.takes.eq(self._passes),
+            self.absorb.eq(self._passes & absorbed),
         ]
 
-    def _offer(self, m: Module, absorbed: Value) -> None:
-        """Show the vault the word, if it is to be absorbed."""
-        m.d.comb += self.absorb.valid.eq(self.cmd.valid & self._room & absorbed)
-
     def _header(self, m: Module) -> None:
-        """Which kind of packet it is, and whether it must wait."""
+        """Which kind of packet it is, and whether it must wait. FIFO and CRC have done with the packet before."""
         header = data.View(HEADER, self.cmd.payload)
         sealed = Cat(header.type == kind for kind in SEALED_PACKETS).any() & ~self.absorbing
-        # In a challenge a header is looked at a clock before it is taken: what the vault does then does not wait for its type.
-        # Nothing but good manners keeps the word from changing in between. If it does, the packet is refused: else one could
-        # pass that was taken for START, and so was not absorbed.
+        # In a challenge a header is looked at a clock before it is taken, while all is idle: what the vault does then does not
+        # wait for that, or for its type. Nothing but good manners keeps the word from changing in between. If it does, the
+        # packet is refused: else one could pass that was taken for START, and so was not absorbed.
         seen, start = Signal(), Signal()
         starts = header.type == Packet.START
-        m.d.sync += [seen.eq(self.cmd.valid), start.eq(starts)]
+        m.d.sync += [seen.eq(self._states.at["HEADER"] & self.cmd.valid & self.idle), start.eq(starts)]
         absorbed = self.absorbing & ~start
         challenge = header.type == Packet.CHALLENGE
-        begins = self.idle & seen
-        with m.State("HEADER"):
-            self._offer(m, absorbed & begins)
-            # Words in clear pass through the vault too, while it does nothing.
-            with m.If(self.vault_ready & (begins | ~self.absorbing)):
-                self._pass(m, absorbed)
-                m.d.comb += [
-                    self._last.eq(header.length == 0),
-                    self._check.takes.eq(self._passes),
+        with m.If(self._states.at["HEADER"]):
+            # Words in clear pass the vault's bus too, while it does nothing.
+            self._pass(m, self.vault_ready & (seen | ~self.absorbing), absorbed)
+            with m.If(self._passes):
+                m.d.sync += [
+                    self.empty.eq(self._last),
+                    self._absorbed.eq(absorbed | challenge),
+                    self.is_sealed.eq(sealed),
+                    self._changed.eq(self.absorbing & (start != starts)),
                 ]
-                with m.If(self._passes):
-                    m.d.sync += [
-                        self._remaining.eq(header.length),
-                        self.empty.eq(header.length == 0),
-                        self._absorbed.eq(absorbed | challenge),
-                        self.is_sealed.eq(sealed),
-                        self._changed.eq(self.absorbing & (start != starts)),
-                    ]
-                    m.next = "PAYLOAD"
-                    with m.If(sealed | challenge):
-                        m.next = "ADMIT"
-                    with m.Elif(header.length == 0):
-                        m.next = "CRC"
-        with m.State("ADMIT"), m.If(self.admit):
-            m.next = "PAYLOAD"
+                with m.If(sealed | challenge):
+                    self._states.go("HEADER", "ADMIT")
+                with m.Else():
+                    self._states.go("HEADER", "PAYLOAD", instead=self._last, other="CRC")
+        with m.If(self._states.at["ADMIT"] & self.admit):
             with m.If(self.is_sealed):
-                m.next = "SEALED"
+                self._states.go("ADMIT", "SEALED", instead=self.empty, other="TAG")
+            with m.Else():
+                self._states.go("ADMIT", "PAYLOAD", instead=self.empty, other="CRC")
 
     def _payload(self, m: Module) -> None:
         """Payload in clear, or by way of the vault."""
-        with m.State("PAYLOAD"):
-            self._pass(m, self._absorbed)
-            self._offer(m, self._absorbed)
-            m.d.comb += self._check.takes.eq(self._passes)
-            self._count(m, self._passes, "CRC")
-        with m.State("SEALED"):
+        ready = self.vault_ready | ~self._absorbed
+        with m.If(self._states.at["PAYLOAD"]):
+            self._pass(m, self._fifo.w_rdy & self._check.free & ready, self._absorbed)
+            with m.If(self._passes & self._last):
+                self._states.go("PAYLOAD", "CRC")
+        with m.If(self._states.at["SEALED"]):
             m.d.comb += [
                 self.sealed.valid.eq(self.cmd.valid & self._fifo.w_rdy),
                 self.cmd.ready.eq(self.sealed.ready & self._fifo.w_rdy),
                 self._fifo.w_en.eq(self.sealed.valid & self.sealed.ready),
             ]
-            self._count(m, self._fifo.w_en, "TAG")
-
-    def _count(self, m: Module, taken: Value, after: str) -> None:
-        """Leave the state with the payload's last word; at once if there is none."""
-        m.d.comb += self._last.eq(self._remaining == 1)
-        with m.If(taken):
-            m.d.sync += self._remaining.eq(self._remaining - 1)
-        with m.If((taken & self._last) | self.empty):
-            m.next = after
-        with m.If(self.empty):
-            m.d.comb += [
-                signal.eq(0) for signal in (self.cmd.ready, self._passes, self.absorb.valid, self.sealed.valid, self._fifo.w_en)
-            ]
+            with m.If(self._fifo.w_en & self._last):
+                self._states.go("SEALED", "TAG")
 
     def _end(self, m: Module) -> None:
         """What follows the payload, and the comparison."""
-        authentic = Signal()
-        m.d.comb += self.right.eq(Mux(self.is_sealed, authentic, self._check.matches & ~self._changed))
-        with m.State("CRC"):
-            free = self._check.free & (self.absorb.ready | ~self._absorbed)
-            m.d.comb += [
-                self.cmd.ready.eq(free),
-                self.absorb.valid.eq(self.cmd.valid & self._check.free & self._absorbed),
-            ]
-            with m.If(self.cmd.valid & free):
-                m.d.comb += self._check.takes.eq(1)
-                m.next = "COMPARE"
-        with m.State("COMPARE"), m.If(self._check.done):
-            m.next = "COMPLETE"
-        with m.State("TAG"):
+        with m.If(self._states.at["CRC"]):
+            free = self._check.free & (self.vault_ready | ~self._absorbed)
+            taken = self.cmd.valid & free
+            m.d.comb += [self.cmd.ready.eq(free), self.absorb.eq(taken & self._absorbed), self._check.takes.eq(taken)]
+            with m.If(taken):
+                self._states.go("CRC", "COMPARE")
+        with m.If(self._states.at["COMPARE"] & self._check.done):
+            self._states.go("COMPARE", "COMPARED")
+        with m.If(self._states.at["COMPARED"]):
+            m.d.sync += self.right.eq(self._check.matches & ~self._changed)
+            self._states.go("COMPARED", "COMPLETE")
+        with m.If(self._states.at["TAG"]):
             m.d.comb += [self.tag.valid.eq(self.cmd.valid), self.cmd.ready.eq(self.tag.ready)]
             with m.If(self.checked):
-                m.d.sync += authentic.eq(self.authentic)
-                m.next = "COMPLETE"
-        with m.State("COMPLETE"):
+                m.d.sync += self.right.eq(self.authentic)
+                self._states.go("TAG", "COMPLETE")
+        with m.If(self._states.at["COMPLETE"]):
             m.d.comb += self.complete.eq(1)
             with m.If(self.taken):
                 m.d.comb += self._check.clears.eq(1)
-                m.next = "GAP"
-        with m.State("GAP"):  # what the packet began shows on `idle` only now
-            m.next = "HEADER"
+                # What a packet in clear begins shows on `idle` a clock later, and headers of a challenge wait for that.
+                self._states.go("COMPLETE", "GAP", instead=self.is_sealed, other="HEADER")
+        with m.If(self._states.at["GAP"]):
+            self._states.go("GAP", "HEADER")
 
 
 class _CrcCheck:

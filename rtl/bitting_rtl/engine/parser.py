@@ -376,18 +376,22 @@ class Parser:
             m.d.comb += io.words.ready.eq(1)
             with m.If(self.valid & self.last):
                 m.next = "END"
-        with m.State("END"), m.If(io.complete):
-            m.d.comb += io.done.eq(1)
-            m.next = "HEADER"
-            with m.If(~io.right):
-                m.d.comb += self.refused.eq(ErrorCode.BAD_CRC)
-                if io.seals:
-                    with m.If(io.is_sealed):
-                        m.d.comb += self.refused.eq(ErrorCode.BAD_TAG)
-            with m.Elif(self.spoiled != ErrorCode.NONE):
-                m.d.comb += self.refused.eq(self.spoiled)
-            with m.Else():
-                self._effect()
+        settled = Signal()  # the last word's fault is in `spoiled`
+        m.d.sync += settled.eq(0)
+        with m.State("END"):
+            m.d.sync += settled.eq(1)
+            with m.If(settled & io.complete):
+                m.d.comb += io.done.eq(1)
+                m.next = "HEADER"
+                with m.If(~io.right):
+                    m.d.comb += self.refused.eq(ErrorCode.BAD_CRC)
+                    if io.seals:
+                        with m.If(io.is_sealed):
+                            m.d.comb += self.refused.eq(ErrorCode.BAD_TAG)
+                with m.Elif(self.spoiled != ErrorCode.NONE):
+                    m.d.comb += self.refused.eq(self.spoiled)
+                with m.Else():
+                    self._effect()
 
     def _effect(self) -> None:
         m, io = self.m, self.io
@@ -446,12 +450,18 @@ class Parser:
             m.d.comb += late.eq(ErrorCode.BAD_FIELD)
         with m.If(self.reach_came & (self.reach > self.spec.scratch_words)):
             m.d.comb += late.eq(ErrorCode.BAD_ADDRESS)
+        # Of the word that was taken in the clock before, like `late`.
+        earlier, bad_length = Signal(ErrorCode), Signal()
+        m.d.sync += [earlier.eq(self.fault), bad_length.eq(self.bad_length)]
         with m.If(io.done):
             m.d.sync += self.spoiled.eq(ErrorCode.NONE)
         with m.Elif(self.spoiled == ErrorCode.NONE):
-            # What comes late belongs to the word before.
-            now = Mux(self.fault == ErrorCode.NONE, Mux(self.bad_length, ErrorCode.BAD_LENGTH, 0), self.fault)
-            m.d.sync += self.spoiled.eq(Mux(late == ErrorCode.NONE, now, late))
+            with m.If(earlier != ErrorCode.NONE):
+                m.d.sync += self.spoiled.eq(earlier)
+            with m.Elif(bad_length):
+                m.d.sync += self.spoiled.eq(ErrorCode.BAD_LENGTH)
+            with m.Else():
+                m.d.sync += self.spoiled.eq(late)
 
 
 def _one_of(field: Value, kinds: Iterable[IntEnum]) -> Value:

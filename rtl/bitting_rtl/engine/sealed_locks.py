@@ -14,8 +14,11 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
     parts.table_for(m, vault)
     parts.codes_as_they_come(m)
     packets, intake = parts.packets, parts.intake
+    # What the parser makes of a packet shows late, so vault and intake are told a clock later.
+    admit, challenge = Signal(), Signal()
+    m.d.sync += [admit.eq(packets.admit), challenge.eq(packets.challenge)]
     m.d.comb += [
-        intake.admit.eq(packets.admit),
+        intake.admit.eq(admit),
         intake.absorbing.eq(vault.absorbing),
         intake.opened.eq(vault.opened),
         intake.checked.eq(vault.checked),
@@ -28,10 +31,8 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
         vault.empty.eq(intake.empty),
         # Whether a word is taken shows late in the clock. The vault keeps the last one, and that is the header.
         vault.header.eq(~intake.busy),
-        intake.vault_ready.eq(vault.ready),
-        vault.open.eq(packets.admit & intake.is_sealed),
-        vault.challenge.eq(packets.challenge),
-        vault.unlock.eq(packets.unlock),
+        vault.open.eq(admit & intake.is_sealed),
+        vault.challenge.eq(challenge),
         packets.absorbing.eq(vault.absorbing),
         packets.is_sealed.eq(intake.is_sealed),
         packets.keyed.eq(vault.keyed),
@@ -48,13 +49,17 @@ def connect_sealed(m: Module, parts: Parts, sweep: Sweep) -> AsconVault:
 def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
     """Words of a challenge and of its answers; never both at once, for a packet of a challenge waits for an idle engine."""
     packets, intake, results, control = parts.packets, parts.intake, parts.results, parts.control
-    halted, sweeps = Signal(), Signal()
+    halted, sweeps, unlock = Signal(), Signal(), Signal()
     # What the answers are made of shows late in a clock, so each waits in a register.
     answer, waits = Signal(WORD_BITS, reset_less=True), Signal()
     # What a challenge has written must be gone before a program is. `unlock` shows late in its clock, so this begins a clock
     # later; no packet comes sooner.
     unlocks = packets.unlock & vault.absorbing
-    m.d.sync += [halted.eq(control.halt), sweeps.eq((control.halt & ~halted) | unlocks)]
+    m.d.sync += [halted.eq(control.halt), unlock.eq(packets.unlock), sweeps.eq((control.halt & ~halted) | unlocks)]
+    # Whether the vault is ready shows late too, so the intake sees it a clock later. It is ready still, unless it takes an
+    # answer or a command in between, or one of the intake's own words, of which none comes in the clock after another. Nor
+    # does the intake ask for it after it has begun a sealed packet.
+    m.d.sync += intake.vault_ready.eq(vault.ready & ~(waits | vault.challenge | unlock))
     with m.If(~waits):
         m.d.sync += [answer.eq(results.absorb.payload), waits.eq(results.absorb.valid)]
     with m.Elif(vault.absorb.ready):
@@ -65,11 +70,11 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
         # A wiped vault takes nothing more; the packet that is diverted must end all the same, for a FAULT follows it.
         results.absorb.ready.eq(~waits | control.halt),
         intake.idle.eq(control.idle & ~waits),
-        vault.absorb_command.eq(intake.absorb.valid),
-        intake.absorb.ready.eq(vault.absorb.ready),
+        vault.absorb_command.eq(intake.absorb),
         results.divert.eq(vault.absorbing),
         control.diverted.eq(vault.absorbing),
-        control.keys_ready.eq(vault.ready & ~sweep.active),
+        vault.unlock.eq(unlock),
+        control.keys_ready.eq(vault.ready & ~unlock & ~sweep.active),
         control.restart.eq(parts.packets.unlock),
         packets.sweep.eq(sweep.active),
         packets.sweep_begins.eq(sweep.start),

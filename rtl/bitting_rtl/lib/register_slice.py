@@ -33,6 +33,8 @@ class RegisterSlice(wiring.Component):
         awake = Signal()  # refuses words that would be lost in the last clock of a reset
         m.d.sync += awake.eq(1)
         m.d.comb += [self.i.ready.eq(awake & ~spare_valid), self.o.payload.eq(payload), self.o.valid.eq(valid)]
+        with m.If(self.i.ready):  # whether the word is wanted there shows late
+            m.d.sync += spare.eq(self.i.payload)
         with m.If(self.o.ready | ~valid):
             # The outgoing register is free: refill it, from the spare first.
             with m.If(spare_valid):
@@ -40,5 +42,5 @@ class RegisterSlice(wiring.Component):
             with m.Else():
                 m.d.sync += [payload.eq(self.i.payload), valid.eq(self.i.valid & self.i.ready)]
         with m.Elif(self.i.valid & self.i.ready):
-            m.d.sync += [spare.eq(self.i.payload), spare_valid.eq(1)]
+            m.d.sync += spare_valid.eq(1)
         return m

@@ -96,6 +96,7 @@ class AsconCore(wiring.Component):
                     "inner": Port(In(1), "its last eight rounds, else all twelve", "with `start`"),
                     "runs": Port(Out(1), "a round happens in this clock"),
                     "last": Port(Out(1), "it is the last one", "with `runs`"),
+                    "ends": Port(Out(1), "the next one is the last one", "with `runs`"),
                     "load": Port(
                         In(2 * WORDS), "which half `word` is added to: bit 2 i is the low half of x_i", "while nothing runs"
                     ),
@@ -104,7 +105,7 @@ class AsconCore(wiring.Component):
                     "reads": Port(In(1), "`rate` becomes that half, else zeros"),
                     "holds": Port(In(1), "`rate` stays as it is", "with `reads`"),
                     "rate": Port(Out(HALF), "that half", "a clock after `select`"),
-                    "zero": Port(Out(1), "x3 and x4 are zero", "while nothing runs"),
+                    "zero": Port(Out(1), "x3 and x4 were zero", "a clock late, while nothing runs"),
                 }
             )
         )
@@ -133,7 +134,7 @@ class AsconCore(wiring.Component):
                 m.d.sync += word.eq(0)
         halves = Cat(x0, x1)
         rate = self._rate_tables(m, halves) if self._ecp5 else halves.word_select(self.select, HALF)
-        m.d.comb += self.zero.eq(~(x3.any() | x4.any()))
+        m.d.sync += self.zero.eq(~(x3.any() | x4.any()))
         with m.If(~self.holds):
             m.d.sync += self.rate.eq(rate)
         with m.If(~self.reads):
@@ -143,9 +144,10 @@ class AsconCore(wiring.Component):
     def _count(self, m: Module) -> Signal:
         """The number of the round that happens in this clock, 0..11."""
         step = Signal(range(OUTER_ROUNDS))
+        m.d.comb += self.ends.eq(step == OUTER_ROUNDS - 2)
         with m.If(self.runs):
             # `last` is a register: much follows from it in its clock.
-            m.d.sync += [step.eq(step + 1), self.runs.eq(~self.last), self.last.eq(step == OUTER_ROUNDS - 2)]
+            m.d.sync += [step.eq(step + 1), self.runs.eq(~self.last), self.last.eq(self.ends)]
         with m.If(self.start):
             m.d.sync += [step.eq(Mux(self.inner, OUTER_ROUNDS - INNER_ROUNDS, 0)), self.runs.eq(1)]
         with m.If(self.clear):

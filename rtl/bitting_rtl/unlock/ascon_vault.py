@@ -29,8 +29,9 @@ from bitting.unit.protocol import (
 )
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.lib.layouts import UNCHECKED
+from bitting_rtl.lib.one_hot import OneHot
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.unlock.ascon import AEAD_IV, HALF, AsconCore, labelled, lut4
+from bitting_rtl.unlock.ascon import AEAD_IV, HALF, WORDS, AsconCore, labelled, lut4
 from bitting_rtl.unlock.table_ports import table_ports
 
 #: Words of a key, a nonce, a tag.
@@ -160,6 +161,9 @@ class AsconVault(wiring.Component):
         # is taken shows late in the clock, so that only decides whether they answer.
         self._ahead, self._further = Signal.like(self._count), Signal.like(self._count)
         still = Signal()  # it waits in the next clock too, if it waits in this one
+        # As much of `still` as a register knows, which is all but a permutation's first clock. What the memory is asked for in
+        # that one comes to nothing.
+        running = Signal()
         self._purpose = Signal(_Purpose, init=_Purpose.DEVICE)
         self._owns = Signal()  # the table
         # Whatever a state wants of memory and core comes a clock later. So in its first clock, and after a permutation in the
@@ -168,16 +172,15 @@ class AsconVault(wiring.Component):
         self._waits = Signal()
         self._settles = Signal(_FUSE_WAITS, init=1)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
-        self._loads = Signal()
         self._holds = Signal()  # memory and core give the word that they gave before
         at_once = Signal()
         # What each state wants, one after the other: no two are at once.
         self._addresses = self._selects = self._reads = self._recalls = Value.cast(0)
-        self._loaded = Value.cast(0)  # word of the state
+        self._into = [Value.cast(0)] * WORDS  # word of the state that gets the bus, in the half that `_count` says
         m.d.comb += [
             self._ahead.eq(self._count + self._goes),
-            still.eq((core.runs & ~(core.last & at_once)) | self._settles.any()),
-            self._further.eq(self._count + Mux(self._goes, 2, ~still)),
+            still.eq((core.runs & ~(core.last & at_once)) | self._settles[0]),
+            self._further.eq(self._count + Mux(self._goes, 2, ~(running | self._settles[0]))),
             self.opened.eq(core.word),
             self.fuse_address.eq(self._count),
         ]
@@ -187,10 +190,10 @@ class AsconVault(wiring.Component):
             self._goes.eq(~(self._waits | core.start | still)),
             self._settles.eq(self._settles >> 1),
         ]
-        # One register a state: to know the state takes no logic then, which a binary number does in every state.
-        self._states = {name: Signal(name=f"in_{name.lower()}", init=name == _STATES[0]) for name in _STATES}
+        self._states = OneHot(m, _STATES)
         # These want nothing of the state, so they go on as soon as the permutation has ended. They are there long before.
-        m.d.sync += at_once.eq(self._states["KEY_AGAIN"] | self._states["TAG"])
+        follows = self._states.at["KEY_AGAIN"] | self._states.at["TAG"]
+        m.d.sync += [at_once.eq(follows), running.eq(core.runs & ~core.last & ~(core.ends & follows))]
         self._memory(m)
         self._bus(m)
         self._derive(m)
@@ -206,11 +209,11 @@ class AsconVault(wiring.Component):
             core.select.eq(self._selects),
             core.holds.eq(self._holds),
             self._holds.eq(self._goes & ~self._advance),
-            core.load.eq(self._loads << Cat(self._count[0], self._loaded[:3])),
+            core.load.eq(Cat(word & (self._count[0] == half) & self._goes for word in self._into for half in range(2))),
         ]
+        self._states.connect(forced=self.wipe, there=_WIPED)
         with m.If(self.wipe):
             m.d.sync += [flag.eq(0) for flag in (self.booted, self.absorbing, self.keyed)]
-            m.d.sync += [state.eq(name == _WIPED) for name, state in self._states.items()]
         return m
 
     def _memory(self, m: Module) -> None:
@@ -247,7 +250,7 @@ class AsconVault(wiring.Component):
         self._takes_command, self._takes_answer = Signal(), Signal()
         self._extra = Signal(WORD_BITS)  # single bits
         fuse, slow = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
-        message, nonce = self._states["MESSAGE"], self._states["NONCE"]
+        message, nonce = self._states.at["MESSAGE"], self._states.at["NONCE"]
         m.d.sync += [fuse.eq(self.fuse_data), slow.eq(fuse ^ Mux(nonce & self._ahead[1], self.cycles, self.number))]
         with m.If(~message | (self._purpose != _Purpose.DEVICE) | self._count[2]):
             m.d.sync += fuse.eq(0)
@@ -264,37 +267,21 @@ class AsconVault(wiring.Component):
             return reduce(xor, words)
         return Cat(lut4(m, f"word_{bit}", lambda *bits: sum(bits), *(word[bit] for word in words)) for bit in range(WORD_BITS))
 
-    def _next(self, m: Module, state: str, instead: Value | None = None, other: str = "") -> None:
+    def _next(self, state: str, instead: Value | None = None, other: str = "") -> None:
         """The state of the next clock; `other`, where `instead` is high."""
-        taken = C(0, 1) if instead is None else instead
-        m.d.sync += [self._states[self._here].eq(0), self._states[state].eq(~taken)]
-        if instead is not None:
-            m.d.sync += self._states[other].eq(taken)
+        self._states.go(self._here, state, instead, other)
 
     def _go(self, m: Module, state: str, instead: Value | None = None, other: str = "") -> None:
         """The same, with the number of the next word 0; and it waits a clock."""
         m.d.comb += [self._waits.eq(1), self._zero.eq(1)]
-        self._next(m, state, instead, other)
+        self._next(state, instead, other)
 
     def _permute(self, m: Module, inner: ValueLike = 0) -> None:
         """Run the permutation; the state that follows waits for it."""
         m.d.comb += [self._core.start.eq(1), self._core.inner.eq(inner)]
 
-    def _load(self, m: Module) -> None:
-        """Add the bus to the state's half, and go on to the next word."""
-        m.d.comb += [self._loads.eq(1), self._advance.eq(1)]
-
-    def _load_words(self, m: Module) -> Value:
-        """A word of four, one a clock. Gives whether this is the last, after which the first follows."""
-        m.d.comb += self._loads.eq(1)
-        return self._advances(m)
-
     def _advances(self, m: Module) -> Value:
-        """Go on to the next of four words; gives whether this is the last.
-
-        A state that waits for a word loads in every clock what shows on the bus, for whether the word is there shows too late
-        for `_loads`. The word itself replaces what was loaded before.
-        """
+        """Go on to the next of four words; gives whether this is the last, after which the first follows."""
         m.d.comb += self._advance.eq(1)
         last = self._count[:2] == _WORDS - 1
         with m.If(last):
@@ -314,15 +301,15 @@ class AsconVault(wiring.Component):
         """CXOF128 (SP 800-232, 5.3) of a purpose and a message; then the key, two words of it after each permutation."""
         count, after = self._count, self._further
         with self._state(m, "INIT", Cat(after, self._purpose), words=_STATE_WORDS):
-            self._load(m)
+            m.d.comb += self._advance.eq(1)
             with m.If(count == _STATE_WORDS - 1):
                 self._permute(m)
                 self._go(m, "MESSAGE")
-        with m.If((self._states["INIT"] & ~self._goes) | self._states[_WIPED]):
+        with m.If((self._states.at["INIT"] & ~self._goes) | self._states.at[_WIPED]):
             m.d.comb += self._core.clear.eq(1)
         self._message(m)
         with self._state(m, "PAD", C(_PAD_AT), words=2):
-            self._load(m)
+            m.d.comb += self._advance.eq(1)
             self._permute(m)
             self._go(m, "SQUEEZE", self._purpose == _Purpose.TABLE, "FILL")
         first = Cat(after[0], C(0, 2), C(1, 1))
@@ -342,8 +329,7 @@ class AsconVault(wiring.Component):
         device = self._purpose == _Purpose.DEVICE
         constant = Mux(after[2], C(_MESSAGE) | after[:3], 0)
         with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), words=2):
-            self._load(m)
-            m.d.comb += self._waits.eq(1)
+            m.d.comb += [self._advance.eq(1), self._waits.eq(1)]
             m.d.sync += self._settles.eq(-1)  # the next word of the fuses is on its way
             with m.If(self.sealed_device & device & (count == _MESSAGE_WORDS - 2)):
                 m.d.comb += self._extra.eq(FLAG_SEALED)
@@ -378,18 +364,18 @@ class AsconVault(wiring.Component):
         with self._state(m, "HALF", reads=count[1]):  # four draws a block
             m.d.comb += self._owns.eq(1)
             m.d.sync += half.eq(core.rate.word_select(count[0], DRAW_BITS))
-            self._next(m, "DRAW")
+            self._next("DRAW")
         with self._state(m, "DRAW"):  # multiply and shift: no rejection, so that no clock depends on a key
             m.d.comb += self._owns.eq(1)
             m.d.sync += draw.eq((half * entries) >> DRAW_BITS)
-            self._next(m, "READ")
+            self._next("READ")
         with self._state(m, "READ"):
             m.d.comb += self._owns.eq(1)
-            self._next(m, "MOVE")
+            self._next("MOVE")
         with self._state(m, "MOVE"):  # the drawn entry goes to `index`, whose old entry is read in the same clock
             self._write_table(m, index, self.table_read)
             m.d.comb += self.table_addr.eq(index)
-            self._next(m, "SWAP")
+            self._next("SWAP")
         with self._state(m, "SWAP"):
             self._write_table(m, draw, self.table_read)
             last = index == 1
@@ -402,7 +388,7 @@ class AsconVault(wiring.Component):
             with m.If(last):
                 m.d.comb += core.start.eq(0)
                 m.d.sync += [self.booted.eq(1), self.keyed.eq(~self.sealed_device), self._own_key.eq(0)]
-            self._next(m, "HALF", last, "READY")
+            self._next("HALF", last, "READY")
 
     def _write_table(self, m: Module, address: Value, entry: Value) -> None:
         m.d.comb += [
@@ -415,26 +401,26 @@ class AsconVault(wiring.Component):
     def _ready(self, m: Module) -> None:
         """Wait for a command, a word to absorb, or a header. Here the state is as `clear` leaves it, unless one is absorbed."""
         count = self._count
-        self._loaded |= _only(self._states["READY"] & ~self.absorbing, C(3))  # a header is the first word of the nonce
-        with self._state(m, "READY", self._first_of_key(), recalls=0, words=2):
+        self._into[3] |= self._states.at["READY"] & ~self.absorbing & self.header  # it is the first word of the nonce
+        # What ends the message goes to the same half as an absorbed word that came before, and replaces it: see `_state`.
+        with self._state(m, "READY", self._first_of_key(), recalls=0, words=2, loads=self.absorbing):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
                 m.d.comb += [
                     self._takes_command.eq(~self.absorb.valid),
                     self._takes_answer.eq(self.absorb.valid),
-                    self._loads.eq(1),  # see `_advances`; what ends the message goes to the same half
                 ]
                 with m.If(self.unlock):
                     m.d.sync += [self.absorbing.eq(0), self._settles.eq(1)]
                     m.d.comb += self._waits.eq(1)
-                    self._next(m, "PAD")
+                    self._next("PAD")
                 with m.Elif(self.absorb.valid | self.absorb_command):
                     m.d.comb += self._advance.eq(1)
                     with m.If(count[0]):
                         m.d.comb += self._zero.eq(1)
                         self._permute(m)
             with m.Else():
-                m.d.comb += [self._takes_command.eq(1), self._loads.eq(self.header)]
+                m.d.comb += self._takes_command.eq(1)
                 with m.If(self.challenge):
                     m.d.sync += [
                         self._purpose.eq(_Purpose.LOCK),
@@ -444,10 +430,10 @@ class AsconVault(wiring.Component):
                         self._settles.eq(1),
                     ]
                     m.d.comb += self._waits.eq(1)  # `_count` is 0
-                    self._next(m, "INIT")
+                    self._next("INIT")
                 with m.If(self.open):
                     m.d.comb += self._waits.eq(1)
-                    self._next(m, "KEY")
+                    self._next("KEY")
 
     def _open(self, m: Module) -> None:
         """AEAD128 (SP 800-232, 4.1) without associated data: begin under key and nonce, then decipher, a word a clock."""
@@ -455,53 +441,50 @@ class AsconVault(wiring.Component):
         # After KEY_AGAIN the first half of the key waits beside x3, where the end of the packet adds the second half too. If
         # no block came between, which would have taken it, the sum of both is loaded instead.
         self._doubled = Signal()
-        with self._state(m, "KEY", self._key_address(), first=1, words=4), m.If(self._load_words(m)):
-            self._next(m, "NONCE")
+        with self._state(m, "KEY", self._key_address(), first=1, words=4), m.If(self._advances(m)):
+            self._next("NONCE")
         # The nonce's first word, the header, waits beside x3 already (`_ready`). Its last word is zero, so it is left out.
-        with self._state(m, "NONCE", first=3, words=4):
-            m.d.comb += [
-                self._advance.eq(1),
-                self._loads.eq(count[:2].any()),
-            ]
+        with self._state(m, "NONCE", first=3, words=4, loads=count[:2].any()):
+            m.d.comb += self._advance.eq(1)
             with m.If(count[1]):
                 self._permute(m)
                 self._go(m, "KEY_AGAIN")
         with self._state(m, "KEY_AGAIN", self._key_address(), first=3, words=4):
             m.d.sync += self._doubled.eq(1)
-            with m.If(self._load_words(m)):
+            with m.If(self._advances(m)):
                 m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
         with self._state(m, "DATA", self._first_of_key(), recalls=0, reads=self._ahead[:2], words=4):
             # What is added to the state, so that it becomes the word as it came, is the word in clear.
-            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
+            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.sealed.valid):
                 with m.If(self._advances(m)):
                     self._permute(m, inner=1)
                     m.d.sync += self._doubled.eq(0)
                 with m.If(self.sealed.payload.last):
                     m.d.comb += leaves.eq(1)
-                    self._next(m, "PAD_DATA")
+                    self._next("PAD_DATA")
         self._reads &= ~leaves  # what follows at once must not find it on the bus
 
     def _close(self, m: Module) -> None:
         """The tag is added to what it must be: zeros remain."""
         # Of the memory it wants nothing, but the next state need not wait for its first word.
         with self._state(m, "PAD_DATA", self._first_of_key(self._goes), recalls=self._goes, words=4):
-            self._load(m)
+            m.d.comb += self._advance.eq(1)
             m.d.comb += [self._extra.eq(_PAD), self._zero.eq(1)]
-            self._next(m, "LAST_KEY")
+            self._next("LAST_KEY")
         with self._state(m, "LAST_KEY", self._key_address(self._doubled), first=2, words=4):
-            with m.If(self._load_words(m)):
+            with m.If(self._advances(m)):
                 self._permute(m)
                 self._go(m, "TAG")
         with self._state(m, "TAG", self._key_address(), first=3, words=4):
-            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1), self._loads.eq(1)]
+            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
             with m.If(self.tag_valid), m.If(self._advances(m)):
-                self._next(m, "CHECK")
-        with self._state(m, "CHECK"):
+                self._go(m, "CHECK")  # so that its first clock passes, in which `core.zero` is what it was before
+        with self._state(m, "CHECK", self._first_of_key(), recalls=0):  # as READY, which follows at once
             m.d.comb += [self.checked.eq(1), self.authentic.eq(self._core.zero), self._core.clear.eq(1)]
-            self._go(m, "READY")
+            self._next("READY")
 
     def _wiped(self, m: Module) -> None:
         """Overwrite state, keys and table, word after word, and stay."""
@@ -520,6 +503,7 @@ class AsconVault(wiring.Component):
         reads: ValueLike | None = None,
         first: int = 0,
         words: int = 0,
+        loads: ValueLike = 1,
     ) -> Iterator[None]:
         """A state, and in a block what happens in each of its clocks in which it does not wait (`_goes`).
 
@@ -531,17 +515,16 @@ class AsconVault(wiring.Component):
             reads: number of the half of the state that comes to the bus in the next clock, so in terms of `_ahead`.
             first: word of the state whose low half gets the first word of the bus.
             words: how many halves get one, from there on, as `_count` counts: two, four, or all ten; 0: none.
+            loads: whether they get one. A state that waits for a word gives in every clock what shows on the bus, for whether
+                the word is there shows too late. The word itself replaces what came before.
         """
-        self._here, here = name, self._states[name]
+        self._here, here = name, self._states.at[name]
         if address is not None:
             self._addresses |= _only(here, address)
             self._recalls |= here & recalls
-        if words:
-            if words == _STATE_WORDS:
-                self._loaded |= _only(here, self._count[1:])
-            else:
-                second = self._count[1] if words == _WORDS else C(0, 1)
-                self._loaded |= _only(here & ~second, first) | _only(here & second, first + 1)
+        for index in range(words // 2):
+            which = self._count[1:] if words == _STATE_WORDS else self._count[1] if words == _WORDS else C(0, 1)
+            self._into[first + index] |= here & Value.cast(loads).any() & (which == index)
         if reads is not None:
             self._selects |= _only(here, reads)
             self._reads |= here
