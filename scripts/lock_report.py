@@ -1,10 +1,11 @@
 """Everything the locks are judged by, on one model: run it, read docs/locks.md beside it.
 
-    python scripts/lock_report.py MODEL [--samples N] [--random-keys N] [-o out/locks.json]
+    python scripts/lock_report.py MODEL [--vault aes] [--samples N] [--random-keys N] [--lanes L] [--only RTL]
+        [-o out/locks.json]
 
 1. chips a cycle or a bit off: all mutants of timing and arithmetic on the emulator;
 2. where `aes-clocked` derails;
-3. screening: area under the curve of each statistic, per transform;
+3. screening: area under the curve of each statistic, per transform (of sealed programs nobody sees a weight: vault `aes` only);
 4. every pairing: the test set through the RTL of the right device (every bit and cycle) and of a wrong one.
 
 The file is written after every step, and a second run goes on where the first was interrupted.
@@ -13,6 +14,7 @@ The file is written after every step, and a second run goes on where the first w
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,10 @@ from bitting.data import datasets
 from bitting.files import write_text
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
-from bitting.locking.kinds import AES_TRANSFORMS
+from bitting.locking.kinds import Fingerprint, transforms_of
 from bitting.locking.scheme import LockScheme, pairings
-from bitting.locking.transform import lock_program
+from bitting.locking.transform import personalise
+from bitting.unit.spec import VaultKind
 
 #: Public, so that every figure can be repeated; a real device's secret is random.
 ROOT = bytes.fromhex("8f3a51c7e2640bd99a1725f0c86e3bd4")
@@ -42,7 +45,9 @@ class Report:
 
     def __init__(self, arguments: argparse.Namespace):
         self.model = Model.load(arguments.model)
-        self.spec = self.model.program.spec
+        self.spec = replace(self.model.program.spec, vault=VaultKind(arguments.vault))
+        self.program = replace(self.model.program, spec=self.spec)
+        self.lanes, self.only = arguments.lanes, arguments.only
         self.device = Device(self.spec, ROOT)
         data = datasets.load(self.model.claims["dataset"])
         self.x = datasets.activations(self.spec, data.test_images)[: arguments.samples]
@@ -56,10 +61,12 @@ class Report:
     def locked(self, fingerprint: str, transform: str) -> tuple[Any, LockScheme]:
         """The locked program, the same in every run, and how it is locked."""
         scheme = LockScheme.new(self.spec, fingerprint, transform, nonce=NONCE)
-        return lock_program(self.model.program, self.device, scheme), scheme
+        return personalise(self.program, self.device, scheme), scheme
 
     def step(self, name: str, work: Callable[[], Any]) -> None:
-        """Do it unless it is done."""
+        """Do it unless it is done, or not wanted."""
+        if not name.startswith(self.only):
+            return
         if name not in self.results:
             self.results[name] = work()
             write_text(self.path, json.dumps(self.results, indent=1) + "\n")
@@ -68,11 +75,13 @@ class Report:
     def verified(self, fingerprint: str, transform: str) -> dict[str, Any]:
         """Right and wrong device on the RTL; the wrong one is a key bit away."""
         locked, scheme = self.locked(fingerprint, transform)
-        result = {}
+        # More lanes take another fingerprint of sums, so with the vault `aes` another lock key.
+        wider = None if scheme.fingerprint == Fingerprint.NUMERIC and not scheme.seals else self.lanes
+        result = {"lanes": {"lanes": wider or self.spec.lanes}}
+        told = ("equal", "refused", "accuracy", "wrong_logits", "wrong_cycles", "tiles", "cycles")
         for name, chip in (("right", self.device), ("wrong", self.device.with_flipped_bit(77))):
-            report = verify(Artefact(locked, scheme), chip, self.x, self.y)
-            result[name] = {"equal": report.equal, "accuracy": report.accuracy, "seconds": round(report.seconds, 1)}
-            result[name] |= {"wrong_logits": report.wrong_logits, "wrong_cycles": report.wrong_cycles, "tiles": report.tiles}
+            report = verify(Artefact(locked, scheme), chip, self.x, self.y, lanes=wider)
+            result[name] = {field: getattr(report, field) for field in told} | {"seconds": round(report.seconds, 1)}
         return result
 
     def mutated(self, fingerprint: str, transform: str, kind: str) -> dict[str, Any]:
@@ -97,14 +106,17 @@ class Report:
 
     def run(self) -> None:
         """All steps that are not done yet."""
-        timed = [("clock", transform) for transform in AES_TRANSFORMS] + [("numeric", "aes-clocked")]
+        aes = self.spec.vault == VaultKind.AES
+        transforms = transforms_of(self.spec.vault)
+        timed = [("clock", transform) for transform in transforms] + [("numeric", transforms[-1])]
         for fingerprint, transform in timed:
             self.step(f"timing mutants, {fingerprint} x {transform}", partial(self.mutated, fingerprint, transform, "timing"))
-        for transform in AES_TRANSFORMS:
+        for transform in transforms:
             name = f"arithmetic mutants, numeric x {transform}"
             self.step(name, partial(self.mutated, "numeric", transform, "arithmetic"))
-        self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
-        for transform in AES_TRANSFORMS:
+        if aes:
+            self.step("aes-clocked derails: (extra cycle in tile, first wrong tile)", self.derailed)
+        for transform in transforms if aes else ():
             self.step(f"screening, {transform}", partial(self.screened, transform))
         for scheme in pairings(self.spec):
             pair = scheme.fingerprint, scheme.transform
@@ -115,6 +127,9 @@ def main() -> None:
     """Run the report, without gradients: nothing is trained here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="from `bitting train`")
+    parser.add_argument("--vault", choices=[kind.value for kind in VaultKind], default="ascon", help="whose locks")
+    parser.add_argument("--lanes", type=int, help="run the pairings on an engine with so many, where the lock allows it")
+    parser.add_argument("--only", default="", help="steps whose name begins so, e.g. RTL")
     parser.add_argument("--samples", type=int, help="test samples; default all")
     parser.add_argument("--random-keys", type=int, default=1000, help="wrong keys for screening")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/locks.json"))

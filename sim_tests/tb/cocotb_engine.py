@@ -23,8 +23,8 @@ SPEC = parse_spec(os.environ["BITTING_SPEC"])
 ROOT = bytes(range(1, 17))
 TABLE = Device(SPEC, ROOT).table()
 
-#: Register slice, CRC, its comparison, parser, sender, register slice: one clock each.
-STATUS_LATENCY = 6
+#: Register slice, CRC, its comparison, parser, request, sender, register slice: one clock each.
+STATUS_LATENCY = 7
 
 
 def job(seed: int) -> tuple[np.ndarray, np.ndarray]:

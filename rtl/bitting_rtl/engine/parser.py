@@ -453,7 +453,9 @@ class Parser:
         # Of the word that was taken in the clock before, like `late`.
         earlier, bad_length = Signal(ErrorCode), Signal()
         m.d.sync += [earlier.eq(self.fault), bad_length.eq(self.bad_length)]
-        with m.If(io.done):
+        forget = Signal()  # a clock late: no word of the next packet has come by then
+        m.d.sync += forget.eq(io.done)
+        with m.If(forget):
             m.d.sync += self.spoiled.eq(ErrorCode.NONE)
         with m.Elif(self.spoiled == ErrorCode.NONE):
             with m.If(earlier != ErrorCode.NONE):

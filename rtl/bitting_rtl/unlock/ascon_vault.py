@@ -172,7 +172,7 @@ class AsconVault(wiring.Component):
         self._waits = Signal()
         self._settles = Signal(_FUSE_WAITS, init=1)  # clocks that it waits beside
         self._zero, self._advance = Signal(), Signal()  # of `_count`
-        self._holds = Signal()  # memory and core give the word that they gave before
+        self._holds = Signal()  # the memory gives the word that it gave before, for that has not been taken
         at_once = Signal()
         # What each state wants, one after the other: no two are at once.
         self._addresses = self._selects = self._reads = self._recalls = Value.cast(0)
@@ -207,8 +207,9 @@ class AsconVault(wiring.Component):
             self._remembers.eq(self._recalls),
             core.reads.eq(self._reads),
             core.select.eq(self._selects),
-            core.holds.eq(self._holds),
-            self._holds.eq(self._goes & ~self._advance),
+            # Only TAG wants another word of the memory for each, and only DATA another half of the state.
+            self._holds.eq(self._goes & self._states.at["TAG"] & ~self.tag_valid),
+            core.holds.eq(self._goes & self._states.at["DATA"] & ~self.sealed.valid),
             core.load.eq(Cat(word & (self._count[0] == half) & self._goes for word in self._into for half in range(2))),
         ]
         self._states.connect(forced=self.wipe, there=_WIPED)
@@ -247,18 +248,23 @@ class AsconVault(wiring.Component):
 
         Sources that hold still lie in a register, so that to be zeros takes a reset instead of logic.
         """
-        self._takes_command, self._takes_answer = Signal(), Signal()
-        self._extra = Signal(WORD_BITS)  # single bits
+        at = self._states.at
+        answers = self.absorb.valid
+        commands = (at["DATA"] | at["TAG"] | at["READY"]) & ~answers
         fuse, slow = Signal(WORD_BITS, reset_less=True), Signal(WORD_BITS, reset_less=True)
-        message, nonce = self._states.at["MESSAGE"], self._states.at["NONCE"]
+        message, nonce = at["MESSAGE"], at["NONCE"]
         m.d.sync += [fuse.eq(self.fuse_data), slow.eq(fuse ^ Mux(nonce & self._ahead[1], self.cycles, self.number))]
         with m.If(~message | (self._purpose != _Purpose.DEVICE) | self._count[2]):
             m.d.sync += fuse.eq(0)
         with m.If(~(message | nonce)):
             m.d.sync += slow.eq(0)
         others = Signal(WORD_BITS)
-        sources = ((self.sealed.payload.data, self._takes_command), (self.absorb.payload, self._takes_answer))
-        m.d.comb += others.eq(reduce(xor, (source & taken.replicate(WORD_BITS) for source, taken in sources), self._extra))
+        sources: tuple[tuple[Value, Value], ...] = ((self.sealed.payload.data, commands), (self.absorb.payload, answers))
+        flag = at["MESSAGE"] & self.sealed_device & (self._purpose == _Purpose.DEVICE) & (self._count == _MESSAGE_WORDS - 2)
+        domain = at["KEY_AGAIN"] & self._count[:2].all()
+        bits = ((FLAG_SEALED, flag), (_DOMAIN, domain), (_PAD, at["PAD_DATA"]))
+        sources += tuple((C(value, WORD_BITS), taken) for value, taken in bits)
+        m.d.comb += others.eq(reduce(xor, (source & taken.replicate(WORD_BITS) for source, taken in sources)))
         m.d.comb += self._core.word.eq(self._sum(m, self._stored, self._core.rate, slow, others))
 
     def _sum(self, m: Module, *words: Value) -> Value:
@@ -331,8 +337,6 @@ class AsconVault(wiring.Component):
         with self._state(m, "MESSAGE", Mux(device, constant, self._key_address()), words=2):
             m.d.comb += [self._advance.eq(1), self._waits.eq(1)]
             m.d.sync += self._settles.eq(-1)  # the next word of the fuses is on its way
-            with m.If(self.sealed_device & device & (count == _MESSAGE_WORDS - 2)):
-                m.d.comb += self._extra.eq(FLAG_SEALED)
             with m.If(count == FUSE_WORDS - 1):
                 m.d.sync += self.sealed_device.eq(self.fuse_data[0])
             with m.If(count[0]):
@@ -406,10 +410,6 @@ class AsconVault(wiring.Component):
         with self._state(m, "READY", self._first_of_key(), recalls=0, words=2, loads=self.absorbing):
             m.d.comb += [self.ready.eq(1), self.absorb.ready.eq(self.absorbing)]
             with m.If(self.absorbing):
-                m.d.comb += [
-                    self._takes_command.eq(~self.absorb.valid),
-                    self._takes_answer.eq(self.absorb.valid),
-                ]
                 with m.If(self.unlock):
                     m.d.sync += [self.absorbing.eq(0), self._settles.eq(1)]
                     m.d.comb += self._waits.eq(1)
@@ -420,7 +420,6 @@ class AsconVault(wiring.Component):
                         m.d.comb += self._zero.eq(1)
                         self._permute(m)
             with m.Else():
-                m.d.comb += self._takes_command.eq(1)
                 with m.If(self.challenge):
                     m.d.sync += [
                         self._purpose.eq(_Purpose.LOCK),
@@ -452,12 +451,11 @@ class AsconVault(wiring.Component):
         with self._state(m, "KEY_AGAIN", self._key_address(), first=3, words=4):
             m.d.sync += self._doubled.eq(1)
             with m.If(self._advances(m)):
-                m.d.comb += self._extra.eq(_DOMAIN)
                 self._go(m, "DATA", self.empty, "PAD_DATA")
         leaves = Signal()
         with self._state(m, "DATA", self._first_of_key(), recalls=0, reads=self._ahead[:2], words=4):
             # What is added to the state, so that it becomes the word as it came, is the word in clear.
-            m.d.comb += [self.sealed.ready.eq(1), self._takes_command.eq(1)]
+            m.d.comb += self.sealed.ready.eq(1)
             with m.If(self.sealed.valid):
                 with m.If(self._advances(m)):
                     self._permute(m, inner=1)
@@ -472,14 +470,14 @@ class AsconVault(wiring.Component):
         # Of the memory it wants nothing, but the next state need not wait for its first word.
         with self._state(m, "PAD_DATA", self._first_of_key(self._goes), recalls=self._goes, words=4):
             m.d.comb += self._advance.eq(1)
-            m.d.comb += [self._extra.eq(_PAD), self._zero.eq(1)]
+            m.d.comb += self._zero.eq(1)
             self._next("LAST_KEY")
         with self._state(m, "LAST_KEY", self._key_address(self._doubled), first=2, words=4):
             with m.If(self._advances(m)):
                 self._permute(m)
                 self._go(m, "TAG")
         with self._state(m, "TAG", self._key_address(), first=3, words=4):
-            m.d.comb += [self.tag_ready.eq(1), self._takes_command.eq(1)]
+            m.d.comb += self.tag_ready.eq(1)
             with m.If(self.tag_valid), m.If(self._advances(m)):
                 self._go(m, "CHECK")  # so that its first clock passes, in which `core.zero` is what it was before
         with self._state(m, "CHECK", self._first_of_key(), recalls=0):  # as READY, which follows at once
