@@ -28,7 +28,7 @@ arguments = parser.parse_args()
 spec, data = bitting.parse_spec("base:vault=aes"), datasets.load("digits")
 model = bitting.train(spec, data, TrainConfig(epochs=arguments.epochs))
 device = bitting.Device.new(spec)
-x, labels = datasets.activations(spec, data.test_images), data.test_labels
+x, labels = datasets.activations(spec, data.test_x), data.test_y
 print(f"the victim: {model.claims['accuracy']:.1%} on digits, {model.program.parameters} weights")
 
 # What a thief reaches who has the labels, and no file at all: an attack has to beat this to be worth anything.
@@ -45,7 +45,7 @@ for fingerprint, transform in (("none", "table"), ("clock", "aes-clocked")):
 
     # A thief with the file and some labels: he takes the codes as they are, and learns a weight for each.
     some = slice(arguments.labels)
-    few = datasets.activations(spec, data.train_images[some])
-    weights = recover(artefact.locked_layers(), few, data.train_labels[some], starts=arguments.starts)
+    few = datasets.activations(spec, data.train_x[some])
+    weights = recover(artefact.locked_layers(), few, data.train_y[some], starts=arguments.starts)
     guessed = logits(artefact.locked_layers(), weights, torch.from_numpy(x).float()).argmax(1).numpy()
     print(f"  stolen codes, table learnt from {arguments.labels} labels: {(guessed == labels).mean():.1%}")

@@ -22,8 +22,8 @@ seed_torch(draw())  # 128 secret bits: torch's own seed has 32, and whoever trie
 # Your model and your data: here a small network for digits of 8 x 8 pixels.
 model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 data = datasets.load("digits")
-x, y = torch.from_numpy(data.train_images).float() / 255, torch.from_numpy(data.train_labels)
-test_x, test_y = torch.from_numpy(data.test_images).float() / 255, torch.from_numpy(data.test_labels)
+x, y = torch.from_numpy(data.train_x).float() / 255, torch.from_numpy(data.train_y)
+test_x, test_y = torch.from_numpy(data.test_x).float() / 255, torch.from_numpy(data.test_y)
 
 # The same architecture on the unit's exact arithmetic. It is an nn.Module: train it as you always do.
 network = bitting.convert(model, "base", x[:256])

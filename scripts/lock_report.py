@@ -50,8 +50,8 @@ class Report:
         self.lanes, self.only = arguments.lanes, arguments.only
         self.device = Device(self.spec, ROOT)
         data = datasets.load(self.model.claims["dataset"])
-        self.x = datasets.activations(self.spec, data.test_images)[: arguments.samples]
-        self.y = data.test_labels[: arguments.samples]
+        self.x = datasets.activations(self.spec, data.test_x)[: arguments.samples]
+        self.y = data.test_y[: arguments.samples]
         self.random_keys = arguments.random_keys
         self.path = arguments.output
         self.results: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}

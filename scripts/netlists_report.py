@@ -35,9 +35,9 @@ def verified(spec: UnitSpec, netlist: str, images: int) -> dict[str, Any]:
     """A model of the digits, locked in every way, on a netlist: what was compared and what was wrong."""
     library = native.library_of(netlist, design.TOP)
     data = datasets.load("digits")
-    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2))
+    model = loop.train(spec, data, replace(recipes.recipe(data), epochs=2))
     device = Device(spec, bytes(range(1, 17)), sealed=spec.vault == VaultKind.ASCON)
-    x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
+    x, y = datasets.activations(spec, data.test_x[:images]), data.test_y[:images]
     result: dict[str, Any] = {"spec": spec.name, "vault": spec.vault, "images": len(x)}
     for transform in transforms_of(spec.vault):
         scheme = LockScheme.new(spec, "clock", transform)

@@ -34,11 +34,11 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Model:
     """The model of a recipe and seed, trained if it is not there."""
     path = folder / f"{data}-{network}-{seed}.safetensors"
     if not path.exists():
-        config = replace(recipes.recipe(data, network), seed=seed)
+        loaded = datasets.load(data)
+        config = replace(recipes.recipe(loaded, network), seed=seed)
         with console.progress(path.stem, 2 * config.epochs) as done:
-            loop.train(parse_spec(SPEC), datasets.load(data), config, path.with_suffix(".checkpoint"), loop.counted(done)).save(
-                path
-            )
+            model = loop.train(parse_spec(SPEC), loaded, config, path.with_suffix(".checkpoint"), loop.counted(done))
+            model.save(path)
     return Model.load(path)
 
 
@@ -48,7 +48,7 @@ def on_rtl(model: Model, images: int) -> dict[str, Any]:
     device = Device(spec, bytes(range(1, 17)), sealed=True)
     artefact = lock(Model(replace(model.program, spec=spec), model.claims), device, allow_reproducible=True)
     data = datasets.load(model.claims["dataset"])
-    x, y = datasets.activations(spec, data.test_images[:images]), data.test_labels[:images]
+    x, y = datasets.activations(spec, data.test_x[:images]), data.test_y[:images]
     with console.progress(f"{model.claims['config']['network']}: emulator = RTL", images) as done:
         report = verify(artefact, device, x, y, progress=done, forecast=lambda forecast: console.err.print(forecast))
     wrong = verify(artefact, device.with_flipped_bit(5), x[:128], y[:128])

@@ -42,7 +42,7 @@ def a_lock(fingerprint: str, transform: str, spec=SPEC) -> LockScheme:
 def digits():
     data = datasets.load("digits")
     model = loop.train(SPEC, data, replace(recipes.RECIPES["digits"], epochs=30, seed=0))
-    return data, model, datasets.activations(SPEC, data.test_images)
+    return data, model, datasets.activations(SPEC, data.test_x)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_wrong_device_makes_noise_and_keeps_other_time(digits, fingerprint, tr
     data, model, x = digits
     scheme = OPEN if transform == Transform.TABLE else a_lock(fingerprint, transform)
     locked = lock_program(model.program, OWNER, scheme)
-    found = wrong_keys.survey(locked, scheme, OWNER, x, data.test_labels, random_keys=100)
+    found = wrong_keys.survey(locked, scheme, OWNER, x, data.test_y, random_keys=100)
     assert found.right == model.claims["accuracy"]
     assert found.neighbours == 128 and found.mean and found.mean < 0.15
     other = OWNER.with_flipped_bit(7)
@@ -88,7 +88,7 @@ def test_every_mutant_is_noticed_and_sees_noise(digits, fingerprint, transform, 
     locked = lock_program(model.program, OWNER, scheme)
     honest = ChipModel.of(OWNER)
     chips = mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, OWNER.table())
-    found = mutants.survey(locked, scheme, OWNER, list(chips), x, data.test_labels)
+    found = mutants.survey(locked, scheme, OWNER, list(chips), x, data.test_y)
     assert found.mutants >= 117 and found.same_key == 0
     assert found.right == model.claims["accuracy"] and found.mean and found.worst and found.mean < 0.15 and found.worst < 0.4
 
@@ -101,7 +101,7 @@ def small():
     """A network on the small family: a simulation of it builds fast."""
     data = datasets.load("digits")
     model = loop.train(TINY, data, replace(recipes.RECIPES["digits"], epochs=20, seed=0))
-    return data, model, datasets.activations(TINY, data.test_images)
+    return data, model, datasets.activations(TINY, data.test_x)
 
 
 def run_on(engine: NativeEngine, scheme: LockScheme, locked, x: np.ndarray) -> np.ndarray:
@@ -132,8 +132,8 @@ def test_mutants_in_the_silicon_see_noise(small, name):
                 torch.from_numpy(x[:samples])
             ).numpy()
             found = run_on(engine, scheme, locked, x[:samples])
-            accuracy = (found.argmax(1) == data.test_labels[:samples]).mean()
-            assert (honest.argmax(1) == data.test_labels[:samples]).mean() > 0.8
+            accuracy = (found.argmax(1) == data.test_y[:samples]).mean()
+            assert (honest.argmax(1) == data.test_y[:samples]).mean() > 0.8
             assert accuracy < 0.4, (pairing, accuracy)
 
 
@@ -200,7 +200,7 @@ def mnist():
     spec = parse_spec("base:vault=aes,lanes=64")
     model = loop.train(spec, data, replace(recipes.RECIPES["mnist"], epochs=2, seed=0))  # fewer: claims here are equalities
     assert model.claims["accuracy"] >= 0.94
-    return data, model, datasets.activations(spec, data.test_images)
+    return data, model, datasets.activations(spec, data.test_x)
 
 
 @pytest.mark.slow
@@ -215,10 +215,10 @@ def test_mnist_on_the_rtl_of_the_right_and_a_wrong_device(mnist, fingerprint, tr
     owner = Device(spec, OWNER.root)
     scheme = a_lock(fingerprint, transform, spec)
     locked = lock_program(model.program, owner, scheme)
-    report = verify(Artefact(locked, scheme), owner, x[:IMAGES], data.test_labels[:IMAGES])
+    report = verify(Artefact(locked, scheme), owner, x[:IMAGES], data.test_y[:IMAGES])
     assert report.equal and report.samples == IMAGES and report.wrong_logits == report.wrong_cycles == 0
     assert report.accuracy == report.emulator_accuracy > 0.9
     wrong = verify(
-        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:128], data.test_labels[:128], stalls=Stalls(1, 40, 40)
+        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:128], data.test_y[:128], stalls=Stalls(1, 40, 40)
     )
     assert wrong.equal and wrong.accuracy == wrong.emulator_accuracy < 0.3

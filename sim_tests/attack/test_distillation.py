@@ -14,7 +14,7 @@ def digits():
 
 def test_a_copy_is_as_good_as_the_answers(digits):
     """From a device that is always right the thief learns what labels would teach him; from noise nothing."""
-    labels = {image.tobytes(): label for image, label in zip(digits.train_images, digits.train_labels, strict=True)}
+    labels = {image.tobytes(): label for image, label in zip(digits.train_x, digits.train_y, strict=True)}
     asked = []
 
     def right(images):

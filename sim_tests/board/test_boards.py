@@ -290,7 +290,7 @@ def at_a_terminal(port: SimulatedPort, program: Path, *arguments: object) -> sub
 def test_the_host_in_c_answers_as_the_emulator_on_a_board(artefact, board, program, tmp_path):
     """Digits of both vaults, over a serial line, to the bit. Answers tell another device, a tag tells a changed word."""
     model = package.Model.load(artefact / "model").program
-    images = datasets.load("digits").test_images[:6]
+    images = datasets.load("digits").test_x[:6]
     x = datasets.activations(model.spec, images).astype(np.int8)
     (tmp_path / "inputs").write_bytes(x.tobytes())
     expected = package.Emulator(model, range(model.spec.codes))(x).tolist()

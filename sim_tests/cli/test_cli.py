@@ -300,7 +300,7 @@ def test_a_users_onnx_model_is_converted_and_fine_tuned(tmp_path):
     torch.manual_seed(0)
     data = datasets.load("digits")
     plain = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
-    x, y = torch.from_numpy(data.train_images).float() / 255, torch.from_numpy(data.train_labels)
+    x, y = torch.from_numpy(data.train_x).float() / 255, torch.from_numpy(data.train_y)
     optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
     for _ in range(200):
         optimiser.zero_grad()

@@ -64,10 +64,10 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
     """
     library = native.library_of(netlist(), design.TOP)
     data = datasets.load("digits")
-    model = loop.train(spec, data, replace(recipes.recipe("digits"), epochs=2, seed=0))
+    model = loop.train(spec, data, replace(recipes.recipe(data), epochs=2, seed=0))
     seals = spec.vault == VaultKind.ASCON
     device = Device(spec, bytes(range(1, 17)), sealed=seals)
-    x, y = datasets.activations(spec, data.test_images[:IMAGES]), data.test_labels[:IMAGES]
+    x, y = datasets.activations(spec, data.test_x[:IMAGES]), data.test_y[:IMAGES]
     for transform in transforms_of(spec.vault):
         scheme = LockScheme.new(spec, "clock", transform)
         locked = personalise(model.program, device, scheme)

@@ -164,13 +164,13 @@ def test_reference_networks_run_on_the_rtl(network):
     `scripts/networks_report.py` trains them well and runs more images.
     """
     spec, whole = parse_spec("base:scratch_words=8192,lanes=64,vault=aes"), datasets.load("fashion-mnist")
-    data = replace(whole, train_images=whole.train_images[:16_000], train_labels=whole.train_labels[:16_000])
-    model = loop.train(spec, data, replace(recipes.recipe("fashion-mnist", network), epochs=1, batch_size=128, seed=0))
+    data = replace(whole, train_x=whole.train_x[:16_000], train_y=whole.train_y[:16_000])
+    model = loop.train(spec, data, replace(recipes.recipe(data, network), epochs=1, batch_size=128, seed=0))
     assert model.claims["accuracy"] > 0.6
     device = Device(spec, ROOT)
     scheme = LockScheme.new(spec, "clock", "aes-clocked")
     locked = lock_program(model.program, device, scheme)
-    x, y = datasets.activations(spec, data.test_images[:256]), data.test_labels[:256]
+    x, y = datasets.activations(spec, data.test_x[:256]), data.test_y[:256]
     report = verify(Artefact(locked, scheme), device, x, y)
     assert report.equal and report.samples == 256 and report.accuracy == report.emulator_accuracy > 0.6
     wrong = verify(Artefact(locked, scheme), device.with_flipped_bit(3), x[:64], y[:64])

@@ -170,12 +170,12 @@ def test_digits_within_half_a_point_of_the_twin():
 
 def test_data_sets_are_what_they_should_be():
     digits = datasets.load("digits")
-    assert digits.train_images.shape == (1347, 64) and digits.test_images.shape == (450, 64) and digits.classes == 10
+    assert digits.train_x.shape == (1347, 64) and digits.test_x.shape == (450, 64) and digits.outputs == 10
     for name in ("mnist", "fashion-mnist"):
         data = datasets.load(name)
-        assert data.train_images.shape == (60_000, 784) and data.test_images.shape == (10_000, 784)
-        assert data.train_labels.shape == (60_000,) and data.classes == 10
-        assert np.bincount(data.test_labels).min() > 800
+        assert data.train_x.shape == (60_000, 784) and data.test_x.shape == (10_000, 784)
+        assert data.train_y.shape == (60_000,) and data.outputs == 10
+        assert np.bincount(data.test_y).min() > 800
     for spec in PRESETS.values():
         x = datasets.activations(spec, np.arange(256, dtype=np.uint8)[None])
         assert x.min() == 0 and x.max() == spec.act_max

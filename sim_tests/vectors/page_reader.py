@@ -376,7 +376,7 @@ def artefact_words(file: File, samples: np.ndarray, report: int = REPORT) -> lis
 def read_packet_file(path: Path) -> dict:
     raw = path.read_bytes()
     words = list(struct.unpack(f"<{len(raw) // 4}I", raw))
-    assert raw[:4] == b"BTPK" and words[1:3] == [1, len(words)] and words[15] == 0 and words[-1] == crc(words[:-1])
+    assert raw[:4] == b"BTPK" and words[1:3] == [1, len(words)] and words[-1] == crc(words[:-1])
     fields = ("spec", "lanes", "act_bits", "input_base", "input_words", "outputs", "results")
     found = dict(zip(fields, words[3:10], strict=True))
     count, row, at = words[14], -(-found["input_words"] // 4), 16
@@ -386,5 +386,19 @@ def read_packet_file(path: Path) -> dict:
     bytes_of = [wrap(byte, 8) for byte in unpacked(words[at:], 8, 4 * row * count)]
     found["questions"] = np.array(bytes_of).reshape(count, 4 * row)[:, : found["input_words"]]
     at += row * count
-    found["answers"] = np.array([wrap(word, 32) for word in words[at:-1]]).reshape(count, found["outputs"])
+    end = at + count * found["outputs"]
+    found["answers"] = np.array([wrap(word, 32) for word in words[at:end]]).reshape(count, found["outputs"])
+    found["units"] = read_units(words[end:-1], found) if words[15] else None
+    assert len(words[end:-1]) == words[15]
     return found
+
+
+def read_units(words: list[int], header: dict) -> dict:
+    low, high, task, inputs, outputs = words[:5]
+    assert inputs in (1, header["input_words"]) and outputs in (1, header["outputs"])
+    numbers = np.array(words[5:], "<u4").view("<f4")
+    offset, scale, output_offset, output_scale = np.split(numbers, np.cumsum([inputs, inputs, outputs]))
+    return {
+        "low": low - 128, "high": high - 128, "task": ("classification", "binary", "multi-label", "regression")[task],
+        "offset": offset, "scale": scale, "output_offset": output_offset, "output_scale": output_scale,
+    }  # fmt: skip

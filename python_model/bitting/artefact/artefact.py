@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bitting.artefact import container, program_format, sealed_format, self_test
+from bitting.artefact import container, interface_format, program_format, sealed_format, self_test
 from bitting.artefact.claims import public as public_claims
 from bitting.artefact.model import Model
 from bitting.artefact.self_test import DEFAULT as SELF_TEST
@@ -21,6 +21,7 @@ from bitting.locking.kinds import SEALING, Fingerprint, Level, Transform, defaul
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import personalise, restore_program
+from bitting.program.interface import NO_INTERFACE, Interface, of_program
 from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec
 
@@ -39,6 +40,7 @@ class Artefact:
         claims: data set and accuracies; those that may ship (`bitting.artefact.claims`), others are dropped.
         signed_by: 32 bytes of the public key whose signature was seen to be right, or None if there is no signature.
         self_test: questions, and what the right device answers; None if there are none.
+        interface: how a user's inputs become activations, and what the sums say; by default inputs are activations.
 
     Example:
         >>> import bitting, numpy
@@ -58,9 +60,12 @@ class Artefact:
     claims: dict[str, Any] = field(default_factory=dict)
     signed_by: bytes | None = None
     self_test: SelfTest | None = None
+    interface: Interface = field(default=NO_INTERFACE, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", public_claims(self.claims))
+        if self.interface is NO_INTERFACE:
+            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.input_words))
 
     def save(self, path: Path, owner: Ed25519PrivateKey | None = None) -> None:
         """Write the file whole or not at all, signed if there is an owner."""
@@ -68,6 +73,7 @@ class Artefact:
             tensors, fields = sealed_format.write(self.program)
         else:
             tensors, fields = program_format.write("", self.program)
+        tensors, fields = interface_format.added(self.interface, tensors, fields)
         header = {**fields, "lock": self.scheme.to_dict(), "claims": public_claims(self.claims)}
         if self.scheme.challenge:
             more, header["challenge"] = program_format.write(_CHALLENGE, self.scheme.challenge.program)
@@ -97,7 +103,7 @@ class Artefact:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
             if self_test.TENSORS & set(contents.tensors):
                 expected |= self_test.TENSORS
-            contents.require_tensors(expected)
+            contents.require_tensors(expected | interface_format.names(header))
             program = (
                 sealed_format.read(contents.path, spec, header, contents.tensors)
                 if seals
@@ -106,7 +112,8 @@ class Artefact:
             challenge = _challenge(contents, spec) if "challenge" in header else None
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
             test = self_test.read(contents.path, program.input_words, program.outputs, spec, contents.tensors)
-            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test)
+            interface = interface_format.read(header, contents.tensors, spec, program.input_words, program.outputs)
+            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test, interface)
 
     def locked_layers(self) -> Program:
         """The program of an artefact that is not sealed.
@@ -209,7 +216,8 @@ def lock(
         )
     scheme = LockScheme.new(device.spec, fingerprint, transform or default_transform(device.spec.vault), device.level)
     locked = personalise(model.program, device, scheme)
-    return Artefact(locked, scheme, model.claims, self_test=SelfTest.of(model.program, self_test))
+    test = SelfTest.of(model.program, self_test)
+    return Artefact(locked, scheme, model.claims, self_test=test, interface=model.interface)
 
 
 def unlock(artefact: Artefact, device: Device) -> Model:
@@ -235,7 +243,7 @@ def unlock(artefact: Artefact, device: Device) -> Model:
         ...     print(str(error).partition(":")[0])
         packet 0 of the sealed program is not authentic
     """
-    return Model(restore_program(artefact.program, artefact.scheme, device), artefact.claims)
+    return Model(restore_program(artefact.program, artefact.scheme, device), artefact.claims, artefact.interface)
 
 
 def _challenge(contents: container.Contents, spec: UnitSpec) -> Challenge:

@@ -15,6 +15,8 @@ PUBLIC: dict[str, type | tuple[type, ...]] = {
     "test_samples": int,
     "accuracy": (int, float),
     "twin_accuracy": (int, float),
+    "r2": (int, float),
+    "twin_r2": (int, float),
     "input_scale": (int, float),
     "reproducible": bool,
 }

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from bitting import files
-from bitting.artefact import container, program_format
-from bitting.errors import ArtefactError
+from bitting.artefact import container, interface_format, program_format
+from bitting.errors import ArtefactError, missing_extra
+from bitting.program.interface import NO_INTERFACE, Interface, of_program
 from bitting.program.layers import Program
 
 
@@ -19,6 +22,7 @@ class Model:
     Attributes:
         program: layers; a code is the index of its weight among `UnitSpec.values`.
         claims: data set, accuracies and how they were measured; of a trained model also the configuration with its seed.
+        interface: how a user's inputs become activations, and what the sums say; by default inputs are activations.
 
     Example:
         >>> import bitting, numpy, tempfile, pathlib
@@ -36,6 +40,29 @@ class Model:
 
     program: Program
     claims: dict[str, Any] = field(default_factory=dict, repr=False)  # a seed is not printed
+    interface: Interface = field(default=NO_INTERFACE, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.interface is NO_INTERFACE:
+            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.input_words))
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """What the model answers, computed by the exact emulator.
+
+        Args:
+            inputs: (samples, *interface.shape), as the data that it was trained on.
+
+        Returns:
+            (samples, outputs) float32, see `Interface.values`: numbers in the target's units, or logits.
+
+        Raises:
+            ProgramError: if the inputs are not what the program reads.
+            ExtraError: without PyTorch.
+        """
+        with missing_extra("the emulator"):
+            from bitting.emulator.emulate import Emulator
+        sums = Emulator(self.program, range(self.program.spec.codes))(self.interface.activations(inputs))
+        return self.interface.values(sums.numpy())
 
     @property
     def reproducible(self) -> bool:
@@ -49,6 +76,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write the file whole or not at all, for nobody else to read (mode 0600)."""
         tensors, fields = program_format.write("", self.program)
+        tensors, fields = interface_format.added(self.interface, tensors, fields)
         container.save(path, self.KIND, self.program.spec, {**fields, "claims": self.claims}, tensors, mode=files.PRIVATE)
 
     @classmethod
@@ -71,6 +99,7 @@ class Model:
             )
         with container.malformed(contents.path):
             spec = contents.spec()
-            contents.require_tensors(program_format.tensor_names("", contents.header))
+            contents.require_tensors(program_format.tensor_names("", contents.header) | interface_format.names(contents.header))
             program = program_format.read(contents.path, "", spec, contents.header, contents.tensors)
-            return cls(program, dict(contents.header["claims"]))
+            interface = interface_format.read(contents.header, contents.tensors, spec, program.input_words, program.outputs)
+            return cls(program, dict(contents.header["claims"]), interface)

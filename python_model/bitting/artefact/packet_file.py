@@ -9,11 +9,14 @@ import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.host_words import HostWords
+from bitting.program.interface import Interface, Task
 from bitting.program.packets import WORDS, crc32, packed
 
 #: The first four bytes, and the number of the format.
 MAGIC = b"BTPK"
 VERSION = 1
+#: Added to the least and the most activation, so that they are not negative.
+_UNSIGNED = 128
 #: Words of the header.
 HEADER_WORDS = 16
 
@@ -24,7 +27,8 @@ def contents(artefact: Artefact) -> bytes:
     asked = np.empty((0, words.input_words), np.int8) if test is None else test.questions
     answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers
     known = [packed(row, 4) for row in asked] + [answers.reshape(-1).view(WORDS)]
-    sections = (words.once, words.again, words.head, words.body, *known)
+    said = _interface(artefact.interface)
+    sections = (words.once, words.again, words.head, words.body, *known, said)
     header = [
         int.from_bytes(MAGIC, "little"),
         VERSION,
@@ -38,8 +42,19 @@ def contents(artefact: Artefact) -> bytes:
         words.results,
         *map(len, sections[:4]),
         len(asked),
-        0,
+        len(said),
     ]
     assert len(header) == HEADER_WORDS
     whole = np.concatenate([np.array(header, WORDS), *sections])
     return np.append(whole, np.array([crc32(whole)], WORDS)).tobytes()
+
+
+def _interface(interface: Interface) -> np.ndarray:
+    """What a host with floating point needs; nothing for an interface that says nothing."""
+    if interface.plain:
+        return np.empty(0, WORDS)
+    arrays = [getattr(interface, name) for name in ("offset", "scale", "output_offset", "output_scale")]
+    inputs, outputs = (np.broadcast_arrays(*arrays[at : at + 2]) for at in (0, 2))
+    numbers = [interface.low + _UNSIGNED, interface.high + _UNSIGNED, list(Task).index(interface.task)]
+    head = np.array([*numbers, inputs[0].size, outputs[0].size], WORDS)
+    return np.concatenate([head, *(np.ascontiguousarray(array, "<f4").view(WORDS) for array in (*inputs, *outputs))])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bitting.data.datasets import Dataset
+from bitting.data.dataset import Dataset
 
 
 def from_scratch(data: Dataset, samples: int) -> float:
     """Test accuracy of who has `samples` labelled training samples and no stolen file: logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    images = data.train_images[:samples].reshape(samples, -1) / 255
-    model = LogisticRegression(max_iter=2000).fit(images, data.train_labels[:samples])
-    return float(model.score(data.test_images.reshape(len(data.test_labels), -1) / 255, data.test_labels))
+    images = data.train_x[:samples].reshape(samples, -1) / 255
+    model = LogisticRegression(max_iter=2000).fit(images, data.train_y[:samples])
+    return float(model.score(data.test_x.reshape(len(data.test_y), -1) / 255, data.test_y))

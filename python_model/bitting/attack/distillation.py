@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitting.data.datasets import Dataset
+from bitting.data.dataset import Dataset
 from bitting.network.metrics import accuracy
 
 Progress = Callable[[int, int], None]
@@ -72,11 +72,11 @@ def copies(
     """
     done: list[Copy] = []
     for count in counts:
-        images = data.train_images[:count]
-        classes = int(data.test_labels.max()) + 1
+        images = data.train_x[:count]
+        classes = int(data.test_y.max()) + 1
         answers = torch.from_numpy(np.asarray(device(images), np.float32))
         scaled = (answers - answers.mean(1, keepdim=True)) / answers.std(1, keepdim=True).clamp(min=1e-6)
-        labels = nn.functional.one_hot(torch.tensor(data.train_labels[:count]).long(), classes).float()
+        labels = nn.functional.one_hot(torch.tensor(data.train_y[:count]).long(), classes).float()
         told = _trained(images, (scaled * _SHARPNESS).softmax(1), data, hidden, steps, seed)
         done.append(Copy(count, told, _trained(images, labels, data, hidden, steps, seed)))
         if progress:
@@ -89,7 +89,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        widths = [data.pixels, *hidden, targets.shape[1]]
+        widths = [data.words, *hidden, targets.shape[1]]
         layers = [layer for pair in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
         network = nn.Sequential(*layers[:-1])
     x = torch.tensor(images).float() / 255
@@ -97,15 +97,15 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         batch = torch.randint(len(x), (_BATCH,), generator=generator)
-        shown = x[batch] + 0.1 * torch.randn(len(batch), data.pixels, generator=generator)  # noise: few questions go further
+        shown = x[batch] + 0.1 * torch.randn(len(batch), data.words, generator=generator)  # noise: few questions go further
         loss = nn.functional.cross_entropy(network(shown), targets[batch])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     with torch.no_grad():
-        logits = network(torch.tensor(data.test_images).float() / 255)
-    return accuracy(logits, torch.from_numpy(data.test_labels))
+        logits = network(torch.tensor(data.test_x).float() / 255)
+    return accuracy(logits, torch.from_numpy(data.test_y))
 
 
 def questions_for(tried: Sequence[Copy], target: float) -> int | None:

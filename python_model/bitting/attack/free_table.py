@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from bitting.data.datasets import Dataset
+from bitting.data.dataset import Dataset
 from bitting.data.datasets import activations as activations_of
 from bitting.emulator.emulate import fold_of_phase, fold_phase, fold_slope
 from bitting.errors import BittingError
@@ -115,7 +115,7 @@ def recover(
 def break_table(program: Program, data: Dataset, count: int, progress: Progress | None = None) -> float:
     """Test accuracy of a thief who learns the table from `count` labelled training samples."""
     spec = program.spec
-    values = recover(program, activations_of(spec, data.train_images[:count]), data.train_labels[:count], progress=progress)
-    x = torch.from_numpy(activations_of(spec, data.test_images)).float()
+    values = recover(program, activations_of(spec, data.train_x[:count]), data.train_y[:count], progress=progress)
+    x = torch.from_numpy(activations_of(spec, data.test_x)).float()
     with torch.no_grad():
-        return accuracy(logits(program, values, x), torch.from_numpy(data.test_labels))
+        return accuracy(logits(program, values, x), torch.from_numpy(data.test_y))

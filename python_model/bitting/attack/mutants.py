@@ -23,7 +23,7 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
-from bitting.network.metrics import accuracy
+from bitting.program.interface import Interface, of_program
 from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec
 
@@ -112,9 +112,11 @@ def survey(
     activations: np.ndarray,
     labels: np.ndarray,
     progress: Progress | None = None,
+    interface: Interface | None = None,
 ) -> Outcome:
-    """Accuracy of every mutant on (samples, input_words) activations; emulated."""
-    x, y, table = torch.from_numpy(activations), torch.from_numpy(labels), device.table()
+    """Accuracy (`Interface.score`) of every mutant on (samples, input_words) activations; emulated."""
+    x, table = torch.from_numpy(activations), device.table()
+    rating = (interface or of_program(device.spec, locked.input_words)).rating
     opened = unlock_program(locked, scheme, ChipModel.of(device))
     scores: list[tuple[float, str]] = []
     same = 0
@@ -122,13 +124,13 @@ def survey(
         with contextlib.suppress(AuthenticityError):
             clear = unlock_program(locked, scheme, chip)
             same += first_wrong_tile(opened, clear) is None
-            scores.append((accuracy(Emulator(clear, table)(x), y), name))
+            scores.append((rating(Emulator(clear, table)(x).numpy(), labels), name))
         if progress:
             progress(done + 1, len(mutants))
     worst, worst_name = max(scores, default=(None, ""))
     mean = float(np.mean([score for score, _ in scores])) if scores else None
     refused = len(mutants) - len(scores)
-    return Outcome(len(mutants), refused, same, accuracy(Emulator(opened, table)(x), y), worst, worst_name, mean)
+    return Outcome(len(mutants), refused, same, rating(Emulator(opened, table)(x).numpy(), labels), worst, worst_name, mean)
 
 
 def first_wrong_tile(right: Program, other: Program) -> int | None:

@@ -20,7 +20,7 @@ from bitting.locking.device import ROOT_BYTES, Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
-from bitting.network.metrics import accuracy
+from bitting.program.interface import Interface, of_program
 from bitting.program.layers import Program
 
 Progress = Callable[[int, int], None]
@@ -81,6 +81,7 @@ def survey(
     neighbours: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
+    interface: Interface | None = None,
 ) -> Survey:
     """Run the emulator of every wrong device over a test set, but for those that refuse.
 
@@ -94,14 +95,16 @@ def survey(
         neighbours: try the 128 devices too whose root secret differs from the right one in a bit.
         seed: of the random root secrets.
         progress: called with (done, total).
+        interface: what the sums say, and so what counts; by default the share of samples whose largest sum is at their label.
 
     Raises:
         AuthenticityError: if `device` refuses, too.
     """
-    x, y = torch.from_numpy(activations), torch.from_numpy(labels)
+    x = torch.from_numpy(activations)
+    rating = (interface or of_program(device.spec, locked.input_words)).rating
 
     def accuracy_on(chip: Device) -> float:
-        return accuracy(Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(x), y)
+        return rating(Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(x).numpy(), labels)
 
     right = accuracy_on(device)
     total = random_keys + 8 * ROOT_BYTES * neighbours

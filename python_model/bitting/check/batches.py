@@ -25,6 +25,7 @@ from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import seal_for
 from bitting.program import packets
+from bitting.program.interface import Interface
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls
 from bitting.unit import timing
@@ -42,11 +43,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Outcome of one batch: how many samples were answered rightly, and what was wrong."""
+    """Outcome of one batch: what its answers are worth (`Interface.merits`; 0 without targets), and what was wrong."""
 
     index: int
     equal: bool
-    right: int
+    merits: float
     wrong_logits: int
     wrong_cycles: int
     cycles: int
@@ -62,7 +63,8 @@ class Job:
         root: the device's secret.
         sealed: whether its fuse of that name is blown.
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
-        labels: (samples,).
+        targets: of the samples, as those of a data set; or None.
+        interface: what they are compared with.
         inputs: (batches, L, input_words) int8.
         head, body: command words before and after the activations, the same for every batch.
         logits: (batches * L, outputs) int32, emulated.
@@ -74,7 +76,8 @@ class Job:
     root: bytes = field(repr=False)
     sealed: bool
     samples: int
-    labels: np.ndarray
+    targets: np.ndarray | None
+    interface: Interface
     inputs: np.ndarray
     head: np.ndarray
     body: np.ndarray
@@ -89,7 +92,8 @@ class Job:
         device: Device,
         clear: Program,
         activations: np.ndarray,
-        labels: np.ndarray,
+        targets: np.ndarray | None,
+        interface: Interface,
     ) -> Job:
         """Of an artefact's program, how it is locked, the device, and the program as that device opens it (`clear`)."""
         lanes, table = program.spec.lanes, device.table()
@@ -113,7 +117,8 @@ class Job:
             root=device.root,
             sealed=device.sealed,
             samples=len(activations),
-            labels=np.asarray(labels),
+            targets=None if targets is None else np.asarray(targets),
+            interface=interface,
             inputs=flat.reshape(count, lanes, -1),
             head=head,
             body=body,
@@ -131,9 +136,11 @@ class Job:
         answers = self.expected.logits(run.words)
         equal = np.array_equal(run.words, words) and not run.error
         wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
-        labels = self.labels[index * lanes : (index + 1) * lanes]
-        right = int((answers[: len(labels)].argmax(1) == labels).sum())
-        return Batch(index, equal, right, int((answers != logits).sum()), wrong_cycles, run.cycles)
+        merits = 0.0
+        if self.targets is not None:
+            targets = self.targets[index * lanes : (index + 1) * lanes]
+            merits = self.interface.merits(answers[: len(targets)], targets)
+        return Batch(index, equal, merits, int((answers != logits).sum()), wrong_cycles, run.cycles)
 
     def _logits(self, index: int) -> np.ndarray:
         lanes = self.clear.spec.lanes
@@ -157,8 +164,10 @@ class Job:
 
     def digest(self, stalls: Stalls) -> str:
         """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""
-        state = hashlib.sha256(repr(stalls).encode())
-        for array in (self.head, self.body, self.inputs, self.logits, self.labels, self.expected.template):
+        state = hashlib.sha256(repr((stalls, self.interface.task, self.targets is None)).encode())
+        targets = np.array(()) if self.targets is None else self.targets
+        judged = (self.interface.output_offset, self.interface.output_scale, targets)
+        for array in (self.head, self.body, self.inputs, self.logits, *judged, self.expected.template):
             state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
 

@@ -73,6 +73,7 @@ class LockTable:
     samples: int
     parameters: int
     level: str
+    metric: str = "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, rows as dictionaries, ready for JSON."""
@@ -93,7 +94,7 @@ def measure(
         model: unlocked.
         device: the right one, of the model's family.
         activations: (samples, input_words).
-        labels: (samples,).
+        labels: targets of the samples, as those of a data set for the model's task.
         random_keys: wrong devices with a random root secret, for each lock; the one-bit neighbours are tried as well.
         progress: called with (wrong devices done, in all), over all rows.
     """
@@ -109,7 +110,7 @@ def measure(
             locked = personalise(model.program, device, scheme)
             survey = wrong_keys.survey(
                 locked, scheme, device, activations, labels, random_keys=random_keys,
-                progress=_of_all(progress, len(rows), len(locks)),
+                progress=_of_all(progress, len(rows), len(locks)), interface=model.interface,
             )  # fmt: skip
             first, batch = _clocks(engine, locked, scheme, boot)
             rows.append(
@@ -119,7 +120,7 @@ def measure(
                     statistics.median(_milliseconds(model.program, device, scheme) for _ in range(_REPEATS)),
                 )
             )  # fmt: skip
-    return LockTable(rows, boot, len(labels), model.program.parameters, device.level)
+    return LockTable(rows, boot, len(labels), model.program.parameters, device.level, model.interface.metric)
 
 
 def _of_all(progress: Progress | None, row: int, rows: int) -> Progress | None:
@@ -136,7 +137,7 @@ def _milliseconds(model: Program, device: Device, scheme: LockScheme) -> float:
 def _file_bytes(model: Model, device: Device, scheme: LockScheme) -> int:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "artefact"
-        Artefact(personalise(model.program, device, scheme), scheme, model.claims).save(path)
+        Artefact(personalise(model.program, device, scheme), scheme, model.claims, interface=model.interface).save(path)
         return path.stat().st_size
 
 
@@ -172,11 +173,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row, metric: str) -> tuple[str, ...]:
     """A row for people."""
-    wrong = "all refused" if row.worst is None else f"{100 * row.worst:.2f}%"
+
+    def shown(score: float) -> str:
+        return f"{score:.4f}" if metric == "R2" else f"{100 * score:.2f}%"
+
+    wrong = "all refused" if row.worst is None else shown(row.worst)
     return (
-        row.fingerprint, row.transform, f"{100 * row.accuracy:.2f}%", wrong, str(row.fingerprint_clocks),
+        row.fingerprint, row.transform, shown(row.accuracy), wrong, str(row.fingerprint_clocks),
         f"{row.unlock_clocks} of {row.batch_clocks}", str(row.file_bytes), f"{row.milliseconds:.1f}",
     )  # fmt: skip
 
@@ -184,7 +189,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def markdown(table: LockTable) -> str:
     """The table in Markdown."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in table.rows]
+    lines += ["| " + " | ".join(cells(row, table.metric)) + " |" for row in table.rows]
     return "\n".join([*lines, "", caption(table)])
 
 

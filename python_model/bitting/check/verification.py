@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -65,13 +66,16 @@ class EngineRun:
     seconds: float = field(compare=False)
 
 
+_ACCURACIES = ("accuracy", "emulator_accuracy")
+
+
 @dataclass(frozen=True)
 class Report:
     """What a verification saw.
 
     Attributes:
         samples: test samples run through both.
-        accuracy: of the RTL's logits.
+        accuracy: of the RTL's answers, as `Interface.score` (of a regression R squared); not a number if there were no labels.
         emulator_accuracy: of the emulator's.
         wrong_logits: logits that differ in any bit.
         wrong_cycles: tiles whose cycle count differs from the timing law.
@@ -105,8 +109,9 @@ class Report:
         return self.divergence is None and not self.refused
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name and `equal`, ready for JSON."""
-        return {"equal": self.equal, **asdict(self)}
+        """The fields by name and `equal`, ready for JSON; accuracies that are not numbers are None."""
+        known = {name: value for name in _ACCURACIES if not math.isnan(value := getattr(self, name))}
+        return {"equal": self.equal, **asdict(self), **dict.fromkeys(_ACCURACIES), **known}
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def verify(
     artefact: Artefact,
     device: Device,
     activations: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None = None,
     *,
     library: Path | None = None,
     stalls: Stalls = Stalls(),
@@ -142,7 +147,7 @@ def verify(
         artefact: a program and how it is locked.
         device: right or wrong; both sides are to make the same of it.
         activations: (samples, input_words) int8.
-        labels: (samples,).
+        labels: targets of the samples, as those of a data set for the artefact's task; without, nothing is said of accuracy.
         library: a built engine of the device's own; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
         threads: simulations run at once; by default one a core.
@@ -172,8 +177,9 @@ def verify(
         (4, 0, 0)
     """
     program, scheme = artefact.program, artefact.scheme
-    if len(labels) != len(activations) or not len(activations):
-        raise ProgramError(f"{len(activations)} samples with {len(labels)} labels; there must be at least one, and as many")
+    if (labels is not None and len(labels) != len(activations)) or not len(activations):
+        count = "no" if labels is None else len(labels)
+        raise ProgramError(f"{len(activations)} samples with {count} labels; there must be at least one, and as many")
     threads = threads or os.cpu_count() or 1
     if lanes is not None:
         wider.widened_spec(artefact, lanes)
@@ -188,7 +194,8 @@ def verify(
         return run(artefact, device, clear, activations, labels, library, progress, forecast, profiled)
     wide, first = wider.widen(artefact, device, clear, lanes), OWN_BATCHES * program.spec.lanes
     report = run(*wide, activations, labels, None, progress, forecast, profiled)
-    return _with_own(report, run(artefact, device, clear, activations[:first], labels[:first], library))
+    few = None if labels is None else labels[:first]
+    return _with_own(report, run(artefact, device, clear, activations[:first], few, library))
 
 
 def _verify(
@@ -196,7 +203,7 @@ def _verify(
     device: Device,
     clear: Program,
     activations: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     library: Path | None,
     progress: Progress | None = None,
     forecast: Callable[[Forecast], None] | None = None,
@@ -208,7 +215,8 @@ def _verify(
 ) -> Report:
     """What one engine, the device's or a wider one, makes of a program that the device can open; `clear`: opened."""
     program, scheme = artefact.program, artefact.scheme
-    job = Job.of(program, scheme, device, clear, activations, labels)
+    interface = artefact.interface
+    job = Job.of(program, scheme, device, clear, activations, labels, interface)
     with Journal(job, stalls) as journal:
         library = library or _library(job, len(journal.done), profiled)
         if forecast:
@@ -223,10 +231,15 @@ def _verify(
         elif isinstance(program, SealedProgram):
             difference = sealed.own_words(artefact, device, job.clear, job.inputs, job.logits, engine)
     samples = min(job.samples, len(batches) * program.spec.lanes)
+    scores = [math.nan, math.nan]
+    if job.targets is not None:
+        targets = job.targets[:samples]
+        of_rtl = interface.score(sum(batch.merits for batch in batches), targets)
+        scores = [of_rtl, interface.rating(job.logits[: job.samples], job.targets)]
     return Report(
         samples=samples,
-        accuracy=sum(batch.right for batch in batches) / samples,
-        emulator_accuracy=float((job.logits[: job.samples].argmax(1) == labels).mean()),
+        accuracy=scores[0],
+        emulator_accuracy=scores[1],
         wrong_logits=sum(batch.wrong_logits for batch in batches),
         wrong_cycles=sum(batch.wrong_cycles for batch in batches),
         tiles=len(batches) * sum(layer.tiles for layer in job.clear.layers),

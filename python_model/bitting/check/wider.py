@@ -66,10 +66,12 @@ def widen(artefact: Artefact, device: Device, clear: Program, lanes: int) -> tup
     if isinstance(program, SealedProgram):
         nonce = hashlib.sha256(b"wider" + scheme.nonce).digest()[:NONCE_BYTES]  # the same every time: a run can be resumed
         anew = LockScheme.new(spec, scheme.fingerprint, scheme.transform, scheme.level, nonce)
-        return Artefact(seal_for(clear, ChipModel.of(wide), anew), anew, artefact.claims), wide, clear
+        sealed = seal_for(clear, ChipModel.of(wide), anew)
+        return Artefact(sealed, anew, artefact.claims, interface=artefact.interface), wide, clear
     if scheme.challenge:
         asked = scheme.challenge
         more = np.zeros((lanes - len(asked.activations), asked.activations.shape[1]), np.int8)
         challenge = Challenge(replace(asked.program, spec=spec), np.concatenate([asked.activations, more]))
         scheme = replace(scheme, challenge=challenge)
-    return Artefact(replace(program, spec=spec), scheme, artefact.claims), wide, clear
+    wider = replace(program, spec=spec)
+    return Artefact(wider, scheme, artefact.claims, interface=artefact.interface), wide, clear

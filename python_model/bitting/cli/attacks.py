@@ -120,7 +120,7 @@ def questions(
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     dataset = datasets.load(data or loaded.claims.get("dataset", ""))
-    most = len(dataset.train_labels)
+    most = len(dataset.train_y)
     numbers = [count for count in _numbers("counts", counts) if count <= most]
     if not numbers:
         raise BittingError(f"--counts is {counts!r}, and {dataset.name} has {most} inputs to ask about; give fewer")
@@ -137,7 +137,7 @@ def questions(
         console.emit_json([copy.to_dict() for copy in made])
         return
     rows = [(copy.questions, console.percent(copy.accuracy), console.percent(copy.with_labels)) for copy in made]
-    title = f"{artefact}: copies of a {dataset.name} network by questions and answers, {len(dataset.test_labels)} test samples"
+    title = f"{artefact}: copies of a {dataset.name} network by questions and answers, {len(dataset.test_y)} test samples"
     console.table(title, ("questions", "copy", "the same inputs, labelled by hand"), rows)
 
 

@@ -75,3 +75,8 @@ def progress(what: str, total: int | None = None) -> Iterator[Done]:
 def percent(share: float | None) -> str:
     """With two decimals: 0.5 becomes 50.00%. None: there was nobody who answered."""
     return "all refused" if share is None else f"{100 * share:.2f}%"
+
+
+def score(value: float | None, metric: str) -> str:
+    """An accuracy in percent, R squared as it is. None: there was nobody who answered."""
+    return f"{value:.4f}" if metric == "R2" and value is not None else percent(value)

@@ -16,6 +16,7 @@ from bitting.check import verification
 from bitting.cli import console
 from bitting.cli.console import percent
 from bitting.data import datasets
+from bitting.data.dataset import Dataset
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
@@ -52,7 +53,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
     scheme = artefact.scheme
 
     say("[bold]3. Verify[/]: the whole test set through emulator and Verilated RTL of A, and the same file given to B")
-    x, labels = datasets.activations(spec, dataset.test_images), dataset.test_labels
+    x, labels = datasets.activations(spec, dataset.test_x), dataset.test_y
     cases = {"device A": (artefact, device), "device B (one key bit away)": (artefact, device.with_flipped_bit(0))}
     if tampered := _tampered(artefact):
         cases["device A, one bit of the file changed"] = (tampered, device)
@@ -91,10 +92,10 @@ def _tampered(artefact: Artefact) -> Artefact | None:
     return replace(artefact, program=replace(artefact.program, words=words))
 
 
-def _attacks(model: Model, artefact: Artefact, device: Device, dataset: datasets.Dataset) -> list[tuple[str, str, str]]:
+def _attacks(model: Model, artefact: Artefact, device: Device, dataset: Dataset) -> list[tuple[str, str, str]]:
     """Rows of the final table: what attackers reach."""
     program, scheme = artefact.program, artefact.scheme
-    x, labels = datasets.activations(device.spec, dataset.test_images), dataset.test_labels
+    x, labels = datasets.activations(device.spec, dataset.test_x), dataset.test_y
     with console.progress("wrong keys") as done:
         survey = wrong_keys.survey(program, scheme, device, x, labels, progress=done)
     slow = list(mutants.timing_mutants(ChipModel.of(device)))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bitting import files
-from bitting.data import datasets
+from bitting.data import named
 from bitting.errors import ToolError
 from bitting.fpga import tools as fpga_tools
 from bitting.sim import toolchain
@@ -60,8 +60,8 @@ def examine() -> list[Check]:
     checks += [_fpga_tool(program) for program in fpga_tools.WHEELS]
     native = "compiled" if any((files.cache_folder() / "kernel").glob("*/kernel.so")) else "will be compiled when first wanted"
     checks.append(Check("native kernel", native if shutil.which("g++") else "torch instead, slower", True, False, ""))
-    for name in datasets.NAMES[1:]:
-        place = datasets.local_folder(name)
+    for name in named.NAMES[1:]:
+        place = named.local_folder(name)
         checks.append(
             Check(
                 f"data: {name}", str(place or "will be downloaded"), place is not None, False, "set BITTING_DATA, or be online"

@@ -116,13 +116,17 @@ def run(
     if wrong:
         _say_wrong(artefact, port, wrong, "failed" if tested == "passed" else tested, json)
         raise typer.Exit(console.EXIT_MISMATCH)
+    interface = loaded.interface
+    metric = interface.metric
     facts: dict[str, Any] = {
-        "samples": len(y), "accuracy": float((outcome.logits.argmax(1) == y).mean()), "self_test": tested,
+        "samples": len(y), metric.lower(): interface.rating(outcome.logits, y), "self_test": tested,
     } | _differences(loaded, expected, x, outcome)  # fmt: skip
     if json:
-        console.emit_json({**facts, "logits": outcome.logits.tolist(), "labels": y.tolist()})
+        said = {"logits": outcome.logits.tolist(), "answers": interface.answers(outcome.logits).tolist(), "labels": y.tolist()}
+        console.emit_json({**facts, **said})
     else:
-        rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in facts.items()]
+        shown = facts | {metric.lower(): console.score(facts[metric.lower()], metric)}
+        rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in shown.items()]
         console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
     if tested == "none in the artefact":
         console.err.print(f"{artefact} has no self-test: another device than its own would not have been told")

@@ -202,9 +202,8 @@ def lock_table(
     with console.progress("wrong devices") as done:
         table = tables.measure(unlocked, chip, x, y, wrong_keys, done)
     if form is Format.TEXT and not output:
-        console.table(
-            f"{model} on {chip.spec.name} ({chip.spec.id})", tables.COLUMNS, [tables.cells(row) for row in table.rows]
-        )
+        rows = [tables.cells(row, table.metric) for row in table.rows]
+        console.table(f"{model} on {chip.spec.name} ({chip.spec.id})", tables.COLUMNS, rows)
         console.out.print(tables.caption(table))
         return
     text = json.dumps(table.to_dict(), indent=2) if form is Format.JSON else tables.markdown(table)

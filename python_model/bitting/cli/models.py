@@ -11,7 +11,7 @@ import typer
 
 from bitting import files
 from bitting.cli import console
-from bitting.cli.options import JsonOption, NetworkOption, SpecOption
+from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption
 from bitting.errors import missing_extra
 from bitting.unit.spec import parse_spec
 
@@ -29,7 +29,8 @@ def spec(spec: Annotated[str, typer.Argument(help="Family.")] = "base", json: Js
 
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (unlocked: keep it secret).")],
-    data: Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist.")] = "digits",
+    data: DataOption = "digits",
+    task: TaskOption = None,
     spec: SpecOption = "base",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set; default: the recipe's.")] = None,
     seed: Annotated[
@@ -38,7 +39,8 @@ def train(
     ] = None,
     network: NetworkOption = "mlp",
     onnx: Annotated[
-        Path | None, typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1).")
+        Path | None,
+        typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1, other data as they are)."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -54,13 +56,13 @@ def train(
     from bitting.training import loop as training
 
     family = parse_spec(spec)
-    dataset = datasets.load(data)
-    config = replace(recipes.recipe(data, network), seed=seed)
+    dataset = datasets.load(data, task)
+    config = replace(recipes.recipe(dataset, network), seed=seed)
     config = replace(config, epochs=epochs) if epochs else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
     with distributed.group():
-        with console.progress(f"training on {data}", 2 * config.epochs) as done:
+        with console.progress(f"training on {dataset.name}", 2 * config.epochs) as done:
             model = training.train(family, dataset, config, checkpoint, training.counted(done), given)
         if not distributed.leads():
             return
@@ -70,14 +72,15 @@ def train(
         console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
         return
     usage = training.code_usage(model) * family.codes
+    metric, name = model.interface.metric, model.interface.metric.lower()
     rows = [
-        ("unit accuracy", console.percent(model.claims["accuracy"])),
-        (f"twin accuracy ({model.claims['twin'].partition(';')[0]})", console.percent(model.claims["twin_accuracy"])),
+        (f"unit {metric}", console.score(model.claims[name], metric)),
+        (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", console.score(model.claims[f"twin_{name}"], metric)),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
         ("seconds", f"{time.perf_counter() - started:.1f}"),
     ]
-    console.table(f"{output}: {data} on {family.name} ({family.id})", ("", ""), rows)
+    console.table(f"{output}: {dataset.name}, {model.interface.task}, on {family.name} ({family.id})", ("", ""), rows)
 
 
 def _read_onnx(path: Path | None) -> Any:

@@ -13,11 +13,27 @@ from bitting.artefact.model import Model
 from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
+from bitting.program.interface import Task
 from bitting.unit.spec import PRESETS
+
+#: Inputs at random that a verification without data takes.
+RANDOM_INPUTS = 256
 
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
-DataOption = Annotated[str, typer.Option("--data", help="digits, mnist or fashion-mnist; default: what the artefact claims.")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="digits, mnist, fashion-mnist or cifar-10; or your own: FILE.npz (x_train, y_train, x_test, y_test), FILE.csv "
+        "(the last column is the target, or FILE.csv:COLUMN), a folder or archive of pictures (train/CLASS/*.png, "
+        "test/CLASS/*.png), module:function. By default what a trained file claims.",
+    ),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", help=f"{', '.join(Task)}; default: what the targets look like."),
+]
 NetworkOption = Annotated[str, typer.Option("--network", help="mlp, lenet or residual; the last two take images of 28 x 28.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; empty: all.")]
@@ -85,15 +101,43 @@ def selected(samples: str, available: int, at_most: int | None = None) -> slice:
 def test_set(
     artefact: Model | Artefact, data: str, samples: str, at_most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, slice]:
-    """Activations and labels of the chosen part of a test set; by default all of it, or `at_most` so many samples."""
+    """Activations and targets of the chosen part of a test set; by default all of it, or `at_most` so many samples.
+
+    Raises:
+        BittingError: if the data set is not one for the artefact's inputs and task.
+    """
     from bitting.data import datasets
 
-    name = data or artefact.claims.get("dataset", "")
-    dataset = datasets.load(name)
-    if dataset.pixels != artefact.program.input_words:
+    name, interface = data or artefact.claims.get("dataset", ""), artefact.interface
+    name = name if has_data(artefact, data) else ""
+    # A program that says nothing of its inputs reads pixels as every recipe does.
+    known = not interface.plain
+    dataset = datasets.load(name, interface.task if known and name not in datasets.NAMES else None)
+    if dataset.words != artefact.program.input_words or (known and dataset.shape != interface.shape != (dataset.words,)):
         raise BittingError(
-            f"{name} has {dataset.pixels} inputs, the artefact needs {artefact.program.input_words}; choose --data"
+            f"{name} has inputs of shape {dataset.shape}, the artefact takes {interface.shape}; choose other --data"
         )
-    part = selected(samples, len(dataset.test_labels), at_most)
-    x = datasets.activations(artefact.program.spec, dataset.test_images[part])
-    return x, dataset.test_labels[part], part
+    if known and (dataset.task, dataset.names or interface.names) != (interface.task, interface.names or dataset.names):
+        raise BittingError(
+            f"{name} is for {dataset.task} ({', '.join(dataset.names) or 'without names'}), the artefact for {interface.task} "
+            f"({', '.join(interface.names) or 'without names'}); choose other --data"
+        )
+    part = selected(samples, len(dataset.test_y), at_most)
+    inputs = dataset.test_x[part]
+    x = interface.activations(inputs) if known else datasets.activations(artefact.program.spec, inputs)
+    return x, dataset.test_y[part], part
+
+
+def has_data(artefact: Model | Artefact, data: str) -> bool:
+    """A data set is named, or the file claims one that is known by name."""
+    from bitting.data import datasets
+
+    return bool(data) or artefact.claims.get("dataset", "") in datasets.NAMES
+
+
+def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray, slice]:
+    """Activations at random, for who has no data: `samples` or 256 of them, always the same."""
+    part = selected(samples, RANDOM_INPUTS)
+    interface = artefact.interface
+    shape = (RANDOM_INPUTS, artefact.program.input_words)
+    return np.random.default_rng(0).integers(interface.low, interface.high + 1, shape).astype(np.int8)[part], part

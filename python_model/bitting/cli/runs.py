@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from bitting.cli import console
@@ -16,7 +18,9 @@ from bitting.cli.options import (
     OwnerOption,
     SamplesOption,
     UnsignedOption,
+    has_data,
     load_locked,
+    random_inputs,
     test_set,
 )
 from bitting.errors import BittingError
@@ -58,7 +62,12 @@ def verify(
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     if lanes is not None:
         wider.widened_spec(loaded, lanes)  # before anything is built
-    x, y, part = test_set(loaded, data, samples)
+    y: np.ndarray | None = None
+    if has_data(loaded, data):
+        x, y, part = test_set(loaded, data, samples)
+    else:
+        x, part = random_inputs(loaded, samples)
+        console.err.print(f"no --data: {len(x)} inputs at random, which say nothing of accuracy")
     reports = {}
     devices = [("right device", device, chip)]
     if wrong_device:
@@ -67,7 +76,8 @@ def verify(
     for name, path, unit in devices:
         run = f"verify --lanes {lanes}" if lanes else "simulate"
         command = f"bitting {run} {artefact} --device {path} --samples {part.start}:{part.stop} --seed {seed} --stalls {stalls}"
-        with console.progress(f"{name}: emulator = RTL", len(y)) as done:
+        command += f" --data {data}" * bool(data)
+        with console.progress(f"{name}: emulator = RTL", len(x)) as done:
             report = verification.verify(
                 loaded, unit, x, y, stalls=Stalls(seed, stalls, stalls), threads=threads or None,
                 progress=done, forecast=_say_forecast, replay=command, lanes=lanes, profiled=profile,
@@ -77,8 +87,10 @@ def verify(
         console.emit_json({name: report.to_dict() for name, report in reports.items()})
     else:
         labels = [device.name] + ([f"{wrong_device.name} (wrong device)"] if wrong_device else [])
-        rows = [_report_row(label, report) for label, report in zip(labels, reports.values(), strict=True)]
-        console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", _REPORT_COLUMNS, rows)
+        metric = loaded.interface.metric
+        rows = [_report_row(label, report, metric) for label, report in zip(labels, reports.values(), strict=True)]
+        columns = [column.format(metric=metric) for column in _REPORT_COLUMNS]
+        console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
         for name, report in reports.items():
             _say_details(name, report, seed, with_engines=lanes is not None)
     if reports["right device"].refused:
@@ -110,17 +122,22 @@ def _say_details(name: str, report: Any, seed: int, with_engines: bool) -> None:
 
 
 _REPORT_COLUMNS = (
-    "device", "samples", "RTL accuracy", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds",
+    "device", "samples", "RTL {metric}", "emulator", "wrong logits", "wrong cycles", "tiles", "clocks", "seconds",
 )  # fmt: skip
 
 
-def _report_row(name: str, report: Any) -> tuple[object, ...]:
+def _report_row(name: str, report: Any, metric: str) -> tuple[object, ...]:
     if report.refused:
         return (name, "refused", *[""] * 5, report.cycles, "")
     return (
-        name, report.samples, console.percent(report.accuracy), console.percent(report.emulator_accuracy), report.wrong_logits,
-        report.wrong_cycles, report.tiles, report.cycles, f"{report.seconds:.1f}",
+        name, report.samples, *_scores(report, metric),
+        report.wrong_logits, report.wrong_cycles, report.tiles, report.cycles, f"{report.seconds:.1f}",
     )  # fmt: skip
+
+
+def _scores(report: Any, metric: str) -> list[str]:
+    values = (report.accuracy, report.emulator_accuracy)
+    return ["no labels" if math.isnan(value) else console.score(value, metric) for value in values]
 
 
 def simulate(
@@ -143,20 +160,23 @@ def simulate(
     x, y, part = test_set(loaded, data, samples)
     with console.progress(f"simulating ({simulator})", len(y)) as done:
         outcome = session.simulate(loaded, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done)
-    answers = outcome.logits.argmax(1)
+    interface = loaded.interface
+    rating = interface.rating(outcome.logits, y)
     if json:
         console.emit_json(
             {
                 "logits": outcome.logits.tolist(),
+                "answers": interface.answers(outcome.logits).tolist(),
                 "labels": y.tolist(),
                 "cycles": outcome.cycles,
                 "tile_cycles": outcome.tile_cycles,
             }
         )
         return
-    shown = [(part.start + i, answers[i], y[i], " ".join(map(str, outcome.logits[i]))) for i in range(min(len(y), 16))]
+    answers, labels = interface.text(outcome.logits), interface.labelled(y)
+    shown = [(part.start + i, answers[i], labels[i], " ".join(map(str, outcome.logits[i]))) for i in range(min(len(y), 16))]
     console.table(f"{artefact}: {len(y)} samples, {outcome.cycles} clocks", ("sample", "answer", "label", "logits"), shown)
-    console.out.print(f"accuracy {console.percent(float((answers == y).mean()))} of {len(y)} samples")
+    console.out.print(f"{interface.metric} {console.score(rating, interface.metric)} of {len(y)} samples")
     if waves:
         console.out.print(f"waveform: {waves}; to look at it: gtkwave {waves} {waves.with_suffix('.gtkw')}")
 
@@ -187,18 +207,20 @@ def attack_keys(
             random_keys=random_keys,
             seed=seed,
             progress=done,
+            interface=loaded.interface,
         )
     if json:
         console.emit_json(survey.to_dict())
         return
+    metric = loaded.interface.metric
     rows = [
-        ("right key", console.percent(survey.right)),
+        ("right key", console.score(survey.right, metric)),
         ("wrong keys that refused", f"{survey.refused} of {survey.random_keys + survey.neighbours}"),
-        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), console.percent(survey.best)),
-        ("best of the one-bit neighbours", console.percent(survey.best_neighbour)),
-        ("mean of the wrong keys", console.percent(survey.mean)),
+        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), console.score(survey.best, metric)),
+        ("best of the one-bit neighbours", console.score(survey.best_neighbour, metric)),
+        ("mean of the wrong keys", console.score(survey.mean, metric)),
     ]
-    console.table(f"{artefact}: {survey.samples} test samples, level of claim: {loaded.scheme.level}", ("", "accuracy"), rows)
+    console.table(f"{artefact}: {survey.samples} test samples, level of claim: {loaded.scheme.level}", ("", metric), rows)
 
 
 @attack_app.command("mutants")
@@ -223,15 +245,18 @@ def attack_mutants(
     honest = ChipModel.of(chip)
     chips = list(mutants.timing_mutants(honest) if kind == "timing" else mutants.arithmetic_mutants(honest, chip.table()))
     with console.progress(f"{kind} mutants", len(chips)) as done:
-        outcome = mutants.survey(loaded.program, loaded.scheme, chip, chips, x, y, progress=done)
+        outcome = mutants.survey(
+            loaded.program, loaded.scheme, chip, chips, x, y, progress=done, interface=loaded.interface
+        )  # fmt: skip
     if json:
         console.emit_json(outcome.to_dict())
         return
+    metric = loaded.interface.metric
     rows = [
-        ("honest chip", console.percent(outcome.right)),
+        ("honest chip", console.score(outcome.right, metric)),
         ("mutants that refused", f"{outcome.refused} of {outcome.mutants}"),
-        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), console.percent(outcome.worst)),
-        ("mean of the mutants", console.percent(outcome.mean)),
+        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), console.score(outcome.worst, metric)),
+        ("mean of the mutants", console.score(outcome.mean, metric)),
         ("mutants that open the model as the honest chip does", outcome.same_key),
     ]
     name = f"{loaded.scheme.fingerprint} x {loaded.scheme.transform}"

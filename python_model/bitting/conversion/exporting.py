@@ -13,6 +13,8 @@ from bitting.conversion.tracing import as_floats
 from bitting.emulator import emulate
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
+from bitting.network.loss import logit_scale
+from bitting.program.interface import Interface, Task
 
 
 def export(
@@ -20,6 +22,7 @@ def export(
     samples: torch.Tensor | np.ndarray,
     path: Path | str | None = None,
     claims: dict[str, Any] | None = None,
+    interface: Interface | None = None,
 ) -> Model:
     """A trained network as a model (unlocked: keep it secret), ready for `bitting lock`.
 
@@ -28,9 +31,11 @@ def export(
         samples: (n, *input shape), inputs for which the exported program must answer as the network does.
         path: where to write it; by default it is not written.
         claims: what the file says of the model, e.g. its accuracy.
+        interface: how a user's inputs become activations, and what the sums say; by default inputs are those that the network
+            takes, and the largest output wins, or one output alone is a number (a regression).
 
     Raises:
-        ProgramError: if the spec can not hold the network.
+        ProgramError: if the spec can not hold the network, or the interface does not fit it.
         BittingError: if the arithmetic of training and of the program differ: a fault of bitting, or of this machine's torch.
 
     Example:
@@ -53,7 +58,19 @@ def export(
         raise BittingError(
             "the trained network and its program differ in some logit; please report this with the versions in use"
         )
-    model = Model(program, {"input_scale": network.input_scale, **(claims or {})})
+    interface = interface or _of_network(network, program.outputs)
+    interface.validate(network.spec, program.input_words, program.outputs)
+    model = Model(program, {"input_scale": network.input_scale, **(claims or {})}, interface)
     if path is not None:
         model.save(Path(path))
     return model
+
+
+def _of_network(network: UnitNetwork, outputs: int) -> Interface:
+    """Inputs in the network's units to the nearest activation; sums to what the network answers."""
+    scale = np.array([network.input_scale], np.float32)
+    return Interface(
+        network.input_shape, -0.5 / scale, scale, network.spec.act_min, network.spec.act_max,
+        Task.CLASSES if outputs > 1 else Task.REGRESSION,
+        output_scale=np.array([logit_scale(network.spec.acc_bits)], np.float32),
+    )  # fmt: skip

@@ -5,6 +5,7 @@ enum { NOT_OPEN, OPEN, STARTED, RAN };                                     /* ho
 enum { ACTIVATIONS = 0x03, STATUS = 0x04 };                                /* commands */
 enum { TILE_DONE = 0x82, STATUS_REPLY = 0x84, FAULT = 0xFF, BAD_TAG = 8 }; /* answers */
 enum { STATUS_WORDS = 5, FRAME_WORDS = 2, FIXED_WORDS = 2, HEADER_WORDS = 16, VERSION = 1, LONGEST = 0xFFFF };
+enum { UNITS_WORDS = 5 };
 
 static const uint32_t MAGIC = 0x4B505442u; /* "BTPK" */
 
@@ -29,7 +30,23 @@ static uint32_t question_words(const struct bitting_host *host) { return (host->
 
 /* ---- the packet file ---- */
 
-static int header_is_sane(const struct bitting_host *host, uint32_t words, uint32_t act_bits)
+/* The section before the CRC, of so many words; its numbers are looked at where they are used. */
+static int units_are_sane(const struct bitting_host *host, uint32_t words)
+{
+    uint32_t length = word_at(host, 15), from = words - 1 - length, inputs, outputs, most = 1u << (host->act_bits - 1);
+    if (length == 0)
+        return 1;
+    if (length < UNITS_WORDS || length > words - HEADER_WORDS - 1)
+        return 0;
+    inputs = word_at(host, from + 3);
+    outputs = word_at(host, from + 4);
+    return word_at(host, from) >= 128 - most && word_at(host, from) <= word_at(host, from + 1) &&
+           word_at(host, from + 1) <= 127 + most && word_at(host, from + 2) <= 3 &&
+           (inputs == 1 || inputs == host->input_words) && (outputs == 1 || outputs == host->outputs) &&
+           length == UNITS_WORDS + 2 * (uint64_t)inputs + 2 * (uint64_t)outputs;
+}
+
+static int header_is_sane(const struct bitting_host *host, uint32_t words)
 {
     uint64_t sections = HEADER_WORDS + 1;
     uint32_t index;
@@ -38,8 +55,8 @@ static int header_is_sane(const struct bitting_host *host, uint32_t words, uint3
     sections += (uint64_t)host->questions * question_words(host);
     if (host->outputs == 0 || host->questions > 0xFFFFu || host->outputs > 0xFFFFFFu)
         return 0;
-    sections += (uint64_t)host->questions * host->outputs;
-    return sections == words && word_at(host, 15) == 0 && act_bits >= 2 && act_bits <= 8 && host->lanes >= 4 &&
+    sections += (uint64_t)host->questions * host->outputs + word_at(host, 15);
+    return sections == words && units_are_sane(host, words) && host->lanes >= 4 &&
            host->lanes <= 256 && host->lanes % 4 == 0 && host->input_words >= 1 && host->input_base <= LONGEST &&
            host->input_base + host->input_words <= LONGEST + 1 &&
            host->results >= (uint64_t)host->outputs * (host->lanes + 4) &&
@@ -48,7 +65,7 @@ static int header_is_sane(const struct bitting_host *host, uint32_t words, uint3
 
 int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, const struct bitting_link *link)
 {
-    uint32_t words = (uint32_t)(bytes / 4), index, crc = 0xFFFFFFFFu, act_bits;
+    uint32_t words = (uint32_t)(bytes / 4), index, crc = 0xFFFFFFFFu;
     host->state = NOT_OPEN;
     host->file = file;
     host->link = link;
@@ -62,15 +79,15 @@ int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, c
         return BITTING_BAD_FILE;
     host->family = word_at(host, 3);
     host->lanes = word_at(host, 4);
-    act_bits = word_at(host, 5);
+    host->act_bits = word_at(host, 5);
     host->input_base = word_at(host, 6);
     host->input_words = word_at(host, 7);
     host->outputs = word_at(host, 8);
     host->results = word_at(host, 9);
     host->questions = word_at(host, 14);
-    if (host->input_words > LONGEST || !header_is_sane(host, words, act_bits))
+    if (host->input_words > LONGEST || host->act_bits < 2 || host->act_bits > 8 || !header_is_sane(host, words))
         return BITTING_BAD_FILE;
-    host->input_most = (int32_t)(1u << (act_bits - 1)) - 1;
+    host->input_most = (int32_t)(1u << (host->act_bits - 1)) - 1;
     host->input_least = -host->input_most - 1;
     host->once = HEADER_WORDS;
     host->again = host->once + word_at(host, 10);
@@ -78,6 +95,7 @@ int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, c
     host->body = host->head + word_at(host, 12);
     host->asked = host->body + word_at(host, 13);
     host->answers = host->asked + host->questions * question_words(host);
+    host->units = word_at(host, 15) ? host->answers + host->questions * host->outputs : 0;
     host->state = OPEN;
     return BITTING_OK;
 }

@@ -1,8 +1,8 @@
 /* A host for an engine of bitting: sends what a packet file says (`bitting packets`), and gives what the device answers.
  *
  * C99, also C++, for an `int` of 32 bits and either byte order. It allocates nothing, uses no floating point and nothing of
- * the C library, and holds no secret. The packet file is read where it lies, byte by byte: it may be in flash. docs/format.md
- * describes it, and docs/boards.md has an example.
+ * the C library, and holds no secret. Inputs and answers are integers; bitting_units.h has the user's units. The packet file
+ * is read where it lies, byte by byte: it may be in flash. docs/format.md describes it, and docs/boards.md has an example.
  *
  *     struct bitting_host host;
  *     int status = bitting_open(&host, file, bytes, &link);      the file is whole, and of this version
@@ -59,8 +59,9 @@ struct bitting_host {
     /* ---- */
     const uint8_t *file;
     const struct bitting_link *link;
-    uint32_t family, input_base, results;
-    uint32_t once, again, head, body, asked, answers; /* where each section begins, a word; `answers` ends before the CRC */
+    uint32_t family, act_bits, input_base, results;
+    uint32_t once, again, head, body, asked, answers; /* where each section begins, a word */
+    uint32_t units;                                   /* likewise; 0: there is none */
     int state;
     uint32_t crc, at, length, kind;       /* of the packet that is being received: its CRC, words that came, payload, type */
     uint32_t expected, received, emitted; /* words that are due, words that came, and packets with answers among them */

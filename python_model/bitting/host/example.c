@@ -1,9 +1,10 @@
-/* A host on a POSIX machine: cc -std=c99 example.c bitting_host.c -o host
+/* A host on a POSIX machine: cc -std=c99 example.c bitting_host.c bitting_units.c -o host
  *
- *     ./host PORT PACKETS [INPUTS]
+ *     ./host PORT PACKETS [INPUTS [floats]]
  *
  * PORT is the serial port of a board, PACKETS what `bitting packets` wrote. INPUTS holds a signed byte for every input, sample
- * after sample; a line of answers is printed for each. Without INPUTS only the self-test is asked.
+ * after sample; or, with `floats`, a float in the user's units. A line of answers is printed for each, in the same units.
+ * Without INPUTS only the self-test is asked.
  */
 #define _DEFAULT_SOURCE 1 /* cfmakeraw, usleep, 1 000 000 baud */
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "bitting_host.h"
+#include "bitting_units.h"
 
 enum { PATIENCE = 100000 }; /* empty reads in a row, a tenth of a millisecond each from the hundredth on: ten seconds */
 
@@ -73,14 +74,50 @@ static const void *mapped(const char *name, size_t *bytes)
     return data;
 }
 
+static void *room(size_t count, size_t bytes)
+{
+    void *memory = calloc(count, bytes);
+    if (!memory)
+        exit(2);
+    return memory;
+}
+
+static int run_floats(struct bitting_host *host, const char *name)
+{
+    size_t bytes = 0, sample, samples;
+    const float *inputs = (const float *)mapped(name, &bytes);
+    int8_t *activations = (int8_t *)room((size_t)host->lanes * host->input_words, 1);
+    int32_t *answers = (int32_t *)room((size_t)host->lanes * host->outputs, sizeof *answers);
+    float *values = (float *)room((size_t)host->lanes * host->outputs, sizeof *values);
+    uint32_t index;
+    int status = BITTING_OK;
+    if (!inputs)
+        exit(2);
+    samples = bytes / host->input_words / sizeof *inputs;
+    for (sample = 0; sample < samples && !status; sample += host->lanes) {
+        uint32_t batch = samples - sample < host->lanes ? (uint32_t)(samples - sample) : host->lanes;
+        status = bitting_activations(host, inputs + sample * host->input_words, batch, activations);
+        if (!status)
+            status = bitting_run(host, activations, batch, answers);
+        if (!status)
+            bitting_values(host, answers, batch, values);
+        for (index = 0; index < batch * host->outputs && !status; ++index)
+            printf("%.9g%c", (double)values[index], (index + 1) % host->outputs ? ' ' : '\n');
+    }
+    free(activations);
+    free(answers);
+    free(values);
+    return status;
+}
+
 static int run_all(struct bitting_host *host, const char *name)
 {
     size_t bytes = 0, sample, samples;
     const int8_t *inputs = (const int8_t *)mapped(name, &bytes);
-    int32_t *answers = (int32_t *)malloc((size_t)host->lanes * host->outputs * sizeof *answers);
+    int32_t *answers = (int32_t *)room((size_t)host->lanes * host->outputs, sizeof *answers);
     uint32_t index;
     int status = BITTING_OK;
-    if (!inputs || !answers)
+    if (!inputs)
         exit(2);
     samples = bytes / host->input_words;
     for (sample = 0; sample < samples && !status; sample += host->lanes) {
@@ -102,8 +139,8 @@ int main(int count, char **arguments)
     const uint8_t *file;
     size_t bytes = 0;
     int status;
-    if (count < 3 || count > 4) {
-        fprintf(stderr, "usage: %s PORT PACKETS [INPUTS]\n", arguments[0]);
+    if (count < 3 || count > 5 || (count == 5 && strcmp(arguments[4], "floats"))) {
+        fprintf(stderr, "usage: %s PORT PACKETS [INPUTS [floats]]\n", arguments[0]);
         return 2;
     }
     file = (const uint8_t *)mapped(arguments[2], &bytes);
@@ -127,8 +164,8 @@ int main(int count, char **arguments)
         fprintf(stderr, "%s\n", bitting_message(&host, status));
         status = BITTING_OK;
     }
-    if (!status && count == 4)
-        status = run_all(&host, arguments[3]);
+    if (!status && count >= 4)
+        status = count == 5 ? run_floats(&host, arguments[3]) : run_all(&host, arguments[3]);
     if (status)
         fprintf(stderr, "%s\n", bitting_message(&host, status));
     return status ? 1 : 0;

@@ -29,6 +29,8 @@ from bitting.program.layers import Program
 from bitting.program.lowering import INPUT
 from bitting.unit.spec import UnitSpec
 
+#: Of logits and what they are to be, a scalar with a gradient.
+Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: Called with a module and its inputs.
 Visitor = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
 
@@ -109,8 +111,16 @@ class UnitNetwork(nn.Module):
         self.penalty = range_penalty(logits)
         return logits
 
-    def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy and `penalty`, in training mode. `labels`: (samples,) classes or (samples, outputs) probabilities."""
+    def loss(self, x: torch.Tensor, labels: torch.Tensor, measure: Measure | None = None) -> torch.Tensor:
+        """Loss and `penalty`, in training mode.
+
+        Args:
+            x: (samples, *input_shape).
+            labels: (samples,) classes, (samples, outputs) probabilities, or what `measure` takes.
+            measure: of logits and labels; by default cross entropy.
+        """
+        if measure:
+            return measure(self(x), labels) + self.penalty
         if not (self.training and labels.is_floating_point()):
             return nn.functional.cross_entropy(self(x), labels) + self.penalty
         sums = self.accumulators(self.integers(x))

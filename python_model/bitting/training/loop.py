@@ -19,17 +19,19 @@ from bitting.artefact.model import Model
 from bitting.conversion.converter import convert
 from bitting.conversion.exporting import export
 from bitting.data import datasets
-from bitting.data.datasets import Dataset, activations
+from bitting.data.dataset import Dataset
+from bitting.data.fitting import fitted, uniform
 from bitting.errors import BittingError
-from bitting.network.graph import UnitNetwork
+from bitting.network.graph import Measure, UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
-from bitting.network.metrics import accuracy
-from bitting.training import architectures, balance, distributed, randomness
+from bitting.program.interface import Interface, Task
+from bitting.training import architectures, balance, distributed, randomness, tasks
 from bitting.training.balance import Balance
 from bitting.training.recipes import TrainConfig, recipe
+from bitting.training.tasks import Goal
 from bitting.unit.spec import UnitSpec, as_spec
 
-#: Called after every epoch with (name of the network, epoch, epochs, test accuracy).
+#: Called after every epoch with (name of the network, epoch, epochs, test score: accuracy, or R squared of a regression).
 Progress = Callable[[str, int, int, float], None]
 
 #: Training samples that shifts are calibrated on, and that statistics of normalised layers are taken from after every epoch.
@@ -60,11 +62,11 @@ def train(
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
         model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
-            takes flat inputs ("mlp") or images. It sees pixels from 0 to 1.
+            takes flat inputs ("mlp") or images. It sees pixels from 0 to 1, and other inputs as they are.
 
     Returns:
-        A model (unlocked) whose claims name both accuracies and how they were measured, and hold the configuration with its
-        seed: as secret as the weights.
+        A model (unlocked) that takes inputs as the data set has them. Its claims name both accuracies (of a regression: R
+        squared) and how they were measured, and hold the configuration with its seed: as secret as the weights.
 
     Raises:
         ProgramError: if the spec can not hold the network; before any training.
@@ -78,20 +80,22 @@ def train(
         ('digits', 10)
     """
     spec, data = as_spec(spec), datasets.load(data) if isinstance(data, str) else data
-    given = config or recipe(data.name)
-    material = _Material.of(spec, data, given)
+    given = config or recipe(data)
+    interface = uniform(spec, data) if model is not None else fitted(spec, data)
+    material = _Material.of(data, interface, given)
     saved = _Checkpoint(checkpoint, spec, data.name, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
     reference = model or build(data, config)
-    twin_scale = 1.0 / (spec.act_max + 1)
+    raw = model is not None and not data.pictures
+    twin_scale = float(1 / interface.scale[0]) if raw else 1.0 / (spec.act_max + 1)
     samples = material.train_x[:STATISTICS_SAMPLES] * twin_scale
     network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
     runs = [
-        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, lambda: None),
-        _Run("unit", network, twin_scale, config.learning_rate, config, finish_epoch),
+        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, material.goal, lambda: None),
+        _Run("unit", network, twin_scale, config.learning_rate, config, material.goal, finish_epoch),
     ]
-    accuracies: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for run in runs:
         run.restore(saved.state.get(run.name))
         targets = material.targets(runs[0] if run is runs[1] else None)
@@ -102,18 +106,20 @@ def train(
             saved.write(run.name, run.state())
             if progress:
                 progress(run.name, epoch + 1, config.epochs, score)
-        accuracies[run.name] = run.evaluate(material.test_x, material.test_y)
+        scores[run.name] = run.evaluate(material.test_x, material.test_y)
     saved.remove()
+    metric = interface.metric.lower()
     claims = {
         "dataset": data.name,
         "test_samples": len(material.test_y),
-        "accuracy": accuracies["unit"],
-        "twin_accuracy": accuracies["twin"],
+        metric: scores["unit"],
+        f"twin_{metric}": scores["twin"],
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
         "config": asdict(config),
     }
-    return export(network, material.test_x[:64] * twin_scale, claims=claims)
+    said = tasks.of_sums(material.goal, spec)
+    return export(network, material.test_x[:64] * twin_scale, claims=claims, interface=said)
 
 
 def _on_unit(
@@ -167,42 +173,41 @@ def build(data: Dataset, config: TrainConfig) -> nn.Module:
         BittingError: if there is none of this name, or it wants other images.
     """
     if config.network == "mlp":
-        return architectures.multilayer_perceptron((data.pixels, *config.hidden, data.classes), config.dropout)
+        return architectures.multilayer_perceptron((data.words, *config.hidden, data.outputs), config.dropout)
     if config.network not in architectures.NAMES:
         raise BittingError(f"unknown network {config.network!r}; allowed: {', '.join(architectures.NAMES)}")
-    if data.image_shape[1] != 28:
-        raise BittingError(f"network {config.network} takes images of 28 x 28, {data.name} has {data.image_shape[1:]}; use mlp")
-    return architectures.CONVOLUTIONAL[config.network](data.classes, config.dropout)
+    if data.shape != (1, 28, 28):
+        raise BittingError(f"network {config.network} takes grey images of 28 x 28, {data.name} has {data.shape}; use mlp")
+    return architectures.CONVOLUTIONAL[config.network](data.outputs, config.dropout)
 
 
 @dataclass(frozen=True, eq=False)
 class _Material:
-    """What both networks see: activations as float32, labels, and probabilities to be learnt."""
+    """What both networks see: activations as float32, targets of the test, and what is to be learnt."""
 
     train_x: torch.Tensor
     test_x: torch.Tensor
-    test_y: torch.Tensor
-    smoothed: torch.Tensor
+    test_y: np.ndarray
+    goal: Goal
     distillation: float
 
     @classmethod
-    def of(cls, spec: UnitSpec, data: Dataset, config: TrainConfig) -> _Material:
-        shape = (data.pixels,) if config.network == "mlp" else data.image_shape
+    def of(cls, data: Dataset, interface: Interface, config: TrainConfig) -> _Material:
+        shape = (data.words,) if config.network == "mlp" else data.shape
         train_x, test_x = (
-            torch.from_numpy(activations(spec, images)).float().reshape(len(images), *shape)
-            for images in (data.train_images, data.test_images)
+            torch.from_numpy(interface.activations(inputs)).float().reshape(len(inputs), *shape)
+            for inputs in (data.train_x, data.test_x)
         )
-        labels = nn.functional.one_hot(torch.from_numpy(data.train_labels), data.classes).float()
-        smoothed = labels * (1 - config.label_smoothing) + config.label_smoothing / data.classes
-        return cls(train_x, test_x, torch.from_numpy(data.test_labels), smoothed, config.distillation_weight)
+        goal = tasks.goal(data, interface, config.label_smoothing)
+        return cls(train_x, test_x, data.test_y, goal, config.distillation_weight if data.task == Task.CLASSES else 0.0)
 
     @torch.no_grad()
     def targets(self, teacher: _Run | None) -> torch.Tensor:
-        """(samples, classes) probabilities: of the labels, or of the labels and the teacher."""
+        """`Goal.targets`, or of classes the labels and the teacher's answers mixed."""
         if teacher is None or not self.distillation:
-            return self.smoothed
+            return self.goal.targets
         taught = torch.cat([teacher.logits(part).softmax(1) for part in self.train_x.split(2000)])
-        return self.smoothed.lerp(taught, self.distillation)
+        return self.goal.targets.lerp(taught, self.distillation)
 
 
 def _seed_of(config: TrainConfig) -> int:
@@ -237,17 +242,21 @@ def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]
 
 
 class _Objective(nn.Module):
-    """A network and its loss, in one module: what a process group wraps. `scale`: what activations are multiplied by."""
+    """A network and its loss, in one module: what a process group wraps.
 
-    def __init__(self, network: nn.Module, scale: float):
+    `scale`: what activations are multiplied by; `measure`: see `Goal.loss`.
+    """
+
+    def __init__(self, network: nn.Module, scale: float, measure: Measure | None):
         super().__init__()
         self.network = network
         self.scale = scale
+        self.measure = measure
 
     def forward(self, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if isinstance(self.network, UnitNetwork):
-            return self.network.loss(x * self.scale, targets)
-        return nn.functional.cross_entropy(self.logits(x), targets)
+            return self.network.loss(x * self.scale, targets, self.measure)
+        return (self.measure or nn.functional.cross_entropy)(self.logits(x), targets)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(x * self.scale)
@@ -270,10 +279,18 @@ class _Run:
     """One network, its optimiser and its place in the schedule; `finish_epoch` is called after each."""
 
     def __init__(
-        self, name: str, network: nn.Module, scale: float, rate: float, config: TrainConfig, finish_epoch: Callable[[], None]
+        self,
+        name: str,
+        network: nn.Module,
+        scale: float,
+        rate: float,
+        config: TrainConfig,
+        goal: Goal,
+        finish_epoch: Callable[[], None],
     ):
         self.name = name
-        self.objective = _Objective(network, scale)
+        self.goal = goal
+        self.objective = _Objective(network, scale, goal.loss)
         self.config = config
         self.finish_epoch = finish_epoch
         self.epoch = 0
@@ -312,8 +329,8 @@ class _Run:
         self.objective.eval()
         return self.objective.logits(x)
 
-    def evaluate(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        return accuracy(torch.cat([self.logits(part) for part in x.split(1000)]), y)
+    def evaluate(self, x: torch.Tensor, y: np.ndarray) -> float:
+        return self.goal.judge(torch.cat([self.logits(part) for part in x.split(1000)]), y)
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "module": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
+from bitting.program.interface import Task
 from bitting.training import architectures
 from bitting.training.balance import Balance
 
@@ -110,14 +112,30 @@ _CONVOLUTIONAL = {
 }
 
 
-def recipe(data: str, network: str = "mlp") -> TrainConfig:
-    """The configuration that a network is trained with on a data set.
+#: Samples that a network for data without a recipe sees, epochs together, and the least and most epochs for that.
+_SAMPLES_SEEN, _LEAST_EPOCHS, _MOST_EPOCHS = 120_000, 12, 300
+
+
+def recipe(data: Dataset, network: str = "mlp") -> TrainConfig:
+    """The configuration that a network is trained with on a data set; for data of the user's own one that does for most.
 
     Raises:
         BittingError: if there is none of this name.
     """
     if network == "mlp":
-        return RECIPES[data]
+        return RECIPES.get(data.name) or _of_own_data(data)
     if network not in _CONVOLUTIONAL:
         raise BittingError(f"unknown network {network!r}; allowed: {', '.join(architectures.NAMES)}")
     return _CONVOLUTIONAL[network]
+
+
+def _of_own_data(data: Dataset) -> TrainConfig:
+    epochs = min(max(_SAMPLES_SEEN // len(data.train_x), _LEAST_EPOCHS), _MOST_EPOCHS)
+    regression = data.task == Task.REGRESSION
+    return replace(
+        TrainConfig(),
+        hidden=(128, 64) if data.words > 32 else (64, 32),
+        epochs=epochs,
+        batch_size=min(32, max(1, len(data.train_x) // 4)),
+        dropout=0.0 if regression else 0.1,
+    )

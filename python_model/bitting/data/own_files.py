@@ -1,0 +1,259 @@
+"""Data sets of the user's own: arrays, pictures in folders or archives, tables, and Python functions."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from bitting.data.dataset import Dataset, of_arrays
+from bitting.errors import BittingError, DatasetError, missing_extra
+from bitting.program.interface import Task
+
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_PARTS = ("train", "test")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+#: A table has no test of its own: every so many rows are set apart, the same ones each time.
+_TEST_SHARE = 5
+
+#: How people may name data of their own.
+KINDS = "FILE.npz, FILE.csv, FILE.csv:COLUMN, a folder or archive of pictures, module:function"
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a file or a function, and not of a data set that is known by name."""
+    return name.lower().endswith((".npz", ".csv", *_ARCHIVES)) or ":" in name or "/" in name or Path(name).is_dir()
+
+
+def load(name: str, task: Task | None = None) -> Dataset:
+    """A data set from a file, a folder or a function.
+
+    Args:
+        name: see `KINDS`. Of a table the last column is to be learnt, or the one that is named.
+        task: see `of_arrays`.
+
+    Raises:
+        DatasetError: if it can not be read, or is no data set.
+    """
+    file, column = _split_column(name)
+    path = Path(file)
+    if not path.exists() and not column and ":" in name:
+        return _of_function(name, task)
+    if not path.exists():
+        raise DatasetError(f"{file} does not exist; allowed: {KINDS}")
+    if path.is_dir():
+        return _of_pictures(path.name, _in_folder(path), task)
+    if name.lower().endswith(".npz"):
+        return _of_npz(path, task)
+    if file.lower().endswith(".csv"):
+        return _of_table(path, task, column)
+    if name.lower().endswith(_ARCHIVES):
+        return _of_pictures(path.name, in_archive(path), task)
+    raise DatasetError(f"{name}: a file of an unknown kind; allowed: {KINDS}")
+
+
+def _split_column(name: str) -> tuple[str, str]:
+    """`FILE.csv:COLUMN` as a file and a column; without one, nothing for it."""
+    at = name.lower().find(".csv:")
+    return (name[: at + 4], name[at + 5 :]) if at >= 0 else (name, "")
+
+
+def _of_npz(path: Path, task: Task | None) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in _ARRAYS if name not in archive.files]
+            if missing:
+                raise DatasetError(f"{path} lacks {', '.join(missing)}; found {', '.join(archive.files) or 'nothing'}")
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path} can not be read ({error}); allowed is what numpy.savez writes, without objects") from None
+    return _of_mapping(path.name, arrays, task)
+
+
+def _of_mapping(name: str, arrays: Mapping[str, Any], task: Task | None) -> Dataset:
+    names = [str(label) for label in np.asarray(arrays.get("names", ())).reshape(-1)]
+    return of_arrays(name, (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"]), task, names)
+
+
+def _of_function(name: str, task: Task | None) -> Dataset:
+    """`module:function`, found as Python finds modules, the working folder first."""
+    module_name, _, function_name = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        given = function()
+    except (ImportError, AttributeError) as error:
+        raise DatasetError(f"--data {name}: {error}; allowed: {KINDS}") from None
+    except BittingError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        raise DatasetError(f"--data {name}: it raised {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.remove("")
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, Mapping) and all(array in given for array in _ARRAYS):
+        return _of_mapping(name, given, task)
+    if isinstance(given, tuple) and len(given) == len(_ARRAYS):
+        return _of_mapping(name, dict(zip(_ARRAYS, given, strict=True)), task)
+    raise DatasetError(
+        f"--data {name}: it gave {type(given).__name__}; allowed are ({', '.join(_ARRAYS)}), a dict of these, or a Dataset"
+    )
+
+
+def _of_table(path: Path, task: Task | None, target: str) -> Dataset:
+    """Rows of numbers, below a row of names; the target may be names too."""
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} can not be read ({error}); allowed is a table in UTF-8, commas between columns") from None
+    rows = [row for row in rows if row]
+    if len(rows) <= _TEST_SHARE or len(rows[0]) < 2:
+        raise DatasetError(
+            f"{path} has {len(rows)} rows; allowed are a row of names, at least {_TEST_SHARE} others, and two columns"
+        )
+    header = [cell.strip() for cell in rows[0]]
+    column = _target_column(path, header, target)
+    body = rows[1:]
+    x = np.empty((len(body), len(header) - 1), np.float32)
+    for number, row in enumerate(body, 2):
+        if len(row) != len(header):
+            raise DatasetError(f"{path}, line {number}: {len(row)} cells, the first row has {len(header)}")
+        features = [(name, cell) for index, (name, cell) in enumerate(zip(header, row, strict=True)) if index != column]
+        x[number - 2] = [_number(path, number, name, cell) for name, cell in features]
+    y = _column([row[column].strip() for row in body], path, header[column])
+    order = np.random.default_rng(0).permutation(len(body))
+    test, train = np.split(order, [max(1, len(body) // _TEST_SHARE)])
+    names = (header[column],) if y.dtype.kind == "f" else ()
+    return of_arrays(
+        path.name, (x[train], y[train]), (x[test], y[test]), task, names if task in (None, Task.REGRESSION) else ()
+    )
+
+
+def _target_column(path: Path, header: list[str], target: str) -> int:
+    if all(_is_number(cell) for cell in header):
+        raise DatasetError(f"{path}: the first row holds numbers; it must name the columns")
+    if not target:
+        return len(header) - 1
+    if target not in header:
+        raise DatasetError(f"{path} has no column {target!r}; allowed: {', '.join(header)}")
+    return header.index(target)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(path: Path, line: int, name: str, cell: str) -> float:
+    if not _is_number(cell):
+        raise DatasetError(
+            f"{path}, line {line}, column {name}: {cell!r} is no number; allowed are numbers, only the target may be names"
+        )
+    return float(cell)
+
+
+def _column(cells: list[str], path: Path, name: str) -> np.ndarray:
+    """The target: integers, floating point numbers, or names."""
+    if "" in cells:
+        raise DatasetError(f"{path}, line {cells.index('') + 2}, column {name}: nothing there; leave out rows without a target")
+    for kind in (int, float):
+        try:
+            return np.array([kind(cell) for cell in cells])
+        except ValueError:
+            continue
+    return np.array(cells)
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _PICTURES:
+            yield PurePosixPath(path.relative_to(folder).as_posix()), path.read_bytes()
+
+
+def in_archive(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """(name inside, contents) of each picture of a .zip or .tar. Nothing is unpacked to the disk.
+
+    Raises:
+        DatasetError: if it can not be read.
+    """
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for name in sorted(archive.namelist()):
+                    if name.lower().endswith(_PICTURES):
+                        yield PurePosixPath(name), archive.read(name)
+            return
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.isfile() and member.name.lower().endswith(_PICTURES) and (file := tar.extractfile(member)):
+                    yield PurePosixPath(member.name), file.read()
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise DatasetError(f"{path} can not be read ({error}); allowed are .zip and .tar, also .tar.gz and .tar.xz") from None
+
+
+def _of_pictures(name: str, pictures: Iterable[tuple[PurePosixPath, bytes]], task: Task | None) -> Dataset:
+    """`train/CLASS/...` and `test/CLASS/...`, perhaps in a folder around them."""
+    found: dict[str, list[tuple[str, PurePosixPath, np.ndarray]]] = {part: [] for part in _PARTS}
+    for path, contents in pictures:
+        part, label = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
+        if part not in _PARTS:
+            raise DatasetError(f"{name}: {path} lies in none of train/CLASS and test/CLASS")
+        found[part].append((label, path, decoded(name, path, contents)))
+    for part, entries in found.items():
+        if not entries:
+            raise DatasetError(f"{name} has no pictures in {part}/CLASS; allowed are {', '.join(_PICTURES)}")
+    colour = any(pixels.ndim == 3 for entries in found.values() for *_, pixels in entries)
+    arrays = []
+    for part in _PARTS:
+        stacked = stack(name, [(path, pixels) for _, path, pixels in found[part]], colour)
+        arrays.append((stacked, np.array([label for label, *_ in found[part]])))
+    return of_arrays(name, arrays[0], arrays[1], task)
+
+
+def decoded(name: str, path: PurePosixPath, contents: bytes) -> np.ndarray:
+    """Pixels of a picture: (H, W) if it is grey, else (H, W, 3), uint8.
+
+    Raises:
+        DatasetError: if it is none.
+        ExtraError: without Pillow.
+    """
+    with missing_extra("pictures"):
+        from PIL import Image, UnidentifiedImageError
+    try:
+        with Image.open(io.BytesIO(contents)) as picture:
+            grey = picture.mode in ("1", "L", "LA", "I;16", "I")
+            return np.asarray(picture.convert("L" if grey else "RGB"), np.uint8)
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DatasetError(f"{name}: {path} is no picture ({error})") from None
+
+
+def stack(name: str, pictures: list[tuple[PurePosixPath, np.ndarray]], colour: bool) -> np.ndarray:
+    """(samples, 1 or 3, H, W) of pictures of one size; grey ones among coloured ones get three equal channels.
+
+    Raises:
+        DatasetError: if one has another size.
+    """
+    size = pictures[0][1].shape[:2]
+    planes = []
+    for path, pixels in pictures:
+        if pixels.shape[:2] != size:
+            found, first = (f"{width} x {height}" for height, width in (pixels.shape[:2], size))
+            raise DatasetError(
+                f"{name}: {path} has {found} pixels, {pictures[0][0]} {first}; all must be of one size: scale them first"
+            )
+        whole = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3 if colour else 1, axis=2)
+        planes.append(np.moveaxis(whole, 2, 0))
+    return np.stack(planes)

@@ -1,0 +1,200 @@
+"""What the numbers of a program mean to its user: how inputs become activations, and what its sums say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from bitting.errors import ProgramError
+from bitting.unit.spec import UnitSpec
+
+
+class Task(StrEnum):
+    """What a network is asked for."""
+
+    CLASSES = "classification"
+    """One class of many; a sum for each, and the largest wins."""
+    BINARY = "binary"
+    """Yes or no: one sum, yes if its logit is positive."""
+    LABELS = "multi-label"
+    """Yes or no for each of several labels: a sum for each."""
+    REGRESSION = "regression"
+    """Numbers: a sum for each, in the target's units after `Interface.values`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interface:
+    """Inputs of a user in, answers in the user's units out. Everything is public: it ships with the artefact.
+
+    An input becomes an activation in float32, in this order and without contraction, so that every host computes the same:
+
+        activation = floor((x - offset) * scale), then at least `low` and at most `high`
+
+    Attributes:
+        shape: of one input as the user has it, e.g. (features,) or (channels, H, W): `input_words` numbers, row by row.
+        offset, scale: float32, one number for each of the `input_words`, or one for all.
+        low, high: smallest and largest activation.
+        task: what the sums are asked for.
+        output_offset, output_scale: float32, one number for each output, or one for all: a value is sum * scale + offset. For
+            all tasks but regression a value is a logit.
+        names: of the classes, labels or quantities, in the order of the outputs; empty: they have numbers.
+    """
+
+    shape: tuple[int, ...]
+    offset: np.ndarray
+    scale: np.ndarray
+    low: int
+    high: int
+    task: Task = Task.CLASSES
+    output_offset: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    output_scale: np.ndarray = field(default_factory=lambda: np.ones(1, np.float32))
+    names: tuple[str, ...] = ()
+
+    def validate(self, spec: UnitSpec, input_words: int, outputs: int) -> None:
+        """Check that it fits a program.
+
+        Raises:
+            ProgramError: if it does not, or holds numbers that are none.
+        """
+        if math.prod(self.shape) != input_words or not all(size > 0 for size in self.shape):
+            raise ProgramError(
+                f"an input of shape {self.shape} has {math.prod(self.shape)} numbers; the program reads {input_words}"
+            )
+        if not spec.act_min <= self.low <= self.high <= spec.act_max:
+            raise ProgramError(f"activations {self.low}..{self.high} are outside {spec.act_min}..{spec.act_max}")
+        inputs = (("offset", self.offset, input_words), ("scale", self.scale, input_words))
+        answers = (("output_offset", self.output_offset, outputs), ("output_scale", self.output_scale, outputs))
+        for name, array, size in (*inputs, *answers):
+            if array.dtype != np.float32 or array.shape not in ((1,), (size,)) or not np.isfinite(array).all():
+                raise ProgramError(
+                    f"{name} of inputs or outputs is {array.dtype} of shape {array.shape}; allowed is finite float32 of shape "
+                    f"(1,) or ({size},)"
+                )
+        wanted = 1 if self.task == Task.BINARY else outputs
+        if wanted != outputs or (self.task == Task.CLASSES and outputs < 2):
+            raise ProgramError(f"{outputs} outputs do not fit a {self.task} task")
+        if self.names and len(self.names) != (2 if self.task == Task.BINARY else outputs):
+            raise ProgramError(f"{len(self.names)} names for {outputs} outputs of a {self.task} task")
+
+    def activations(self, inputs: np.ndarray) -> np.ndarray:
+        """Inputs of a user as the unit reads them.
+
+        Args:
+            inputs: (samples, *shape), or (samples, input_words), of any real type.
+
+        Returns:
+            (samples, input_words) int8.
+
+        Raises:
+            ProgramError: if the shape is another one, or a number is not finite.
+        """
+        array = np.asarray(inputs)
+        words = math.prod(self.shape)
+        if array.ndim < 2 or array.shape[1:] not in (self.shape, (words,)):
+            raise ProgramError(f"inputs have shape {array.shape}; allowed is (samples, {', '.join(map(str, self.shape))})")
+        flat = array.reshape(len(array), words).astype(np.float32)
+        if not np.isfinite(flat).all():
+            sample, word = np.argwhere(~np.isfinite(flat))[0]
+            raise ProgramError(f"input {sample} holds {flat[sample, word]} at place {word}; allowed are finite numbers")
+        scaled = np.floor((flat - self.offset) * self.scale)
+        return np.clip(scaled, np.float32(self.low), np.float32(self.high)).astype(np.int8)
+
+    def values(self, sums: np.ndarray) -> np.ndarray:
+        """Sums of the unit, (samples, outputs) integers, as float32: logits, or for regression numbers in the user's units."""
+        scaled: np.ndarray = np.asarray(sums).astype(np.float32) * self.output_scale + self.output_offset
+        return scaled
+
+    def probabilities(self, sums: np.ndarray) -> np.ndarray:
+        """(samples, outputs) float32: of the classes (softmax), or of each yes (sigmoid).
+
+        Raises:
+            ProgramError: for a regression, which has none.
+        """
+        values = self.values(sums)
+        if self.task == Task.REGRESSION:
+            raise ProgramError("a regression has no probabilities; its values are in the target's units")
+        if self.task == Task.CLASSES:
+            raised = np.exp(values - values.max(axis=1, keepdims=True))
+            return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+        return np.asarray(1 / (1 + np.exp(-values)))
+
+    def answers(self, sums: np.ndarray) -> np.ndarray:
+        """What the sums say: (samples,) class numbers, (samples,) or (samples, labels) 0 or 1, or (samples, outputs) values."""
+        if self.task == Task.CLASSES:
+            return np.asarray(sums).argmax(axis=1)
+        values = self.values(sums)
+        if self.task == Task.REGRESSION:
+            return values
+        said = (values > 0).astype(np.int64)
+        return said[:, 0] if self.task == Task.BINARY else said
+
+    def text(self, sums: np.ndarray) -> list[str]:
+        """The answers for people, one text for each sample."""
+        return self.labelled(self.answers(sums))
+
+    def labelled(self, targets: np.ndarray) -> list[str]:
+        """Targets of a data set for people, as `text` has answers."""
+        if self.task == Task.REGRESSION:
+            return [" ".join(f"{value:.6g}" for value in row) for row in _columns(targets)]
+        if self.task == Task.LABELS:
+            return [" ".join(self._name(index) for index in np.flatnonzero(row).tolist()) or "none" for row in targets]
+        return [self._name(int(target)) for target in targets]
+
+    def _name(self, index: int) -> str:
+        return self.names[index] if self.names else str(index)
+
+    def merits(self, sums: np.ndarray, targets: np.ndarray) -> float:
+        """What these samples add to `score`: right answers (of several labels, the right share), or minus squared errors."""
+        answers = self.answers(sums)
+        if self.task == Task.REGRESSION:
+            return -float(np.square(answers.astype(np.float64) - _columns(targets)).sum())
+        right = answers == np.asarray(targets).reshape(answers.shape)
+        return float(right.mean(axis=1).sum() if self.task == Task.LABELS else right.sum())
+
+    def score(self, merits: float, targets: np.ndarray) -> float:
+        """Share of right answers; of a regression R squared: 1 less the squared errors over those of the targets' mean."""
+        if self.task != Task.REGRESSION:
+            return merits / len(targets)
+        columns = _columns(targets)
+        spread = float(np.square(columns - columns.mean(axis=0)).sum())
+        return 1 + merits / spread if spread else float("nan")
+
+    def rating(self, sums: np.ndarray, targets: np.ndarray) -> float:
+        """The `score` of all samples at once: sums (samples, outputs), targets as those of a data set of this task."""
+        return self.score(self.merits(sums, targets), targets)
+
+    @property
+    def plain(self) -> bool:
+        """It says nothing that a program does not say by itself: inputs are activations, the largest sum wins."""
+        numbers = ((self.offset, 0), (self.scale, 1), (self.output_offset, 0), (self.output_scale, 1))
+        same = all((array == value).all() for array, value in numbers)
+        return same and len(self.shape) == 1 and self.task == Task.CLASSES and not self.names
+
+    @property
+    def metric(self) -> str:
+        """What `score` is."""
+        return "R2" if self.task == Task.REGRESSION else "accuracy"
+
+
+def _columns(targets: np.ndarray) -> np.ndarray:
+    """(samples, outputs) float64."""
+    array = np.asarray(targets, np.float64)
+    return array.reshape(len(array), -1)
+
+
+#: Stands for that of a program that comes with none, where the program is not known yet.
+NO_INTERFACE = Interface((), np.zeros(1, np.float32), np.ones(1, np.float32), 0, 0)
+
+
+def of_program(spec: UnitSpec, input_words: int) -> Interface:
+    """Of a program that comes with none: inputs are activations, the largest sum wins."""
+    return Interface((input_words,), np.zeros(1, np.float32), np.ones(1, np.float32), spec.act_min, spec.act_max)
+
+
+def of_pictures(spec: UnitSpec, shape: tuple[int, ...], task: Task = Task.CLASSES, names: tuple[str, ...] = ()) -> Interface:
+    """Pixels 0..255 to activations 0..act_max: floor(pixel 2^(bx-1) / 256)."""
+    scale = np.array([1 / (1 << (9 - spec.act_bits))], np.float32)
+    return Interface(shape, np.zeros(1, np.float32), scale, 0, spec.act_max, task, names=names)

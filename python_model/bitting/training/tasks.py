@@ -1,0 +1,71 @@
+"""What a network learns for each task: targets, loss, and how its answers are judged while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitting.data.dataset import Dataset
+from bitting.network.graph import Measure
+from bitting.network.loss import logit_scale
+from bitting.program.interface import Interface, Task
+from bitting.unit.spec import UnitSpec
+
+#: A regression's standardised targets are learnt times this by the unit, so that four deviations stay within the logits'
+#: range (`bitting.network.loss`).
+_GAIN = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """What the unit's network and its twin learn on a data set.
+
+    Attributes:
+        targets: (samples, outputs) float32, of the training part: probabilities, or standardised numbers.
+        loss: of logits and targets; None: cross entropy of probabilities, which `UnitNetwork.loss` has in one go.
+        interface: of the logits of either network, to judge them by.
+    """
+
+    targets: torch.Tensor
+    loss: Measure | None
+    interface: Interface
+
+    def judge(self, logits: torch.Tensor, targets: np.ndarray) -> float:
+        """`Interface.score` of logits."""
+        return self.interface.rating(logits.cpu().numpy(), targets)
+
+
+def goal(data: Dataset, interface: Interface, smoothing: float) -> Goal:
+    """What is to be learnt.
+
+    Args:
+        data: whose training part it is.
+        interface: of the inputs; what it says of sums is replaced.
+        smoothing: of labels, which then are not quite 0 and 1.
+    """
+    if data.task == Task.REGRESSION:
+        mean, deviation = data.train_y.mean(axis=0), data.train_y.std(axis=0)
+        targets = torch.from_numpy(((data.train_y - mean) / deviation * _GAIN).astype(np.float32))
+        scale = (deviation / _GAIN).astype(np.float32)
+        return Goal(targets, _squared, replace(interface, output_scale=scale, output_offset=mean.astype(np.float32)))
+    logits = replace(interface, output_scale=np.ones(1, np.float32), output_offset=np.zeros(1, np.float32))
+    y = torch.from_numpy(data.train_y)
+    if data.task == Task.CLASSES:
+        labels = nn.functional.one_hot(y, data.outputs).float()
+        return Goal(labels * (1 - smoothing) + smoothing / data.outputs, None, logits)
+    yes = y.reshape(len(y), -1).float()
+    return Goal(yes * (1 - smoothing) + smoothing / 2, nn.functional.binary_cross_entropy_with_logits, logits)
+
+
+def _squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """In units of the standardised target."""
+    return nn.functional.mse_loss(logits, targets) / _GAIN**2
+
+
+def of_sums(goal: Goal, spec: UnitSpec) -> Interface:
+    """The interface of the trained program: of its sums, where `Goal.interface` is of logits."""
+    unit = np.float32(logit_scale(spec.acc_bits))
+    return replace(goal.interface, output_scale=goal.interface.output_scale * unit)
