@@ -218,7 +218,5 @@ def test_mnist_on_the_rtl_of_the_right_and_a_wrong_device(mnist, fingerprint, tr
     report = verify(Artefact(locked, scheme), owner, x[:IMAGES], data.test_y[:IMAGES])
     assert report.equal and report.samples == IMAGES and report.wrong_logits == report.wrong_cycles == 0
     assert report.accuracy == report.emulator_accuracy > 0.9
-    wrong = verify(
-        Artefact(locked, scheme), owner.with_flipped_bit(0), x[:128], data.test_y[:128], stalls=Stalls(1, 40, 40)
-    )
+    wrong = verify(Artefact(locked, scheme), owner.with_flipped_bit(0), x[:128], data.test_y[:128], stalls=Stalls(1, 40, 40))
     assert wrong.equal and wrong.accuracy == wrong.emulator_accuracy < 0.3

@@ -185,9 +185,7 @@ def test_a_users_own_training_loop(tmp_path):
     """Digits, a small CNN of the user's, converted and fine-tuned: near what it was before."""
     torch.manual_seed(0)
     data = datasets.load("digits")
-    x, test_x = (
-        torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 255 for images in (data.train_x, data.test_x)
-    )
+    x, test_x = (torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 255 for images in (data.train_x, data.test_x))
     y, test_y = torch.from_numpy(data.train_y), data.test_y
     model = nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.AvgPool2d(2),

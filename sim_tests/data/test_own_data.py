@@ -3,6 +3,7 @@
 import io
 import tarfile
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ Y, Y_TEST = np.arange(20) % 3, np.arange(7) % 3
 
 
 def written(path, **arrays):
-    np.savez(path, **{"x_train": X, "y_train": Y, "x_test": X_TEST, "y_test": Y_TEST} | arrays)
+    given: dict[str, Any] = {"x_train": X, "y_train": Y, "x_test": X_TEST, "y_test": Y_TEST} | arrays
+    np.savez(path, **given)
     return str(path)
 
 

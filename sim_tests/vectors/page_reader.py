@@ -17,7 +17,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 FORMAT = "bitting 4"
-TYPES = {"U8": ("|u1", 1), "I8": ("|i1", 1), "I32": ("<i4", 4), "U32": ("<u4", 4)}
+TYPES = {"U8": ("|u1", 1), "I8": ("|i1", 1), "I32": ("<i4", 4), "U32": ("<u4", 4), "F32": ("<f4", 4)}
 EMIT, REPORT, PLAIN, CONSTANT, HOLD, RESUME = 1, 2, 4, 8, 1, 2
 
 

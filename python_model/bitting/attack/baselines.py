@@ -9,6 +9,5 @@ def from_scratch(data: Dataset, samples: int) -> float:
     """Test accuracy of who has `samples` labelled training samples and no stolen file: logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    images = data.train_x[:samples].reshape(samples, -1) / 255
-    model = LogisticRegression(max_iter=2000).fit(images, data.train_y[:samples])
-    return float(model.score(data.test_x.reshape(len(data.test_y), -1) / 255, data.test_y))
+    model = LogisticRegression(max_iter=2000).fit(data.floats(data.train_x[:samples]), data.train_y[:samples])
+    return float(model.score(data.floats(data.test_x), data.test_y))

@@ -73,7 +73,7 @@ def copies(
     done: list[Copy] = []
     for count in counts:
         images = data.train_x[:count]
-        classes = int(data.test_y.max()) + 1
+        classes = data.outputs
         answers = torch.from_numpy(np.asarray(device(images), np.float32))
         scaled = (answers - answers.mean(1, keepdim=True)) / answers.std(1, keepdim=True).clamp(min=1e-6)
         labels = nn.functional.one_hot(torch.tensor(data.train_y[:count]).long(), classes).float()
@@ -92,7 +92,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
         widths = [data.words, *hidden, targets.shape[1]]
         layers = [layer for pair in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(*pair), nn.ReLU())]
         network = nn.Sequential(*layers[:-1])
-    x = torch.tensor(images).float() / 255
+    x = torch.from_numpy(data.floats(images))
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -104,7 +104,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
         optimiser.step()
         schedule.step()
     with torch.no_grad():
-        logits = network(torch.tensor(data.test_x).float() / 255)
+        logits = network(torch.from_numpy(data.floats(data.test_x)))
     return accuracy(logits, torch.from_numpy(data.test_y))
 
 

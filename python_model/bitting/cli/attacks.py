@@ -17,10 +17,14 @@ from bitting.cli.options import (
     JsonOption,
     OwnerOption,
     UnsignedOption,
+    inputs_of,
     load_artefact,
     load_locked,
+    numbers,
+    test_data,
 )
 from bitting.errors import BittingError
+from bitting.program.interface import Task
 
 if TYPE_CHECKING:
     from bitting.artefact.artefact import Artefact
@@ -113,25 +117,26 @@ def questions(
     import torch
 
     from bitting.attack import distillation
-    from bitting.data import datasets
     from bitting.emulator.emulate import Emulator
     from bitting.locking.chip import ChipModel
     from bitting.locking.transform import unlock_program
 
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
-    dataset = datasets.load(data or loaded.claims.get("dataset", ""))
+    dataset = test_data(loaded, data)
+    if dataset.task != Task.CLASSES:
+        raise BittingError(f"{dataset.name} is for {dataset.task}; copies are made of networks that tell classes")
     most = len(dataset.train_y)
-    numbers = [count for count in _numbers("counts", counts) if count <= most]
-    if not numbers:
+    asked = [count for count in numbers("--counts", counts) if count <= most]
+    if not asked:
         raise BittingError(f"--counts is {counts!r}, and {dataset.name} has {most} inputs to ask about; give fewer")
     emulator = Emulator(unlock_program(loaded.program, loaded.scheme, ChipModel.of(chip)), chip.table())
 
-    def answers(images: np.ndarray) -> np.ndarray:
-        return np.asarray(emulator(torch.from_numpy(datasets.activations(chip.spec, images))).numpy())
+    def answers(inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(emulator(torch.from_numpy(inputs_of(loaded, inputs))).numpy())
 
-    with console.progress("copies", len(numbers)) as done:
+    with console.progress("copies", len(asked)) as done:
         made = distillation.copies(
-            answers, dataset, _numbers("hidden", hidden), numbers, steps=steps, seed=seed, progress=done
+            answers, dataset, numbers("--hidden", hidden), asked, steps=steps, seed=seed, progress=done
         )  # fmt: skip
     if json:
         console.emit_json([copy.to_dict() for copy in made])
@@ -139,16 +144,6 @@ def questions(
     rows = [(copy.questions, console.percent(copy.accuracy), console.percent(copy.with_labels)) for copy in made]
     title = f"{artefact}: copies of a {dataset.name} network by questions and answers, {len(dataset.test_y)} test samples"
     console.table(title, ("questions", "copy", "the same inputs, labelled by hand"), rows)
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise BittingError(f"--{option} is {text!r}; allowed are whole numbers from 1, with commas: 100,1000")
-    return numbers
 
 
 def _show(path: Path, artefact: Artefact, findings: Sequence[Finding], json: bool) -> None:

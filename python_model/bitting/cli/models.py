@@ -11,7 +11,7 @@ import typer
 
 from bitting import files
 from bitting.cli import console
-from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption
+from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
 from bitting.errors import missing_extra
 from bitting.unit.spec import parse_spec
 
@@ -38,6 +38,9 @@ def train(
         typer.Option(min=0, help="For experiments: the model can then be trained again by anyone. Default: drawn, secret."),
     ] = None,
     network: NetworkOption = "mlp",
+    hidden: Annotated[
+        str, typer.Option("--hidden", help="Sizes of the MLP's hidden layers, with commas; default: the recipe's.")
+    ] = "",
     onnx: Annotated[
         Path | None,
         typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1, other data as they are)."),
@@ -59,6 +62,7 @@ def train(
     dataset = datasets.load(data, task)
     config = replace(recipes.recipe(dataset, network), seed=seed)
     config = replace(config, epochs=epochs) if epochs else config
+    config = replace(config, hidden=tuple(numbers("--hidden", hidden))) if hidden else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
     with distributed.group():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -15,6 +15,9 @@ from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
 from bitting.program.interface import Task
 from bitting.unit.spec import PRESETS
+
+if TYPE_CHECKING:
+    from bitting.data.dataset import Dataset
 
 #: Inputs at random that a verification without data takes.
 RANDOM_INPUTS = 256
@@ -84,6 +87,17 @@ def load_locked(path: Path, device: Path, owner: Path | None, allow_unsigned: bo
     return artefact, chip
 
 
+def numbers(option: str, text: str) -> list[int]:
+    """Whole numbers from 1, with commas between them. Raises BittingError for another text."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise BittingError(f"{option} is {text!r}; allowed are whole numbers from 1, with commas: 100,1000")
+    return found
+
+
 def selected(samples: str, available: int, at_most: int | None = None) -> slice:
     """`FIRST:LAST`, a count, or nothing: then all that are available, or `at_most` so many."""
     if not samples:
@@ -104,13 +118,23 @@ def test_set(
     """Activations and targets of the chosen part of a test set; by default all of it, or `at_most` so many samples.
 
     Raises:
-        BittingError: if the data set is not one for the artefact's inputs and task.
+        BittingError: as `test_data`.
+    """
+    dataset = test_data(artefact, data)
+    part = selected(samples, len(dataset.test_y), at_most)
+    return inputs_of(artefact, dataset.test_x[part]), dataset.test_y[part], part
+
+
+def test_data(artefact: Model | Artefact, data: str) -> Dataset:
+    """The data set that is named, or that the artefact claims.
+
+    Raises:
+        BittingError: if it is not one for the artefact's inputs and task.
     """
     from bitting.data import datasets
 
     name, interface = data or artefact.claims.get("dataset", ""), artefact.interface
     name = name if has_data(artefact, data) else ""
-    # A program that says nothing of its inputs reads pixels as every recipe does.
     known = not interface.plain
     dataset = datasets.load(name, interface.task if known and name not in datasets.NAMES else None)
     if dataset.words != artefact.program.input_words or (known and dataset.shape != interface.shape != (dataset.words,)):
@@ -122,10 +146,16 @@ def test_set(
             f"{name} is for {dataset.task} ({', '.join(dataset.names) or 'without names'}), the artefact for {interface.task} "
             f"({', '.join(interface.names) or 'without names'}); choose other --data"
         )
-    part = selected(samples, len(dataset.test_y), at_most)
-    inputs = dataset.test_x[part]
-    x = interface.activations(inputs) if known else datasets.activations(artefact.program.spec, inputs)
-    return x, dataset.test_y[part], part
+    return dataset
+
+
+def inputs_of(artefact: Model | Artefact, inputs: np.ndarray) -> np.ndarray:
+    """Inputs of a data set as activations. A program that says nothing of its inputs reads pixels as every recipe does."""
+    from bitting.data import datasets
+
+    if artefact.interface.plain:
+        return datasets.activations(artefact.program.spec, inputs)
+    return artefact.interface.activations(inputs)
 
 
 def has_data(artefact: Model | Artefact, data: str) -> bool:

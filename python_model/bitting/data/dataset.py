@@ -52,6 +52,14 @@ class Dataset:
         """The inputs are pixels."""
         return self.train_x.dtype == np.uint8
 
+    def floats(self, inputs: np.ndarray) -> np.ndarray:
+        """Inputs as a network with real weights likes them, float32: pixels from 0 to 1, all else standardised by training."""
+        if self.pictures:
+            return inputs.astype(np.float32) / 255
+        deviation = self.train_x.std(axis=0)
+        standardised: np.ndarray = (inputs - self.train_x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        return standardised.astype(np.float32)
+
     def first(self, train: int, test: int) -> Dataset:
         """The first so many samples."""
         fewer = replace(self, train_x=self.train_x[:train], train_y=self.train_y[:train])

@@ -112,8 +112,11 @@ _CONVOLUTIONAL = {
 }
 
 
-#: Samples that a network for data without a recipe sees, epochs together, and the least and most epochs for that.
-_SAMPLES_SEEN, _LEAST_EPOCHS, _MOST_EPOCHS = 120_000, 12, 300
+#: Tables with fewer samples and no more features get a small network: a larger one learns their noise (diabetes: R squared
+#: 0.50 with one hidden layer of 16, 0.26 with two of 64 and 32).
+_FEW_SAMPLES, _FEW_WORDS = 2000, 64
+#: Samples that a network for other data without a recipe sees, epochs together, and the least and most epochs for that.
+_SAMPLES_SEEN, _LEAST_EPOCHS, _MOST_EPOCHS = 120_000, 12, 60
 
 
 def recipe(data: Dataset, network: str = "mlp") -> TrainConfig:
@@ -130,12 +133,11 @@ def recipe(data: Dataset, network: str = "mlp") -> TrainConfig:
 
 
 def _of_own_data(data: Dataset) -> TrainConfig:
-    epochs = min(max(_SAMPLES_SEEN // len(data.train_x), _LEAST_EPOCHS), _MOST_EPOCHS)
-    regression = data.task == Task.REGRESSION
+    few = len(data.train_x) < _FEW_SAMPLES and data.words <= _FEW_WORDS
     return replace(
         TrainConfig(),
-        hidden=(128, 64) if data.words > 32 else (64, 32),
-        epochs=epochs,
+        hidden=(16,) if few else (128, 64),
+        epochs=min(max(_SAMPLES_SEEN // len(data.train_x), _LEAST_EPOCHS), _MOST_EPOCHS),
         batch_size=min(32, max(1, len(data.train_x) // 4)),
-        dropout=0.0 if regression else 0.1,
+        dropout=0.0 if data.task == Task.REGRESSION else 0.1,
     )
