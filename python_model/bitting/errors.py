@@ -72,6 +72,7 @@ class ExtraError(BittingError):
 
 #: Import name of a package that the base installation lacks -> the extra that brings it.
 EXTRAS = {
+    "PIL": "train",
     "altair": "plot",
     "amaranth": "sim",
     "amaranth_boards": "fpga",

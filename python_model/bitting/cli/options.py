@@ -150,12 +150,18 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
 
 
 def inputs_of(artefact: Model | Artefact, inputs: np.ndarray) -> np.ndarray:
-    """Inputs of a data set as activations. A program that says nothing of its inputs reads pixels as every recipe does."""
+    """Inputs of a data set as activations.
+
+    A program that says nothing of its inputs reads pixels as every recipe does. One whose inputs of size 1 are many activations
+    was made from a network that takes pixels from 0 to 1.
+    """
     from bitting.data import datasets
 
-    if artefact.interface.plain:
+    interface = artefact.interface
+    if interface.plain:
         return datasets.activations(artefact.program.spec, inputs)
-    return artefact.interface.activations(inputs)
+    pixels = inputs.dtype == np.uint8
+    return interface.activations(inputs / np.float32(255) if pixels and interface.scale.max() > 1 else inputs)
 
 
 def has_data(artefact: Model | Artefact, data: str) -> bool:
