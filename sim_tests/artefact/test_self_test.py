@@ -184,4 +184,5 @@ def test_packets_writes_the_host_in_c_and_no_unsigned_artefact(tmp_path):
     arguments = ("packets", tmp_path / "artefact", "-o", tmp_path / "words.bin", "--c-host", tmp_path / "c")
     assert "is not signed" in error_of(*arguments) and not (tmp_path / "c").exists() and not (tmp_path / "words.bin").exists()
     command(*arguments, "--allow-unsigned")
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {"bitting_host.c", "bitting_host.h", "example.c"}
+    sources = {"bitting_host.c", "bitting_host.h", "bitting_units.c", "bitting_units.h", "example.c"}
+    assert {path.name for path in (tmp_path / "c").iterdir()} == sources

@@ -262,9 +262,10 @@ def test_a_sealed_artefact_runs_without_torch_and_without_any_key(artefact, boar
 def program(tmp_path_factory):
     """The example host in C for POSIX, compiled from what `bitting packets` writes."""
     folder = tmp_path_factory.mktemp("c")
-    for name in ("bitting_host.c", "bitting_host.h", "example.c"):
-        (folder / name).write_bytes((C_HOST / name).read_bytes())
-    subprocess.run(["gcc", "-std=c99", "-O2", "example.c", "bitting_host.c", "-o", "host"], cwd=folder, check=True)
+    for source in C_HOST.iterdir():
+        (folder / source.name).write_bytes(source.read_bytes())
+    sources = ["example.c", "bitting_host.c", "bitting_units.c"]
+    subprocess.run(["gcc", "-std=c99", "-O2", *sources, "-o", "host"], cwd=folder, check=True)
     return folder / "host"
 
 
@@ -300,6 +301,12 @@ def test_the_host_in_c_answers_as_the_emulator_on_a_board(artefact, board, progr
         done = at_a_terminal(board(name), program, tmp_path / name, tmp_path / "inputs")
         assert done.returncode == 0, done.stderr
         assert [[int(answer) for answer in line.split()] for line in done.stdout.splitlines()] == expected
+    trained = package.Model.load(artefact / "model")
+    (tmp_path / "pixels").write_bytes(images.astype("<f4").tobytes())
+    in_units = at_a_terminal(board("S"), program, tmp_path / "S", tmp_path / "pixels", "floats")
+    assert in_units.returncode == 0, in_units.stderr
+    logits = np.array([[np.float32(value) for value in line.split()] for line in in_units.stdout.splitlines()])
+    assert np.array_equal(logits, trained(images)), "pixels in, logits out, to the bit"
     other = at_a_terminal(board("A"), program, tmp_path / "B", tmp_path / "inputs")
     assert other.returncode == 1 and not other.stdout and "this is not the device" in other.stderr
     words = np.frombuffer((tmp_path / "S").read_bytes(), "<u4").copy()

