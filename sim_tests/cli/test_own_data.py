@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import bitting
-from tb.command import command, error_of
+from tb.command import bitting as command
+from tb.command import error_of
 
 QUICK = ("--spec", "tiny", "--epochs", "2")
 
@@ -20,7 +21,7 @@ def folder(tmp_path_factory):
     y = 2 * x[:, 0] - 0.1 * x[:, 1] + 30
     rows = [",".join(f"{value:.6f}" for value in (*row, target)) for row, target in zip(x, y, strict=True)]
     (path / "flow.csv").write_text("\n".join(["speed,heat,width,flow", *rows]) + "\n")
-    command("train", "--data", path / "flow.csv", "-o", path / "model", *QUICK, "--epochs", "40")
+    command("train", "--data", path / "flow.csv", "-o", path / "model", "--spec", "tiny", "--epochs", "40")
     command("device", "new", path / "A.key", "--spec", "tiny")
     command("lock", path / "model", "--device", path / "A.key", "-o", path / "artefact")
     return path
