@@ -154,7 +154,8 @@ def test_mistakes_end_in_one_line(job, tmp_path):
     assert "is outside" in error_of("verify", artefact, "--device", key, "--samples", "5000")
     assert "unknown simulator" in error_of("simulate", artefact, "--device", key, "--simulator", "spice")
     assert "ends in .vcd or .fst" in error_of("simulate", artefact, "--device", key, "--waves", tmp_path / "x.png")
-    assert "mnist has inputs of shape (1, 28, 28), the artefact takes (1, 8, 8)" in error_of("verify", artefact, "--device", key, "--data", "mnist")
+    unfit = error_of("verify", artefact, "--device", key, "--data", "mnist")
+    assert "mnist has inputs of shape (1, 28, 28), the artefact takes (1, 8, 8)" in unfit
     assert "exists" in error_of("device", "new", key)
     assert "can not write" in error_of("verilog", "-o", key)
     assert "No such command" in error_of("frobnicate")
