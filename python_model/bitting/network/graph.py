@@ -60,6 +60,7 @@ class UnitNetwork(nn.Module):
         penalty: of the last forward pass in training mode.
         locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
+        ends_with: activation function that ended the converted model, and was left out, e.g. "sigmoid"; or nothing.
 
     Shape:
         (samples, *input_shape) -> (samples, outputs)
@@ -76,6 +77,7 @@ class UnitNetwork(nn.Module):
         self.graph = nn.ModuleDict({node.name: node.module for node in nodes})
         self.locations: dict[str, str] = {}
         self.notes: list[str] = []
+        self.ends_with = ""
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs, of any number type, as activations: integers in float32."""

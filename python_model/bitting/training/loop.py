@@ -91,8 +91,9 @@ def train(
     twin_scale = float(1 / interface.scale[0]) if raw else 1.0 / (spec.act_max + 1)
     samples = material.train_x[:STATISTICS_SAMPLES] * twin_scale
     network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
+    sigmoid = network.ends_with == "sigmoid"
     runs = [
-        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, material.goal, lambda: None),
+        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, material.goal, lambda: None, sigmoid),
         _Run("unit", network, twin_scale, config.learning_rate, config, material.goal, finish_epoch),
     ]
     scores: dict[str, float] = {}
@@ -116,6 +117,7 @@ def train(
         f"twin_{metric}": scores["twin"],
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
+        "notes": network.notes,
         "config": asdict(config),
     }
     said = tasks.of_sums(material.goal, spec)
@@ -244,11 +246,16 @@ def _projection(network: UnitNetwork, config: TrainConfig) -> Callable[[], None]
 class _Objective(nn.Module):
     """A network and its loss, in one module: what a process group wraps.
 
-    `scale`: what activations are multiplied by; `measure`: see `Goal.loss`.
+    Args:
+        network: the unit's, or the twin.
+        scale: what activations are multiplied by.
+        measure: see `Goal.loss`.
+        sigmoid: the network ends with one, so its answers are probabilities, and their logits are wanted.
     """
 
-    def __init__(self, network: nn.Module, scale: float, measure: Measure | None):
+    def __init__(self, network: nn.Module, scale: float, measure: Measure | None, sigmoid: bool):
         super().__init__()
+        self.sigmoid = sigmoid
         self.network = network
         self.scale = scale
         self.measure = measure
@@ -260,7 +267,7 @@ class _Objective(nn.Module):
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(x * self.scale)
-        return logits
+        return torch.logit(logits, eps=1e-6) if self.sigmoid else logits
 
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
@@ -287,10 +294,11 @@ class _Run:
         config: TrainConfig,
         goal: Goal,
         finish_epoch: Callable[[], None],
+        sigmoid: bool = False,
     ):
         self.name = name
         self.goal = goal
-        self.objective = _Objective(network, scale, goal.loss)
+        self.objective = _Objective(network, scale, goal.loss, sigmoid)
         self.config = config
         self.finish_epoch = finish_epoch
         self.epoch = 0
