@@ -32,6 +32,7 @@ def said(folder, verb, *more):
     return json.loads(command(*verb.split(), *arguments, "--json", *more).stdout)
 
 
+@pytest.mark.slow
 def test_a_table_is_learnt_locked_and_verified_in_the_user_s_units(folder):
     model = bitting.Model.load(folder / "model")
     assert model.interface.task == "regression" and model.interface.names == ("flow",) and model.claims["r2"] > 0.8
@@ -73,6 +74,7 @@ def test_data_that_is_for_something_else_is_refused(folder, tmp_path):
     assert "a regression has targets" in error_of(*arguments, tmp_path / "kinds.csv")
 
 
+@pytest.mark.slow
 def test_several_labels_and_yes_or_no_run_through(tmp_path):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(40, 4)).astype(np.float32)

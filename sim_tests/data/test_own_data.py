@@ -242,6 +242,7 @@ def test_what_is_nowhere_is_named():
         datasets.load("own.npz", "ranking")
 
 
+@pytest.mark.slow
 def test_cifar_10_has_its_classes():
     data = datasets.load("cifar-10")
     assert data.train_x.shape == (50_000, 3072) and data.test_x.shape == (10_000, 3072) and data.shape == (3, 32, 32)
