@@ -101,7 +101,7 @@ def test_r_squared_is_that_of_scikit_learn():
     sums = RNG.integers(-400, 400, (40, 2))
     targets = given.values(sums) + RNG.normal(0, 50, (40, 2)).astype(np.float32)
     found = given.rating(sums, targets)
-    assert found == pytest.approx(r2_score(targets, given.values(sums), multioutput="variance_weighted"))
+    assert found == pytest.approx(r2_score(targets, given.values(sums), multioutput="uniform_average"))
     parts = given.merits(sums[:13], targets[:13]) + given.merits(sums[13:], targets[13:])
     assert given.score(parts, targets) == pytest.approx(found), "it adds up over batches"
     with pytest.raises(ProgramError, match="no probabilities"):

@@ -11,8 +11,10 @@ from PIL import Image
 
 from bitting.data import datasets
 from bitting.data.dataset import of_arrays
+from bitting.data.fitting import fitted
 from bitting.errors import DatasetError
 from bitting.program.interface import Task
+from bitting.unit.spec import PRESETS
 
 RNG = np.random.default_rng(0)
 X, X_TEST = RNG.normal(size=(20, 3)).astype(np.float32), RNG.normal(size=(7, 3)).astype(np.float32)
@@ -183,6 +185,97 @@ def test_arrays_that_are_no_data_set_are_named(tmp_path, arrays, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_of_bytes_is_a_table():
+    counts = RNG.integers(0, 9, (20, 3)).astype(np.uint8)
+    data = of_arrays("counts", (counts, Y), (counts, Y))
+    assert not data.pictures and np.array_equal(data.train_x, counts)
+
+
+def test_integers_that_hardly_repeat_may_be_numbers():
+    x, y = RNG.normal(size=(90, 2)), np.arange(90)
+    with pytest.raises(
+        DatasetError, match="90 different targets in 90 samples; if they are numbers to be learnt, give --task reg"
+    ):
+        of_arrays("own", (x, y), (x, y))
+    assert of_arrays("own", (x, y), (x, y), Task.REGRESSION).outputs == 1
+    assert of_arrays("own", (x, y), (x, y), Task.CLASSES).outputs == 90
+    with pytest.raises(DatasetError, match="labels up to 1000000 for 2 classes; number the classes from 0 on, or name them"):
+        of_arrays("own", (x, y % 2 * 1_000_000), (x, y % 2), Task.CLASSES)
+
+
+def test_names_may_be_objects_as_pandas_has_them():
+    names = np.array(["a", "b"], object)[Y % 2]
+    assert of_arrays("own", (X, names), (X, names)).names == ("a", "b")
+    with pytest.raises(DatasetError, match="targets: no array of numbers"):
+        of_arrays("own", (X, [[1], [2, 3]] * 10), (X, Y))
+
+
+def test_a_given_data_set_is_checked_and_its_task_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given_sets.py").write_text(
+        "import numpy as np\nfrom bitting.data.dataset import Dataset\n"
+        "x, y = np.zeros((6, 2), np.float32), np.arange(6) % 2\n"
+        "def right():\n    return Dataset('mine', x, y, x, y, (2,))\n"
+        "def wrong():\n    return Dataset('mine', x, y[:3], x, y, (2,))\n"
+        "def leaves():\n    raise SystemExit(0)\n"
+    )
+    assert datasets.load("given_sets:right").name == "mine"
+    assert datasets.load("given_sets:right", "regression").task == Task.REGRESSION
+    with pytest.raises(DatasetError, match="6 inputs and 3 targets"):
+        datasets.load("given_sets:wrong")
+    with pytest.raises(DatasetError, match="it raised SystemExit"):
+        datasets.load("given_sets:leaves")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_named_without_a_warning(tmp_path):
+    huge = X.astype(np.float64)
+    huge[3, 2] = 1e300
+    with pytest.raises(DatasetError, match=r"x_train holds inf at \[3, 2\]"):
+        datasets.load(written(tmp_path / "own.npz", x_train=huge))
+    narrow = of_arrays("own", (X * 1e-42, Y), (X, Y[:20]))
+    with pytest.raises(DatasetError, match=r"feature or channel 0 goes from .* too narrow for float32"):
+        fitted(PRESETS["base"], narrow)
+
+
+def damaged(path):
+    contents = bytearray(path.read_bytes())
+    for at in range(len(contents) // 3, len(contents) // 2):
+        contents[at] ^= 0x5A
+    path.write_bytes(contents)
+    return str(path)
+
+
+def test_damaged_archives_are_named(tmp_path):
+    np.savez_compressed(tmp_path / "own.npz", x_train=X, y_train=Y, x_test=X_TEST, y_test=Y_TEST)
+    in_tar(tmp_path / "pets.tar.gz", tree())
+    for name in ("own.npz", "pets.tar.gz"):
+        with pytest.raises(DatasetError, match="can not be read"):
+            datasets.load(damaged(tmp_path / name))
+    np.save(tmp_path / "one.npy", X)
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(DatasetError, match="holds one array"):
+        datasets.load(str(tmp_path / "one.npz"))
+
+
+def test_sixteen_bits_of_grey_are_taken_with_eight(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((5, 6), 200 * 257, np.uint16)).save(buffer, "PNG")
+    data = datasets.load(in_folder(tmp_path / "pets", tree() | {"train/dog/0.png": buffer.getvalue()}))
+    assert set(data.train_x[data.train_y == 1].reshape(-1).tolist()) == {200}
+
+
+def test_transparent_pictures_are_refused(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGBA", (6, 5), (1, 2, 3, 100)).save(buffer, "PNG")
+    with pytest.raises(DatasetError, match=r"dog/0\.png is transparent in parts"):
+        datasets.load(in_folder(tmp_path / "pets", tree() | {"train/dog/0.png": buffer.getvalue()}))
+
+
+def test_what_a_system_puts_beside_pictures_is_left_out(tmp_path):
+    assert len(datasets.load(in_zip(tmp_path / "pets.zip", tree() | {"__MACOSX/train/cat/._0.png": b"x"})).train_x) == 6
+
+
 def test_missing_arrays_are_named(tmp_path):
     np.savez(tmp_path / "own.npz", x_train=X, y_train=Y)
     with pytest.raises(DatasetError, match="lacks x_test, y_test; found x_train, y_train"):
@@ -205,6 +298,8 @@ def test_objects_in_an_archive_are_not_unpickled(tmp_path):
         ("a,b", [*["1,2"] * 8, "1"], "line 10: 1 cells, the first row has 2"),
         ("a,b", [*["1,2"] * 8, "x,2"], "line 10, column a: 'x' is no number"),
         ("a,b", ["1,2", "1,", *["1,3"] * 8], "line 3, column b: nothing there"),
+        ("a,b", ["1,2", "1,NA", *["1,3"] * 8], "line 3, column b: NA"),
+        ("5.1,3.5,setosa", ["4.9,3.0,setosa"] * 9, "the first row holds numbers"),
         ("a,b", ["nan,2", *["1,3"] * 8], "holds nan"),
     ],
 )

@@ -59,10 +59,14 @@ class Model:
             ProgramError: if the inputs are not what the program reads.
             ExtraError: without PyTorch.
         """
+        return self.interface.values(self.sums(inputs))
+
+    def sums(self, inputs: np.ndarray) -> np.ndarray:
+        """The same as the unit's own sums, (samples, outputs) int32: what the methods of `interface` take. Raises as a call."""
         with missing_extra("the emulator"):
             from bitting.emulator.emulate import Emulator
-        sums = Emulator(self.program, range(self.program.spec.codes))(self.interface.activations(inputs))
-        return self.interface.values(sums.numpy())
+        emulator = Emulator(self.program, range(self.program.spec.codes))
+        return np.asarray(emulator(self.interface.activations(inputs)).numpy())
 
     @property
     def reproducible(self) -> bool:

@@ -43,11 +43,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Outcome of one batch: what its answers are worth (`Interface.merits`; 0 without targets), and what was wrong."""
+    """Outcome of one batch: what its answers are worth (`Interface.merits`; nothing without targets), and what was wrong."""
 
     index: int
     equal: bool
-    merits: float
+    merits: list[float]
     wrong_logits: int
     wrong_cycles: int
     cycles: int
@@ -132,14 +132,14 @@ class Job:
         logits = self._logits(index)
         run, words = self._answers(engine, index, stalls)
         if len(run.words) != len(words):
-            return Batch(index, False, 0, 0, 0, run.cycles)
+            return Batch(index, False, [], 0, 0, run.cycles)
         answers = self.expected.logits(run.words)
         equal = np.array_equal(run.words, words) and not run.error
         wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
-        merits = 0.0
+        merits: list[float] = []
         if self.targets is not None:
             targets = self.targets[index * lanes : (index + 1) * lanes]
-            merits = self.interface.merits(answers[: len(targets)], targets)
+            merits = self.interface.merits(answers[: len(targets)], targets).tolist()
         return Batch(index, equal, merits, int((answers != logits).sum()), wrong_cycles, run.cycles)
 
     def _logits(self, index: int) -> np.ndarray:

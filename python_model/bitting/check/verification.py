@@ -234,7 +234,8 @@ def _verify(
     scores = [math.nan, math.nan]
     if job.targets is not None:
         targets = job.targets[:samples]
-        of_rtl = interface.score(sum(batch.merits for batch in batches), targets)
+        merits = [batch.merits for batch in batches if batch.merits]  # a batch without answers has none
+        of_rtl = interface.score(np.sum(merits, axis=0) if merits else np.full(1, math.nan), targets)
         scores = [of_rtl, interface.rating(job.logits[: job.samples], job.targets)]
     return Report(
         samples=samples,

@@ -141,6 +141,10 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
         raise BittingError(
             f"{name} has inputs of shape {dataset.shape}, the artefact takes {interface.shape}; choose other --data"
         )
+    if dataset.task == Task.CLASSES and dataset.outputs != artefact.program.outputs:
+        raise BittingError(
+            f"{name} has {dataset.outputs} classes, the artefact {artefact.program.outputs}; choose other --data"
+        )
     if known and (dataset.task, dataset.names or interface.names) != (interface.task, interface.names or dataset.names):
         raise BittingError(
             f"{name} is for {dataset.task} ({', '.join(dataset.names) or 'without names'}), the artefact for {interface.task} "

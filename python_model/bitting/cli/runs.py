@@ -84,7 +84,8 @@ def verify(
             )  # fmt: skip
         reports[name] = report
     if json:
-        console.emit_json({name: report.to_dict() for name, report in reports.items()})
+        told = {"metric": loaded.interface.metric}
+        console.emit_json({name: report.to_dict() | told for name, report in reports.items()})
     else:
         labels = [device.name] + ([f"{wrong_device.name} (wrong device)"] if wrong_device else [])
         metric = loaded.interface.metric

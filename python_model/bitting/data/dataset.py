@@ -12,10 +12,13 @@ import numpy as np
 from bitting.errors import DatasetError
 from bitting.program.interface import Task
 
+#: So many classes are never too many; beyond, each should have so many samples.
+_MANY_CLASSES, _SAMPLES_A_CLASS = 20, 4
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs and targets of training and test. Inputs of pictures are uint8 pixels 0..255, of all else float32.
+    """Inputs and targets of training and test. Pictures are uint8 pixels 0..255 of shape (channels, H, W), all else is float32.
 
     Attributes:
         name: for people; that of a data set that `datasets.load` knows, or of a file.
@@ -92,18 +95,31 @@ def of_arrays(
         raise DatasetError(f"{name}: inputs have shape {shape} for training and {test_shape} for test; they must be alike")
     if train_x.dtype != test_x.dtype:
         train_x, test_x = train_x.astype(np.float32), test_x.astype(np.float32)
-    targets = [np.asarray(train[1]), np.asarray(test[1])]
+    targets = [_as_array(f"{name}: targets", part) for part in (train[1], test[1])]
     for part, x, y in (("train", train_x, targets[0]), ("test", test_x, targets[1])):
         if len(x) != len(y) or not len(x):
             raise DatasetError(f"{name}: {len(x)} inputs and {len(y)} targets of {part}; allowed are at least one, and as many")
     chosen = task or _inferred(name, targets[0])
+    if task is None and chosen == Task.CLASSES:
+        _require_repeats(name, targets[0])
     train_y, test_y, known = _TARGETS[chosen](name, targets[0], targets[1], tuple(names))
     return Dataset(name, train_x, train_y, test_x, test_y, shape, chosen, known)
 
 
+def _as_array(name: str, values: Any) -> np.ndarray:
+    """What numpy makes of it; names in an array of objects, as pandas has them, are texts. Raises DatasetError for no array."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DatasetError(f"{name}: no array of numbers ({str(error).strip().splitlines()[0]})") from None
+    if array.dtype == object and all(isinstance(value, str) for value in array.reshape(-1).tolist()):
+        array = array.astype(str)
+    return array
+
+
 def _inputs(name: str, values: Any) -> tuple[np.ndarray, tuple[int, ...]]:
     """(samples, words) and the shape of one input."""
-    array = np.asarray(values)
+    array = _as_array(name, values)
     if array.dtype == bool:
         array = array.astype(np.float32)
     if array.dtype.kind not in "iuf":
@@ -119,9 +135,10 @@ def _inputs(name: str, values: Any) -> tuple[np.ndarray, tuple[int, ...]]:
         array = np.moveaxis(array, 3, 1)
     shape = tuple(int(size) for size in array.shape[1:])
     flat = array.reshape(len(array), -1)
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and len(shape) == 3:
         return np.ascontiguousarray(flat), shape
-    return finite(name, flat.astype(np.float32)), shape
+    with np.errstate(over="ignore"):  # what float32 can not hold is infinite, and is named
+        return finite(name, flat.astype(np.float32)), shape
 
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
@@ -148,6 +165,16 @@ def _inferred(name: str, targets: np.ndarray) -> Task:
     return Task.CLASSES
 
 
+def _require_repeats(name: str, targets: np.ndarray) -> None:
+    """Raises DatasetError for targets that are hardly ever the same twice: numbers, or names of single samples."""
+    different = len(np.unique(targets))
+    if different > max(_MANY_CLASSES, len(targets) // _SAMPLES_A_CLASS):
+        raise DatasetError(
+            f"{name}: {different} different targets in {len(targets)} samples; if they are numbers to be learnt, give --task "
+            "regression; if they are classes, --task classification"
+        )
+
+
 _Targets = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
 
 
@@ -167,7 +194,11 @@ def _classes(name: str, train: np.ndarray, test: np.ndarray, names: tuple[str, .
         if part.dtype.kind not in "iub" and not (part.dtype.kind == "f" and (part == np.floor(part)).all()):
             raise DatasetError(f"{name}: class labels are of type {part.dtype}; allowed are integers from 0 on, or names")
     first, second = (part.astype(np.int64) for part in parts)
-    count = len(names) or int(first.max()) + 1
+    count, present = len(names) or int(first.max()) + 1, len(np.unique(first))
+    if not names and count > 2 * present + _MANY_CLASSES:
+        raise DatasetError(
+            f"{name}: labels up to {count - 1} for {present} classes; number the classes from 0 on, or name them"
+        )
     for part in (first, second):
         wrong = part[(part < 0) | (part >= count)]
         if len(wrong):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from bitting.data.dataset import Dataset
+from bitting.errors import DatasetError
 from bitting.program.interface import Interface, of_pictures
 from bitting.unit.spec import UnitSpec
 
 #: A feature fills the range of activations from its mean less so many standard deviations to as many above it, or from its
 #: smallest to its largest value, whichever is less. What lies beyond is clipped.
 _DEVIATIONS = 3.0
+#: Beyond it a scale is no float32.
+_LARGEST_SCALE = 1e38
 
 
 def fitted(spec: UnitSpec, data: Dataset) -> Interface:
@@ -29,6 +32,10 @@ def fitted(spec: UnitSpec, data: Dataset) -> Interface:
     width = high - low
     levels = spec.act_max - spec.act_min + 1
     scale = np.divide(levels, width, out=np.zeros_like(width), where=width > 0)  # what never changes says nothing
+    wrong = np.flatnonzero(~(scale < _LARGEST_SCALE))
+    if len(wrong):
+        span = f"{low[wrong[0]]:g} to {high[wrong[0]]:g}"
+        raise DatasetError(f"{data.name}: feature or channel {wrong[0]} goes from {span}, too narrow for float32; scale it first")
     repeats = data.words // data.shape[0]
     offset, scale = ((np.repeat(array, repeats)).astype(np.float32) for array in ((low + high) / 2, scale))
     return Interface(data.shape, offset, scale, spec.act_min, spec.act_max, data.task, names=data.names)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import lzma
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +24,10 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _PARTS = ("train", "test")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+#: What damaged archives raise.
+_BROKEN = (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+#: What stands for a target that is missing.
+_MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
 #: A table has no test of its own: every so many rows are set apart, the same ones each time.
 _TEST_SHARE = 5
 
@@ -69,12 +75,15 @@ def _split_column(name: str) -> tuple[str, str]:
 
 def _of_npz(path: Path, task: Task | None) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DatasetError(f"{path} holds one array; allowed is what numpy.savez writes: {', '.join(_ARRAYS)}")
+        with archive:
             missing = [name for name in _ARRAYS if name not in archive.files]
             if missing:
                 raise DatasetError(f"{path} lacks {', '.join(missing)}; found {', '.join(archive.files) or 'nothing'}")
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, *_BROKEN) as error:
         raise DatasetError(f"{path} can not be read ({error}); allowed is what numpy.savez writes, without objects") from None
     return _of_mapping(path.name, arrays, task)
 
@@ -95,15 +104,17 @@ def _of_function(name: str, task: Task | None) -> Dataset:
         raise DatasetError(f"--data {name}: {error}; allowed: {KINDS}") from None
     except BittingError:
         raise
-    except Exception as error:  # the user's own code may raise anything
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise DatasetError(f"--data {name}: it raised {type(error).__name__}: {error}") from None
     finally:
         sys.path.remove("")
     if isinstance(given, Dataset):
-        return given
+        parts = ((given.train_x, given.train_y), (given.test_x, given.test_y))
+        shaped = [(np.asarray(x).reshape(-1, *given.shape) if np.size(x) % given.words == 0 else x, y) for x, y in parts]
+        return of_arrays(given.name, shaped[0], shaped[1], task or given.task, given.names)
     if isinstance(given, Mapping) and all(array in given for array in _ARRAYS):
         return _of_mapping(name, given, task)
-    if isinstance(given, tuple) and len(given) == len(_ARRAYS):
+    if isinstance(given, tuple | list) and len(given) == len(_ARRAYS):
         return _of_mapping(name, dict(zip(_ARRAYS, given, strict=True)), task)
     raise DatasetError(
         f"--data {name}: it gave {type(given).__name__}; allowed are ({', '.join(_ARRAYS)}), a dict of these, or a Dataset"
@@ -140,7 +151,7 @@ def _of_table(path: Path, task: Task | None, target: str) -> Dataset:
 
 
 def _target_column(path: Path, header: list[str], target: str) -> int:
-    if all(_is_number(cell) for cell in header):
+    if 2 * sum(_is_number(cell) for cell in header) > len(header):
         raise DatasetError(f"{path}: the first row holds numbers; it must name the columns")
     if not target:
         return len(header) - 1
@@ -167,8 +178,10 @@ def _number(path: Path, line: int, name: str, cell: str) -> float:
 
 def _column(cells: list[str], path: Path, name: str) -> np.ndarray:
     """The target: integers, floating point numbers, or names."""
-    if "" in cells:
-        raise DatasetError(f"{path}, line {cells.index('') + 2}, column {name}: nothing there; leave out rows without a target")
+    missing = [number for number, cell in enumerate(cells, 2) if cell.lower() in _MISSING]
+    if missing:
+        found = cells[missing[0] - 2] or "nothing there"
+        raise DatasetError(f"{path}, line {missing[0]}, column {name}: {found}; leave out rows without a target")
     for kind in (int, float):
         try:
             return np.array([kind(cell) for cell in cells])
@@ -177,9 +190,14 @@ def _column(cells: list[str], path: Path, name: str) -> np.ndarray:
     return np.array(cells)
 
 
+def _is_picture(name: str) -> bool:
+    """By its name; not what some systems put beside a file, `._name`."""
+    return name.lower().endswith(_PICTURES) and not PurePosixPath(name).name.startswith("._")
+
+
 def _in_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _PICTURES:
+        if path.is_file() and _is_picture(path.name):
             yield PurePosixPath(path.relative_to(folder).as_posix()), path.read_bytes()
 
 
@@ -193,14 +211,14 @@ def in_archive(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 for name in sorted(archive.namelist()):
-                    if name.lower().endswith(_PICTURES):
+                    if _is_picture(name):
                         yield PurePosixPath(name), archive.read(name)
             return
         with tarfile.open(path) as tar:
             for member in tar:
-                if member.isfile() and member.name.lower().endswith(_PICTURES) and (file := tar.extractfile(member)):
+                if member.isfile() and _is_picture(member.name) and (file := tar.extractfile(member)):
                     yield PurePosixPath(member.name), file.read()
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, RuntimeError, *_BROKEN) as error:  # RuntimeError: it is encrypted
         raise DatasetError(f"{path} can not be read ({error}); allowed are .zip and .tar, also .tar.gz and .tar.xz") from None
 
 
@@ -234,9 +252,14 @@ def decoded(name: str, path: PurePosixPath, contents: bytes) -> np.ndarray:
         from PIL import Image, UnidentifiedImageError
     try:
         with Image.open(io.BytesIO(contents)) as picture:
-            grey = picture.mode in ("1", "L", "LA", "I;16", "I")
-            return np.asarray(picture.convert("L" if grey else "RGB"), np.uint8)
-    except (UnidentifiedImageError, OSError, ValueError) as error:
+            if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
+                raise DatasetError(f"{name}: {path} is transparent in parts, which is no colour; lay it on a ground first")
+            if picture.mode.startswith("I"):  # 16 bits of grey
+                return (np.asarray(picture) >> 8).astype(np.uint8)
+            return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), np.uint8)
+    except UnidentifiedImageError:
+        raise DatasetError(f"{name}: {path} is no picture") from None
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{name}: {path} is no picture ({error})") from None
 
 

@@ -146,21 +146,29 @@ class Interface:
     def _name(self, index: int) -> str:
         return self.names[index] if self.names else str(index)
 
-    def merits(self, sums: np.ndarray, targets: np.ndarray) -> float:
-        """What these samples add to `score`: right answers (of several labels, the right share), or minus squared errors."""
+    def merits(self, sums: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """What these samples add to `score`.
+
+        Returns:
+            (1,) right answers (of several labels, the right shares), or for a regression (outputs,) sums of squared errors.
+        """
         answers = self.answers(sums)
         if self.task == Task.REGRESSION:
-            return -float(np.square(answers.astype(np.float64) - _columns(targets)).sum())
+            errors: np.ndarray = np.square(answers.astype(np.float64) - _columns(targets)).sum(axis=0)
+            return errors
         right = answers == np.asarray(targets).reshape(answers.shape)
-        return float(right.mean(axis=1).sum() if self.task == Task.LABELS else right.sum())
+        return np.array([right.mean(axis=1).sum() if self.task == Task.LABELS else right.sum()], np.float64)
 
-    def score(self, merits: float, targets: np.ndarray) -> float:
-        """Share of right answers; of a regression R squared: 1 less the squared errors over those of the targets' mean."""
+    def score(self, merits: np.ndarray, targets: np.ndarray) -> float:
+        """Share of right answers; of a regression R squared, the mean of all outputs.
+
+        R squared is 1 less the squared errors over those of the targets' mean; not a number if a target is always the same.
+        """
         if self.task != Task.REGRESSION:
-            return merits / len(targets)
+            return float(merits[0]) / len(targets)
         columns = _columns(targets)
-        spread = float(np.square(columns - columns.mean(axis=0)).sum())
-        return 1 + merits / spread if spread else float("nan")
+        spread = np.square(columns - columns.mean(axis=0)).sum(axis=0)
+        return float(np.mean(1 - merits / spread)) if spread.all() else float("nan")
 
     def rating(self, sums: np.ndarray, targets: np.ndarray) -> float:
         """The `score` of all samples at once: sums (samples, outputs), targets as those of a data set of this task."""
