@@ -35,7 +35,7 @@ def fitted(spec: UnitSpec, data: Dataset) -> Interface:
     wrong = np.flatnonzero(~(scale < _LARGEST_SCALE))
     if len(wrong):
         span = f"{low[wrong[0]]:g} to {high[wrong[0]]:g}"
-        raise DatasetError(f"{data.name}: feature or channel {wrong[0]} goes from {span}, too narrow for float32; scale it first")
+        raise DatasetError(f"{data.name}: feature or channel {wrong[0]} goes from {span}, too narrow for float32: scale it")
     repeats = data.words // data.shape[0]
     offset, scale = ((np.repeat(array, repeats)).astype(np.float32) for array in ((low + high) / 2, scale))
     return Interface(data.shape, offset, scale, spec.act_min, spec.act_max, data.task, names=data.names)
