@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
@@ -27,14 +30,19 @@ class Pins:
         self.steps = steps
         self.fuses = [*fuse_words(ROOT, sealed=True), 0, 0, 0]
         self.words = []  # that were valid
+        self.taken = []  # of these, once each
         self.beside = set()  # what was there while nothing was
+        self.takes = 1
         self.reset()
 
     def clock(self, **inputs):
         steps = self.steps
+        self.takes = inputs.get("result_ready", self.takes)
         steps.step(clk=0, **inputs)
         if steps["result_valid"]:
             self.words.append(steps["result_data"])
+            if self.takes:
+                self.taken.append(steps["result_data"])
         else:
             self.beside.add(steps["result_data"])
         ready = steps["cmd_ready"]
@@ -55,6 +63,7 @@ class Pins:
 
     def forget(self):
         self.words.clear()
+        self.taken.clear()
         self.beside.clear()
 
     def kinds(self):
@@ -107,14 +116,19 @@ def test_hidden_sums_are_not_shown_after_an_error_nor_after_a_reset(pins):
         assert pins.kinds() == [0xFF]
 
 
-def test_an_error_within_a_challenge_ends_with_a_fault(pins):
-    """Whenever the switch `lock_now` is thrown: also while sums are on their way to the vault."""
+def to_the_first_sums():
+    """A challenge up to its first tile that emits."""
     scheme = LockScheme.new(SPEC, "numeric", "sealed")
     assert scheme.challenge
     layers = scheme.challenge.program.layers
     emitting = next(number for number, layer in enumerate(layers) if layer.emits)
     before = 2 + sum(1 + layer.tiles for layer in layers[:emitting])
-    words = scheme.challenge_packets()[: before + 2]  # up to the first tile that emits
+    return scheme.challenge_packets()[: before + 2]
+
+
+def test_an_error_within_a_challenge_ends_with_a_fault(pins):
+    """Whenever the switch `lock_now` is thrown: also while sums are on their way to the vault."""
+    words = to_the_first_sums()
     for moment in range(0, 120, 8):
         pins.reset()
         pins.forget()
@@ -124,3 +138,64 @@ def test_an_error_within_a_challenge_ends_with_a_fault(pins):
         for _ in range(200):
             pins.clock()
         assert pins.kinds() == [0xFF], moment
+
+
+def test_counters_of_a_challenge_are_not_told_by_an_answer_that_an_error_overtakes(pins):
+    """A STATUS_REPLY waits at the pins while the switch is thrown, which ends the challenge."""
+    layer = dense(np.zeros((1, 4)), np.zeros(1), 0, 1, 0)
+    scheme = LockScheme.new(SPEC, "clock", "sealed")
+    ones = packets.activations_packet(SPEC, 0, np.ones((SPEC.lanes, 4), np.int8))
+    tile = packets.program_packets(Program(SPEC, (layer,), 0, 4), report=True)
+    pins.reset()
+    pins.forget()
+    pins.send(scheme.challenge_packets()[0], ones, tile)
+    pins.clock(result_ready=0)
+    pins.send(packets.status_packet(), after=100)
+    pins.clock(lock_now=1)
+    pins.clock(lock_now=0)
+    pins.clock(result_ready=1)
+    for _ in range(200):
+        pins.clock()
+    (kind, reply), *rest = packets.split(np.array(pins.taken, np.uint32))
+    assert kind == 0x84 and not np.any(reply[1:4]) and [other for other, _ in rest] == [0xFF]
+
+
+class Probed(wiring.Component):
+    """The top, and beside its pins what is on the vault's bus, which a wiped vault writes over its keys."""
+
+    def __init__(self):
+        self.top = Top(SPEC)
+        super().__init__({**self.top.signature.members, "probe": Out(32)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.top = self.top
+        for name, member in self.top.signature.members.items():
+            outer, inner = getattr(self, name), getattr(self.top, name)
+            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
+        return m
+
+
+def probed(text):
+    shown = text.replace("assign probe = 32'd0;", "assign probe = top.engine.vault.core.word;")
+    assert shown != text
+    return shown
+
+
+def test_a_wiped_vault_writes_nothing_but_zeros_over_its_keys():
+    """Whenever the switch is thrown: also while a sum waits for the vault, which then never takes it."""
+    words = to_the_first_sums()
+    with Steps(VectorModel(Probed(), clocked=False, complete=probed)) as steps:
+        pins = Pins(steps)
+        for moment in range(0, 120, 3):
+            pins.reset()
+            pins.send(*words, after=moment)
+            pins.clock(lock_now=1)
+            pins.clock(lock_now=0)
+            for _ in range(200):
+                pins.clock()
+            written = set()
+            for _ in range(64):
+                pins.clock()
+                written.add(pins.steps["probe"])
+            assert written == {0}, (moment, written)

@@ -58,7 +58,7 @@ class Results(wiring.Component):
                     "cycles": Port(In(unsigned(CYCLE_BITS)), "cycles of the last tile", "while `busy`"),
                     "total_cycles": Port(In(unsigned(CYCLE_COUNT_BITS)), "cycles of all tiles", "while `busy`"),
                     "error": Port(In(ErrorCode), "the first error", "while `busy`"),
-                    "untold": Port(In(1), "of what leaves, put zeros in the place of tiles and cycles", "while `busy`"),
+                    "untold": Port(In(1), "of what leaves, put zeros in the place of tiles and cycles", "with the request"),
                 }
             )
         )
@@ -74,6 +74,7 @@ class Results(wiring.Component):
         self._word = word = Signal(WORD_BITS)  # the word that leaves; choosing it takes a clock, hence a register
         self._load = load = Signal()  # the next payload word
         self._blank = Signal()  # it is 0
+        self._untold = Signal()  # as it was when the packet began: an error may come while it waits to leave
         sent = Signal()
         m.d.comb += [
             sent.eq(self.result.valid & self.result.ready),
@@ -116,7 +117,7 @@ class Results(wiring.Component):
             Result.FAULT: (self.send_fault, FAULT_WORDS),
         }
         with m.State("IDLE"):
-            m.d.sync += self._index.eq(0)
+            m.d.sync += [self._index.eq(0), self._untold.eq(self.untold)]
             for kind, (wanted, length) in sends.items():
                 with m.If(wanted):
                     m.d.sync += [self._kind.eq(kind), self._length.eq(length), self._word.eq(kind.value | (length << 16))]
@@ -176,4 +177,4 @@ class Results(wiring.Component):
             # Of a TILE_DONE the first words; of a STATUS_REPLY all but the first and the last.
             counts = (self._kind == Result.TILE_DONE) & ~self.divert & (self._index < TILE_DONE_FIXED_WORDS)
             counts |= (self._kind == Result.STATUS_REPLY) & (self._index != 0) & (self._index != STATUS_WORDS - 1)
-            m.d.comb += self._blank.eq(self.untold & counts)
+            m.d.comb += self._blank.eq(self._untold & counts)
