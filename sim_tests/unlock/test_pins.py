@@ -152,7 +152,8 @@ def test_counters_of_a_challenge_are_not_told_by_an_answer_that_an_error_overtak
     pins.clock(result_ready=0)
     pins.send(packets.status_packet(), after=100)
     pins.clock(lock_now=1)
-    pins.clock(lock_now=0)
+    for _ in range(20):
+        pins.clock(lock_now=0)
     pins.clock(result_ready=1)
     for _ in range(200):
         pins.clock()
