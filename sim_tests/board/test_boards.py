@@ -139,7 +139,8 @@ def artefact(tmp_path_factory):
     for name, transform in (("A", "aes-clocked"), ("B", "aes-clocked"), ("S", "sealed-clocked")):
         device = Device.load(folder / f"{name}.key")
         program = replace(model.program, spec=device.spec)  # the vault is no part of the arithmetic
-        locked = package.lock(package.Model(program, model.claims), device, "clock", transform, allow_reproducible=True)
+        unlocked = package.Model(program, model.claims, model.interface)
+        locked = package.lock(unlocked, device, "clock", transform, allow_reproducible=True)
         locked.save(folder / f"for-{name}", owner)
     return folder
 
