@@ -26,7 +26,7 @@ def main() -> None:
     artefact = Artefact.load(arguments.artefact)
     if any(layer.plain for layer in artefact.locked_layers().layers):
         parser.error("the artefact ships plain weights (transform aes): there is no table to learn")
-    dataset = datasets.load(artefact.claims["dataset"])
+    dataset = datasets.load(datasets.claimed(artefact.claims))
     started = time.perf_counter()
     accuracy = break_table(artefact.locked_layers(), dataset, arguments.samples)
     print(

@@ -49,7 +49,7 @@ class Report:
         self.program = replace(self.model.program, spec=self.spec)
         self.lanes, self.only = arguments.lanes, arguments.only
         self.device = Device(self.spec, ROOT)
-        data = datasets.load(self.model.claims["dataset"])
+        data = datasets.load(datasets.claimed(self.model.claims))
         self.x = datasets.activations(self.spec, data.test_x)[: arguments.samples]
         self.y = data.test_y[: arguments.samples]
         self.random_keys = arguments.random_keys

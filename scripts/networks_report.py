@@ -47,7 +47,7 @@ def on_rtl(model: Model, images: int) -> dict[str, Any]:
     spec = parse_spec(WIDE_SPEC)
     device = Device(spec, bytes(range(1, 17)), sealed=True)
     artefact = lock(Model(replace(model.program, spec=spec), model.claims), device, allow_reproducible=True)
-    data = datasets.load(model.claims["dataset"])
+    data = datasets.load(datasets.claimed(model.claims))
     x, y = datasets.activations(spec, data.test_x[:images]), data.test_y[:images]
     with console.progress(f"{model.claims['config']['network']}: emulator = RTL", images) as done:
         report = verify(artefact, device, x, y, progress=done, forecast=lambda forecast: console.err.print(forecast))

@@ -71,11 +71,13 @@ def test_pixels_are_shifted_as_ever():
         (np.zeros((4, 3, 2)), r"inputs have shape \(4, 3, 2\); allowed is \(samples, 2, 3\)"),
         (np.zeros(6), r"inputs have shape \(6,\)"),
         (np.array([[0, 1, np.nan, 0, 0, 0.0]]), "input 0 holds nan at place 2"),
+        (np.full((1, 6), 3e38), "too far from its offset for float32"),
     ],
 )
 def test_inputs_that_are_none_are_named(x, message):
+    given = interface(offset=np.full(1, -3e38, np.float32), scale=np.zeros(1, np.float32))
     with pytest.raises(ProgramError, match=message):
-        interface().activations(x)
+        given.activations(x)
 
 
 def test_every_task_says_what_its_sums_mean():
@@ -91,7 +93,7 @@ def test_every_task_says_what_its_sums_mean():
     binary = interface(Task.BINARY, 1, **plain)
     assert binary.answers(sums[:, :1]).tolist() == [1, 0] and binary.text(sums[:, :1]) == ["name 1", "name 0"]
     assert binary.rating(sums[:, :1], np.array([1, 1])) == 0.5
-    assert np.allclose(binary.probabilities(np.array([[0]])), 0.5)
+    assert binary.probabilities(np.array([[0]])).tolist() == [[0.5]]
 
 
 def test_r_squared_is_that_of_scikit_learn():
@@ -143,6 +145,7 @@ BAD = [
     ({"offset": np.full(1, np.nan, np.float32)}, "offset of inputs or outputs"),
     ({"output_scale": np.ones(1)}, "output_scale of inputs or outputs is float64"),
     ({"task": Task.BINARY}, "3 outputs do not fit a binary task"),
+    ({"names": ("a", "\x1b]0;title\x07", "c")}, "can not be printed"),
     ({"names": ("a", "b")}, "2 names for 3 outputs of a classification task"),
 ]
 

@@ -88,7 +88,7 @@ def test_a_table_s_target_may_be_any_column(tmp_path):
     path = table(tmp_path / "t.csv", "price,rooms,area", [f"{i * 1.5},{i % 4},{i * 9}" for i in range(20)])
     data = datasets.load(f"{path}:price")
     assert data.task == Task.REGRESSION and data.names == ("price",)
-    assert np.allclose(data.train_y[:, 0], data.train_x[:, 1] / 6)
+    assert np.array_equal(data.train_y[:, 0], data.train_x[:, 1] / 6)
     assert datasets.load(f"{path}:rooms").outputs == 4
 
 
@@ -141,13 +141,19 @@ def test_pictures_of_folders_and_archives(tmp_path, pack, name, colours):
         assert np.array_equal(x, np.repeat(np.atleast_1d(colours[y]), 30))
 
 
-def test_a_python_function_gives_data(tmp_path, monkeypatch):
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a Python module into the working folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_data_module.py").write_text(
-        "import numpy as np\n"
+    return lambda name, text: (tmp_path / f"{name}.py").write_text(f"import numpy as np\n{text}")
+
+
+def test_a_python_function_gives_data(module):
+    module(
+        "my_data_module",
         "def pairs():\n    x = np.arange(12.0).reshape(6, 2)\n    return x, np.arange(6) % 2, x, np.arange(6) % 2\n"
         "def broken():\n    raise RuntimeError('no disk')\n"
-        "def nothing():\n    return 5\n"
+        "def nothing():\n    return 5\n",
     )
     assert datasets.load("my_data_module:pairs").outputs == 2
     for name, message in (("broken", "raised RuntimeError: no disk"), ("nothing", "gave int"), ("absent", "absent")):
@@ -210,14 +216,14 @@ def test_names_may_be_objects_as_pandas_has_them():
         of_arrays("own", (X, [[1], [2, 3]] * 10), (X, Y))
 
 
-def test_a_given_data_set_is_checked_and_its_task_can_be_chosen(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "given_sets.py").write_text(
-        "import numpy as np\nfrom bitting.data.dataset import Dataset\n"
+def test_a_given_data_set_is_checked_and_its_task_can_be_chosen(module):
+    module(
+        "given_sets",
+        "from bitting.data.dataset import Dataset\n"
         "x, y = np.zeros((6, 2), np.float32), np.arange(6) % 2\n"
         "def right():\n    return Dataset('mine', x, y, x, y, (2,))\n"
         "def wrong():\n    return Dataset('mine', x, y[:3], x, y, (2,))\n"
-        "def leaves():\n    raise SystemExit(0)\n"
+        "def leaves():\n    raise SystemExit(0)\n",
     )
     assert datasets.load("given_sets:right").name == "mine"
     assert datasets.load("given_sets:right", "regression").task == Task.REGRESSION
@@ -274,6 +280,18 @@ def test_transparent_pictures_are_refused(tmp_path):
 
 def test_what_a_system_puts_beside_pictures_is_left_out(tmp_path):
     assert len(datasets.load(in_zip(tmp_path / "pets.zip", tree() | {"__MACOSX/train/cat/._0.png": b"x"})).train_x) == 6
+
+
+def test_names_that_a_terminal_would_obey_are_refused():
+    names = np.array(["calm", "\x1b]0;title\x07"])[Y % 2]
+    with pytest.raises(DatasetError, match="can not be printed"):
+        of_arrays("own", (X, names), (X, names))
+
+
+def test_a_claim_names_no_file_and_no_function(tmp_path):
+    for claim in ("os:getcwd", written(tmp_path / "own.npz"), "", None):
+        assert datasets.claimed({"dataset": claim}) == "" == datasets.claimed({})
+    assert datasets.claimed({"dataset": "digits"}) == "digits"
 
 
 def test_missing_arrays_are_named(tmp_path):

@@ -61,6 +61,16 @@ class Pins:
         for _ in range(after):
             self.clock(cmd_valid=0)
 
+    def locked(self, words, moment):
+        """Words from a reset on, then so many clocks, then the switch `lock_now`, and time for what it does."""
+        self.reset()
+        self.forget()
+        self.send(*words, after=moment)
+        self.clock(lock_now=1)
+        self.clock(lock_now=0)
+        for _ in range(200):
+            self.clock()
+
     def forget(self):
         self.words.clear()
         self.taken.clear()
@@ -130,13 +140,7 @@ def test_an_error_within_a_challenge_ends_with_a_fault(pins):
     """Whenever the switch `lock_now` is thrown: also while sums are on their way to the vault."""
     words = to_the_first_sums()
     for moment in range(0, 120, 8):
-        pins.reset()
-        pins.forget()
-        pins.send(*words, after=moment)
-        pins.clock(lock_now=1)
-        pins.clock(lock_now=0)
-        for _ in range(200):
-            pins.clock()
+        pins.locked(words, moment)
         assert pins.kinds() == [0xFF], moment
 
 
@@ -189,12 +193,7 @@ def test_a_wiped_vault_writes_nothing_but_zeros_over_its_keys():
     with Steps(VectorModel(Probed(), clocked=False, complete=probed)) as steps:
         pins = Pins(steps)
         for moment in range(0, 120, 3):
-            pins.reset()
-            pins.send(*words, after=moment)
-            pins.clock(lock_now=1)
-            pins.clock(lock_now=0)
-            for _ in range(200):
-                pins.clock()
+            pins.locked(words, moment)
             written = set()
             for _ in range(64):
                 pins.clock()

@@ -21,6 +21,7 @@ from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import personalise
 from bitting.program import packets
+from bitting.program.interface import score_text
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
@@ -175,14 +176,10 @@ COLUMNS = (
 
 def cells(row: Row, metric: str) -> tuple[str, ...]:
     """A row for people."""
-
-    def shown(score: float) -> str:
-        return f"{score:.4f}" if metric == "R2" else f"{100 * score:.2f}%"
-
-    wrong = "all refused" if row.worst is None else shown(row.worst)
     return (
-        row.fingerprint, row.transform, shown(row.accuracy), wrong, str(row.fingerprint_clocks),
-        f"{row.unlock_clocks} of {row.batch_clocks}", str(row.file_bytes), f"{row.milliseconds:.1f}",
+        row.fingerprint, row.transform, score_text(row.accuracy, metric), score_text(row.worst, metric),
+        str(row.fingerprint_clocks), f"{row.unlock_clocks} of {row.batch_clocks}", str(row.file_bytes),
+        f"{row.milliseconds:.1f}",
     )  # fmt: skip
 
 

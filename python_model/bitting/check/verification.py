@@ -66,9 +66,6 @@ class EngineRun:
     seconds: float = field(compare=False)
 
 
-_ACCURACIES = ("accuracy", "emulator_accuracy")
-
-
 @dataclass(frozen=True)
 class Report:
     """What a verification saw.
@@ -110,8 +107,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name and `equal`, ready for JSON; accuracies that are not numbers are None."""
-        known = {name: value for name in _ACCURACIES if not math.isnan(value := getattr(self, name))}
-        return {"equal": self.equal, **asdict(self), **dict.fromkeys(_ACCURACIES), **known}
+        scores = {name: None for name in ("accuracy", "emulator_accuracy") if math.isnan(getattr(self, name))}
+        return {"equal": self.equal, **asdict(self), **scores}
 
 
 @dataclass(frozen=True)

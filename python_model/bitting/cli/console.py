@@ -15,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bitting.program.interface import score_text
+
 #: Exit statuses: a claim that failed, and a mistake of the user or a missing tool.
 EXIT_MISMATCH = 1
 EXIT_ERROR = 2
@@ -36,14 +38,15 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 def emit_json(data: Any) -> None:
     """Machine-readable result on standard output; what is not a number is null."""
-    print(json.dumps(_without_nan(data), indent=2, sort_keys=True))
+    print(json.dumps(without_nan(data), indent=2, sort_keys=True))
 
 
-def _without_nan(data: Any) -> Any:
+def without_nan(data: Any) -> Any:
+    """The same, with None for what is not a number: JSON has no word for that."""
     if isinstance(data, dict):
-        return {key: _without_nan(value) for key, value in data.items()}
+        return {key: without_nan(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_without_nan(value) for value in data]
+        return [without_nan(value) for value in data]
     return None if isinstance(data, float) and math.isnan(data) else data
 
 
@@ -83,9 +86,4 @@ def progress(what: str, total: int | None = None) -> Iterator[Done]:
 
 def percent(share: float | None) -> str:
     """With two decimals: 0.5 becomes 50.00%. None: there was nobody who answered."""
-    return "all refused" if share is None else f"{100 * share:.2f}%"
-
-
-def score(value: float | None, metric: str) -> str:
-    """An accuracy in percent, R squared as it is. None: there was nobody who answered."""
-    return f"{value:.4f}" if metric == "R2" and value is not None else percent(value)
+    return score_text(share, "accuracy")

@@ -30,6 +30,7 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
+from bitting.program.interface import score_text
 from bitting.sim.serial_link import Port, SerialLink
 from bitting.unit.protocol import ErrorCode
 
@@ -125,7 +126,7 @@ def run(
         said = {"logits": outcome.logits.tolist(), "answers": interface.answers(outcome.logits).tolist(), "labels": y.tolist()}
         console.emit_json({**facts, **said})
     else:
-        shown = facts | {metric.lower(): console.score(facts[metric.lower()], metric)}
+        shown = facts | {metric.lower(): score_text(facts[metric.lower()], metric)}
         rows = [(name.replace("_", " "), "not compared" if value is None else value) for name, value in shown.items()]
         console.table(f"{artefact} on {port}, samples {part.start} to {part.stop - 1}", ("", ""), rows)
     if tested == "none in the artefact":

@@ -206,7 +206,7 @@ def lock_table(
         console.table(f"{model} on {chip.spec.name} ({chip.spec.id})", tables.COLUMNS, rows)
         console.out.print(tables.caption(table))
         return
-    text = json.dumps(table.to_dict(), indent=2) if form is Format.JSON else tables.markdown(table)
+    text = json.dumps(console.without_nan(table.to_dict()), indent=2) if form is Format.JSON else tables.markdown(table)
     if output:
         files.write_text(output, text + "\n")
         console.out.print(f"{output}: {len(table.rows)} locks")

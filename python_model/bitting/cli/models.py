@@ -13,6 +13,7 @@ from bitting import files
 from bitting.cli import console
 from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
 from bitting.errors import missing_extra
+from bitting.program.interface import score_text
 from bitting.unit.spec import parse_spec
 
 
@@ -80,8 +81,8 @@ def train(
     usage = training.code_usage(model) * family.codes
     metric, name = model.interface.metric, model.interface.metric.lower()
     rows = [
-        (f"unit {metric}", console.score(model.claims[name], metric)),
-        (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", console.score(model.claims[f"twin_{name}"], metric)),
+        (f"unit {metric}", score_text(model.claims[name], metric)),
+        (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", score_text(model.claims[f"twin_{name}"], metric)),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
         ("seconds", f"{time.perf_counter() - started:.1f}"),

@@ -133,8 +133,7 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
     """
     from bitting.data import datasets
 
-    name, interface = data or artefact.claims.get("dataset", ""), artefact.interface
-    name = name if has_data(artefact, data) else ""
+    name, interface = data or datasets.claimed(artefact.claims), artefact.interface
     known = not interface.plain
     dataset = datasets.load(name, interface.task if known and name not in datasets.NAMES else None)
     if dataset.words != artefact.program.input_words or (known and dataset.shape != interface.shape != (dataset.words,)):
@@ -172,7 +171,7 @@ def has_data(artefact: Model | Artefact, data: str) -> bool:
     """A data set is named, or the file claims one that is known by name."""
     from bitting.data import datasets
 
-    return bool(data) or artefact.claims.get("dataset", "") in datasets.NAMES
+    return bool(data or datasets.claimed(artefact.claims))
 
 
 def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray, slice]:

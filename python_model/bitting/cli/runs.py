@@ -24,6 +24,7 @@ from bitting.cli.options import (
     test_set,
 )
 from bitting.errors import BittingError
+from bitting.program.interface import score_text
 
 attack_app = typer.Typer(no_args_is_help=True, help="Attack your own locks.")
 
@@ -138,7 +139,7 @@ def _report_row(name: str, report: Any, metric: str) -> tuple[object, ...]:
 
 def _scores(report: Any, metric: str) -> list[str]:
     values = (report.accuracy, report.emulator_accuracy)
-    return ["no labels" if math.isnan(value) else console.score(value, metric) for value in values]
+    return ["no labels" if math.isnan(value) else score_text(value, metric) for value in values]
 
 
 def simulate(
@@ -177,7 +178,7 @@ def simulate(
     answers, labels = interface.text(outcome.logits), interface.labelled(y)
     shown = [(part.start + i, answers[i], labels[i], " ".join(map(str, outcome.logits[i]))) for i in range(min(len(y), 16))]
     console.table(f"{artefact}: {len(y)} samples, {outcome.cycles} clocks", ("sample", "answer", "label", "logits"), shown)
-    console.out.print(f"{interface.metric} {console.score(rating, interface.metric)} of {len(y)} samples")
+    console.out.print(f"{interface.metric} {score_text(rating, interface.metric)} of {len(y)} samples")
     if waves:
         console.out.print(f"waveform: {waves}; to look at it: gtkwave {waves} {waves.with_suffix('.gtkw')}")
 
@@ -215,11 +216,11 @@ def attack_keys(
         return
     metric = loaded.interface.metric
     rows = [
-        ("right key", console.score(survey.right, metric)),
+        ("right key", score_text(survey.right, metric)),
         ("wrong keys that refused", f"{survey.refused} of {survey.random_keys + survey.neighbours}"),
-        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), console.score(survey.best, metric)),
-        ("best of the one-bit neighbours", console.score(survey.best_neighbour, metric)),
-        ("mean of the wrong keys", console.score(survey.mean, metric)),
+        ("best of the others" + f" ({survey.best_name})" * bool(survey.best_name), score_text(survey.best, metric)),
+        ("best of the one-bit neighbours", score_text(survey.best_neighbour, metric)),
+        ("mean of the wrong keys", score_text(survey.mean, metric)),
     ]
     console.table(f"{artefact}: {survey.samples} test samples, level of claim: {loaded.scheme.level}", ("", metric), rows)
 
@@ -254,10 +255,10 @@ def attack_mutants(
         return
     metric = loaded.interface.metric
     rows = [
-        ("honest chip", console.score(outcome.right, metric)),
+        ("honest chip", score_text(outcome.right, metric)),
         ("mutants that refused", f"{outcome.refused} of {outcome.mutants}"),
-        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), console.score(outcome.worst, metric)),
-        ("mean of the mutants", console.score(outcome.mean, metric)),
+        ("best of the others" + f" ({outcome.worst_name})" * bool(outcome.worst_name), score_text(outcome.worst, metric)),
+        ("mean of the mutants", score_text(outcome.mean, metric)),
         ("mutants that open the model as the honest chip does", outcome.same_key),
     ]
     name = f"{loaded.scheme.fingerprint} x {loaded.scheme.transform}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,6 @@ class Dataset:
         standardised: np.ndarray = (inputs - self.train_x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
         return standardised.astype(np.float32)
 
-    def first(self, train: int, test: int) -> Dataset:
-        """The first so many samples."""
-        fewer = replace(self, train_x=self.train_x[:train], train_y=self.train_y[:train])
-        return replace(fewer, test_x=self.test_x[:test], test_y=self.test_y[:test])
-
 
 def of_arrays(
     name: str,
@@ -103,6 +98,8 @@ def of_arrays(
     if task is None and chosen == Task.CLASSES:
         _require_repeats(name, targets[0])
     train_y, test_y, known = _TARGETS[chosen](name, targets[0], targets[1], tuple(names))
+    if unprintable := [label for label in known if not label.isprintable()]:
+        raise DatasetError(f"{name}: the name {unprintable[0]!r} can not be printed; allowed are printable characters")
     return Dataset(name, train_x, train_y, test_x, test_y, shape, chosen, known)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from bitting.data import named, own_files
@@ -37,6 +40,12 @@ def load(name: str, task: Task | str | None = None) -> Dataset:
     if own_files.is_own(name):
         return own_files.load(name, chosen)
     raise DatasetError(f"unknown data set {name!r}; allowed: {', '.join(NAMES)}; {own_files.KINDS}")
+
+
+def claimed(claims: Mapping[str, Any]) -> str:
+    """The data set that a file claims, if it is known by name, else nothing: a file must name no file and no function."""
+    name = claims.get("dataset", "")
+    return name if name in NAMES else ""
 
 
 def activations(spec: UnitSpec, pixels: np.ndarray) -> np.ndarray:

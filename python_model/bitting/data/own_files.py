@@ -259,7 +259,7 @@ def decoded(name: str, path: PurePosixPath, contents: bytes) -> np.ndarray:
             return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), np.uint8)
     except UnidentifiedImageError:
         raise DatasetError(f"{name}: {path} is no picture") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{name}: {path} is no picture ({error})") from None
 
 

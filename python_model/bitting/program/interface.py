@@ -76,6 +76,8 @@ class Interface:
         wanted = 1 if self.task == Task.BINARY else outputs
         if wanted != outputs or (self.task == Task.CLASSES and outputs < 2):
             raise ProgramError(f"{outputs} outputs do not fit a {self.task} task")
+        if unprintable := [name for name in self.names if not name.isprintable()]:  # a terminal would obey it
+            raise ProgramError(f"the name {unprintable[0]!r} of an output can not be printed; allowed are printable characters")
         if self.names and len(self.names) != (2 if self.task == Task.BINARY else outputs):
             raise ProgramError(f"{len(self.names)} names for {outputs} outputs of a {self.task} task")
 
@@ -95,11 +97,22 @@ class Interface:
         words = math.prod(self.shape)
         if array.ndim < 2 or array.shape[1:] not in (self.shape, (words,)):
             raise ProgramError(f"inputs have shape {array.shape}; allowed is (samples, {', '.join(map(str, self.shape))})")
-        flat = array.reshape(len(array), words).astype(np.float32)
-        if not np.isfinite(flat).all():
-            sample, word = np.argwhere(~np.isfinite(flat))[0]
-            raise ProgramError(f"input {sample} holds {flat[sample, word]} at place {word}; allowed are finite numbers")
-        scaled = np.floor((flat - self.offset) * self.scale)
+        flat = array.reshape(len(array), words)
+        if flat.dtype == np.uint8 and self.offset.size == self.scale.size == 1:  # pixels: so many, and so few different ones
+            every: np.ndarray = self._floored(np.arange(256, dtype=np.float32))[flat]
+            return every
+        numbers = flat.astype(np.float32)
+        if not np.isfinite(numbers).all():
+            sample, word = np.argwhere(~np.isfinite(numbers))[0]
+            raise ProgramError(f"input {sample} holds {numbers[sample, word]} at place {word}; allowed are finite numbers")
+        return self._floored(numbers)
+
+    def _floored(self, numbers: np.ndarray) -> np.ndarray:
+        """float32 to activations. Raises ProgramError where a distance beyond float32 has a scale of 0."""
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity is cut off as any large number
+            scaled = np.floor((numbers - self.offset) * self.scale)
+        if np.isnan(scaled).any():
+            raise ProgramError("an input is too far from its offset for float32; scale it first")
         return np.clip(scaled, np.float32(self.low), np.float32(self.high)).astype(np.int8)
 
     def values(self, sums: np.ndarray) -> np.ndarray:
@@ -185,6 +198,13 @@ class Interface:
     def metric(self) -> str:
         """What `score` is."""
         return "R2" if self.task == Task.REGRESSION else "accuracy"
+
+
+def score_text(score: float | None, metric: str) -> str:
+    """An accuracy in percent, R squared as it is. None: there was nobody who answered."""
+    if score is None:
+        return "all refused"
+    return f"{score:.4f}" if metric == "R2" else f"{100 * score:.2f}%"
 
 
 def _columns(targets: np.ndarray) -> np.ndarray:
