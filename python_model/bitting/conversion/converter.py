@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
+from bitting.conversion.reconstruction import reconstruct as rebuild
 from bitting.conversion.tracing import as_floats, check_numbers, source_location, trace
 from bitting.errors import BittingError, ConversionError
 from bitting.network.graph import INPUT, Node, UnitNetwork
@@ -25,6 +27,7 @@ from bitting.network.layers import (
     UnitNormalisedConv2d,
     UnitProduct,
 )
+from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.unit.spec import UnitSpec, as_spec
 
 #: The fold takes the place of these; functions and methods by name.
@@ -57,6 +60,15 @@ _OUTPUT_NAMES = frozenset(("softmax", "log_softmax"))
 ACCUMULATOR_STD = (0.6,)
 
 
+class Activation(StrEnum):
+    """What takes the place of activation functions."""
+
+    FOLD = "fold"
+    """The unit's own wave, whatever the function was."""
+    RELU = "relu"
+    """ReLU is kept, exactly; there are no others."""
+
+
 def convert(
     model: nn.Module,
     spec: UnitSpec | str,
@@ -66,10 +78,14 @@ def convert(
     accumulator_std: Sequence[float] = ACCUMULATOR_STD,
     normalise: bool = True,
     fresh: bool = False,
+    activation: Activation | str = Activation.FOLD,
+    reconstruct: bool = True,
 ) -> UnitNetwork:
-    """The same architecture on the unit, ready for fine-tuning.
+    """The same architecture on the unit.
 
-    Every activation function becomes the fold, so a converted network wants training; its weights begin as the model's.
+    With `activation="fold"` every activation function becomes the fold: it costs nothing, but the network wants training; its
+    weights begin as the model's. With `activation="relu"` a ReLU is kept, for three clocks an activation and lane, and the
+    network answers nearly as the model does, without training.
 
     Args:
         model: is left as it is. Known: Linear, Conv2d, BatchNorm after either, activation functions, AvgPool2d and
@@ -80,6 +96,9 @@ def convert(
         accumulator_std: see `UnitNetwork.calibrate`.
         normalise: see `straight_through.WeightQuantiser`.
         fresh: begin with random weights (Gaussian, from torch's generator) instead of the model's.
+        activation: "fold" or "relu".
+        reconstruct: with "relu", fit each layer to what the model's gives on the calibration inputs; else every weight is
+            rounded to the nearest. `UnitNetwork.fits` tells how well each layer does what the model's does.
 
     Raises:
         ConversionError: listing, with the place in the user's code, everything that can not be mapped, layers among them that
@@ -95,26 +114,37 @@ def convert(
         torch.Size([32, 3])
     """
     spec, calibration = as_spec(spec), as_floats(calibration)
+    try:
+        activation = Activation(activation)
+    except ValueError:
+        raise ConversionError(f"activation = {activation!r} is unknown; allowed: {', '.join(Activation)}") from None
+    keeps = activation == Activation.RELU
+    if keeps and fresh:
+        raise ConversionError("activation = 'relu' keeps the model's weights, and fresh=True does without; give one of them")
     check_numbers(model, calibration)
     graph = trace(model, calibration)
     if input_scale is None:
         input_scale = spec.act_max / max(float(calibration.abs().max()), 1e-12)
-    conversion = _Conversion(spec, graph, input_scale, normalise, fresh)
+    conversion = _Conversion(spec, graph, input_scale, normalise and not keeps, fresh, keeps)
     network = conversion.network(tuple(calibration.shape[1:]))
-    conversion.calibrate(network, calibration, accumulator_std)
+    if keeps:
+        network.fits = rebuild(network, conversion.floats, calibration, reconstruct)
+    else:
+        conversion.calibrate(network, calibration, accumulator_std)
     return network
 
 
 class _Conversion:
     """Walks the traced graph and collects nodes of the unit, or what is in the way."""
 
-    def __init__(self, spec: UnitSpec, graph: fx.GraphModule, input_scale: float, normalise: bool, fresh: bool):
+    def __init__(self, spec: UnitSpec, graph: fx.GraphModule, input_scale: float, normalise: bool, fresh: bool, keeps: bool):
         self.spec = spec
         self.graph = graph
         self.modules = dict(graph.named_modules())
         self.input_scale = input_scale
         self.normalise = normalise
         self.fresh = fresh
+        self.keeps = keeps  # ReLU is kept
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.ends_with = ""
@@ -124,6 +154,7 @@ class _Conversion:
         #: Weights and bias of products as the model has them. Batch normalisation is folded in, or the gains are apart.
         self.floats: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.gains: dict[str, torch.Tensor] = {}
+        self.rectified: set[fx.Node] = set()  # poolings that have a ReLU to do first
         self.output = ""
 
     def network(self, input_shape: tuple[int, ...]) -> UnitNetwork:
@@ -209,6 +240,9 @@ class _Conversion:
                 self._average(
                     node, module.kernel_size, module.stride, module.padding, module.ceil_mode, module.count_include_pad
                 )
+            case nn.MaxPool2d():
+                plain = not (module.ceil_mode or module.return_indices) and _pair(module.dilation) == (1, 1)
+                self._largest(node, module.kernel_size, module.stride, module.padding, plain)
             case nn.AdaptiveAvgPool2d():
                 self._adaptive(node, module.output_size)
             case nn.Flatten():
@@ -234,6 +268,7 @@ class _Conversion:
             "view": lambda: self._flatten(node),
             "reshape": lambda: self._flatten(node),
             "avg_pool2d": lambda: self._functional_average(node),
+            "max_pool2d": lambda: self._functional_largest(node),
             "adaptive_avg_pool2d": lambda: self._adaptive(
                 node, node.args[1] if len(node.args) > 1 else node.kwargs["output_size"]
             ),
@@ -323,10 +358,46 @@ class _Conversion:
             self.notes.append(f"{node.target} ({source_location(node)}), a {kind}, is left out: {what}")
             self._pass(node)
             return
+        if self.keeps:
+            self._rectify(node, kind)
+            return
         if name == INPUT:
             raise ConversionError("an activation function of the input itself; put a layer before it")
         self.nodes[name].module.activated = True  # type: ignore[assignment]
         self.alias[node] = name
+
+    def _rectify(self, node: fx.Node, kind: str) -> None:
+        if kind not in ("relu", "relu_"):
+            raise ConversionError(
+                f"a {kind}, where activation='relu' keeps ReLU only; activation='fold' puts the fold in its place"
+            )
+        if len(node.users) == 1 and self._is_max_pool(next(iter(node.users))):
+            self.rectified.add(next(iter(node.users)))  # of fewer activations, with the same result
+            self._pass(node)
+        else:
+            self._add_node(node, UnitRectifier())
+
+    def _is_max_pool(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return isinstance(self.modules[str(node.target)], nn.MaxPool2d)
+        return node.op == "call_function" and getattr(node.target, "__name__", "") == "max_pool2d"
+
+    def _functional_largest(self, node: fx.Node) -> None:
+        names = (("kernel_size", None), ("stride", None), ("padding", 0), ("dilation", 1), ("ceil_mode", False))
+        kernel, stride, padding, dilation, ceil_mode = (
+            self._argument(node, index + 1, name, default) for index, (name, default) in enumerate(names)
+        )
+        self._largest(node, kernel, stride, padding, not ceil_mode and _pair(dilation) == (1, 1))
+
+    def _largest(self, node: fx.Node, kernel: Any, stride: Any, padding: Any, plain: bool) -> None:
+        if not plain:
+            raise ConversionError("max pooling with ceil_mode, dilation or return_indices is not supported")
+        steps = _pair(stride) if stride not in (None, [], ()) else _pair(kernel)
+        self._add_node(node, UnitMaxPool2d(self.spec, _pair(kernel), steps, _pair(padding)))
+        if node in self.rectified:
+            name = f"{node.name}_relu"
+            self.nodes[name] = Node(name, (node.name,), UnitRectifier())
+            self.alias[node] = name
 
     def _output_activation(self, node: fx.Node) -> None:
         if any(user.op != "output" for user in node.users):
@@ -407,8 +478,6 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _advice(name: str) -> str:
     """What to do about the most common obstacles."""
-    if "max" in name.lower() and "pool" in name.lower():
-        return ": the unit has no comparison; use average pooling or a stride"
     if "norm" in name.lower():
         return ": only batch normalisation has fixed weights that can be folded"
     if name in ("mul", "matmul", "bmm", "einsum"):

@@ -72,5 +72,5 @@ def _of_network(network: UnitNetwork, outputs: int) -> Interface:
     return Interface(
         network.input_shape, -0.5 / scale, scale, network.spec.act_min, network.spec.act_max,
         Task.CLASSES if outputs > 1 else Task.REGRESSION,
-        output_scale=np.array([logit_scale(network.spec.acc_bits)], np.float32),
+        output_scale=np.array([logit_scale(network.spec.acc_bits) * network.output_gain], np.float32),
     )  # fmt: skip

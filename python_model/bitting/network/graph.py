@@ -23,6 +23,7 @@ from bitting.network.layers import (
     UnitProduct,
 )
 from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
+from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.straight_through import integers
 from bitting.program import lowering
 from bitting.program.layers import Program
@@ -43,6 +44,22 @@ class Node(NamedTuple):
     module: nn.Module
 
 
+class LayerFit(NamedTuple):
+    """How well a layer of the unit does what the float layer does, on the calibration inputs.
+
+    Attributes:
+        name: of the node.
+        error: root mean square of the difference, over that of the float layer's values about their mean.
+        beyond: share of sums that fold: they lie beyond the rising part of the wave.
+        shift: left shift before the fold.
+    """
+
+    name: str
+    error: float
+    beyond: float
+    shift: int
+
+
 class UnitNetwork(nn.Module):
     """Layers on the unit, in topological order; the last gives logits.
 
@@ -60,6 +77,9 @@ class UnitNetwork(nn.Module):
         penalty: of the last forward pass in training mode.
         locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
+        output_gain: logits are accumulators times this and `logit_scale`: 1, or what makes them those of the model that was
+            kept by conversion.
+        fits: how well each layer does what that model's does; nothing if the model was not kept.
         ends_with: activation function that ended the converted model, and was left out, e.g. "sigmoid"; or nothing.
 
     Shape:
@@ -78,6 +98,8 @@ class UnitNetwork(nn.Module):
         self.locations: dict[str, str] = {}
         self.notes: list[str] = []
         self.ends_with = ""
+        self.output_gain = 1.0
+        self.fits: list[LayerFit] = []
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs, of any number type, as activations: integers in float32."""
@@ -108,10 +130,10 @@ class UnitNetwork(nn.Module):
         scale = logit_scale(self.spec.acc_bits)
         sums = self.accumulators(self.integers(x))
         if not self.training:
-            return emulate.wrap(sums, self.spec.acc_bits) * scale
+            return emulate.wrap(sums, self.spec.acc_bits) * (scale * self.output_gain)
         logits = sums * scale
         self.penalty = range_penalty(logits)
-        return logits
+        return logits * self.output_gain
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor, measure: Measure | None = None) -> torch.Tensor:
         """Loss and `penalty`, in training mode.
@@ -123,7 +145,7 @@ class UnitNetwork(nn.Module):
         """
         if measure:
             return measure(self(x), labels) + self.penalty
-        if not (self.training and labels.is_floating_point()):
+        if not (self.training and labels.is_floating_point() and self.output_gain == 1):
             return nn.functional.cross_entropy(self(x), labels) + self.penalty
         sums = self.accumulators(self.integers(x))
         total, self.penalty = ranged_cross_entropy(sums, labels, logit_scale(self.spec.acc_bits))
@@ -198,9 +220,15 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
         common: dict[str, Any] = {"shift": module.shift, "emits": module.emits}
         if isinstance(module, UnitConv2d):
             common |= {"stride": module.stride, "padding": module.padding, "dilation": module.dilation, "groups": module.groups}
+            common["fill"] = module.fill
         return lowering.Product(name, inputs, codes, bias, **common)
     if isinstance(module, UnitAveragePool2d):
-        return lowering.Pool(name, inputs, module.kernel, module.stride, module.padding, module.weight, module.shift)
+        window = (module.kernel, module.stride, module.padding)
+        return lowering.Pool(name, inputs, *window, module.weight, module.shift, module.fill)
+    if isinstance(module, UnitRectifier):
+        return lowering.Rectifier(name, inputs, module.floor)
+    if isinstance(module, UnitMaxPool2d):
+        return lowering.MaxPool(name, inputs, module.kernel, module.stride, module.padding, module.fill)
     if isinstance(module, UnitAdd):
         bias = module.integer_bias().to(torch.int32).cpu().numpy()
         return lowering.Add(name, inputs, module.weights, bias, module.shift)

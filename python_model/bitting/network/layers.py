@@ -17,7 +17,7 @@ from torch import nn
 from bitting.emulator import emulate
 from bitting.errors import ProgramError
 from bitting.network.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
-from bitting.program.lowering import identity_scale
+from bitting.program.constants import identity_scale
 from bitting.unit.spec import UnitSpec
 
 #: Weight of the newest batch in running statistics.
@@ -34,6 +34,7 @@ class UnitLayer(nn.Module):
         activated: the model it was converted from has an activation function here.
         emits: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
             for the reduction has no useful gradient; `UnitNetwork` reduces them.
+        fill: the activation that stands for zero in its input, and that padding holds.
     """
 
     #: `calibrate` chooses the shift.
@@ -47,6 +48,7 @@ class UnitLayer(nn.Module):
         self.shift = 0
         self.activated = False
         self.emits = False
+        self.fill = 0
 
     @property
     def slope(self) -> float:
@@ -89,12 +91,12 @@ class UnitLayer(nn.Module):
         self.shift = ratios.index(min(ratios))
 
     def get_extra_state(self) -> dict[str, int]:
-        """What a state dictionary holds beside the parameters: the shift."""
-        return {"shift": self.shift}
+        """What a state dictionary holds beside the parameters: the shift, and what padding holds."""
+        return {"shift": self.shift, "fill": self.fill}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Take the shift from a state dictionary."""
-        self.shift = int(state["shift"])
+        """Take both from a state dictionary."""
+        self.shift, self.fill = int(state["shift"]), int(state.get("fill", 0))
 
 
 @contextlib.contextmanager
@@ -169,7 +171,7 @@ class UnitLinear(UnitProduct):
 
 
 class UnitConv2d(UnitProduct):
-    """A convolution; arguments as for `torch.nn.Conv2d`, padding with zeros.
+    """A convolution; arguments as for `torch.nn.Conv2d`.
 
     Shape:
         (samples, inputs, H, W) -> (samples, outputs, H', W')
@@ -196,7 +198,16 @@ class UnitConv2d(UnitProduct):
         return self._convolve(inputs[0], *self.parts())
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        x, padding = _padded(x, self.padding, self.fill)
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+
+def _padded(x: torch.Tensor, padding: tuple[int, int], fill: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Inputs, padded if it is not with zeros, and the padding that is left to do."""
+    if not fill or not any(padding):
+        return x, padding
+    rows, columns = padding
+    return F.pad(x, (columns, columns, rows, rows), value=float(fill)), (0, 0)
 
 
 class UnitNormalisedConv2d(UnitConv2d):
@@ -281,7 +292,7 @@ class UnitNormalisedConv2d(UnitConv2d):
 
 
 class UnitAveragePool2d(UnitLayer):
-    """Average pooling, zeros of the padding counted: the sum of a window times a constant weight, then the fold.
+    """Average pooling, padding counted: the sum of a window times a constant weight, then the fold.
 
     The constant is the largest `weight 2^shift` that does not exceed one over the window's size, so a mean never wraps: exact
     for windows whose size is a power of two, else a little less.
@@ -312,7 +323,8 @@ class UnitAveragePool2d(UnitLayer):
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(samples, channels, H', W') sums of the windows; `factor` holds the weight."""
-        return F.avg_pool2d(inputs[0], self.kernel, self.stride, self.padding, divisor_override=1)
+        x, padding = _padded(inputs[0], self.padding, self.fill)
+        return F.avg_pool2d(x, self.kernel, self.stride, padding, divisor_override=1)
 
     @property
     def factor(self) -> float:
@@ -355,11 +367,11 @@ class UnitAdd(UnitLayer):
         return self.slope * self._common
 
     def get_extra_state(self) -> dict[str, int]:
-        """The shift, and the weights of the two inputs as `left` and `right`."""
+        """As in the base class, and the weights of the two inputs as `left` and `right`."""
         return {**super().get_extra_state(), "left": self.weights[0], "right": self.weights[1]}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Take the shift and both weights from a state dictionary."""
+        """Take all of it from a state dictionary."""
         super().set_extra_state(state)
         self.weights = (int(state["left"]), int(state["right"]))
 

@@ -12,27 +12,29 @@ encrypted, or it would tell a right key from a wrong one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from bitting.errors import ProgramError
+from bitting.program.constants import Pair, constant_layer, identity_scale
 from bitting.program.layers import Layer, Program
+from bitting.program.maximum import View, maximum
 from bitting.program.placement import LifetimeRecorder, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
 #: Name of the input among the sources of an operation.
 INPUT = "input"
 
-Pair = tuple[int, int]
-
 
 @dataclass(frozen=True, eq=False)
 class Product:
     """A convolution, or (codes of rank 2) a dense layer over all of its input in the order channels, rows, columns.
 
-    `codes`: (outputs, inputs / groups, kernel rows, kernel columns), or (outputs, inputs); `bias`: (outputs,).
+    `codes`: (outputs, inputs / groups, kernel rows, kernel columns), or (outputs, inputs); `bias`: (outputs,); `fill`: the
+    activation that padding holds.
     """
 
     name: str
@@ -45,11 +47,12 @@ class Product:
     groups: int = 1
     shift: int = 0
     emits: bool = False
+    fill: int = 0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The sum of each window, times a plain weight."""
+    """The sum of each window, times a plain weight. `fill` is the activation that padding holds."""
 
     name: str
     sources: tuple[str, ...]
@@ -58,6 +61,28 @@ class Pool:
     padding: Pair
     weight: int
     shift: int
+    fill: int = 0
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """The larger of each activation and `floor`."""
+
+    name: str
+    sources: tuple[str, ...]
+    floor: int
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest activation of each window; padding is less than all."""
+
+    name: str
+    sources: tuple[str, ...]
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    fill: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +104,9 @@ class Concatenation:
     sources: tuple[str, ...]
 
 
-Operation = Product | Pool | Add | Concatenation
-
-
-def identity_scale(spec: UnitSpec) -> tuple[int, int]:
-    """(weight, shift) that reproduce an activation: the smallest plain weight that a shift of the spec can serve.
-
-    Raises:
-        ProgramError: if the family's plain weights are too small for it.
-    """
-    needed = spec.acc_bits - 1 - spec.act_bits  # the power of two that takes an activation to the top
-    shift = max(0, min(spec.max_shift, needed))
-    weight = 1 << max(0, needed - shift)
-    if needed < 0 or weight > spec.plain_max:
-        raise ProgramError(
-            f"spec {spec.name!r} can not copy an activation: that takes a weight of {weight}, its plain weights reach "
-            f"{spec.plain_max}; allow a larger max_shift"
-        )
-    return weight, shift
+Operation = Product | Pool | Rectifier | MaxPool | Add | Concatenation
+#: Those whose windows may reach into padding.
+_Window = Product | Pool | MaxPool
 
 
 def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -> Program:
@@ -124,7 +134,7 @@ class _Lowering:
         self.layers: list[Layer] = []
         self.scratch = scratch
         self.last_use = {source: index for index, operation in enumerate(operations) for source in operation.sources}
-        self.border = self._borders()
+        self.border, self.fill = self._borders(), self._fills()
         words = math.prod(input_shape)
         self.placed = {INPUT: Placed(input_shape, 0, self.scratch.take(words, INPUT))}
         self.input_base, self.input_words = self.placed[INPUT].block, words
@@ -133,7 +143,7 @@ class _Lowering:
         """The widest padding any reader asks of a tensor; summands are laid out alike, for they share an offset list."""
         border: dict[str, int] = {}
         for operation in self.operations:
-            padding = operation.padding if isinstance(operation, Product | Pool) else (0, 0)
+            padding = operation.padding if isinstance(operation, _Window) else (0, 0)
             for source in operation.sources:
                 border[source] = max(border.get(source, 0), *padding)
         changed = True
@@ -142,8 +152,27 @@ class _Lowering:
             for operation in self.operations:
                 if isinstance(operation, Add):
                     border |= dict.fromkeys(operation.sources, max(border[source] for source in operation.sources))
+                if isinstance(operation, Rectifier) and operation.sources[0] != INPUT:  # so that it can be written in place
+                    border[operation.sources[0]] = max(border[operation.sources[0]], border.get(operation.name, 0))
             changed = border != before
         return border
+
+    def _fills(self) -> dict[str, int]:
+        """What the padding of a tensor holds. What nobody pads has the border of what may be written over it."""
+        fill: dict[str, int] = {}
+        for operation in self.operations:
+            if isinstance(operation, _Window) and any(operation.padding):
+                (source,) = operation.sources
+                if fill.setdefault(source, operation.fill) != operation.fill:
+                    raise ProgramError(
+                        f"layer {operation.name} pads {source} with {operation.fill}, another layer with {fill[source]}; "
+                        "allowed is one value for a tensor"
+                    )
+        for operation in reversed(self.operations):
+            if isinstance(operation, Add | Rectifier) and operation.name in fill:
+                for source in operation.sources:
+                    fill.setdefault(source, fill[operation.name])
+        return fill
 
     def program(self) -> Program:
         self.layers_and_input()
@@ -158,6 +187,10 @@ class _Lowering:
                     self._product(operation)
                 case Pool():
                     self._pool(operation)
+                case Rectifier():
+                    self._rectify(operation, index)
+                case MaxPool():
+                    self._max_pool(operation)
                 case Add():
                     self._add(operation, index)
                 case Concatenation():
@@ -167,36 +200,23 @@ class _Lowering:
                     self.scratch.give_back(self.placed.pop(source).block)
 
     def _place(self, name: str, shape: Shape) -> Placed:
-        """Words for what a layer writes, with zeros around it if someone pads it."""
+        """Words for what a layer writes, with a border around it if someone pads it."""
         border = self.border.get(name, 0)
         block = self.scratch.take(Placed(shape, border, 0).words, name)
         placed = self.placed[name] = Placed(shape, border, block)
         if border:
-            zeros = np.zeros((1, 1), np.uint8)
-            self._constant(zeros, np.zeros(1), np.zeros(1), np.array([block]), (1, placed.words), (0, 0), (0, 1), shift=0)
+            self._fill(block, placed.words, self.fill.get(name, 0))
         return placed
 
-    def _constant(
-        self, weights: np.ndarray, offsets: np.ndarray, in_base: np.ndarray, out_base: np.ndarray,
-        positions: Pair, strides: Pair, out_strides: Pair, shift: int, bias: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
-        """A layer of plain weights that no key touches; `weights`: (tiles, K) or (1, K) for all; no bias: 0."""
-        codes = np.broadcast_to(weights.astype(np.uint8), (len(in_base), weights.shape[1]))
-        self.layers.append(
-            Layer(
-                codes=codes.copy(),
-                bias=np.zeros(len(in_base), np.int32) if bias is None else bias.astype(np.int32),
-                offsets=offsets.astype(np.int32),
-                in_base=in_base.astype(np.int32),
-                out_base=out_base.astype(np.int32),
-                positions=positions,
-                strides=strides,
-                out_strides=out_strides,
-                shift=shift,
-                plain=True,
-                constant=True,
-            )
-        )
+    def _fill(self, first: int, words: int, activation: int) -> None:
+        """The same activation to so many words."""
+        nothing = np.zeros((1, 1))
+        start = np.array([activation << (self.spec.acc_bits - 1 - self.spec.act_bits)])
+        self._constant(nothing, np.zeros(1), np.zeros(1), np.array([first]), (1, words), (0, 0), (0, 1), 0, start)
+
+    def _constant(self, *arguments: Any, **options: Any) -> None:
+        """Arguments as for `constant_layer`."""
+        self.layers.append(constant_layer(*arguments, **options))
 
     def _copy(self, source: Placed, target: Placed, first: int) -> None:
         """All channels of `source` to those of `target` from `first` on."""
@@ -217,7 +237,7 @@ class _Lowering:
     def _source(self, operation: Operation, index: int = 0) -> Placed:
         return self.placed[operation.sources[index]]
 
-    def _windows(self, operation: Product | Pool, kernel: Pair, dilation: Pair) -> tuple[Placed, Pair]:
+    def _windows(self, operation: _Window, kernel: Pair, dilation: Pair) -> tuple[Placed, Pair]:
         """The source and the number of positions of a sliding window."""
         source = self._source(operation)
         sizes = []
@@ -305,10 +325,73 @@ class _Lowering:
             operation.shift, operation.bias,
         )  # fmt: skip
 
-    def _in_place(self, operation: Add, index: int, sources: Sequence[Placed]) -> Placed:
+    def _rectify(self, operation: Rectifier, index: int) -> None:
+        source = self._source(operation)
+        target = self._in_place(operation, index, [source])
+        if not source.border and not target.border:  # then all channels are one row
+            words = math.prod(source.shape)
+            for first, count in _shares(words, 1):
+                bases = (np.array([placed.origin + first]) for placed in (source, target))
+                a, out = (View(base, (0, 1)) for base in bases)
+                self._maximum(operation.name, a, operation.floor, out, (1, count), count)
+            return
+        for first, count in _shares(source.shape[0], source.plane):
+            channels = np.arange(first, first + count)
+            a, out = (View(placed.origin + channels * placed.plane, (placed.pitch, 1)) for placed in (source, target))
+            self._maximum(operation.name, a, operation.floor, out, source.shape[1:], count * source.plane)
+
+    def _maximum(self, name: str, a: View, b: View | int, out: View, positions: Pair, words: int) -> None:
+        """`maximum`, with `words` of its own for what stands between the two layers."""
+        between = self.scratch.take(words, f"{name} (between)")
+        self.layers += maximum(self.spec, a, b, out, between, positions)
+        self.scratch.give_back(between)
+
+    def _max_pool(self, operation: MaxPool) -> None:
+        """Along the rows, then along the columns; some channels at a time, for both need words of their own."""
+        source, (rows, columns) = self._windows(operation, operation.kernel, (1, 1))
+        target = self._place(operation.name, (source.shape[0], rows, columns))
+        (tall, wide), (down, right), (above, before) = operation.kernel, operation.stride, operation.padding
+        for first, count in _shares(source.shape[0], source.plane):
+            channels = np.arange(count)
+            a = View(source.origin - before + (first + channels) * source.plane, (source.pitch, right))
+            out = View(target.origin + (first + channels) * target.plane, (target.pitch, 1))
+            if tall == 1 or wide == 1:  # one pass does it
+                a = View(a.base - above * source.pitch, (down * source.pitch, right))
+                step = source.pitch if wide == 1 else 1
+                self._largest(operation.name, a, step, max(tall, wide), out, (rows, columns), count * source.plane)
+                continue
+            narrow = Placed((count, source.shape[1], columns), above, 0)
+            narrow = replace(narrow, block=self.scratch.take(narrow.words, f"{operation.name} (rows)"))
+            if above:
+                self._fill(narrow.block, narrow.words, self.spec.act_min)
+            row = View(narrow.origin + channels * narrow.plane, (narrow.pitch, 1))
+            self._largest(operation.name, a, 1, wide, row, narrow.shape[1:], count * source.plane)
+            row = View(row.base - above * narrow.pitch, (down * narrow.pitch, 1))
+            self._largest(operation.name, row, narrow.pitch, tall, out, (rows, columns), count * narrow.plane)
+            self.scratch.give_back(narrow.block)
+
+    def _largest(self, name: str, a: View, step: int, count: int, out: View, positions: Pair, words: int) -> None:
+        """The largest of `count` words, `step` apart, at every position of `a`; what stands between takes `words`."""
+        if count == 1:
+            weight, shift = identity_scale(self.spec)
+            self._constant(np.array([[weight]]), np.zeros(1), a.base, out.base, positions, a.strides, out.strides, shift)
+            return
+        kept = self.scratch.take(words, f"{name} (so far)") if count > 2 else 0
+        so_far = replace(a, base=a.base - a.base[0] + kept)
+        largest = a
+        for index in range(1, count):
+            into = out if index == count - 1 else so_far
+            self._maximum(name, largest, replace(a, base=a.base + index * step), into, positions, words)
+            largest = so_far
+        if count > 2:
+            self.scratch.give_back(kept)
+
+    def _in_place(self, operation: Add | Rectifier, index: int, sources: Sequence[Placed]) -> Placed:
         """Where the sum goes: over a summand nobody reads again and whose border suits, else to new words."""
+        wanted = self.fill.get(operation.name)
         for name, source in zip(operation.sources, sources, strict=True):
-            if self.last_use[name] == index and source.border == self.border.get(operation.name, 0):
+            suits = source.border == self.border.get(operation.name, 0) and wanted in (None, self.fill.get(name, 0))
+            if self.last_use[name] == index and suits:
                 self.placed[operation.name] = self.placed.pop(name)
                 return source
         return self._place(operation.name, sources[0].shape)
@@ -325,6 +408,17 @@ class _Lowering:
                 )
             self._copy(source, target, first)
             first += source.shape[0]
+
+
+#: `maximum` needs words of its own: for so many parts of a tensor one after another, but for no fewer words at a time.
+_PARTS, _LEAST_WORDS = 8, 256
+
+
+def _shares(count: int, words: int) -> Iterator[Pair]:
+    """(first, number) of items of so many words each, as many as are to be worked on together."""
+    share = max(1, math.ceil(count / _PARTS), _LEAST_WORDS // words)
+    for first in range(0, count, share):
+        yield first, min(share, count - first)
 
 
 def _split(spec: UnitSpec, layer: Layer, name: str, channels: int, plane: int) -> Layer:
