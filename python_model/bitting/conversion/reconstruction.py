@@ -215,6 +215,8 @@ class _Reconstruction:
         else:
             units = self.units[name]
             found = (written - units.zero) / units.scale.reshape(wide)
+            if units.rectified:
+                found, values = found.clamp(min=0), values.clamp(min=0)
             sums = module.sums(*sources) * module.factor
             beyond = float(((sums < self.spec.act_min) | (sums >= self.spec.act_max + 1)).float().mean())
         spread = float((values - values.mean()).square().mean())
@@ -232,8 +234,8 @@ class _Rows:
             x = F.unfold(x, module.kernel, module.dilation, module.padding, module.stride).transpose(1, 2)
         else:
             x = x[:, None]
-        self._step = max(1, x.shape[0] * x.shape[1] // _ROWS)
-        rows = x.flatten(0, 1)[:: self._step]
+        self._drawn = scales.drawn(x.shape[0] * x.shape[1], _ROWS)
+        rows = x.flatten(0, 1)[self._drawn]
         self._of_groups = rows.reshape(len(rows), self.groups, -1)
 
     def of_group(self, group: int) -> torch.Tensor:
@@ -242,7 +244,8 @@ class _Rows:
 
     def chosen(self, sums: torch.Tensor) -> torch.Tensor:
         """(rows, outputs) of what the layer gives, (samples, outputs, ...)."""
-        return sums.flatten(2).transpose(1, 2).flatten(0, 1)[:: self._step] if sums.ndim > 2 else sums[:: self._step]
+        rows = sums.flatten(2).transpose(1, 2).flatten(0, 1) if sums.ndim > 2 else sums
+        return rows[self._drawn]
 
     def error(self, change: torch.Tensor) -> float:
         """Mean square of what a change of the weights (outputs, ...) does to the sums, means left out."""

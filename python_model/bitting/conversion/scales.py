@@ -38,10 +38,12 @@ class Units:
     Attributes:
         scale: (channels,) activations per unit of value.
         zero: the activation of the value 0; a whole number but after means.
+        rectified: what is below zero is of no interest.
     """
 
     scale: torch.Tensor
     zero: float
+    rectified: bool = False
 
 
 @dataclass
@@ -55,6 +57,11 @@ class Plan:
 
     units: dict[str, Units]
     shares: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def drawn(count: int, most: int) -> torch.Tensor:
+    """Indices of at most so many of `count` items, always the same ones, and spread over all positions of an image."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
 
 
 class MixedZerosError(Exception):
@@ -112,7 +119,7 @@ class _Planner:
             self._add(node)
         elif isinstance(module, UnitProduct):
             if not module.emits and not self._decided_later(name):
-                units[name] = Units(self._natural(name), self._zero_of(name))
+                units[name] = self._units(name, self._natural(name))
         elif all(source in units for source in node.inputs):
             units[name] = self._passed(node)
 
@@ -149,6 +156,9 @@ class _Planner:
     def _zero_of(self, name: str) -> float:
         return float(self.zero) if self._is_rectified(name) else 0.0
 
+    def _units(self, name: str, scale: torch.Tensor) -> Units:
+        return Units(scale, self._zero_of(name), self._is_rectified(name))
+
     def _is_rectified(self, name: str) -> bool:
         return any(isinstance(self.modules[link], UnitRectifier) for link in self._chain(name)[1:])
 
@@ -157,7 +167,7 @@ class _Planner:
     def _channels(self, name: str) -> torch.Tensor:
         """(channels, some values) of a tensor."""
         values = self.values[name].transpose(0, 1).flatten(1)
-        return values[:, :: max(1, values.shape[1] // _VALUES)]
+        return values[:, drawn(values.shape[1], _VALUES)]
 
     def _error(self, name: str, scale: torch.Tensor) -> torch.Tensor:
         """(channels,) mean square of what a scale does to the values of a tensor, in its own units."""
@@ -210,7 +220,7 @@ class _Planner:
         for name in {left, right} - set(fixed):
             self._decide(name, total / shares[name])
         self.plan.shares[node.name] = (shares[left], shares[right])
-        units[node.name] = Units(total, self._zero_of(node.name))
+        units[node.name] = self._units(node.name, total)
 
     def _shares(self) -> tuple[float, ...]:
         """Those of `_SHARES` that the spec's plain weights can express."""
@@ -231,7 +241,7 @@ class _Planner:
         """A branch's units, from its product on."""
         origin = self._origin(name)
         for link in self._chain(origin):
-            self.plan.units[link] = Units(scale, self._zero_of(origin))
+            self.plan.units[link] = self._units(origin, scale)
 
 
 def addition_weight(spec: UnitSpec) -> tuple[int, int]:
