@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bitting.emulator.emulate import Emulator
     from bitting.locking.device import Device
     from bitting.locking.scheme import LockScheme
+    from bitting.training.finetuning import finetune
     from bitting.training.loop import train
     from bitting.unit.spec import UnitSpec, parse_spec
     from bitting_rtl.engine.export import engine_verilog as verilog
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artefact", "Device", "Emulator", "LockScheme", "Model", "UnitSpec", "__version__", "convert", "export", "from_onnx",
-    "load", "lock", "parse_spec", "train", "unlock", "verify", "verilog",
+    "Artefact", "Device", "Emulator", "LockScheme", "Model", "UnitSpec", "__version__", "convert", "export", "finetune",
+    "from_onnx", "load", "lock", "parse_spec", "train", "unlock", "verify", "verilog",
 ]  # fmt: skip
 
 #: Public name -> its module, and its name there if it is another.
@@ -42,6 +43,7 @@ _HOMES = {
     "UnitSpec": "bitting.unit.spec",
     "convert": "bitting.conversion.converter",
     "export": "bitting.conversion.exporting",
+    "finetune": "bitting.training.finetuning",
     "from_onnx": "bitting.conversion.onnx_import",
     "load": "bitting.artefact.artefact",
     "lock": "bitting.artefact.artefact",

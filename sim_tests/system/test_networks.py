@@ -47,7 +47,8 @@ def random_model(spec, seed):
     plain = RandomNetwork(rng, largest=60 if spec.scratch_words > 1024 else 24)
     x = random_activations(spec, rng, spec.lanes, int(np.prod(plain.shape)))
     inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
-    network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=bool(rng.integers(2)))
+    fresh, activation = ((True, "fold"), (False, "fold"), (False, "relu"))[rng.integers(3)]
+    network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=fresh, activation=activation)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.uniform_(parameter, -2, 2)

@@ -34,7 +34,7 @@ class RandomNetwork(nn.Module):
         self.kinds: list[str] = []
         shape = self.shape
         for _ in range(int(rng.integers(2, 5))):
-            shape = getattr(self, f"_make_{rng.choice(['conv', 'depthwise', 'pool', 'residual', 'concat'])}")(shape)
+            shape = getattr(self, f"_make_{rng.choice(['conv', 'depthwise', 'pool', 'largest', 'residual', 'concat'])}")(shape)
         self.head = nn.Linear(int(np.prod(shape)), int(rng.integers(1, 6)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,6 +43,8 @@ class RandomNetwork(nn.Module):
                 x = torch.relu(step(x) + x)
             elif kind == "concat":
                 x = torch.cat([x, torch.relu(step(x))], dim=1)
+            elif kind == "largest":
+                x = step(x)
             else:
                 x = torch.relu(step(x))
         logits: torch.Tensor = self.head(torch.flatten(x, 1))
@@ -95,6 +97,16 @@ class RandomNetwork(nn.Module):
         window: Window = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": (1, 1)}
         module = nn.AvgPool2d(kernel, stride, padding)
         self._append("pool", module)
+        return (shape[0], *self._output(shape, window))
+
+    def _make_largest(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Max pooling; the ReLU of the layer before it is its own, and a padded one is not read by anything else."""
+        rng = self._rng
+        kernel = (int(rng.integers(1, min(4, shape[1] + 1))), int(rng.integers(1, min(4, shape[2] + 1))))
+        padding = (int(rng.integers(0, kernel[0] // 2 + 1)), int(rng.integers(0, kernel[1] // 2 + 1)))
+        stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+        window: Window = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": (1, 1)}
+        self._append("largest", nn.MaxPool2d(**window))
         return (shape[0], *self._output(shape, window))
 
     def _make_residual(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -1,0 +1,120 @@
+"""Training of a converted network on the user's own batches, taught by the model that it was converted from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bitting.errors import BittingError
+from bitting.network.graph import UnitNetwork
+
+#: Peak learning rates of Adam, in units of the root mean square of each layer's weights (of biases: in quarter periods of the
+#: fold): of a network that answers nearly as its model does already, and of one whose activations became folds.
+KEPT_RATE, FOLDED_RATE = 3e-3, 3e-2
+
+
+def finetune(
+    network: UnitNetwork,
+    loader: Iterable[Any],
+    teacher: nn.Module | None = None,
+    epochs: int = 1,
+    learning_rate: float | None = None,
+    regression: bool | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> UnitNetwork:
+    """Train a converted network, without labels if it has a teacher.
+
+    What is learnt is the mean of what there is: labels (cross entropy of classes, or of one logit or several labels as 0 or 1;
+    squared error of numbers), and the teacher's answers (its probabilities, or its numbers).
+
+    Args:
+        network: from `bitting.convert`, best with `activation="relu"`; is changed, and ends in evaluation mode.
+        loader: gives the batches of an epoch each time it is gone through, a `DataLoader` say, or a list: inputs, or (inputs,
+            labels), on the network's device.
+        teacher: the model that was converted, or another with the same outputs, which takes the same inputs.
+        epochs: passes over the loader.
+        learning_rate: at the beginning, in units of the weights' size; falls to zero along a cosine. By default `KEPT_RATE` or
+            `FOLDED_RATE`.
+        regression: outputs are numbers and not logits. By default they are if there is only one and no label says otherwise,
+            or if labels are floating point.
+        progress: called after every epoch with (epoch, epochs, mean loss).
+
+    Returns:
+        The network.
+
+    Raises:
+        BittingError: if there is neither a label nor a teacher, no batch, or a teacher with other outputs.
+
+    Example:
+        >>> import bitting, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+        >>> x = torch.rand(64, 8)
+        >>> network = bitting.convert(model, "base", x, activation="relu")
+        >>> bitting.finetune(network, x.split(16), teacher=model)(x).shape
+        torch.Size([64, 3])
+    """
+    rate = learning_rate or (KEPT_RATE if network.fits else FOLDED_RATE)
+    optimiser = torch.optim.Adam([{"params": [item], "share": share} for item, share in _shares(network)])
+    for epoch in range(epochs):
+        network.train()
+        batches = list(loader)
+        if not batches:
+            raise BittingError("the loader gave no batch; a generator serves one epoch only: give a list or a DataLoader")
+        total = 0.0
+        for step, batch in enumerate(batches):
+            done = (epoch + step / len(batches)) / epochs
+            for group in optimiser.param_groups:
+                group["lr"] = group["share"] * rate * 0.5 * (1 + math.cos(math.pi * done))
+            loss = _loss(network, batch, teacher, regression) + network.penalty
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach())
+        if progress:
+            progress(epoch + 1, epochs, total / len(batches))
+    return network.eval()
+
+
+def _shares(network: UnitNetwork) -> Iterator[tuple[nn.Parameter, float]]:
+    """Each parameter and its share of the learning rate."""
+    for name, parameter in network.named_parameters():
+        size = float(parameter.detach().square().mean().sqrt())
+        yield parameter, max(size, 1e-3) if name.endswith("weight") else 1.0
+
+
+def _loss(network: UnitNetwork, batch: Any, teacher: nn.Module | None, regression: bool | None) -> torch.Tensor:
+    x, labels = batch if isinstance(batch, list | tuple) else (batch, None)
+    logits = network(x)
+    numbers = (logits.shape[1] == 1 if labels is None else labels.is_floating_point()) if regression is None else regression
+    losses = [] if labels is None else [_apart(logits, labels, numbers)]
+    if teacher is not None:
+        with torch.no_grad():
+            taught = teacher.eval()(x)
+        if taught.shape != logits.shape:
+            raise BittingError(
+                f"the teacher gives {tuple(taught.shape)}, the network {tuple(logits.shape)}; allowed is the same"
+            )
+        losses.append(_apart(logits, taught if numbers else _probabilities(taught), numbers))
+    if not losses:
+        raise BittingError("there is nothing to learn: give a teacher, or a loader of (inputs, labels)")
+    return torch.stack(losses).mean()
+
+
+def _probabilities(logits: torch.Tensor) -> torch.Tensor:
+    return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
+
+
+def _apart(logits: torch.Tensor, wanted: torch.Tensor, numbers: bool) -> torch.Tensor:
+    """How far logits are from what they are to be: numbers, classes, probabilities, or labels of 0 and 1."""
+    if numbers:
+        wanted = wanted.reshape(logits.shape)
+        return F.mse_loss(logits, wanted) / wanted.var().clamp(min=1e-12)
+    several = wanted.ndim > 1 and not wanted.is_floating_point()
+    if several or logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits, wanted.reshape(logits.shape).float())
+    return F.cross_entropy(logits, wanted)
