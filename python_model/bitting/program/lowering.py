@@ -1,12 +1,9 @@
 """Layers of a network to gather layers: where every activation lies in the scratch memory, and the offsets that reach it.
 
-Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p,
-it is written with a border of zeros around it: p to the right of each row (the next row's left border) and p rows below each
-channel (the next channel's top), so that padding costs no offsets and (H + p)(W + p) words a channel. Words are used again when
-the last layer that reads them has run.
-
-Constants (copies, means, additions, zeros) are layers of plain weights that no key touches: what everybody knows must not be
-encrypted, or it would tell a right key from a wrong one.
+Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p
+rows and q columns, it is written with a border of zeros around it: q to the right of each row (the next row's left border) and
+p rows below each channel (the next channel's top), so that padding costs no offsets and (H + p)(W + q) words a channel. Words
+are used again when the last layer that reads them has run.
 """
 
 from __future__ import annotations
@@ -19,13 +16,12 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.layers import Layer, Program
-from bitting.program.placement import LifetimeRecorder, Placed, ScratchAllocator, Shape
+from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample
+from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
 #: Name of the input among the sources of an operation.
 INPUT = "input"
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +75,7 @@ class Concatenation:
     sources: tuple[str, ...]
 
 
-Operation = Product | Pool | Add | Concatenation
-
-
-def identity_scale(spec: UnitSpec) -> tuple[int, int]:
-    """(weight, shift) that reproduce an activation: the smallest plain weight that a shift of the spec can serve.
-
-    Raises:
-        ProgramError: if the family's plain weights are too small for it.
-    """
-    needed = spec.acc_bits - 1 - spec.act_bits  # the power of two that takes an activation to the top
-    shift = max(0, min(spec.max_shift, needed))
-    weight = 1 << max(0, needed - shift)
-    if needed < 0 or weight > spec.plain_max:
-        raise ProgramError(
-            f"spec {spec.name!r} can not copy an activation: that takes a weight of {weight}, its plain weights reach "
-            f"{spec.plain_max}; allow a larger max_shift"
-        )
-    return weight, shift
+Operation = Product | Pool | Add | Concatenation | Move
 
 
 def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -> Program:
@@ -113,7 +92,7 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
     return program
 
 
-class _Lowering:
+class _Lowering(MoveLowering):
     """Walks the operations once, placing what they write."""
 
     def __init__(
@@ -123,25 +102,38 @@ class _Lowering:
         self.operations = operations
         self.layers: list[Layer] = []
         self.scratch = scratch
-        self.last_use = {source: index for index, operation in enumerate(operations) for source in operation.sources}
+        self.copied = {source for operation in operations if isinstance(operation, Add) for source in operation.sources}
         self.border = self._borders()
+        self.views = self._views()
+        self.last_use = {
+            self._owner(source): index for index, operation in enumerate(operations) for source in operation.sources
+        }
         words = math.prod(input_shape)
-        self.placed = {INPUT: Placed(input_shape, 0, self.scratch.take(words, INPUT))}
+        self.placed = {INPUT: Placed.bordered(input_shape, (0, 0), self.scratch.take(words, INPUT))}
         self.input_base, self.input_words = self.placed[INPUT].block, words
 
-    def _borders(self) -> dict[str, int]:
+    def _borders(self) -> dict[str, Pair]:
         """The widest padding any reader asks of a tensor; summands are laid out alike, for they share an offset list."""
-        border: dict[str, int] = {}
+        border: dict[str, Pair] = {}
+
+        def widen(name: str, wanted: Pair) -> None:
+            rows, columns = border.get(name, (0, 0))
+            border[name] = max(rows, wanted[0]), max(columns, wanted[1])
+
         for operation in self.operations:
             padding = operation.padding if isinstance(operation, Product | Pool) else (0, 0)
             for source in operation.sources:
-                border[source] = max(border.get(source, 0), *padding)
+                widen(source, padding)
         changed = True
         while changed:
             before = dict(border)
             for operation in self.operations:
                 if isinstance(operation, Add):
-                    border |= dict.fromkeys(operation.sources, max(border[source] for source in operation.sources))
+                    for source in operation.sources:
+                        for other in operation.sources:
+                            widen(source, border[other])
+                elif isinstance(operation, Pad) and operation.name not in self.copied:
+                    widen(operation.sources[0], operation.border(border.get(operation.name, (0, 0))))
             changed = border != before
         return border
 
@@ -150,7 +142,7 @@ class _Lowering:
         return Program(self.spec, tuple(self.layers), self.input_base, self.input_words)
 
     def layers_and_input(self) -> None:
-        if self.border.get(INPUT):
+        if any(self.border.get(INPUT, (0, 0))):
             self._pad_input()
         for index, operation in enumerate(self.operations):
             match operation:
@@ -162,51 +154,11 @@ class _Lowering:
                     self._add(operation, index)
                 case Concatenation():
                     self._concatenate(operation)
-            for source in set(operation.sources):
+                case Pad() | Reshape() | Permutation() | Upsample() | ChannelMean():
+                    self._move(operation)
+            for source in {self._owner(source) for source in operation.sources}:
                 if self.last_use[source] == index and source in self.placed:
                     self.scratch.give_back(self.placed.pop(source).block)
-
-    def _place(self, name: str, shape: Shape) -> Placed:
-        """Words for what a layer writes, with zeros around it if someone pads it."""
-        border = self.border.get(name, 0)
-        block = self.scratch.take(Placed(shape, border, 0).words, name)
-        placed = self.placed[name] = Placed(shape, border, block)
-        if border:
-            zeros = np.zeros((1, 1), np.uint8)
-            self._constant(zeros, np.zeros(1), np.zeros(1), np.array([block]), (1, placed.words), (0, 0), (0, 1), shift=0)
-        return placed
-
-    def _constant(
-        self, weights: np.ndarray, offsets: np.ndarray, in_base: np.ndarray, out_base: np.ndarray,
-        positions: Pair, strides: Pair, out_strides: Pair, shift: int, bias: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
-        """A layer of plain weights that no key touches; `weights`: (tiles, K) or (1, K) for all; no bias: 0."""
-        codes = np.broadcast_to(weights.astype(np.uint8), (len(in_base), weights.shape[1]))
-        self.layers.append(
-            Layer(
-                codes=codes.copy(),
-                bias=np.zeros(len(in_base), np.int32) if bias is None else bias.astype(np.int32),
-                offsets=offsets.astype(np.int32),
-                in_base=in_base.astype(np.int32),
-                out_base=out_base.astype(np.int32),
-                positions=positions,
-                strides=strides,
-                out_strides=out_strides,
-                shift=shift,
-                plain=True,
-                constant=True,
-            )
-        )
-
-    def _copy(self, source: Placed, target: Placed, first: int) -> None:
-        """All channels of `source` to those of `target` from `first` on."""
-        weight, shift = identity_scale(self.spec)
-        channels = np.arange(source.shape[0])
-        self._constant(
-            np.array([[weight]]), np.zeros(1), source.origin + channels * source.plane,
-            target.origin + (first + channels) * target.plane, source.shape[1:],
-            (source.pitch, 1), (target.pitch, 1), shift,
-        )  # fmt: skip
 
     def _pad_input(self) -> None:
         """The input arrives without a border; who pads it reads a copy."""
@@ -308,7 +260,7 @@ class _Lowering:
     def _in_place(self, operation: Add, index: int, sources: Sequence[Placed]) -> Placed:
         """Where the sum goes: over a summand nobody reads again and whose border suits, else to new words."""
         for name, source in zip(operation.sources, sources, strict=True):
-            if self.last_use[name] == index and source.border == self.border.get(operation.name, 0):
+            if self.last_use[name] == index and source.border == self.border.get(operation.name, (0, 0)):
                 self.placed[operation.name] = self.placed.pop(name)
                 return source
         return self._place(operation.name, sources[0].shape)

@@ -147,7 +147,6 @@ def _on_unit(
     project = _projection(network, config)
     project()
     network.calibrate(first, config.accumulator_std)
-    network.to_program()
 
     def finish_epoch() -> None:
         project()
