@@ -16,7 +16,7 @@ from bitting.conversion.nodes import shape_of
 from bitting.conversion.products import ProductConversion
 from bitting.conversion.tracing import as_floats, check_numbers, source_location, trace
 from bitting.errors import BittingError, ConversionError
-from bitting.network.graph import INPUT, UnitNetwork
+from bitting.network.graph import INPUT, Preparation, UnitNetwork
 from bitting.network.layers import (
     IntegerDropout,
     UnitAdd,
@@ -118,6 +118,16 @@ def convert(
     return network
 
 
+def input_preparation(model: nn.Module, spec: UnitSpec, calibration: torch.Tensor) -> Preparation | None:
+    """What `convert` would leave to the interface: see `UnitNetwork.preparation`.
+
+    Raises:
+        ConversionError: if the model can not be traced.
+    """
+    check_numbers(model, calibration)
+    return _Conversion(spec, trace(model, calibration), normalise=True, fresh=False).input_preparation()
+
+
 class _Conversion(ProductConversion):
     """Walks the traced graph and collects nodes of the unit, or what is in the way."""
 
@@ -152,9 +162,11 @@ class _Conversion(ProductConversion):
         last.module.emits = True  # type: ignore[assignment]
         network = UnitNetwork(self.spec, input_shape, 1.0, list(self.nodes.values()))
         network.locations, network.notes, network.ends_with = self.locations, self.notes, self.ends_with
-        if self.preparation:
-            network.preparation = self.preparation.gain.float(), self.preparation.offset.float()
+        network.preparation = self.input_preparation()
         return network
+
+    def input_preparation(self) -> Preparation | None:
+        return (self.preparation.gain.float(), self.preparation.offset.float()) if self.preparation else None
 
     def calibrate(self, network: UnitNetwork, calibration: torch.Tensor, accumulator_std: Sequence[float]) -> None:
         """Weights, then shifts; then biases, whose unit depends on the shift."""

@@ -32,6 +32,8 @@ from bitting.unit.spec import UnitSpec
 
 #: Of logits and what they are to be, a scalar with a gradient.
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+#: Gain and offset of what a model does to its input first, each (1, *input shape) float32.
+Preparation = tuple[torch.Tensor, torch.Tensor]
 #: Called with a module and its inputs.
 Visitor = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
 
@@ -61,7 +63,7 @@ class UnitNetwork(nn.Module):
         penalty: of the last forward pass in training mode.
         locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
-        preparation: what the model does to its input first: gain and offset, each (1, *input_shape) float32. None: nothing.
+        preparation: what the model does to its input first; None: nothing.
         ends_with: activation function that ended the converted model, and was left out, e.g. "sigmoid"; or nothing.
 
     Shape:
@@ -80,7 +82,7 @@ class UnitNetwork(nn.Module):
         self.locations: dict[str, str] = {}
         self.notes: list[str] = []
         self.ends_with = ""
-        self.preparation: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.preparation: Preparation | None = None
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
         """(samples, *input_shape) inputs, as the first layers read them, before they are scaled and rounded."""
@@ -94,8 +96,7 @@ class UnitNetwork(nn.Module):
         if self.preparation is None:
             scale = np.array([self.input_scale], np.float32)
             return -0.5 / scale, scale
-        gain, offset = (part.reshape(-1).double().cpu().numpy() for part in self.preparation)
-        return (-(offset + 0.5 / self.input_scale) / gain).astype(np.float32), (gain * self.input_scale).astype(np.float32)
+        return input_units(self.preparation, self.input_scale)
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs, of any number type, as activations: integers in float32."""
@@ -225,6 +226,12 @@ class UnitNetwork(nn.Module):
                     source = passed[source]
                 spread |= flat & {source}
         return spread
+
+
+def input_units(preparation: Preparation, input_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """(words,) float32 offset and scale of an `Interface` that prepares inputs, and then scales them."""
+    gain, offset = (part.reshape(-1).double().cpu().numpy() for part in preparation)
+    return (-(offset + 0.5 / input_scale) / gain).astype(np.float32), (gain * input_scale).astype(np.float32)
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
