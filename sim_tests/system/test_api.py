@@ -13,8 +13,8 @@ import bitting
 from bitting.errors import ExtraError, missing_extra
 
 PUBLIC = {
-    "Artefact", "Device", "Emulator", "LockScheme", "Model", "UnitSpec", "__version__", "convert", "export", "finetune", "from_onnx",
-    "load", "lock", "parse_spec", "train", "unlock", "verify", "verilog",
+    "Artefact", "Device", "Emulator", "LockScheme", "Model", "UnitSpec", "__version__", "convert", "export", "finetune",
+    "from_onnx", "load", "lock", "parse_spec", "train", "unlock", "verify", "verilog",
 }  # fmt: skip
 
 

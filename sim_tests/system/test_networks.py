@@ -136,16 +136,15 @@ def test_sums_longer_than_the_tile_buffer_become_chains(plain, shape):
 
 def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
     x = torch.rand(4, 1, 28, 28)
-    network = bitting.convert(architectures.LeNet(), PRESETS["base"], x)
     with pytest.raises(ProgramError, match=r"layer features_\d.*scratch_words = 4096.*base:scratch_words=8192 would do"):
-        network.to_program()
+        bitting.convert(architectures.LeNet(), PRESETS["base"], x)
     bitting.convert(architectures.LeNet(), parse_spec("base:scratch_words=8192"), x).to_program().validate()
     with pytest.raises(ProgramError, match="no spec would do"):
-        bitting.convert(nn.Sequential(nn.Conv2d(1, 100, 3), nn.Flatten(), nn.Linear(67600, 2)), PRESETS["tiny"], x).to_program()
+        bitting.convert(nn.Sequential(nn.Conv2d(1, 100, 3), nn.Flatten(), nn.Linear(67600, 2)), PRESETS["tiny"], x)
     with pytest.raises(ProgramError, match=r"window of 400 weights.*tile_codes=512"):
         bitting.convert(
             nn.Sequential(nn.Conv2d(1, 1, 20), nn.Flatten(), nn.Linear(81, 2)), parse_spec("tiny:scratch_words=4096"), x
-        ).to_program()
+        )
     with pytest.raises(ConversionError, match=r"a layer of 784 inputs .* would not be exact"):
         bitting.convert(nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), PRESETS["wide"], x)
 

@@ -68,9 +68,10 @@ def export(
 
 def _of_network(network: UnitNetwork, outputs: int) -> Interface:
     """Inputs in the network's units to the nearest activation; sums to what the network answers."""
-    scale = np.array([network.input_scale], np.float32)
+    offset, scale = network.input_units()
     return Interface(
-        network.input_shape, -0.5 / scale, scale, network.spec.act_min, network.spec.act_max,
+        network.input_shape, offset, scale, network.spec.act_min, network.spec.act_max,
         Task.CLASSES if outputs > 1 else Task.REGRESSION,
         output_scale=np.array([logit_scale(network.spec.acc_bits) * network.output_gain], np.float32),
+        output_offset=np.array([network.output_offset], np.float32),
     )  # fmt: skip

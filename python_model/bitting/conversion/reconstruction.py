@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from bitting.conversion import rounding, scales
-from bitting.conversion.scales import MixedZerosError, Plan, addition_weight
+from bitting.conversion.scales import MixedUnitsError, Plan, addition_weight
 from bitting.network.graph import INPUT, LayerFit, Node, UnitNetwork
 from bitting.network.layers import UnitAdd, UnitAveragePool2d, UnitConv2d, UnitLayer, UnitProduct
 from bitting.network.loss import logit_scale
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
+from bitting.network.moving import UnitChannelMean, ZeroPad
 
 #: Rows of a layer's inputs (samples, or positions of samples) that its weights are fitted on.
 _ROWS = 32_768
@@ -45,6 +46,8 @@ def float_values(nodes: Sequence[Node], floats: Floats, x: torch.Tensor) -> dict
                 values[name] = sources[0] + sources[1]
             case UnitRectifier():
                 values[name] = sources[0].clamp(min=0)
+            case UnitChannelMean():
+                values[name] = sources[0].mean(1, keepdim=True)
             case _:
                 values[name] = module.eval()(*sources)
     return values
@@ -71,39 +74,40 @@ def reconstruct(network: UnitNetwork, floats: Floats, x: torch.Tensor, fit: bool
     """
     nodes = [Node(name, inputs, network.graph[name]) for name, inputs in network.nodes]
     network.eval()
-    values = float_values(nodes, floats, x)
-    try:
-        plan = scales.plan(network.spec, nodes, values, network.input_scale, scales.rectified_zero(network.spec))
-    except MixedZerosError:
-        plan = scales.plan(network.spec, nodes, values, network.input_scale, 0)
-    return _Reconstruction(network, nodes, floats, values, plan, fit).fits
+    values = float_values(nodes, floats, network.prepared(x))
+    settings = (network.spec, nodes, values, network.input_scale)
+    for zero, uniform in ((scales.rectified_zero(network.spec), False), (0, False), (0, True)):
+        try:
+            plan = scales.plan(*settings, zero, uniform)
+            break
+        except MixedUnitsError:
+            continue
+    return _Reconstruction(network, nodes, floats, values, x, plan, fit).fits
 
 
 class _Reconstruction:
     """Walks the network once; the inputs of each layer are what the unit has computed so far."""
 
     def __init__(
-        self,
-        network: UnitNetwork,
-        nodes: Sequence[Node],
-        floats: Floats,
-        values: Mapping[str, torch.Tensor],
-        plan: Plan,
-        fit: bool,
-    ):
+        self, network: UnitNetwork, nodes: Sequence[Node], floats: Floats, values: dict[str, torch.Tensor], x: torch.Tensor,
+        plan: Plan, fit: bool,
+    ):  # fmt: skip
         self.network, self.spec, self.floats, self.values = network, network.spec, floats, values
         self.units, self.shares, self.fit = plan.units, plan.shares, fit
         self.family = torch.tensor(self.spec.values, dtype=torch.float32)
         self.fits: list[LayerFit] = []
-        self.written = {INPUT: network.integers(values[INPUT])}
+        self.written = {INPUT: network.integers(x)}
         for node in nodes:
             self._visit(node)
 
     def _visit(self, node: Node) -> None:
         name, inputs, module = node
         sources = tuple(self.written[source] for source in inputs)
+        if inputs[0] not in self.units:  # the sums that leave, in another shape
+            self.written[name] = module(*sources)
+            return
         zero = round(self.units[inputs[0]].zero)
-        if isinstance(module, UnitLayer):
+        if isinstance(module, UnitLayer | ZeroPad):
             module.fill = zero
         match module:
             case UnitProduct():
@@ -112,8 +116,8 @@ class _Reconstruction:
                 self._add(node, module)
             case UnitRectifier():
                 module.floor = zero
-            case UnitMaxPool2d():
-                pass  # nothing is below the least activation, which its padding holds
+            case UnitMaxPool2d():  # nothing is below the zero of what is rectified; else its padding holds the least activation
+                module.fill = zero if isinstance(self.network.graph[inputs[0]], UnitRectifier) else self.spec.act_min
         self.written[name] = module(*sources)
         if isinstance(module, UnitLayer):
             self._judge(name, module, sources)
@@ -152,7 +156,9 @@ class _Reconstruction:
             sums = _product(module, x - module.fill, weights.reshape(weight.shape), None)
             start, zero = (wanted - sums).transpose(0, 1).flatten(1).mean(1), float(module.fill)
         else:
-            start, zero = bias * best.scale + self._zero(name, module) / module.slope, self.units[source].zero
+            offset = self.network.output_offset if module.emits else 0.0
+            start = (bias - offset) * best.scale + self._zero(name, module) / module.slope
+            zero = self.units[source].zero
         start = start - zero * weights.flatten(1).sum(1)
         module.bias.copy_(start / module.bias_unit)
 
@@ -161,7 +167,7 @@ class _Reconstruction:
 
     def _wanted(self, name: str, module: UnitProduct, scale: torch.Tensor) -> torch.Tensor:
         """Accumulators with which the layer would give exactly what the float layer does."""
-        values = self.values[name]
+        values = self.values[name] - (self.network.output_offset if module.emits else 0.0)
         return values * scale.reshape(1, -1, *[1] * (values.ndim - 2)) + self._zero(name, module) / module.slope
 
     class _Tried(NamedTuple):
@@ -182,7 +188,11 @@ class _Reconstruction:
     def _logits(self, name: str, module: UnitProduct, given: torch.Tensor, rows: _Rows) -> _Tried:
         """Weights of the sums that leave: one scale for all outputs."""
         values = self.values[name]
-        room = _LOGIT_RANGE * (1 << (self.spec.acc_bits - 1)) / float(values.abs().max().clamp(min=1e-12))
+        # An offset of all outputs need not be computed: the host adds it. Outputs about 0 have none.
+        middle = (float(values.amax()) + float(values.amin())) / 2
+        offset = middle if abs(middle) > float(values.amax()) - middle else 0.0
+        self.network.output_offset = offset
+        room = _LOGIT_RANGE * (1 << (self.spec.acc_bits - 1)) / float((values - offset).abs().max().clamp(min=1e-12))
         largest = min(room, float(min(self.family[-1], -self.family[0]) / given.abs().max().clamp(min=1e-12)))
         tried = []
         for share in _LOGIT_SHARES:
@@ -210,7 +220,7 @@ class _Reconstruction:
         values, written = self.values[name], self.written[name]
         wide = (1, -1, *[1] * (values.ndim - 2))
         if module.emits:
-            found = written * logit_scale(self.spec.acc_bits) * self.network.output_gain
+            found = written * logit_scale(self.spec.acc_bits) * self.network.output_gain + self.network.output_offset
             beyond = float((written.abs() >= 1 << (self.spec.acc_bits - 1)).float().mean())
         else:
             units = self.units[name]

@@ -14,8 +14,9 @@ import torch
 
 from bitting.emulator import emulate
 from bitting.network.graph import INPUT, Node
-from bitting.network.layers import Concatenate, Flatten, IntegerDropout, UnitAdd, UnitAveragePool2d, UnitProduct
+from bitting.network.layers import IntegerDropout, UnitAdd, UnitAveragePool2d, UnitProduct
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
+from bitting.network.moving import Concatenate, Flatten, Permute, Reshape, UnitChannelMean
 from bitting.unit.spec import UnitSpec
 
 #: Values of a channel that its scale is chosen by.
@@ -59,13 +60,20 @@ class Plan:
     shares: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
+def _one(scales: torch.Tensor) -> torch.Tensor:
+    """(channels,) the scale that all words of a channel have, of (channels, words)."""
+    if bool((scales != scales[:, :1]).any()):
+        raise MixedUnitsError
+    return scales[:, 0]
+
+
 def drawn(count: int, most: int) -> torch.Tensor:
     """Indices of at most so many of `count` items, always the same ones, and spread over all positions of an image."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
 
 
-class MixedZerosError(Exception):
-    """A concatenation joins tensors of different zeros: the network needs a zero of 0 everywhere."""
+class MixedUnitsError(Exception):
+    """A tensor would have several zeros, or a channel of it several scales: the network needs the same everywhere."""
 
 
 def rectified_zero(spec: UnitSpec) -> int:
@@ -78,7 +86,14 @@ def wave(spec: UnitSpec, values: torch.Tensor) -> torch.Tensor:
     return emulate.fold_of_phase(spec, emulate.fold_phase(spec, values.add_(0.5)))
 
 
-def plan(spec: UnitSpec, nodes: Sequence[Node], values: Mapping[str, torch.Tensor], input_scale: float, zero: int) -> Plan:
+def plan(
+    spec: UnitSpec,
+    nodes: Sequence[Node],
+    values: Mapping[str, torch.Tensor],
+    input_scale: float,
+    zero: int,
+    uniform: bool = False,
+) -> Plan:
     """Choose the units of all tensors by the values they have on calibration data.
 
     Args:
@@ -87,20 +102,23 @@ def plan(spec: UnitSpec, nodes: Sequence[Node], values: Mapping[str, torch.Tenso
         values: tensor -> (samples, channels, ...) of the float network, the input among them.
         input_scale: activations per unit of input.
         zero: of rectified tensors.
+        uniform: all channels of a tensor have one scale.
 
     Raises:
-        MixedZerosError: if a tensor would have two zeros; with a `zero` of 0 that can not be.
+        MixedUnitsError: if a tensor would have several zeros, or a channel several scales. With a `zero` of 0, and `uniform`
+            scales, that can not be.
     """
-    return _Planner(spec, nodes, values, input_scale, zero).plan
+    return _Planner(spec, nodes, values, input_scale, zero, uniform).plan
 
 
 class _Planner:
     """Walks the network once; what flows into nothing but an addition is chosen together with it."""
 
     def __init__(
-        self, spec: UnitSpec, nodes: Sequence[Node], values: Mapping[str, torch.Tensor], input_scale: float, zero: int
-    ):
-        self.spec, self.values, self.zero = spec, values, zero
+        self, spec: UnitSpec, nodes: Sequence[Node], values: Mapping[str, torch.Tensor], input_scale: float, zero: int,
+        uniform: bool,
+    ):  # fmt: skip
+        self.spec, self.values, self.zero, self.uniform = spec, values, zero, uniform
         self.modules = {node.name: node.module for node in nodes}
         self.inputs = {node.name: node.inputs for node in nodes}
         self.users: dict[str, list[str]] = {}
@@ -133,11 +151,15 @@ class _Planner:
                 return Units(scale * ratio, zero * ratio)
             case Concatenate():
                 if any(source.zero != zero for source in sources):
-                    raise MixedZerosError
+                    raise MixedUnitsError
                 return Units(torch.cat([source.scale for source in sources]), zero)
-            case Flatten():
+            case UnitChannelMean() as mean:
+                ratio = mean.factor * len(scale)
+                return Units(_one(scale[None]) * ratio, zero * ratio)
+            case Flatten() | Reshape() | Permute():
                 shape = self.values[node.inputs[0]].shape
-                return Units(scale.repeat_interleave(shape[2:].numel()), zero)
+                moved = node.module(scale.reshape(1, -1, *[1] * (len(shape) - 2)).expand(1, *shape[1:]))[0]
+                return Units(_one(moved.reshape(len(moved), -1)), zero)
         return Units(scale, zero)
 
     def _chain(self, name: str) -> list[str]:
@@ -187,9 +209,11 @@ class _Planner:
             2 * (1 << (self.spec.act_bits - 1)) + 2 * zero if self._is_rectified(name) else 0.5 - self.spec.act_min
         )
         fits = 1 / torch.maximum(above, below)
-        fits = torch.minimum(fits, _LARGEST_RATIO * fits.median())
+        fits = fits.amin().expand_as(fits) if self.uniform else torch.minimum(fits, _LARGEST_RATIO * fits.median())
         tried = fits * _STRETCHES[:, None]
         errors = torch.stack([self._error(name, scale) for scale in tried])
+        if self.uniform:
+            errors = errors.sum(1, keepdim=True).expand_as(errors)
         return tried.gather(0, errors.argmin(0, keepdim=True))[0]
 
     def _relative_error(self, name: str, scale: torch.Tensor) -> float:

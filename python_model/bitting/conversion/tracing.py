@@ -27,7 +27,7 @@ def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
 
     Raises:
         ConversionError: if a parameter, a buffer or a calibration input is not finite, if there are no calibration inputs, or
-            if their shape is neither (samples, features) nor (samples, channels, H, W).
+            if their shape is none of (samples, features), (samples, channels, length) and (samples, channels, H, W).
     """
     tensors = [*model.named_parameters(), *model.named_buffers(), ("the calibration input", calibration)]
     bad = [name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
@@ -35,10 +35,10 @@ def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
         raise ConversionError(
             f"{', '.join(bad)}: not a number, or infinite; train or load the model properly before conversion"
         )
-    if calibration.ndim not in (2, 4) or not len(calibration):
+    if calibration.ndim not in (2, 3, 4) or not len(calibration):
         raise ConversionError(
-            f"calibration inputs have shape {tuple(calibration.shape)}; allowed are (samples, features) and "
-            "(samples, channels, H, W)"
+            f"calibration inputs have shape {tuple(calibration.shape)}; allowed are (samples, features), "
+            "(samples, channels, length) and (samples, channels, H, W)"
         )
 
 
@@ -55,15 +55,19 @@ def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
         ConversionError: if the model's course depends on its data, or it can not be run.
     """
     model = copy.deepcopy(model).cpu().eval()
+    tracer = _Tracer()
+    if tracer.is_leaf_module(model, ""):  # one layer alone would be traced into its functions
+        model = nn.Sequential(model)
     try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
+        graph = fx.GraphModule(model, tracer.trace(model))
         with torch.no_grad():
             ShapeProp(graph).propagate(calibration[:2].cpu().float())
     except Exception as error:  # tracing runs the user's code, which may raise anything
         reason = str(error).strip().splitlines()
         raise ConversionError(
-            f"the model can not be traced ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); its forward "
-            "must take one tensor, and neither its course nor its shapes may depend on what is in it"
+            f"the model can not be traced with samples of shape {tuple(calibration.shape)} ({type(error).__name__}: "
+            f"{reason[0] if reason else 'no reason given'}); its forward must take one tensor, and neither its course nor its "
+            "shapes may depend on what is in it"
         ) from None
     return graph
 

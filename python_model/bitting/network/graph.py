@@ -6,32 +6,35 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from bitting.emulator import emulate
 from bitting.errors import ProgramError
 from bitting.network.layers import (
-    Concatenate,
-    Flatten,
     IntegerDropout,
     UnitAdd,
     UnitAveragePool2d,
     UnitConv2d,
     UnitLayer,
+    UnitLinear,
     UnitNormalisedConv2d,
     UnitProduct,
 )
 from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
+from bitting.network.moving import Concatenate, Flatten, Permute, Repeat, Reshape, UnitChannelMean, ZeroPad
 from bitting.network.straight_through import integers
-from bitting.program import lowering
+from bitting.program import comparing, lowering, moves
 from bitting.program.layers import Program
 from bitting.program.lowering import INPUT
 from bitting.unit.spec import UnitSpec
 
 #: Of logits and what they are to be, a scalar with a gradient.
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+#: Gain and offset of what a model does to its input first, each (1, *input shape) float32.
+Preparation = tuple[torch.Tensor, torch.Tensor]
 #: Called with a module and its inputs.
 Visitor = Callable[[nn.Module, tuple[torch.Tensor, ...]], None]
 
@@ -70,15 +73,17 @@ class UnitNetwork(nn.Module):
     towards the range in which the reduction changes nothing.
 
     Args:
-        input_shape: of a sample: (channels, H, W) or (features,).
+        input_shape: of a sample: (channels, H, W), (channels, length) or (features,).
         input_scale: activations per unit of input.
 
     Attributes:
         penalty: of the last forward pass in training mode.
         locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
-        output_gain: logits are accumulators times this and `logit_scale`: 1, or what makes them those of the model that was
-            kept by conversion.
+        preparation: what the model does to its input first; None: nothing.
+        output_gain: logits are accumulators times this and `logit_scale`, plus `output_offset`. They are 1 and 0, or what makes
+            them those of the model that was kept by conversion.
+        output_offset: the same for all outputs.
         fits: how well each layer does what that model's does; nothing if the model was not kept.
         ends_with: activation function that ended the converted model, and was left out, e.g. "sigmoid"; or nothing.
 
@@ -98,12 +103,32 @@ class UnitNetwork(nn.Module):
         self.locations: dict[str, str] = {}
         self.notes: list[str] = []
         self.ends_with = ""
-        self.output_gain = 1.0
+        self.preparation: Preparation | None = None
+        self.output_gain, self.output_offset = 1.0, 0.0
         self.fits: list[LayerFit] = []
+
+    def prepared(self, x: torch.Tensor) -> torch.Tensor:
+        """(samples, *input_shape) inputs, as the first layers read them, before they are scaled and rounded."""
+        if self.preparation is None:
+            return x
+        gain, offset = self.preparation
+        return x * gain + offset
+
+    def input_units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Offset and scale of `Interface`, one or one for each number of an input: activation = floor((x - offset) scale)."""
+        if self.preparation is None:
+            scale = np.array([self.input_scale], np.float32)
+            return -0.5 / scale, scale
+        return input_units(self.preparation, self.input_scale)
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs, of any number type, as activations: integers in float32."""
-        return integers(torch.as_tensor(x, dtype=torch.float32), self.input_scale, self.spec)
+        x = torch.as_tensor(x, dtype=torch.float32)
+        if self.preparation is None:
+            return integers(x, self.input_scale, self.spec)
+        # In the words of the interface, to the bit.
+        offset, scale = (torch.from_numpy(part).reshape(1, *self.input_shape).to(x.device) for part in self.input_units())
+        return ((x - offset) * scale).floor_().clamp_(self.spec.act_min, self.spec.act_max)
 
     def accumulators(self, x: torch.Tensor, before: Visitor | None = None) -> torch.Tensor:
         """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.
@@ -130,10 +155,10 @@ class UnitNetwork(nn.Module):
         scale = logit_scale(self.spec.acc_bits)
         sums = self.accumulators(self.integers(x))
         if not self.training:
-            return emulate.wrap(sums, self.spec.acc_bits) * (scale * self.output_gain)
+            return emulate.wrap(sums, self.spec.acc_bits) * (scale * self.output_gain) + self.output_offset
         logits = sums * scale
         self.penalty = range_penalty(logits)
-        return logits * self.output_gain
+        return logits * self.output_gain + self.output_offset
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor, measure: Measure | None = None) -> torch.Tensor:
         """Loss and `penalty`, in training mode.
@@ -200,16 +225,43 @@ class UnitNetwork(nn.Module):
         """
         operations: list[lowering.Operation] = []
         alias = {INPUT: INPUT}
-        shape = self.input_shape if len(self.input_shape) == 3 else (*self.input_shape, 1, 1)
+        spread = self._spread()
         for name, inputs in self.nodes:
             module, sources = self.graph[name], tuple(alias[key] for key in inputs)
-            operation = _operation(name, sources, module)
+            operation = moves.Reshape(name, sources, (-1, 1, 1)) if name in spread else _operation(name, sources, module)
             if operation is None:
                 alias[name] = sources[0]
             else:
                 alias[name] = name
                 operations.append(operation)
-        return lowering.lower(self.spec, (shape[0], shape[1], shape[2]), operations)
+        return lowering.lower(self.spec, _image(self.input_shape), operations)
+
+    def _spread(self) -> set[str]:
+        """Flattened tensors that must lie without gaps: a dense layer finds its inputs wherever they lie, others do not."""
+        flat = {name for name, _ in self.nodes if isinstance(self.graph[name], Flatten)}
+        passed = {name: inputs[0] for name, inputs in self.nodes if isinstance(self.graph[name], IntegerDropout | nn.Identity)}
+        spread = set()
+        for name, inputs in self.nodes:
+            if name in passed or isinstance(self.graph[name], UnitLinear | Flatten | Reshape):
+                continue
+            for source in inputs:
+                while source in passed:
+                    source = passed[source]
+                spread |= flat & {source}
+        return spread
+
+
+def input_units(preparation: Preparation, input_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """(words,) float32 offset and scale of an `Interface` that prepares inputs, and then scales them."""
+    gain, offset = (part.reshape(-1).double().cpu().numpy() for part in preparation)
+    return (-(offset + 0.5 / input_scale) / gain).astype(np.float32), (gain * input_scale).astype(np.float32)
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(channels, rows, columns) of an input: a series is one row, features are channels."""
+    channels, *sizes = shape
+    rows, columns = (1, *sizes) if len(sizes) == 1 else sizes or (1, 1)
+    return channels, rows, columns
 
 
 def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowering.Operation | None:
@@ -226,14 +278,24 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
         window = (module.kernel, module.stride, module.padding)
         return lowering.Pool(name, inputs, *window, module.weight, module.shift, module.fill)
     if isinstance(module, UnitRectifier):
-        return lowering.Rectifier(name, inputs, module.floor)
+        return comparing.Rectifier(name, inputs, module.floor)
     if isinstance(module, UnitMaxPool2d):
-        return lowering.MaxPool(name, inputs, module.kernel, module.stride, module.padding, module.fill)
+        return comparing.MaxPool(name, inputs, module.kernel, module.stride, module.padding, module.fill)
     if isinstance(module, UnitAdd):
         bias = module.integer_bias().to(torch.int32).cpu().numpy()
         return lowering.Add(name, inputs, module.weights, bias, module.shift)
     if isinstance(module, Concatenate):
         return lowering.Concatenation(name, inputs)
+    if isinstance(module, ZeroPad):
+        return moves.Pad(name, inputs, module.before, module.after, module.fill)
+    if isinstance(module, Reshape):
+        return moves.Reshape(name, inputs, _image(module.shape))
+    if isinstance(module, Permute):
+        return moves.Permutation(name, inputs, module.order)
+    if isinstance(module, Repeat):
+        return moves.Upsample(name, inputs, module.factors)
+    if isinstance(module, UnitChannelMean):
+        return moves.ChannelMean(name, inputs, module.weight, module.shift)
     if isinstance(module, Flatten | IntegerDropout | nn.Identity):
         return None
     raise ProgramError(f"layer {name} is a {type(module).__name__}, which has no place on the unit")

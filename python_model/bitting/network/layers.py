@@ -291,11 +291,32 @@ class UnitNormalisedConv2d(UnitConv2d):
             self.shift, largest = self.shift - 1, largest * 2
 
 
+def mean_weight(spec: UnitSpec, count: int, what: str) -> tuple[int, int]:
+    """(weight, shift) that make a sum of `count` activations, called `what`, their mean.
+
+    It is the largest `weight 2^shift` that does not exceed one over the count, so a mean never wraps: exact for counts that are
+    a power of two, else a little less.
+
+    Raises:
+        ProgramError: if the fold drops too many bits for that.
+    """
+    one = 1 << (spec.acc_bits - 1 - spec.act_bits)
+    options = [
+        (weight << s, -s) for s in range(spec.max_shift + 1) if (weight := min(spec.plain_max, (one // count) >> s)) >= 1
+    ]
+    if not options:
+        raise ProgramError(
+            f"spec {spec.name!r} can not average {what}: its fold drops the low {spec.acc_bits - 1 - spec.act_bits} bits; use "
+            "smaller windows, or more acc_bits"
+        )
+    total, negative = max(options)
+    return total >> -negative, -negative
+
+
 class UnitAveragePool2d(UnitLayer):
     """Average pooling, padding counted: the sum of a window times a constant weight, then the fold.
 
-    The constant is the largest `weight 2^shift` that does not exceed one over the window's size, so a mean never wraps: exact
-    for windows whose size is a power of two, else a little less.
+    See `mean_weight` for how exact it is.
 
     Shape:
         (samples, channels, H, W) -> (samples, channels, H', W')
@@ -306,20 +327,7 @@ class UnitAveragePool2d(UnitLayer):
     def __init__(self, spec: UnitSpec, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)):
         super().__init__(spec)
         self.kernel, self.stride, self.padding = kernel, stride, padding
-        one = 1 << (spec.acc_bits - 1 - spec.act_bits)
-        options = [
-            (weight << s, -s)
-            for s in range(spec.max_shift + 1)
-            if (weight := min(spec.plain_max, (one // math.prod(kernel)) >> s)) >= 1
-        ]
-        if not options:
-            raise ProgramError(
-                f"spec {spec.name!r} can not average a window of {kernel[0]} x {kernel[1]}: its fold drops the low "
-                f"{spec.acc_bits - 1 - spec.act_bits} bits; use smaller windows, or more acc_bits"
-            )
-        total, negative = max(options)
-        self.shift = -negative
-        self.weight = total >> self.shift
+        self.weight, self.shift = mean_weight(spec, math.prod(kernel), f"a window of {kernel[0]} x {kernel[1]}")
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(samples, channels, H', W') sums of the windows; `factor` holds the weight."""
@@ -374,22 +382,6 @@ class UnitAdd(UnitLayer):
         """Take all of it from a state dictionary."""
         super().set_extra_state(state)
         self.weights = (int(state["left"]), int(state["right"]))
-
-
-class Concatenate(nn.Module):
-    """Channels one after another; moves activations and changes none."""
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Tensors that differ only in dimension 1; in the result it is as long as all of theirs together."""
-        return torch.cat(inputs, dim=1)
-
-
-class Flatten(nn.Module):
-    """(samples, channels, H, W) -> (samples, channels H W)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Channel by channel, each row by row."""
-        return x.flatten(1)
 
 
 class IntegerDropout(nn.Module):

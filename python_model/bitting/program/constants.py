@@ -9,10 +9,8 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.layers import Layer
+from bitting.program.placement import Pair
 from bitting.unit.spec import UnitSpec
-
-#: (rows, columns).
-Pair = tuple[int, int]
 
 
 def power_scale(spec: UnitSpec, power: int) -> Pair:

@@ -1,28 +1,24 @@
 """Layers of a network to gather layers: where every activation lies in the scratch memory, and the offsets that reach it.
 
-Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p,
-it is written with a border of zeros around it: p to the right of each row (the next row's left border) and p rows below each
-channel (the next channel's top), so that padding costs no offsets and (H + p)(W + p) words a channel. Words are used again when
-the last layer that reads them has run.
-
-Constants (copies, means, additions, zeros) are layers of plain weights that no key touches: what everybody knows must not be
-encrypted, or it would tell a right key from a wrong one.
+Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p
+rows and q columns, it is written with a border of zeros around it: q to the right of each row (the next row's left border) and
+p rows below each channel (the next channel's top), so that padding costs no offsets and (H + p)(W + q) words a channel. Words
+are used again when the last layer that reads them has run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from bitting.errors import ProgramError
-from bitting.program.constants import Pair, constant_layer, identity_scale
+from bitting.program.comparing import ComparisonLowering, MaxPool, Rectifier
 from bitting.program.layers import Layer, Program
-from bitting.program.maximum import View, maximum
-from bitting.program.placement import LifetimeRecorder, Placed, ScratchAllocator, Shape
+from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample
+from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
 #: Name of the input among the sources of an operation.
@@ -52,7 +48,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Pool:
-    """The sum of each window, times a plain weight. `fill` is the activation that padding holds."""
+    """The sum of each window, times a plain weight. `fill`: as for `Product`."""
 
     name: str
     sources: tuple[str, ...]
@@ -62,27 +58,6 @@ class Pool:
     weight: int
     shift: int
     fill: int = 0
-
-
-@dataclass(frozen=True)
-class Rectifier:
-    """The larger of each activation and `floor`."""
-
-    name: str
-    sources: tuple[str, ...]
-    floor: int
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """The largest activation of each window; padding is less than all."""
-
-    name: str
-    sources: tuple[str, ...]
-    kernel: Pair
-    stride: Pair
-    padding: Pair
-    fill: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +79,7 @@ class Concatenation:
     sources: tuple[str, ...]
 
 
-Operation = Product | Pool | Rectifier | MaxPool | Add | Concatenation
+Operation = Product | Pool | Rectifier | MaxPool | Add | Concatenation | Move
 #: Those whose windows may reach into padding.
 _Window = Product | Pool | MaxPool
 
@@ -123,7 +98,7 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
     return program
 
 
-class _Lowering:
+class _Lowering(MoveLowering, ComparisonLowering):
     """Walks the operations once, placing what they write."""
 
     def __init__(
@@ -133,27 +108,40 @@ class _Lowering:
         self.operations = operations
         self.layers: list[Layer] = []
         self.scratch = scratch
-        self.last_use = {source: index for index, operation in enumerate(operations) for source in operation.sources}
+        self.copied = {source for operation in operations if isinstance(operation, Add) for source in operation.sources}
         self.border, self.fill = self._borders(), self._fills()
+        self.views = self._views()
+        self.last_use = {
+            self._owner(source): index for index, operation in enumerate(operations) for source in operation.sources
+        }
         words = math.prod(input_shape)
-        self.placed = {INPUT: Placed(input_shape, 0, self.scratch.take(words, INPUT))}
+        self.placed = {INPUT: Placed.bordered(input_shape, (0, 0), self.scratch.take(words, INPUT))}
         self.input_base, self.input_words = self.placed[INPUT].block, words
 
-    def _borders(self) -> dict[str, int]:
+    def _borders(self) -> dict[str, Pair]:
         """The widest padding any reader asks of a tensor; summands are laid out alike, for they share an offset list."""
-        border: dict[str, int] = {}
+        border: dict[str, Pair] = {}
+
+        def widen(name: str, wanted: Pair) -> None:
+            rows, columns = border.get(name, (0, 0))
+            border[name] = max(rows, wanted[0]), max(columns, wanted[1])
+
         for operation in self.operations:
             padding = operation.padding if isinstance(operation, _Window) else (0, 0)
             for source in operation.sources:
-                border[source] = max(border.get(source, 0), *padding)
+                widen(source, padding)
         changed = True
         while changed:
             before = dict(border)
             for operation in self.operations:
                 if isinstance(operation, Add):
-                    border |= dict.fromkeys(operation.sources, max(border[source] for source in operation.sources))
-                if isinstance(operation, Rectifier) and operation.sources[0] != INPUT:  # so that it can be written in place
-                    border[operation.sources[0]] = max(border[operation.sources[0]], border.get(operation.name, 0))
+                    for source in operation.sources:
+                        for other in operation.sources:
+                            widen(source, border[other])
+                elif isinstance(operation, Rectifier) and operation.sources[0] != INPUT:  # so that it can be written in place
+                    widen(operation.sources[0], border.get(operation.name, (0, 0)))
+                elif isinstance(operation, Pad) and operation.name not in self.copied:
+                    widen(operation.sources[0], operation.border(border.get(operation.name, (0, 0))))
             changed = border != before
         return border
 
@@ -161,13 +149,11 @@ class _Lowering:
         """What the padding of a tensor holds. What nobody pads has the border of what may be written over it."""
         fill: dict[str, int] = {}
         for operation in self.operations:
-            if isinstance(operation, _Window) and any(operation.padding):
+            if isinstance(operation, Pad) or (isinstance(operation, _Window) and any(operation.padding)):
                 (source,) = operation.sources
                 if fill.setdefault(source, operation.fill) != operation.fill:
-                    raise ProgramError(
-                        f"layer {operation.name} pads {source} with {operation.fill}, another layer with {fill[source]}; "
-                        "allowed is one value for a tensor"
-                    )
+                    what = f"pads {source} with {operation.fill}, another with {fill[source]}"
+                    raise ProgramError(f"layer {operation.name} {what}; allowed is one value")
         for operation in reversed(self.operations):
             if isinstance(operation, Add | Rectifier) and operation.name in fill:
                 for source in operation.sources:
@@ -179,7 +165,7 @@ class _Lowering:
         return Program(self.spec, tuple(self.layers), self.input_base, self.input_words)
 
     def layers_and_input(self) -> None:
-        if self.border.get(INPUT):
+        if any(self.border.get(INPUT, (0, 0))):
             self._pad_input()
         for index, operation in enumerate(self.operations):
             match operation:
@@ -190,43 +176,16 @@ class _Lowering:
                 case Rectifier():
                     self._rectify(operation, index)
                 case MaxPool():
-                    self._max_pool(operation)
+                    self._max_pool(operation, self._windows(operation, operation.kernel, (1, 1))[1])
                 case Add():
                     self._add(operation, index)
                 case Concatenation():
                     self._concatenate(operation)
-            for source in set(operation.sources):
+                case Pad() | Reshape() | Permutation() | Upsample() | ChannelMean():
+                    self._move(operation)
+            for source in {self._owner(source) for source in operation.sources}:
                 if self.last_use[source] == index and source in self.placed:
                     self.scratch.give_back(self.placed.pop(source).block)
-
-    def _place(self, name: str, shape: Shape) -> Placed:
-        """Words for what a layer writes, with a border around it if someone pads it."""
-        border = self.border.get(name, 0)
-        block = self.scratch.take(Placed(shape, border, 0).words, name)
-        placed = self.placed[name] = Placed(shape, border, block)
-        if border:
-            self._fill(block, placed.words, self.fill.get(name, 0))
-        return placed
-
-    def _fill(self, first: int, words: int, activation: int) -> None:
-        """The same activation to so many words."""
-        nothing = np.zeros((1, 1))
-        start = np.array([activation << (self.spec.acc_bits - 1 - self.spec.act_bits)])
-        self._constant(nothing, np.zeros(1), np.zeros(1), np.array([first]), (1, words), (0, 0), (0, 1), 0, start)
-
-    def _constant(self, *arguments: Any, **options: Any) -> None:
-        """Arguments as for `constant_layer`."""
-        self.layers.append(constant_layer(*arguments, **options))
-
-    def _copy(self, source: Placed, target: Placed, first: int) -> None:
-        """All channels of `source` to those of `target` from `first` on."""
-        weight, shift = identity_scale(self.spec)
-        channels = np.arange(source.shape[0])
-        self._constant(
-            np.array([[weight]]), np.zeros(1), source.origin + channels * source.plane,
-            target.origin + (first + channels) * target.plane, source.shape[1:],
-            (source.pitch, 1), (target.pitch, 1), shift,
-        )  # fmt: skip
 
     def _pad_input(self) -> None:
         """The input arrives without a border; who pads it reads a copy."""
@@ -325,77 +284,6 @@ class _Lowering:
             operation.shift, operation.bias,
         )  # fmt: skip
 
-    def _rectify(self, operation: Rectifier, index: int) -> None:
-        source = self._source(operation)
-        target = self._in_place(operation, index, [source])
-        if not source.border and not target.border:  # then all channels are one row
-            words = math.prod(source.shape)
-            for first, count in _shares(words, 1):
-                bases = (np.array([placed.origin + first]) for placed in (source, target))
-                a, out = (View(base, (0, 1)) for base in bases)
-                self._maximum(operation.name, a, operation.floor, out, (1, count), count)
-            return
-        for first, count in _shares(source.shape[0], source.plane):
-            channels = np.arange(first, first + count)
-            a, out = (View(placed.origin + channels * placed.plane, (placed.pitch, 1)) for placed in (source, target))
-            self._maximum(operation.name, a, operation.floor, out, source.shape[1:], count * source.plane)
-
-    def _maximum(self, name: str, a: View, b: View | int, out: View, positions: Pair, words: int) -> None:
-        """`maximum`, with `words` of its own for what stands between the two layers."""
-        between = self.scratch.take(words, f"{name} (between)")
-        self.layers += maximum(self.spec, a, b, out, between, positions)
-        self.scratch.give_back(between)
-
-    def _max_pool(self, operation: MaxPool) -> None:
-        """Along the rows, then along the columns; some channels at a time, for both need words of their own."""
-        source, (rows, columns) = self._windows(operation, operation.kernel, (1, 1))
-        target = self._place(operation.name, (source.shape[0], rows, columns))
-        (tall, wide), (down, right), (above, before) = operation.kernel, operation.stride, operation.padding
-        for first, count in _shares(source.shape[0], source.plane):
-            channels = np.arange(count)
-            a = View(source.origin - before + (first + channels) * source.plane, (source.pitch, right))
-            out = View(target.origin + (first + channels) * target.plane, (target.pitch, 1))
-            if tall == 1 or wide == 1:  # one pass does it
-                a = View(a.base - above * source.pitch, (down * source.pitch, right))
-                step = source.pitch if wide == 1 else 1
-                self._largest(operation.name, a, step, max(tall, wide), out, (rows, columns), count * source.plane)
-                continue
-            narrow = Placed((count, source.shape[1], columns), above, 0)
-            narrow = replace(narrow, block=self.scratch.take(narrow.words, f"{operation.name} (rows)"))
-            if above:
-                self._fill(narrow.block, narrow.words, self.spec.act_min)
-            row = View(narrow.origin + channels * narrow.plane, (narrow.pitch, 1))
-            self._largest(operation.name, a, 1, wide, row, narrow.shape[1:], count * source.plane)
-            row = View(row.base - above * narrow.pitch, (down * narrow.pitch, 1))
-            self._largest(operation.name, row, narrow.pitch, tall, out, (rows, columns), count * narrow.plane)
-            self.scratch.give_back(narrow.block)
-
-    def _largest(self, name: str, a: View, step: int, count: int, out: View, positions: Pair, words: int) -> None:
-        """The largest of `count` words, `step` apart, at every position of `a`; what stands between takes `words`."""
-        if count == 1:
-            weight, shift = identity_scale(self.spec)
-            self._constant(np.array([[weight]]), np.zeros(1), a.base, out.base, positions, a.strides, out.strides, shift)
-            return
-        kept = self.scratch.take(words, f"{name} (so far)") if count > 2 else 0
-        so_far = replace(a, base=a.base - a.base[0] + kept)
-        largest = a
-        for index in range(1, count):
-            into = out if index == count - 1 else so_far
-            self._maximum(name, largest, replace(a, base=a.base + index * step), into, positions, words)
-            largest = so_far
-        if count > 2:
-            self.scratch.give_back(kept)
-
-    def _in_place(self, operation: Add | Rectifier, index: int, sources: Sequence[Placed]) -> Placed:
-        """Where the sum goes: over a summand nobody reads again and whose border suits, else to new words."""
-        wanted = self.fill.get(operation.name)
-        for name, source in zip(operation.sources, sources, strict=True):
-            suits = source.border == self.border.get(operation.name, 0) and wanted in (None, self.fill.get(name, 0))
-            if self.last_use[name] == index and suits:
-                self.placed[operation.name] = self.placed.pop(name)
-                return source
-        return self._place(operation.name, sources[0].shape)
-
     def _concatenate(self, operation: Concatenation) -> None:
         sources = [self._source(operation, index) for index in range(len(operation.sources))]
         channels = sum(source.shape[0] for source in sources)
@@ -408,17 +296,6 @@ class _Lowering:
                 )
             self._copy(source, target, first)
             first += source.shape[0]
-
-
-#: `maximum` needs words of its own: for so many parts of a tensor one after another, but for no fewer words at a time.
-_PARTS, _LEAST_WORDS = 8, 256
-
-
-def _shares(count: int, words: int) -> Iterator[Pair]:
-    """(first, number) of items of so many words each, as many as are to be worked on together."""
-    share = max(1, math.ceil(count / _PARTS), _LEAST_WORDS // words)
-    for first in range(0, count, share):
-        yield first, min(share, count - first)
 
 
 def _split(spec: UnitSpec, layer: Layer, name: str, channels: int, plane: int) -> Layer:

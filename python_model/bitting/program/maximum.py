@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitting.program.constants import Pair, constant_layer, power_scale
+from bitting.program.constants import constant_layer, power_scale
 from bitting.program.layers import Layer
+from bitting.program.placement import Pair
 from bitting.unit.spec import UnitSpec
 
 

@@ -5,42 +5,59 @@ Knows specs only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitting.errors import ProgramError
 from bitting.unit.spec import ADDRESS_FIELD_BITS, PRESETS, UnitSpec
 
 #: (channels, rows, columns).
 Shape = tuple[int, int, int]
+#: (rows, columns).
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A tensor in the scratch memory: `origin` is the address of its first activation, `block` where its words begin."""
+    """A tensor in the scratch memory, or a view of one.
+
+    Attributes:
+        shape: of what is read here.
+        block: address where the words of the tensor begin.
+        origin: address of the first activation.
+        pitch: words from a row to the next.
+        plane: words from a channel to the next.
+    """
 
     shape: Shape
-    border: int
     block: int
+    origin: int
+    pitch: int
+    plane: int
+
+    @classmethod
+    def bordered(cls, shape: Shape, border: Pair, block: int) -> Placed:
+        """A tensor of its own at `block`, behind an upper border, and the left border of the first row.
+
+        `border`: rows below each channel, which are the next one's upper border, and columns to the right of each row.
+        """
+        pitch = shape[2] + border[1]
+        return cls(shape, block, block + border[0] * pitch + border[1], pitch, (shape[1] + border[0]) * pitch)
 
     @property
-    def pitch(self) -> int:
-        """Words from a row to the next."""
-        return self.shape[2] + self.border
-
-    @property
-    def plane(self) -> int:
-        """Words from a channel to the next."""
-        return (self.shape[1] + self.border) * self.pitch
-
-    @property
-    def origin(self) -> int:
-        """Behind the upper border, and the left border of the first row."""
-        return self.block + self.border * (self.pitch + 1)
+    def border(self) -> Pair:
+        """(rows, columns) that follow each channel, and each row."""
+        return self.plane // self.pitch - self.shape[1], self.pitch - self.shape[2]
 
     @property
     def words(self) -> int:
         """With all borders, counted from `block`."""
-        return self.border * (self.pitch + 1) + self.shape[0] * self.plane
+        return self.origin - self.block + self.shape[0] * self.plane
+
+    def padded(self, before: Pair, after: Pair) -> Placed:
+        """The same words seen with (rows, columns) of their border before and after; negative ones are cut off."""
+        channels, rows, columns = self.shape
+        shape = (channels, rows + before[0] + after[0], columns + before[1] + after[1])
+        return replace(self, shape=shape, origin=self.origin - before[0] * self.pitch - before[1])
 
 
 @dataclass

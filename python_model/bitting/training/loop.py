@@ -20,13 +20,13 @@ from bitting.conversion.converter import convert
 from bitting.conversion.exporting import export
 from bitting.data import datasets
 from bitting.data.dataset import Dataset
-from bitting.data.fitting import fitted, uniform
 from bitting.errors import BittingError
 from bitting.network.graph import Measure, UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
-from bitting.program.interface import Interface, Task
+from bitting.program.interface import Task
 from bitting.training import architectures, balance, distributed, randomness, tasks
 from bitting.training.balance import Balance
+from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig, recipe
 from bitting.training.tasks import Goal
 from bitting.unit.spec import UnitSpec, as_spec
@@ -61,8 +61,8 @@ def train(
         config: by default the recipe for an MLP on this data set, with a seed that nobody knows.
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
-        model: a trained network to convert and fine-tune instead, its own twin; `config.network` then says only whether it
-            takes flat inputs ("mlp") or images. It sees pixels from 0 to 1, and other inputs as they are.
+        model: a trained network to convert and fine-tune instead, its own twin. It sees pixels from 0 to 1, and other inputs
+            as they are: flat if it can, else as series or images.
 
     Returns:
         A model (unlocked) that takes inputs as the data set has them. Its claims name both accuracies (of a regression: R
@@ -81,20 +81,19 @@ def train(
     """
     spec, data = as_spec(spec), datasets.load(data) if isinstance(data, str) else data
     given = config or recipe(data)
-    interface = uniform(spec, data) if model is not None else fitted(spec, data)
-    material = _Material.of(data, interface, given)
+    inputs = Inputs.of_data(spec, data, given.network == "mlp") if model is None else Inputs.of_model(spec, data, model)
+    interface, scale = inputs.interface, inputs.scale
+    material = _Material.of(data, inputs, given)
     saved = _Checkpoint(checkpoint, spec, data.name, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
-    reference = model or build(data, config)
-    raw = model is not None and not data.pictures
-    twin_scale = float(1 / interface.scale[0]) if raw else 1.0 / (spec.act_max + 1)
-    samples = material.train_x[:STATISTICS_SAMPLES] * twin_scale
-    network, finish_epoch = _on_unit(reference, spec, samples, 1.0 / twin_scale, config, model is None)
+    reference = inputs.prepared(model) if model else build(data, config)
+    samples = material.train_x[:STATISTICS_SAMPLES] * scale
+    network, finish_epoch = _on_unit(model or reference, spec, samples, inputs, config, model is None)
     sigmoid = network.ends_with == "sigmoid"
     runs = [
-        _Run("twin", reference, twin_scale, config.twin_learning_rate, config, material.goal, lambda: None, sigmoid),
-        _Run("unit", network, twin_scale, config.learning_rate, config, material.goal, finish_epoch),
+        _Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, sigmoid),
+        _Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch),
     ]
     scores: dict[str, float] = {}
     for run in runs:
@@ -121,11 +120,11 @@ def train(
         "config": asdict(config),
     }
     said = tasks.of_sums(material.goal, spec)
-    return export(network, material.test_x[:64] * twin_scale, claims=claims, interface=said)
+    return export(network, material.test_x[:64] * scale, claims=claims, interface=said)
 
 
 def _on_unit(
-    reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, input_scale: float, config: TrainConfig, fresh: bool
+    reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, inputs: Inputs, config: TrainConfig, fresh: bool
 ) -> tuple[UnitNetwork, Callable[[], None]]:
     """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
     randomness.seed_torch(_seed_of(config))
@@ -134,12 +133,13 @@ def _on_unit(
     network = convert(
         reference,
         spec,
-        first,
-        input_scale=input_scale,
+        inputs.undone(first),
+        input_scale=1.0 / inputs.scale,
         accumulator_std=config.accumulator_std,
         normalise=normalise,
         fresh=fresh,
     )
+    network.preparation = None  # `inputs` are prepared
     if fresh:
         _draw_biases(network, config)
     if config.logit_weight_rms:
@@ -147,7 +147,6 @@ def _on_unit(
     project = _projection(network, config)
     project()
     network.calibrate(first, config.accumulator_std)
-    network.to_program()
 
     def finish_epoch() -> None:
         project()
@@ -194,13 +193,9 @@ class _Material:
     distillation: float
 
     @classmethod
-    def of(cls, data: Dataset, interface: Interface, config: TrainConfig) -> _Material:
-        shape = (data.words,) if config.network == "mlp" else data.shape
-        train_x, test_x = (
-            torch.from_numpy(interface.activations(inputs)).float().reshape(len(inputs), *shape)
-            for inputs in (data.train_x, data.test_x)
-        )
-        goal = tasks.goal(data, interface, config.label_smoothing)
+    def of(cls, data: Dataset, inputs: Inputs, config: TrainConfig) -> _Material:
+        train_x, test_x = (inputs.activations(part) for part in (data.train_x, data.test_x))
+        goal = tasks.goal(data, inputs.interface, config.label_smoothing)
         return cls(train_x, test_x, data.test_y, goal, config.distillation_weight if data.task == Task.CLASSES else 0.0)
 
     @torch.no_grad()

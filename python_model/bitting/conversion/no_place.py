@@ -1,0 +1,39 @@
+"""What has no place on the unit, and why: modules of PyTorch, their functions, and operators of ONNX."""
+
+from __future__ import annotations
+
+import re
+
+_RECURRENT = "its next step depends on the one before, and a program runs every layer once"
+_ATTENTION = "the unit multiplies by stored weights, not by activations"
+_NORM = "it needs each sample's own mean and deviation; only batch normalisation has fixed weights that can be folded"
+_COMPARISON = "the unit has no comparison"
+
+#: A pattern of names in small letters, and what is said of them. The first that matches counts.
+_REASONS = (
+    (r"lstm|gru|rnn", f"a recurrent layer: {_RECURRENT}"),
+    (r"attention|transformer|bmm|einsum", f"attention: {_ATTENTION}"),
+    (r"treeensemble", "a tree ensemble: it compares; train a network on its answers instead"),
+    (r"svmclassifier|svmregressor", "a machine of support vectors with a kernel; a linear one has a place"),
+    (r"embedding", "an embedding looks rows up by number; give one-hot inputs to a Linear layer"),
+    (r"(layer|group|instance|rms|localresponse)_?norm|^normalizer$|^normalize$|lpnormalization", f"a normalisation: {_NORM}"),
+    (r"max_?pool", f"{_COMPARISON}; use average pooling or a stride"),
+    (r"conv_?transpose|^fold$|col2im", "a transposed convolution; repeat (Upsample) and convolve instead"),
+    (r"conv3d|conv_3d|pool3d", "three dimensions; use Conv2d over rows and columns"),
+    (r"bilinear|cosine|cdist|pairwise", f"a product of activations: {_ATTENTION}"),
+    (r"^(mul|matmul|imul|gemm)$", _ATTENTION),
+    (r"^(div|truediv|reciprocal|pow|sqrt|exp|log)$", "the unit adds and multiplies by stored weights"),
+    (r"^(maximum|minimum|max|min|amax|amin|topk|sort|argmax|where|reducemax|gt|lt|ge|le|greater|less)$", _COMPARISON),
+    (r"glu$", f"a gate: {_ATTENTION}"),
+)
+
+
+def reason(name: str) -> str:
+    """Why a module, a function or an operator of this name has no place, or nothing."""
+    return next((said for pattern, said in _REASONS if re.search(pattern, name.lower())), "")
+
+
+def refusal(name: str) -> str:
+    """What is said of a module, a function or an operator of this name."""
+    said = reason(name)
+    return f"is not supported: {said}" if said else "is not supported"
