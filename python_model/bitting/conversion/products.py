@@ -50,7 +50,11 @@ class ProductConversion(MoveConversion):
             return True
         found = self.affine.relative(source, preparation)
         module = self.modules.get(str(reader.target)) if reader.op == "call_module" else None
-        if found.is_identity or isinstance(module, nn.Linear):
+        if found.is_identity:
+            return True
+        if preparation is None and not found.is_uniform():  # features of different sizes need activations of their own scale
+            return False
+        if isinstance(module, nn.Linear):
             return True
         if not isinstance(module, nn.Conv1d | nn.Conv2d) or found.of_channels() is None:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -82,6 +83,50 @@ class ResidualNetwork(nn.Module):
         x = torch.relu(self.norm(self.stem(x)))
         x = self.pool(self.block2(self.block1(x)))
         logits: torch.Tensor = self.head(self.dropout(x.flatten(1)))
+        return logits
+
+
+class _TensorflowBlock(nn.Module):
+    """As `_Block`, with TensorFlow's padding "same": at stride 2 zeros come after the picture only; no norm on the shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, int(stride == 1))
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = x if self.stride == 1 else F.pad(x, (0, 1, 0, 1))
+        inner = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(inner)))))
+        return torch.relu(inner + self.shortcut(x))
+
+
+class ResNet8(nn.Module):
+    """The network of MLPerf Tiny's image classification: a convolution, three residual blocks, mean, one dense layer.
+
+    Shape:
+        (samples, 3, 32, 32) -> (samples, classes)
+    """
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(16)
+        self.block1 = _TensorflowBlock(16, 16, 1)
+        self.block2 = _TensorflowBlock(16, 32, 2)
+        self.block3 = _TensorflowBlock(32, 64, 2)
+        self.pool = nn.AvgPool2d(8)
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, without softmax."""
+        x = torch.relu(self.norm(self.stem(x)))
+        logits: torch.Tensor = self.head(self.pool(self.block3(self.block2(self.block1(x)))).flatten(1))
         return logits
 
 
