@@ -37,14 +37,14 @@ class _Module:
         """(module, instance) of each."""
         yield from (found.groups() for line in self.lines if (found := _INSTANCE.match(line)))
 
-    def names(self) -> dict[str, str]:
-        """Name -> the readable one. Ports have the first choice, then instances."""
+    def names(self, reserved: Collection[str]) -> dict[str, str]:
+        """Name -> the readable one, none of `reserved`. Ports have the first choice, then instances."""
         declared = (found[2] for line in self.lines if (found := _DECLARATION.match(line)))
         chosen: dict[str, str] = {}
         taken: set[str] = set()
         for name in (*self.ports, *(instance for _, instance in self.instances()), *declared):
             if name not in chosen:
-                chosen[name] = _free(_readable(name), taken)
+                chosen[name] = _free(_readable(name, reserved), taken)
                 taken.add(chosen[name])
         return chosen
 
@@ -58,7 +58,9 @@ def readable(text: str, component: wiring.Component, name: str) -> str:
         name: of the top module, which keeps it and its ports.
     """
     modules = {found[1]: _Module(re.findall(_NAME, found[2]), found[3].splitlines()) for found in _MODULE.finditer(text)}
-    names = {path: module.names() for path, module in modules.items()}
+    # What Yosys escapes though it need not be is a word of Verilog or SystemVerilog.
+    reserved = set(re.findall(r"\\([A-Za-z_]\w*) ", text))
+    names = {path: module.names(reserved) for path, module in modules.items()}
     kinds = dict(_kinds(Fragment.get(component, None), name))
     final: dict[str, str] = {}  # path -> name of the module
     written: dict[tuple[str, ...], str] = {}  # what is in it -> the same
@@ -129,12 +131,12 @@ def _meaning(line: str, meanings: Mapping[str, Port]) -> str:
     return f"  // {port.meaning}{'' if port.timing == EVERY_CLOCK else '; ' + port.timing}"
 
 
-def _readable(name: str) -> str:
+def _readable(name: str, reserved: Collection[str]) -> str:
     """Without escape, numbers that only keep names apart, and double underscores."""
-    plain = name.removeprefix("\\")
-    base = re.sub(r"\W+|__+", "_", _unnumbered(plain)).strip("_") or "net"
-    # What Yosys escapes though it need not be is a word of Verilog or SystemVerilog.
-    return f"{base}_" if name != plain and plain == base else base
+    base = re.sub(r"\W+|__+", "_", _unnumbered(name.removeprefix("\\"))).strip("_")
+    if not base or base.isdecimal():
+        return "net"  # of an expression that has no name
+    return f"{base}_" if base in reserved else base
 
 
 def _unnumbered(name: str) -> str:
