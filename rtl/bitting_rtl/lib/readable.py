@@ -37,15 +37,16 @@ class _Module:
         """(module, instance) of each."""
         yield from (found.groups() for line in self.lines if (found := _INSTANCE.match(line)))
 
-    def names(self, reserved: Collection[str]) -> dict[str, str]:
+    def names(self, modules: "Mapping[str, _Module]", reserved: Collection[str]) -> dict[str, str]:
         """Name -> the readable one, none of `reserved`. Ports have the first choice, then instances."""
         declared = (found[2] for line in self.lines if (found := _DECLARATION.match(line)))
+        # A port with the name of its instance would hide it.
+        hidden = {instance: modules[inner].ports for inner, instance in self.instances() if inner in modules}
         chosen: dict[str, str] = {}
-        taken: set[str] = set()
         for name in (*self.ports, *(instance for _, instance in self.instances()), *declared):
             if name not in chosen:
-                chosen[name] = _free(_readable(name, reserved), taken)
-                taken.add(chosen[name])
+                ports = {_readable(port, reserved) for port in hidden.get(name, ())}
+                chosen[name] = _free(_readable(name, reserved), {*chosen.values(), *ports})
         return chosen
 
 
@@ -60,7 +61,7 @@ def readable(text: str, component: wiring.Component, name: str) -> str:
     modules = {found[1]: _Module(re.findall(_NAME, found[2]), found[3].splitlines()) for found in _MODULE.finditer(text)}
     # What Yosys escapes though it need not be is a word of Verilog or SystemVerilog.
     reserved = set(re.findall(r"\\([A-Za-z_]\w*) ", text))
-    names = {path: module.names(reserved) for path, module in modules.items()}
+    names = {path: module.names(modules, reserved) for path, module in modules.items()}
     kinds = dict(_kinds(Fragment.get(component, None), name))
     final: dict[str, str] = {}  # path -> name of the module
     written: dict[tuple[str, ...], str] = {}  # what is in it -> the same
