@@ -72,7 +72,7 @@ def test_the_c_header_says_what_systemrdl_says(compiled, tmp_path):
 
 def test_the_page_names_every_register_at_its_address():
     rows = re.findall(r"^\| (0x[^|]*) \| ([A-Z_, ]+) \|", (ROOT / "docs" / "boards.md").read_text(), re.MULTILINE)
-    shown = {}
+    shown: dict[str, int] = {}
     for addresses, names in rows:
         pairs = zip(names.split(","), addresses.split(","), strict=True)
         shown |= {name.strip(): int(address, 16) for name, address in pairs}

@@ -81,7 +81,7 @@ def _golden(spec: UnitSpec, played: list[Session]) -> str:
 
 
 def _checks(spec: UnitSpec) -> Iterator[str]:
-    """Each register is read; what never changes has its value, and bits without a name are 0. Writes are answered as they should."""
+    """Calls that read and write each register: constants have their value, bits without a name are 0."""
     fixed = constants(spec)
     for register, info in REGISTERS.items():
         name, address = f'"{register.name}"', f"ADDRESS_{register.name}"

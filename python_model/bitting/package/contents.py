@@ -68,7 +68,9 @@ def contents(spec: UnitSpec, artefact: Artefact | None = None, megahertz: float 
     texts = {
         "README.md": _readme(spec, artefact, megahertz),
         "LICENSE": _license(),
-        "Makefile": _filled("Makefile", {"rtl": f"rtl/{TOP}.v rtl/{axi.TOP}.v", "top": axi.TOP, "make_variables": " ".join(MAKE_VARIABLES)}),
+        "Makefile": _filled(
+            "Makefile", {"rtl": f"rtl/{TOP}.v rtl/{axi.TOP}.v", "top": axi.TOP, "make_variables": " ".join(MAKE_VARIABLES)}
+        ),
         "bitting.core": board.core(spec, "rtl/", _CORE_FILES, _CORE_TARGETS),
         f"rtl/{TOP}.v": readable(engine_verilog(spec), Top(spec), TOP),
         f"rtl/{TOP}.json": json.dumps(sidecar(spec, baked=False), indent=2) + "\n",
@@ -104,7 +106,9 @@ def _license() -> str:
     """
     text = importlib.metadata.distribution("bitting").read_text("licenses/LICENSE")
     if text is None:
-        raise BittingError("the installation of bitting has no LICENSE, without which nothing may be given away; install it again")
+        raise BittingError(
+            "the installation of bitting has no LICENSE, without which nothing may be given away; install it again"
+        )
     return text
 
 
@@ -115,16 +119,17 @@ def _filled(name: str, values: dict[str, str]) -> str:
 
 def _readme(spec: UnitSpec, artefact: Artefact | None, megahertz: float) -> str:
     has_packets = f"| `{PACKETS}` | the packet file of an artefact: what the host sends, and its self-test; not signed |"
+    questions = len(artefact.self_test.questions) if artefact and artefact.self_test else 0
     tested = (
-        f"The packets in `{PACKETS}` are for one chip with a secret of its own, which the package does not have, so the testbench does not\n"
-        "run them: that chip answers the self-test in the file, which `bitting_self_test` of the host asks, and every other is told apart."
+        f"The packets in `{PACKETS}` are for one chip with a secret of its own, which is not in here, so the testbench does\n"
+        f"not run them. The file has {questions} questions with the answers that only this chip gives; `bitting_self_test` of\n"
+        "the host asks them."
     )
     return _filled(
         "README.md",
         {
             "top": axi.TOP,
             "engine": TOP,
-            "what": "neural networks on AXI",
             "spec": spec.name,
             "id": spec.id,
             "lanes": str(spec.lanes),

@@ -35,7 +35,14 @@ filesets:
 
 
 def core(spec: UnitSpec, folder: str = "", filesets: str = "", targets: str = "") -> str:
-    """The FuseSoC core file; `folder`, with its slash: where the Verilog lies beside it. More file sets and targets as they are."""
+    """The FuseSoC core file.
+
+    Args:
+        spec: of the engine.
+        folder: where the Verilog lies beside it, with its slash.
+        filesets: more of them, as text.
+        targets: likewise.
+    """
     preset = spec.name.partition(":")[0]
     names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
     return _CORE.format(folder=folder, filesets=filesets, targets=targets, **names)

@@ -3,7 +3,7 @@
 from bitting.unit.protocol import WORD_BITS
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.board import axi
-from bitting_rtl.board.registers import REGISTERS, Description, Field, Register, constants
+from bitting_rtl.board.registers import REGISTERS, Description, Field, constants
 
 #: What the names of the C header begin with.
 C_PREFIX = axi.TOP.upper()

@@ -1,6 +1,6 @@
-"""Exported Verilog with names that people can read. The logic stays: names are replaced one by one, equal modules become one.
+r"""Exported Verilog with names that people can read. The logic stays: names are replaced one by one, equal modules become one.
 
-Yosys keeps names apart by numbers (`\\busy$278 `), names what has none `\\$11 `, and writes a module for each instance. Here no
+Yosys keeps names apart by numbers (`\busy$278 `), names what has none `\$11 `, and writes a module for each instance. Here no
 name is escaped, ports keep the names of the component, and each component is one module, under what its class says of itself.
 """
 
@@ -35,7 +35,7 @@ class _Module:
 
     def instances(self) -> Iterator[tuple[str, str]]:
         """(module, instance) of each."""
-        yield from (found.groups() for line in self.lines if (found := _INSTANCE.match(line)))
+        yield from ((found[1], found[2]) for line in self.lines if (found := _INSTANCE.match(line)))
 
     def names(self, modules: "Mapping[str, _Module]", reserved: Collection[str]) -> dict[str, str]:
         """Name -> the readable one, none of `reserved`. Ports have the first choice, then instances."""
