@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 import bitting as library
+from bitting import files
 from bitting.artefact import packet_file, signature
+from bitting.errors import BittingError
 from bitting.locking.device import Device
+from bitting.package import constraints
 from bitting.package.contents import PACKETS, contents
 from bitting.package.golden import TEST_ROOT
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim import toolchain
 from bitting.unit.protocol import fuse_words
-from bitting.unit.spec import PRESETS, parse_spec
+from bitting.unit.spec import PRESETS
 from bitting_rtl.board import axi
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.board.registers import REGISTERS
@@ -74,10 +77,10 @@ def test_base_passes_its_testbench_alone_in_a_folder_under_both_simulators_and_f
         told.append(re.findall(r"^session .*|^  \d+ command words.*", printed, re.MULTILINE))
     assert told[0] == told[1] and len(told[0]) > 2, "both count the same clocks"
     answers = folder / "test" / "answers.hex"
-    line = int(np.random.default_rng(7).integers(1, len(answers.read_text().splitlines())))
+    line = int(np.random.default_rng(7).integers(1, 100))  # an early one: the testbench stops there
     changed(answers, line)
     passed, printed = make(folder, "icarus")
-    assert not passed and f"answers.hex, line {line})" in printed and "\nFAIL\n" in printed and "PASS" not in printed.split()
+    assert not passed and f"answers.hex, line {line})" in printed and "\nFAIL\n" in printed and "\nPASS\n" not in printed
 
 
 def test_the_testbench_looks_at_every_register_and_at_the_vault_aes(tmp_path):
@@ -86,20 +89,16 @@ def test_the_testbench_looks_at_every_register_and_at_the_vault_aes(tmp_path):
         r'expect_(read|write)\("(\w+)", ADDRESS_(\w+),', (tmp_path / "package" / "test" / "golden.vh").read_text()
     )
     assert sorted(calls) == sorted((way, r.name, r.name) for r in REGISTERS for way in ("read", "write"))
-    passed, printed = make(tmp_path / "package", "icarus")
-    assert passed and "every register answers" in printed, printed
+    for target in ("lint", "icarus"):
+        passed, printed = make(tmp_path / "package", target)
+        assert passed and "Warning" not in printed, printed
+    assert "every register answers" in printed
     wrapper = tmp_path / "package" / "rtl" / f"{axi.TOP}.v"
     value = "32'd1112101972"  # "BITT"
     assert wrapper.read_text().count(value) == 1
     wrapper.write_text(wrapper.read_text().replace(value, "32'd1112101973"))
     passed, printed = make(tmp_path / "package", "icarus")
     assert not passed and "register ID reads" in printed, printed
-
-
-def test_the_wrapper_and_its_testbench_are_clean_but_for_explained_waivers(tmp_path):
-    bitting("package", "--spec", "tiny", "-o", tmp_path / "package")
-    passed, printed = make(tmp_path / "package", "lint")
-    assert passed and "Warning" not in printed, printed
 
 
 def test_names_are_readable_and_modules_say_what_they_are(packed):
@@ -170,33 +169,32 @@ def test_the_page_is_a_page_names_what_is_there_and_its_code_compiles(packed, tm
     subprocess.run(["gcc", "-std=c99", *STRICT, "-c", "npu.c"], cwd=tmp_path, check=True)
 
 
-def test_constraints_ask_for_the_clock():
-    megahertz = 62.5
-    packed = {path: data.decode() for path, data in contents(TINY, megahertz=megahertz).items()}
-    sdc = packed[f"constraints/{axi.TOP}.sdc"]
-    ((port, period),) = re.findall(r"^create_clock -name (\w+) -period ([\d.]+) \[get_ports aclk\]$", sdc, re.MULTILINE)
-    assert f"input {port};" in packed[f"rtl/{axi.TOP}.v"] and float(period) == 1000 / megahertz
-    assert re.findall(r'FREQUENCY PORT "aclk" ([\d.]+) MHZ;', packed[f"constraints/{axi.TOP}.lpf"]) == [f"{megahertz:g}"]
-    assert f"{megahertz:g} MHz" in packed["README.md"]
+def test_constraints_ask_for_the_clock(packed):
+    for text, megahertz in ((packed[f"constraints/{axi.TOP}.sdc"], 100), (constraints.sdc(62.5), 62.5)):
+        ((port, period),) = re.findall(r"^create_clock -name (\w+) -period ([\d.]+) \[get_ports aclk\]$", text, re.MULTILINE)
+        assert f"input {port};" in packed[f"rtl/{axi.TOP}.v"] and float(period) == 1000 / megahertz
+    for text, megahertz in ((packed[f"constraints/{axi.TOP}.lpf"], "100"), (constraints.lpf(62.5), "62.5")):
+        assert re.findall(r'^FREQUENCY PORT "aclk" ([\d.]+) MHZ;$', text, re.MULTILINE) == [megahertz]
+    assert " 100 MHz" in packed["README.md"]
 
 
-@pytest.mark.parametrize("family", ["tiny", "tiny:vault=aes"])
-def test_an_artefact_adds_its_packets_and_no_secret(tmp_path, family):
+def test_an_artefact_adds_its_packets_and_no_secret(tmp_path):
     """What a package holds beside the packet file is made without any key, and is that of the family."""
-    spec = parse_spec(family)
-    rng = np.random.default_rng(3)
+    spec, rng = TINY, np.random.default_rng(3)
     codes = [rng.integers(0, spec.codes, shape) for shape in ((9, 16), (3, 9))]
     model = library.Model(multilayer_perceptron(spec, codes, [np.zeros(9), np.zeros(3)], [1, 0]))
     device = Device.new(spec)
     artefact = library.lock(model, device, self_test=2)
-    owner = tmp_path / "owner.key"
-    artefact.save(tmp_path / "artefact.safetensors", signature.load_private(owner) if signature.new_owner(owner) else None)
-    bitting("package", tmp_path / "artefact.safetensors", "--owner", f"{owner}.pub", "-o", tmp_path / "out")
+    public = signature.new_owner(tmp_path / "owner.key")
+    path = tmp_path / "artefact.safetensors"
+    artefact.save(path, signature.load_private(tmp_path / "owner.key"))
+    assert "nobody vouches for" in error_of("package", path, "-o", tmp_path / "out")
+    bitting("package", path, "--owner", public, "-o", tmp_path / "out")
     found = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    family_s = contents(spec)
-    assert set(found) == {*family_s, PACKETS}
+    family = contents(spec)
+    assert set(found) == {*family, PACKETS}
     assert found[PACKETS].read_bytes() == packet_file.contents(artefact)
-    differing = {path for path, data in family_s.items() if found[path].read_bytes() != data}
+    differing = {path for path, data in family.items() if found[path].read_bytes() != data}
     assert differing == {"README.md"}
     for path in found.values():
         data = path.read_bytes()
@@ -217,9 +215,9 @@ def test_mistakes_end_in_one_line_and_change_nothing(tmp_path):
     (kept / "mine").write_text("mine")
     assert "is not empty" in error_of("package", "--spec", "tiny", "-o", kept)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (kept / "mine").read_text() == "mine"
-    assert "is a file" in error_of("package", "--spec", "tiny", "-o", kept / "mine")
-    assert "0.0 MHz" in error_of("package", "--clock", 0, "-o", tmp_path / "new")
+    with pytest.raises(BittingError, match="is a file"):
+        files.write_folder(kept / "mine", {"a": b""})
+    assert "0.0 MHz" in error_of("package", "--spec", "tiny", "--clock", 0, "-o", tmp_path / "new")
     assert "leave one of them out" in error_of("package", "a.safetensors", "--spec", "tiny", "-o", tmp_path / "new")
-    assert "nosuch" in error_of("package", "--spec", "nosuch", "-o", tmp_path / "new")
     assert "bitting[sim]" in error_of("package", "--spec", "tiny", "-o", tmp_path / "new", without=["amaranth"])
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
