@@ -118,12 +118,12 @@ def _filled(name: str, values: dict[str, str]) -> str:
 
 
 def _readme(spec: UnitSpec, artefact: Artefact | None, megahertz: float) -> str:
-    has_packets = f"| `{PACKETS}` | the packet file of an artefact: what the host sends, and its self-test; not signed |"
+    has_packets = f"\n| `{PACKETS}` | the packet file of an artefact: what the host sends, and its self-test; not signed |"
     questions = len(artefact.self_test.questions) if artefact and artefact.self_test else 0
     tested = (
-        f"The packets in `{PACKETS}` are for one chip with a secret of its own, which is not in here, so the testbench does\n"
+        f"\nThe packets in `{PACKETS}` are for one chip with a secret of its own, which is not in here, so the testbench does\n"
         f"not run them. The file has {questions} questions with the answers that only this chip gives; `bitting_self_test` of\n"
-        "the host asks them."
+        "the host asks them.\n"
     )
     return _filled(
         "README.md",
@@ -140,7 +140,7 @@ def _readme(spec: UnitSpec, artefact: Artefact | None, megahertz: float) -> str:
             "overhead": str(timing.TILE_OVERHEAD),
             "gap": str(timing.TILE_GAP),
             "packets": has_packets if artefact else "",
-            "sessions": "; ".join(session.meaning for session in sessions(spec)),
+            "sessions": "\n".join(f"* {session.name}: {session.meaning}" for session in sessions(spec)),
             "tested": tested if artefact else "",
         },
     )
