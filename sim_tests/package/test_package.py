@@ -170,11 +170,15 @@ def test_the_page_is_a_page_names_what_is_there_and_its_code_compiles(packed, tm
 
 
 def test_constraints_ask_for_the_clock(packed):
-    for text, megahertz in ((packed[f"constraints/{axi.TOP}.sdc"], 100), (constraints.sdc(62.5), 62.5)):
+    sdc, lpf = (packed[f"constraints/{axi.TOP}.{kind}"] for kind in ("sdc", "lpf"))
+    for text, megahertz in ((sdc, 100), (constraints.sdc({}, 62.5), 62.5)):
         ((port, period),) = re.findall(r"^create_clock -name (\w+) -period ([\d.]+) \[get_ports aclk\]$", text, re.MULTILINE)
         assert f"input {port};" in packed[f"rtl/{axi.TOP}.v"] and float(period) == 1000 / megahertz
-    for text, megahertz in ((packed[f"constraints/{axi.TOP}.lpf"], "100"), (constraints.lpf(62.5), "62.5")):
-        assert re.findall(r'^FREQUENCY PORT "aclk" ([\d.]+) MHZ;$', text, re.MULTILINE) == [megahertz]
+    for text, frequency in ((lpf, "100"), (constraints.lpf(62.5), "62.5")):
+        assert re.findall(r'^FREQUENCY PORT "aclk" ([\d.]+) MHZ;$', text, re.MULTILINE) == [frequency]
+    delayed = re.findall(r"^set_(in|out)put_delay -clock aclk \S+ \[get_ports {?(\w+)(?:\[\*\]})?\]$", sdc, re.MULTILINE)
+    declared = re.findall(r"^  (in|out)put (?:\[\d+:0\] )?(\w+);", BODY.findall(packed[f"rtl/{axi.TOP}.v"])[0][2], re.MULTILINE)
+    assert set(delayed) == set(declared) - {("in", "aclk")} and len(delayed) == len(set(delayed))
     assert " 100 MHz" in packed["README.md"]
 
 

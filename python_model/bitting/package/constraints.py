@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bitting_rtl.board import axi
+from bitting_rtl.lib.ports import Port
+
+#: The wrapper's only clock.
+CLOCK = "aclk"
 
 #: Part of a period that is left to what is outside a port.
 _OUTSIDE = 0.3
 
 
-def sdc(megahertz: float) -> str:
-    """Clock and port delays in the form that Vivado, Quartus, OpenSTA and most others read."""
+def sdc(ports: Mapping[str, Port], megahertz: float) -> str:
+    """Clock and port delays, in the commands that every tool that reads SDC has; `ports`: of the wrapper, by name."""
     period = 1000 / megahertz
-    outside = f"{_OUTSIDE * period:.3f}"
-    return "\n".join(
-        [
-            f"# {axi.TOP} as the top. Inside a design keep none of this: constrain the clock that drives aclk.",
-            f"create_clock -name aclk -period {period:.3f} [get_ports aclk]",
-            "# All other ports are synchronous to it. There is no second clock, no false path, no multicycle path.",
-            f"set_input_delay -clock aclk {outside} [remove_from_collection [all_inputs] [get_ports aclk]]",
-            f"set_output_delay -clock aclk {outside} [all_outputs]",
-            "",
-        ]
-    )
+    lines = [
+        f"# {axi.TOP} as the top. Inside a design keep none of this: constrain the clock that drives {CLOCK}.",
+        f"create_clock -name {CLOCK} -period {period:.3f} [get_ports {CLOCK}]",
+        "# All other ports are synchronous to it. There is no second clock, no false path, no multicycle path.",
+    ]
+    for name, port in ports.items():
+        if name != CLOCK:
+            bits = f"{{{name}[*]}}" if port.width > 1 else name
+            way = "input" if port.direction == "in" else "output"
+            lines.append(f"set_{way}_delay -clock {CLOCK} {_OUTSIDE * period:.3f} [get_ports {bits}]")
+    return "\n".join([*lines, ""])
 
 
 def lpf(megahertz: float) -> str:
@@ -29,7 +35,7 @@ def lpf(megahertz: float) -> str:
     return "\n".join(
         [
             f"# {axi.TOP} as the top, or a design whose clock has this name. Pins are your board's.",
-            f'FREQUENCY PORT "aclk" {megahertz:g} MHZ;',
+            f'FREQUENCY PORT "{CLOCK}" {megahertz:g} MHZ;',
             "",
         ]
     )

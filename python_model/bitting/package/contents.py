@@ -65,6 +65,7 @@ def contents(spec: UnitSpec, artefact: Artefact | None = None, megahertz: float 
     """
     if not 0 < megahertz <= 10_000:
         raise BittingError(f"a clock of {megahertz} MHz is none; allowed is more than 0 and up to 10000")
+    wrapper = axi.AxiEngine(spec)
     texts = {
         "README.md": _readme(spec, artefact, megahertz),
         "LICENSE": _license(),
@@ -74,11 +75,11 @@ def contents(spec: UnitSpec, artefact: Artefact | None = None, megahertz: float 
         "bitting.core": board.core(spec, "rtl/", _CORE_FILES, _CORE_TARGETS),
         f"rtl/{TOP}.v": readable(engine_verilog(spec), Top(spec), TOP),
         f"rtl/{TOP}.json": json.dumps(sidecar(spec, baked=False), indent=2) + "\n",
-        f"rtl/{axi.TOP}.v": readable(axi.axi_verilog(spec), axi.AxiEngine(spec), axi.TOP),
+        f"rtl/{axi.TOP}.v": readable(axi.axi_verilog(spec), wrapper, axi.TOP),
         "rtl/bitting_example.v": board.example(fused=True),
         f"registers/{axi.TOP}.rdl": register_map.systemrdl(spec),
         f"registers/{axi.TOP}.h": register_map.c_header(spec),
-        f"constraints/{axi.TOP}.sdc": constraints.sdc(megahertz),
+        f"constraints/{axi.TOP}.sdc": constraints.sdc(wrapper.signature.ports, megahertz),
         f"constraints/{axi.TOP}.lpf": constraints.lpf(megahertz),
         **{f"test/{name}": text for name, text in bench.files(spec).items()},
         "test/bitting.vlt": (HARNESS / "lint.vlt").read_text(),
