@@ -105,7 +105,9 @@ def _license() -> str:
     Raises:
         BittingError: if it is not there.
     """
-    text = importlib.metadata.distribution("bitting").read_text("licenses/LICENSE")
+    # A checkout may have metadata of its own beside the installation's, without the text.
+    texts = (found.read_text("licenses/LICENSE") for found in importlib.metadata.distributions(name="bitting"))
+    text = next(filter(None, texts), None)
     if text is None:
         raise BittingError(
             "the installation of bitting has no LICENSE, without which nothing may be given away; install it again"
