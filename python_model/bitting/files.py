@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -10,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bitting.errors import BittingError, CacheError, ToolError
@@ -114,6 +115,33 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a whole text file or leave the old one."""
     write_bytes(path, text.encode(), mode)
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a new folder whole or not at all.
+
+    Args:
+        folder: must not be there, or be empty.
+        contents: path in the folder, with slashes -> bytes.
+
+    Raises:
+        BittingError: if there is something in it, or it can not be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            whole = Path(temporary) / folder.name
+            for path, data in contents.items():
+                (whole / path).parent.mkdir(parents=True, exist_ok=True)
+                (whole / path).write_bytes(data)
+            whole.rename(folder)  # also onto an empty folder
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            why = "is a file" if folder.is_file() else "is not empty"
+            raise BittingError(
+                f"{folder} {why}; allowed is a folder that is new or empty: name another, or move it away; nothing was changed"
+            ) from None
+        raise BittingError(f"can not write {folder}: {error.strerror or error}; nothing was changed") from error
 
 
 def built(kind: str, parts: Sequence[str], make: Callable[[Path, Path], None], private: Path | None = None) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 import bitting
 from bitting.artefact import packet_file
-from bitting.cli.hosts import C_HOST
+from bitting.artefact.packet_file import C_HOST
 from bitting.errors import ArtefactError, ProgramError
 from bitting.program.interface import Interface, Task, of_pictures
 from bitting.program.layers import multilayer_perceptron

@@ -18,7 +18,7 @@ import pytest
 
 import bitting as package
 from bitting.artefact import signature
-from bitting.cli.hosts import C_HOST
+from bitting.artefact.packet_file import C_HOST
 from bitting.data import datasets
 from bitting.errors import EXTRAS, BittingError, ExtraError
 from bitting.fpga import boards

@@ -13,7 +13,7 @@ import pytest
 
 import bitting
 from bitting.artefact import packet_file
-from bitting.cli.hosts import C_HOST
+from bitting.artefact.packet_file import C_HOST
 from bitting.locking.device import Device
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import NativeEngine, engine_library

@@ -13,10 +13,10 @@ import bitting_rtl
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
     "errors", "files", "unit", "program", "emulator", "locking", "artefact", "data", "network", "conversion", "training",
-    "sim", "fpga", "attack", "check", "cli",
+    "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
-KNOW_RTL = ("sim", "fpga", "check", "cli")
+KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 #: Rooms of `bitting_rtl`, lower ones first; of `bitting` they know the numbers both sides share.
 RTL_ROOMS = ("lib", "unlock", "engine", "board")
 RTL_KNOWS = ("bitting", "bitting.unit.digits", "bitting.unit.protocol", "bitting.unit.serial_protocol", "bitting.unit.spec")

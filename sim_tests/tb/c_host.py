@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitting.cli.hosts import C_HOST
+from bitting.artefact.packet_file import C_HOST
 from bitting.sim.native import NativeEngine
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")

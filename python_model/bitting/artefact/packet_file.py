@@ -5,6 +5,8 @@ docs/format.md is this format for people; `bitting/host` holds a host in C that 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
@@ -19,6 +21,13 @@ VERSION = 1
 _UNSIGNED = 128
 #: Words of the header.
 HEADER_WORDS = 16
+#: Sources of the host in C.
+C_HOST = Path(__file__).parents[1] / "host"
+
+
+def c_host() -> dict[str, str]:
+    """Name and text of each source of the host in C, which reads packet files."""
+    return {path.name: path.read_text() for path in sorted(C_HOST.iterdir()) if path.suffix in (".c", ".h")}
 
 
 def contents(artefact: Artefact) -> bytes:

@@ -37,8 +37,6 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-#: Sources of the host in C.
-C_HOST = Path(__file__).parents[1] / "host"
 #: The port that needs no board.
 SIMULATED = "simulated"
 _TIMEOUT_SECONDS = 2.0
@@ -209,13 +207,13 @@ def packets(
     loaded = load_artefact(artefact, owner, allow_unsigned)
     data = packet_file.contents(loaded)
     files.write_bytes(output, data)
-    sources = sorted(path for path in C_HOST.iterdir() if path.suffix in (".c", ".h")) if c_host else []
-    for source in sources:
-        files.write_bytes(Path(c_host or ".") / source.name, source.read_bytes())
+    sources = packet_file.c_host() if c_host else {}
+    for name, text in sources.items():
+        files.write_text(Path(c_host or ".") / name, text)
     questions = 0 if loaded.self_test is None else len(loaded.self_test.questions)
     if json:
-        console.emit_json({"bytes": len(data), "questions": questions, "c_host": [source.name for source in sources]})
+        console.emit_json({"bytes": len(data), "questions": questions, "c_host": list(sources)})
         return
     console.out.print(f"{output}: {len(data)} bytes, {questions} questions; not signed, and no secret")
     if c_host:
-        console.out.print(f"{c_host}: {', '.join(source.name for source in sources)}")
+        console.out.print(f"{c_host}: {', '.join(sources)}")

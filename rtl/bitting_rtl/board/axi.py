@@ -1,14 +1,13 @@
 """The engine on AXI: command and result streams as AXI4-Stream, control and status as AXI4-Lite."""
 
-from enum import IntEnum
-
 from amaranth import C, Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import WORD_BITS
-from bitting.unit.spec import ARCHITECTURE, UnitSpec
+from bitting.unit.spec import UnitSpec
 from bitting_rtl.board.engine_instance import EngineInstance
+from bitting_rtl.board.registers import REGISTERS, Control, Register, constants
 from bitting_rtl.engine.top import FUSE_PORTS
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
@@ -17,39 +16,8 @@ from bitting_rtl.lib.verilog import to_verilog
 
 #: Name of the wrapper's module.
 TOP = "bitting_axi"
-#: What register ID reads: "BITT".
-ID = int.from_bytes(b"BITT")
 _ADDRESS_BITS = 6
 _OKAY, _SLVERR = 0, 2  # AXI (IHI 0022), RRESP and BRESP
-
-
-class Register(IntEnum):
-    """Byte addresses of the registers, 32 bits each."""
-
-    #: `ID`
-    ID = 0x00
-    #: `bitting.unit.spec.ARCHITECTURE`
-    ARCHITECTURE = 0x04
-    #: Low 32 bits of the spec id.
-    SPEC = 0x08
-    #: Busy [0], reset under way [1], error [7:4].
-    STATUS = 0x0C
-    #: Write 1: reset the engine [0], lock now [1]. Reads 0.
-    CONTROL = 0x10
-    #: Command words taken since reset.
-    COMMANDS = 0x14
-    #: Result words given since reset.
-    RESULTS = 0x18
-    #: Clocks since reset in which the engine was busy.
-    CLOCKS = 0x1C
-
-
-class Control(IntEnum):
-    """Bits of CONTROL."""
-
-    RESET = 1
-    LOCK_NOW = 2
-
 
 _MOVES = "moves in a clock with valid and ready"
 _LITE = {
@@ -164,10 +132,8 @@ class AxiEngine(wiring.Component):
     def _registers(self, m: Module) -> Value:
         """Both sides of the AXI4-Lite bus; gives whether a reset is asked for."""
         contents = {
-            Register.ID: C(ID, WORD_BITS),
-            Register.ARCHITECTURE: C(ARCHITECTURE, WORD_BITS),
-            Register.SPEC: C(int(self._spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
-            Register.STATUS: Cat(self._engine.busy, self._resetting, C(0, 2), self._engine.error),
+            **{register: C(value, WORD_BITS) for register, value in constants(self._spec).items()},
+            Register.STATUS: self._status(),
             Register.CONTROL: C(0, WORD_BITS),
             **self._counts,
         }
@@ -197,6 +163,14 @@ class AxiEngine(wiring.Component):
             m.d.sync += [self.s_axil_bvalid.eq(1), self.s_axil_bresp.eq(Mux(ours, _OKAY, _SLVERR))]
         m.d.comb += self._locks.eq((wanted & Control.LOCK_NOW).any())
         return (wanted & Control.RESET).any()
+
+    def _status(self) -> Value:
+        """Each field of STATUS in its place."""
+        values = {"BUSY": self._engine.busy, "RESETTING": self._resetting, "ERROR": self._engine.error}
+        status = Cat()
+        for field in REGISTERS[Register.STATUS].fields:
+            status = Cat(status, C(0, field.low - len(status)), values[field.name])
+        return status
 
 
 def axi_verilog(spec: UnitSpec, fused: bool = True) -> str:

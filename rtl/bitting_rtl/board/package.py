@@ -13,12 +13,12 @@ name: bitting:npu:{name}:{version}
 description: bitting engine, spec {spec} ({id}), with AXI4-Stream and AXI4-Lite
 filesets:
   rtl:
-    files: [{top}.v, {axi}.v]
+    files: [{folder}{top}.v, {folder}{axi}.v]
     file_type: verilogSource
   example:
-    files: [bitting_example.v]
+    files: [{folder}bitting_example.v]
     file_type: verilogSource
-targets:
+{filesets}targets:
   default: &default
     filesets: [rtl]
     toplevel: {axi}
@@ -31,14 +31,29 @@ targets:
       verilator:
         mode: lint-only
         verilator_options: [-Wno-fatal, -Wno-lint]
-"""
+{targets}"""
+
+
+def core(spec: UnitSpec, folder: str = "", filesets: str = "", targets: str = "") -> str:
+    """The FuseSoC core file.
+
+    Args:
+        spec: of the engine.
+        folder: where the Verilog lies beside it, with its slash.
+        filesets: more of them, as text.
+        targets: likewise.
+    """
+    preset = spec.name.partition(":")[0]
+    names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
+    return _CORE.format(folder=folder, filesets=filesets, targets=targets, **names)
+
+
+def example(fused: bool) -> str:
+    """Verilog that instantiates the wrapper; `fused`: with a memory of fuses."""
+    text = (Path(__file__).parent / "example.v").read_text()
+    return text if fused else "".join(line for line in text.splitlines(keepends=True) if "otp_" not in line)
 
 
 def files(spec: UnitSpec, fused: bool) -> dict[str, str]:
     """Name and text of each file; `fused`: the engine has ports for the fuses. None of them holds a secret."""
-    preset = spec.name.partition(":")[0]
-    names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
-    example = (Path(__file__).parent / "example.v").read_text()
-    if not fused:
-        example = "".join(line for line in example.splitlines(keepends=True) if "otp_" not in line)
-    return {f"{axi.TOP}.v": axi.axi_verilog(spec, fused), "bitting_example.v": example, "bitting.core": _CORE.format(**names)}
+    return {f"{axi.TOP}.v": axi.axi_verilog(spec, fused), "bitting_example.v": example(fused), "bitting.core": core(spec)}

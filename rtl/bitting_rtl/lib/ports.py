@@ -33,6 +33,9 @@ _ARGUMENTS: dict[str, object] = {
     "depth": 16,
 }
 
+#: When a port counts of which nothing else is said.
+EVERY_CLOCK = "every clock"
+
 
 @dataclass(frozen=True)
 class Port:
@@ -46,7 +49,7 @@ class Port:
 
     member: wiring.Member
     meaning: str
-    timing: str = "every clock"
+    timing: str = EVERY_CLOCK
 
     @property
     def direction(self) -> str:
