@@ -24,17 +24,11 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import seal_for
-from bitting.program import packets
+from bitting.program import latency, packets
 from bitting.program.interface import Interface
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls
-from bitting.unit import timing
-from bitting.unit.protocol import (
-    ACTIVATIONS_PER_WORD,
-    FRAME_WORDS,
-    LAYER_FIXED_WORDS,
-    TILE_FIXED_WORDS,
-)
+from bitting.unit.protocol import ACTIVATIONS_PER_WORD
 from bitting.unit.spec import VaultKind
 
 #: Called with the number of samples done so far.
@@ -200,20 +194,13 @@ class Journal:
 _ABSORB_CLOCKS, _CLEAR_CLOCKS = 7, 2
 
 
-def _clocks(program: Program) -> int:
-    """A tile runs while the next one is loaded, a code a clock; without results, which leave after it."""
-    total = 0
-    for layer, cycles in zip(program.layers, program.tile_cycles(range(program.spec.codes)), strict=True):
-        load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
-        total += LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in cycles)
-    return total
-
-
 def all_clocks(job: Job, done: int) -> int:
     """Of the batches that are not done, by the timing law."""
     absorbing, clear = (_ABSORB_CLOCKS, _CLEAR_CLOCKS) if job.clear.spec.vault == VaultKind.ASCON else (1, 1)
     clocks = absorbing * len(job.head) + clear * job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
-    return (len(job.inputs) - done) * (clocks + sum(map(_clocks, (job.clear, *job.challenge))))
+    programs = (job.clear, *job.challenge)
+    identity = range(job.clear.spec.codes)
+    return (len(job.inputs) - done) * (clocks + sum(latency.clocks(item, item.tile_cycles(identity)) for item in programs))
 
 
 def run_all(job: Job, library: Path, stalls: Stalls, threads: int, progress: Progress | None, journal: Journal) -> list[Batch]:
