@@ -148,7 +148,13 @@ def simulate(
     data: DataOption = "",
     samples: SamplesOption = "1",
     simulator: Annotated[str, typer.Option(help="native (fast) or cocotb.")] = "native",
-    waves: Annotated[Path | None, typer.Option(help="Write a waveform, .vcd or .fst (native only).")] = None,
+    waves: Annotated[
+        Path | None,
+        typer.Option(help="Write a waveform of chosen signals, .vcd or .fst (native only); as secret as the model."),
+    ] = None,
+    waves_all: Annotated[
+        bool, typer.Option("--waves-all", help="Every signal in it, keys too: large, and as secret as the device.")
+    ] = False,
     stalls: Annotated[int, typer.Option(min=0, max=255, help="Random back-pressure, of 256 (native only).")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the back-pressure.")] = 0,
     owner: OwnerOption = None,
@@ -161,7 +167,9 @@ def simulate(
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, part = test_set(loaded, data, samples)
     with console.progress(f"simulating ({simulator})", len(y)) as done:
-        outcome = session.simulate(loaded, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done)
+        outcome = session.simulate(
+            loaded, chip, x, simulator=simulator, waves=waves, every_signal=waves_all, stalls=stalls, seed=seed, progress=done
+        )
     interface = loaded.interface
     rating = interface.rating(outcome.logits, y)
     if json:
