@@ -68,6 +68,10 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
     found = report.divergence
     assert found is not None
     assert found["stage"] == stage, found["summary"]
+    assert report.answers is not None
+    if stage != "unlock" and report.wrong_logits:  # what is drawn is what the RTL said, right or wrong
+        emulated = Emulator(network, CHIP.table())(torch.from_numpy(samples[0])).numpy()
+        assert not np.array_equal(report.answers, emulated[: len(report.answers)])
     assert {"batch", "first_sample", "seed", "replay", "summary"} <= set(found)
     if stage in ("mac lane", "decode", "bias load"):
         wanted = {

@@ -61,6 +61,13 @@ def test_without_data_inputs_at_random_are_verified(folder):
     assert "no labels" in command(*arguments, "--samples", "4").stdout
 
 
+def test_a_verification_draws_what_the_rtl_answered(folder):
+    arguments = ("verify", folder / "artefact", "--device", folder / "A.key", "--allow-unsigned", "--plot", folder / "a.svg")
+    done = command(*arguments, "--data", folder / "flow.csv")
+    assert "a.svg" in done.stderr and "of 12 samples" in (folder / "a.svg").read_text()
+    assert "give --data" in error_of(*arguments) and "a plot ends in" in error_of(*arguments, "--plot", folder / "a.txt")
+
+
 @pytest.mark.parametrize("verb", ["simulate", "run --port simulated", "attack keys"])
 def test_other_commands_ask_for_data(folder, verb):
     arguments = (folder / "artefact", "--device", folder / "A.key", "--allow-unsigned")
