@@ -386,7 +386,7 @@ class _Run:
 
     def restore(self, state: dict[str, Any] | None) -> None:
         if state:
-            self.epoch, self.records = state["epoch"], state["records"]
+            self.epoch, self.records = state["epoch"], state.get("records", [])  # checkpoints of earlier versions have none
             self.objective.load_state_dict(state["module"])
             self.optimiser.load_state_dict(state["optimiser"])
 
