@@ -8,6 +8,7 @@ import pytest
 import bitting
 from bitting.errors import AuthenticityError
 from bitting.locking.kinds import AES_TRANSFORMS, SEALING, Transform
+from bitting.locking.sealed_program import SealedProgram
 from bitting.look.hiding import Seen, hidings
 from bitting.program.layers import multilayer_perceptron
 from bitting.unit.spec import PRESETS
@@ -52,13 +53,15 @@ def test_a_seal_hides_all_but_sizes_and_refuses_changes(transform):
     spec = PRESETS["tiny"]
     model, device = model_of(spec), bitting.Device.new(spec)
     artefact, other = bitting.lock(model, device, "clock", transform), bitting.lock(model_of(spec), device, "clock", transform)
-    assert [len(a) for a in artefact.program.packets()] == [len(b) for b in other.program.packets()]
-    payloads = [packet[1:] for packet in artefact.program.packets()]
-    assert not any((a == b[1:]).all() for a, b in zip(payloads, other.program.packets(), strict=True)), "a new key each time"
+    sealed, again = artefact.program, other.program
+    assert isinstance(sealed, SealedProgram) and isinstance(again, SealedProgram)
+    assert [len(a) for a in sealed.packets()] == [len(b) for b in again.packets()]
+    payloads = [packet[1:] for packet in sealed.packets()]
+    assert not any((a == b[1:]).all() for a, b in zip(payloads, again.packets(), strict=True)), "a new key each time"
     told = said(transform)
     assert {told[name] for name in ("weights", "biases, shifts", "constants", "histograms of codes")} == {Seen.HIDDEN}
     assert told["changes of the file"] == Seen.REFUSED and told["sizes"] == Seen.PARTLY
-    words = artefact.program.words.copy()
+    words = sealed.words.copy()
     words[-1] ^= 1
     with pytest.raises(AuthenticityError):
-        bitting.unlock(dataclasses.replace(artefact, program=dataclasses.replace(artefact.program, words=words)), device)
+        bitting.unlock(dataclasses.replace(artefact, program=dataclasses.replace(sealed, words=words)), device)

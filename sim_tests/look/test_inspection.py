@@ -28,7 +28,7 @@ def convolutional_model(spec):
     """A padded window, an average, a sum of two, and logits."""
     rng = np.random.default_rng(3)
     codes = [rng.integers(0, spec.codes, shape).astype(np.uint8) for shape in ((2, 1, 3, 3), (2, 2, 1, 1), (3, 18))]
-    operations = [
+    operations: list[lowering.Operation] = [
         lowering.Product("a", ("input",), codes[0], np.zeros(2, np.int32), padding=(1, 1)),
         lowering.Pool("b", ("a",), (2, 2), (2, 2), (0, 0), 1, 0),
         lowering.Product("c", ("b",), codes[1], np.zeros(2, np.int32)),
@@ -59,9 +59,9 @@ def test_bounds_without_the_key_hold(build, transform):
     known = inspection.of_model(model, transform)
     found = inspection.of_artefact(bitting.lock(model, bitting.Device.new(spec), "clock", transform))
     assert len(found.layers) == len(known.layers) and not found.cycles.known
-    for bound, exact in zip((found, *found.layers), (known, *known.layers), strict=True):
-        assert bound.cycles.least <= exact.cycles.least
-        assert bound.cycles.most is None or exact.cycles.least <= bound.cycles.most
+    bounds = [(layer.cycles, exact.cycles) for layer, exact in zip(found.layers, known.layers, strict=True)]
+    for bound, exactly in [(found.cycles, known.cycles), *bounds]:
+        assert bound.least <= exactly.least and (bound.most is None or exactly.least <= bound.most)
     for layer, exact in zip(found.layers, known.layers, strict=True):
         assert layer.tiles == exact.tiles and layer.codes.most is not None
         assert layer.codes.least <= exact.codes.least <= layer.codes.most < layer.codes.least + 2

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import stat
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def test_the_picture_shows_both_networks_and_both_parts(tmp_path, suffix):
 
 
 def test_a_file_without_a_curve_is_named(tmp_path):
-    for claims in ({}, {"epochs": 3}, {"epochs": []}):
+    absent: list[dict[str, Any]] = [{}, {"epochs": 3}, {"epochs": []}]
+    for claims in absent:
         with pytest.raises(BittingError, match="model has no learning curve"):
             learning.records_of(claims, tmp_path / "model")
 

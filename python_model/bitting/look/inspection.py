@@ -158,7 +158,7 @@ def of_artefact(artefact: Artefact) -> Inspection:
     if isinstance(program, SealedProgram):
         first, words = program.input_base, program.input_words
         layers = tuple(_sealed_layers(program))
-        living = (Tenant("input", first, first + words - 1, words, -1, None),)
+        living: tuple[Tenant, ...] = (Tenant("input", first, first + words - 1, words, -1, None),)
         clocks = _total(layers) + Bound(program.tiles * timing.TILE_GAP, None)
     else:
         cycles = [_bounded_cycles(program, at) for at in (min, max)]

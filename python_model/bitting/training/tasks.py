@@ -52,14 +52,16 @@ def goal(data: Dataset, interface: Interface, smoothing: float) -> Goal:
         mean, deviation = data.train_y.mean(axis=0), data.train_y.std(axis=0)
         numbers = [torch.from_numpy(((y - mean) / deviation * _GAIN).astype(np.float32)) for y in (data.train_y, data.test_y)]
         scale = (deviation / _GAIN).astype(np.float32)
-        return Goal(*numbers, _squared, replace(interface, output_scale=scale, output_offset=mean.astype(np.float32)))
+        return Goal(
+            numbers[0], numbers[1], _squared, replace(interface, output_scale=scale, output_offset=mean.astype(np.float32))
+        )
     logits = replace(interface, output_scale=np.ones(1, np.float32), output_offset=np.zeros(1, np.float32))
     parts = [torch.from_numpy(y) for y in (data.train_y, data.test_y)]
     if data.task == Task.CLASSES:
         labels = [nn.functional.one_hot(y, data.outputs).float() * (1 - smoothing) + smoothing / data.outputs for y in parts]
-        return Goal(*labels, None, logits)
+        return Goal(labels[0], labels[1], None, logits)
     yes = [y.reshape(len(y), -1).float() * (1 - smoothing) + smoothing / 2 for y in parts]
-    return Goal(*yes, nn.functional.binary_cross_entropy_with_logits, logits)
+    return Goal(yes[0], yes[1], nn.functional.binary_cross_entropy_with_logits, logits)
 
 
 def _squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
