@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import bitting
 from bitting import files
 from bitting.artefact import container
 from bitting.artefact.artefact import Artefact
@@ -43,6 +44,18 @@ def test_round_trip_keeps_everything(shipped):
         for name in ("codes", "bias", "offsets", "in_base", "out_base"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
         assert (a.positions, a.strides, a.shift, a.emits) == (b.positions, b.strides, b.shift, b.emits)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_files_are_unlocked_by_their_names(shipped, tmp_path, kind):
+    path, _ = shipped
+    Device(SPEC, ROOT).save(tmp_path / "A.key")
+    model = bitting.unlock(kind(path), kind(tmp_path / "A.key"))
+    loaded = bitting.unlock(Artefact.load(path), Device(SPEC, ROOT))
+    for a, b in zip(model.program.layers, loaded.program.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes)
+    with pytest.raises(ArtefactError, match="can not read"):
+        bitting.unlock(kind(tmp_path / "absent"), kind(tmp_path / "A.key"))
 
 
 def test_no_secret_and_no_pickle_in_the_file(shipped):

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from bitting.artefact.artefact import Artefact
 from bitting.check.verification import Forecast, verify
+from bitting.emulator.emulate import Emulator
 from bitting.files import private_folder
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS
@@ -50,6 +52,10 @@ def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, sampl
     assert report.equal and (report.wrong_logits, report.wrong_cycles) == (0, 0)
     assert report.samples == 30 and report.tiles == 8 * 26
     assert report.accuracy == report.emulator_accuracy
+    told = report.to_dict()
+    assert (told["score"], told["emulator_score"]) == (report.accuracy, report.emulator_accuracy) and "answers" not in told
+    emulated = Emulator(network, range(SPEC.codes))(torch.from_numpy(samples[0])).numpy()
+    assert report.answers is not None and np.array_equal(report.answers, emulated)
 
 
 @pytest.mark.slow
@@ -62,6 +68,10 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
     found = report.divergence
     assert found is not None
     assert found["stage"] == stage, found["summary"]
+    assert report.answers is not None
+    if stage != "unlock" and report.wrong_logits:  # what is drawn is what the RTL said, right or wrong
+        emulated = Emulator(network, CHIP.table())(torch.from_numpy(samples[0])).numpy()
+        assert not np.array_equal(report.answers, emulated[: len(report.answers)])
     assert {"batch", "first_sample", "seed", "replay", "summary"} <= set(found)
     if stage in ("mac lane", "decode", "bias load"):
         wanted = {

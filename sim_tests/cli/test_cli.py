@@ -38,6 +38,8 @@ def assert_shown(header: str, save: str) -> None:
                 assert ":" not in name
                 there.add(".".join([*scopes, name]) + "".join(bits))
     shown = [line for line in save.splitlines() if line.startswith("bitting.")]
+    outer = {f"bitting.{name.rpartition('.')[2]}" for name in shown}  # the top's ports are there twice
+    assert there <= {*shown, *outer}, "nothing but what was chosen"
     assert len(shown) > 20 and set(shown) <= there, set(shown) - there
     assert "key" not in {name.rpartition(".")[2].partition("[")[0] for name in shown}
 
@@ -154,6 +156,7 @@ def test_mistakes_end_in_one_line(job, tmp_path):
     assert "is outside" in error_of("verify", artefact, "--device", key, "--samples", "5000")
     assert "unknown simulator" in error_of("simulate", artefact, "--device", key, "--simulator", "spice")
     assert "ends in .vcd or .fst" in error_of("simulate", artefact, "--device", key, "--waves", tmp_path / "x.png")
+    assert "name its file with --waves" in error_of("simulate", artefact, "--device", key, "--waves-all")
     unfit = error_of("verify", artefact, "--device", key, "--data", "mnist")
     assert "mnist has inputs of shape (1, 28, 28), the artefact takes (1, 8, 8)" in unfit
     assert "exists" in error_of("device", "new", key)

@@ -38,7 +38,8 @@ def test_a_table_is_learnt_locked_and_verified_in_the_user_s_units(folder):
     assert model.interface.task == "regression" and model.interface.names == ("flow",) and model.claims["r2"] > 0.8
     assert "accuracy" not in model.claims
     report = said(folder, "verify")["right device"]
-    assert report["equal"] and report["accuracy"] == report["emulator_accuracy"] == pytest.approx(model.claims["r2"])
+    assert report["equal"] and report["score"] == report["emulator_score"] == pytest.approx(model.claims["r2"])
+    assert report["metric"] == "R2" and report["accuracy"] == report["score"]
     simulated = said(folder, "simulate", "--samples", "12")
     answers, labels = (np.array(simulated[name]) for name in ("answers", "labels"))
     assert np.corrcoef(answers[:, 0], labels[:, 0])[0, 1] > 0.9 and abs(answers.mean() - 30) < 3
@@ -55,9 +56,16 @@ def test_without_data_inputs_at_random_are_verified(folder):
     arguments = ("verify", folder / "artefact", "--device", folder / "A.key", "--allow-unsigned")
     done = command(*arguments, "--json", "--samples", "20")
     report = json.loads(done.stdout)["right device"]
-    assert report["equal"] and report["samples"] == 20 and report["accuracy"] is None
+    assert report["equal"] and report["samples"] == 20 and report["accuracy"] is report["score"] is None
     assert "no --data: 20 inputs at random" in done.stderr
     assert "no labels" in command(*arguments, "--samples", "4").stdout
+
+
+def test_a_verification_draws_what_the_rtl_answered(folder):
+    arguments = ("verify", folder / "artefact", "--device", folder / "A.key", "--allow-unsigned", "--plot", folder / "a.svg")
+    done = command(*arguments, "--data", folder / "flow.csv")
+    assert "a.svg" in done.stderr and "of 12 samples" in (folder / "a.svg").read_text()
+    assert "give --data" in error_of(*arguments) and "a plot ends in" in error_of(*arguments, "--plot", folder / "a.txt")
 
 
 @pytest.mark.parametrize("verb", ["simulate", "run --port simulated", "attack keys"])

@@ -163,6 +163,17 @@ def test_a_python_function_gives_data(module):
         datasets.load("no_such_module:load")
 
 
+def test_what_a_function_prints_does_not_mix_with_results(module, capsys):
+    module(
+        "talks",
+        "print('imported')\ndef pairs():\n    print('working')\n    x = np.arange(12.0).reshape(6, 2)\n"
+        "    return x, np.arange(6) % 2, x, np.arange(6) % 2\n",
+    )
+    assert datasets.load("talks:pairs").outputs == 2
+    said = capsys.readouterr()
+    assert not said.out and said.err.split() == ["imported", "working"]
+
+
 NOT_FINITE = X.copy()
 NOT_FINITE[4, 1] = np.nan
 
@@ -318,7 +329,9 @@ def test_objects_in_an_archive_are_not_unpickled(tmp_path):
         ("a,b", ["1,2", "1,", *["1,3"] * 8], "line 3, column b: nothing there"),
         ("a,b", ["1,2", "1,NA", *["1,3"] * 8], "line 3, column b: NA"),
         ("5.1,3.5,setosa", ["4.9,3.0,setosa"] * 9, "the first row holds numbers"),
-        ("a,b", ["nan,2", *["1,3"] * 8], "holds nan"),
+        ("a,b", [*["1,3"] * 6, "nan,2", *["1,3"] * 8], "line 8, column a: nan; allowed are finite numbers"),
+        ("a,b", [*["1,3"] * 6, "", "1e39,2", *["1,3"] * 8], "line 9, column a: 1e39"),
+        ("a,b", [*["1,3.5"] * 6, "2,-inf", *["1,3"] * 8], "line 8, column b: -inf"),
     ],
 )
 def test_tables_that_are_none_are_named(tmp_path, header, rows, message):

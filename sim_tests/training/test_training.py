@@ -138,6 +138,11 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path):
     resumed = loop.train(spec, data, config, checkpoint)
     assert not checkpoint.exists()
     assert resumed.claims == whole.claims
+    records = resumed.claims["epochs"]
+    assert [(record["network"], record["epoch"]) for record in records] == [
+        (network, epoch) for network in ("twin", "unit") for epoch in (1, 2, 3, 4)
+    ]
+    assert records[3]["test_score"] == whole.claims["twin_accuracy"] and records[7]["test_score"] == whole.claims["accuracy"]
     for a, b in zip(whole.program.layers, resumed.program.layers, strict=True):
         assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
 

@@ -220,11 +220,16 @@ def lock(
     return Artefact(locked, scheme, model.claims, self_test=test, interface=model.interface)
 
 
-def unlock(artefact: Artefact, device: Device) -> Model:
+def unlock(artefact: Artefact | Path | str, device: Device | Path | str) -> Model:
     """The model of an artefact, for the owner of the device's key. With the vault `aes` another key gives noise.
 
+    Args:
+        artefact: or the path of its file. Nobody's signature is asked for.
+        device: or the path of its key file.
+
     Raises:
-        DeviceError: if the device is of another family.
+        ArtefactError, SignatureError: if the artefact's file can not be read, or was changed after it was signed.
+        DeviceError: if the device is of another family, or its key file can not be read.
         AuthenticityError: if the artefact is sealed, and not for this device, or was changed.
 
     Example:
@@ -243,6 +248,8 @@ def unlock(artefact: Artefact, device: Device) -> Model:
         ...     print(str(error).partition(":")[0])
         packet 0 of the sealed program is not authentic
     """
+    artefact = artefact if isinstance(artefact, Artefact) else Artefact.load(Path(artefact))
+    device = device if isinstance(device, Device) else Device.load(Path(device))
     return Model(restore_program(artefact.program, artefact.scheme, device), artefact.claims, artefact.interface)
 
 

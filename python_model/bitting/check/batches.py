@@ -24,17 +24,11 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import seal_for
-from bitting.program import packets
+from bitting.program import latency, packets
 from bitting.program.interface import Interface
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls
-from bitting.unit import timing
-from bitting.unit.protocol import (
-    ACTIVATIONS_PER_WORD,
-    FRAME_WORDS,
-    LAYER_FIXED_WORDS,
-    TILE_FIXED_WORDS,
-)
+from bitting.unit.protocol import ACTIVATIONS_PER_WORD
 from bitting.unit.spec import VaultKind
 
 #: Called with the number of samples done so far.
@@ -43,11 +37,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Outcome of one batch: what its answers are worth (`Interface.merits`; nothing without targets), and what was wrong."""
+    """Outcome of one batch: the RTL's answers, (L, outputs) sums, or none if it did not give as many; and what was wrong."""
 
     index: int
     equal: bool
-    merits: list[float]
+    answers: list[list[int]]
     wrong_logits: int
     wrong_cycles: int
     cycles: int
@@ -128,7 +122,6 @@ class Job:
 
     def run(self, engine: NativeEngine, index: int, stalls: Stalls) -> Batch:
         """One batch on the RTL, every result word compared."""
-        lanes = self.clear.spec.lanes
         logits = self._logits(index)
         run, words = self._answers(engine, index, stalls)
         if len(run.words) != len(words):
@@ -136,11 +129,7 @@ class Job:
         answers = self.expected.logits(run.words)
         equal = np.array_equal(run.words, words) and not run.error
         wrong_cycles = int((run.words != words)[self.expected.cycle_positions].sum())
-        merits: list[float] = []
-        if self.targets is not None:
-            targets = self.targets[index * lanes : (index + 1) * lanes]
-            merits = self.interface.merits(answers[: len(targets)], targets).tolist()
-        return Batch(index, equal, merits, int((answers != logits).sum()), wrong_cycles, run.cycles)
+        return Batch(index, equal, answers.tolist(), int((answers != logits).sum()), wrong_cycles, run.cycles)
 
     def _logits(self, index: int) -> np.ndarray:
         lanes = self.clear.spec.lanes
@@ -205,20 +194,13 @@ class Journal:
 _ABSORB_CLOCKS, _CLEAR_CLOCKS = 7, 2
 
 
-def _clocks(program: Program) -> int:
-    """A tile runs while the next one is loaded, a code a clock; without results, which leave after it."""
-    total = 0
-    for layer, cycles in zip(program.layers, program.tile_cycles(range(program.spec.codes)), strict=True):
-        load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
-        total += LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in cycles)
-    return total
-
-
 def all_clocks(job: Job, done: int) -> int:
     """Of the batches that are not done, by the timing law."""
     absorbing, clear = (_ABSORB_CLOCKS, _CLEAR_CLOCKS) if job.clear.spec.vault == VaultKind.ASCON else (1, 1)
     clocks = absorbing * len(job.head) + clear * job.inputs[0].size // ACTIVATIONS_PER_WORD + len(job.expected)
-    return (len(job.inputs) - done) * (clocks + sum(map(_clocks, (job.clear, *job.challenge))))
+    programs = (job.clear, *job.challenge)
+    identity = range(job.clear.spec.codes)
+    return (len(job.inputs) - done) * (clocks + sum(latency.clocks(item, item.tile_cycles(identity)) for item in programs))
 
 
 def run_all(job: Job, library: Path, stalls: Stalls, threads: int, progress: Progress | None, journal: Journal) -> list[Batch]:

@@ -84,7 +84,9 @@ class Report:
         refused: the program is sealed for another device, and the RTL did nothing with it but to say so. Then nothing else was
             measured.
         engines: what ran: the device's own engine, or a wider one for all samples and then its own for the first few batches.
-            `samples`, `tiles`, `cycles`, `seconds` and the accuracies are of the first of them; what is wrong is of both.
+            `samples`, `tiles`, `cycles`, `seconds`, `answers` and the accuracies are of the first of them; what is wrong is of
+            both.
+        answers: (samples, outputs) int32, the RTL's sums; fewer samples if a batch did not answer. Not in `to_dict`.
     """
 
     samples: int
@@ -99,6 +101,7 @@ class Report:
     divergence: dict[str, Any] | None
     refused: bool = False
     engines: tuple[EngineRun, ...] = ()
+    answers: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def equal(self) -> bool:
@@ -106,9 +109,17 @@ class Report:
         return self.divergence is None and not self.refused
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name and `equal`, ready for JSON; accuracies that are not numbers are None."""
-        scores = {name: None for name in ("accuracy", "emulator_accuracy") if math.isnan(getattr(self, name))}
-        return {"equal": self.equal, **asdict(self), **scores}
+        """The fields by name and `equal`, ready for JSON; accuracies that are not numbers are None.
+
+        `score` and `emulator_score` are the same numbers under names that are right for every task; the older names stay.
+        """
+        told = asdict(replace(self, answers=None))
+        del told["answers"]
+        for name in ("accuracy", "emulator_accuracy"):
+            if math.isnan(told[name]):
+                told[name] = None
+            told[name.replace("accuracy", "score")] = told[name]
+        return {"equal": self.equal, **told}
 
 
 @dataclass(frozen=True)
@@ -228,11 +239,12 @@ def _verify(
         elif isinstance(program, SealedProgram):
             difference = sealed.own_words(artefact, device, job.clear, job.inputs, job.logits, engine)
     samples = min(job.samples, len(batches) * program.spec.lanes)
+    given = [np.array(batch.answers, np.int32) for batch in batches if batch.answers]  # the last one may have none
+    answers = np.concatenate(given)[:samples] if given else np.empty((0, program.outputs), np.int32)
     scores = [math.nan, math.nan]
     if job.targets is not None:
-        targets = job.targets[:samples]
-        merits = [batch.merits for batch in batches if batch.merits]  # a batch without answers has none
-        of_rtl = interface.score(np.sum(merits, axis=0) if merits else np.full(1, math.nan), targets)
+        merits = interface.merits(answers, job.targets[: len(answers)])  # no answer is no right one
+        of_rtl = interface.score(merits, job.targets[:samples]) if given else math.nan
         scores = [of_rtl, interface.rating(job.logits[: job.samples], job.targets)]
     return Report(
         samples=samples,
@@ -246,6 +258,7 @@ def _verify(
         macs=samples * job.clear.macs,
         divergence=difference,
         engines=(_engine_run(program.spec, batches, seconds),),
+        answers=answers,
     )
 
 

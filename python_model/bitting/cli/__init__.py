@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from bitting import __version__
-from bitting.cli import attacks, boards, console, fpga, hosts, locks, models, packages, runs
+from bitting.cli import attacks, boards, console, fpga, hosts, inspect, locks, models, packages, runs
 from bitting.errors import BittingError, missing_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 for _command in (
-    models.spec, models.train, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate, models.verilog,
-    packages.package, models.doctor, models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run, hosts.packets,
+    models.spec, models.train, inspect.inspect, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate,
+    models.verilog, packages.package, models.doctor, models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run,
+    hosts.packets,
 ):  # fmt: skip
     app.command()(_command)
 app.command("lock-table")(locks.lock_table)

@@ -14,6 +14,7 @@ from bitting import files
 from bitting.cli import console
 from bitting.cli.options import JsonOption, SpecOption
 from bitting.errors import BittingError, missing_extra
+from bitting.look import drawing
 from bitting.unit.spec import VaultKind, parse_spec
 
 TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
@@ -92,7 +93,7 @@ def overhead(
 
     device = targets.find(target)
     if plot:
-        costs.require_plot(plot)
+        drawing.require(plot, "--plot")
     try:
         counts = [int(item) for item in lanes.split(",")]
     except ValueError:

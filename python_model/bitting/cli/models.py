@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from bitting import files
+from bitting.artefact.model import Model
 from bitting.cli import console
 from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
-from bitting.errors import missing_extra
+from bitting.errors import ExtraError, missing_extra
+from bitting.look import learning
 from bitting.program.interface import score_text
 from bitting.unit.spec import parse_spec
 
@@ -51,7 +53,7 @@ def train(
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
 
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
-    share of each batch.
+    share of each batch. The learning curve goes beside the model, as a table (.curve.csv) and a picture (.curve.svg).
     """
     given = _read_onnx(onnx)
     from bitting.artefact import claims
@@ -72,8 +74,9 @@ def train(
         if not distributed.leads():
             return
     model.save(output)
+    curve = _write_curve(output, model)
     if json:
-        shown = {**claims.public(model.claims), "twin": model.claims["twin"]}
+        shown = {**claims.public(model.claims), "twin": model.claims["twin"], "curve": [str(path) for path in curve]}
         console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
         return
     for note in model.claims["notes"]:
@@ -85,9 +88,23 @@ def train(
         (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", score_text(model.claims[f"twin_{name}"], metric)),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
+        ("learning curve", ", ".join(map(str, curve))),
         ("seconds", f"{time.perf_counter() - started:.1f}"),
     ]
     console.table(f"{output}: {dataset.name}, {model.interface.task}, on {family.name} ({family.id})", ("", ""), rows)
+
+
+def _write_curve(output: Path, model: Model) -> list[Path]:
+    """Table and picture of the learning curve beside a model that is written; only the table without what draws."""
+    table, picture = learning.paths(output)
+    records, metric = learning.records_of(model.claims, output), model.interface.metric
+    learning.write_table(table, records, metric)
+    try:
+        learning.draw(picture, records, metric, f"{output.name}: {model.claims['dataset']}")
+    except ExtraError as error:
+        console.err.print(f"{error}; then: bitting inspect {output} --curve {picture}", markup=False)
+        return [table]
+    return [table, picture]
 
 
 def _read_onnx(path: Path | None) -> Any:

@@ -24,7 +24,8 @@ from bitting.cli.options import (
     test_set,
 )
 from bitting.errors import BittingError
-from bitting.program.interface import score_text
+from bitting.look import answers, drawing
+from bitting.program.interface import Interface, score_text
 
 attack_app = typer.Typer(no_args_is_help=True, help="Attack your own locks.")
 
@@ -47,6 +48,12 @@ def verify(
     profile: Annotated[
         bool | None, typer.Option(help="Compile the simulation with a profile; default: if so much is run that it pays.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", help="Draw the RTL's answers beside the targets (confusions, scores, scatter): .svg, .png, .html."
+        ),
+    ] = None,
     owner: OwnerOption = None,
     allow_unsigned: UnsignedOption = False,
     json: JsonOption = False,
@@ -60,12 +67,16 @@ def verify(
     from bitting.check import verification, wider
     from bitting.sim.native import Stalls
 
+    if plot:
+        drawing.require(plot, "--plot")
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     if lanes is not None:
         wider.widened_spec(loaded, lanes)  # before anything is built
     y: np.ndarray | None = None
     if has_data(loaded, data):
         x, y, part = test_set(loaded, data, samples)
+    elif plot:
+        raise BittingError(f"--plot draws answers beside targets, and {artefact} names no data set; give --data")
     else:
         x, part = random_inputs(loaded, samples)
         console.err.print(f"no --data: {len(x)} inputs at random, which say nothing of accuracy")
@@ -95,6 +106,8 @@ def verify(
         console.table(f"{artefact} on {loaded.program.spec.name} ({loaded.program.spec.id})", columns, rows)
         for name, report in reports.items():
             _say_details(name, report, seed, with_engines=lanes is not None)
+    if plot:
+        _draw_answers(plot, loaded.interface, reports["right device"], y, artefact.name)
     if reports["right device"].refused:
         console.err.print(
             f"{device} is not the device that {artefact} is sealed for, or the artefact was changed: the RTL refused it"
@@ -102,6 +115,15 @@ def verify(
     wrong = reports.get("wrong device")
     if not reports["right device"].equal or (wrong and not (wrong.equal or wrong.refused)):
         raise typer.Exit(console.EXIT_MISMATCH)
+
+
+def _draw_answers(path: Path, interface: Interface, report: Any, targets: np.ndarray | None, name: str) -> None:
+    """What the device itself answered; nothing if it answered nothing."""
+    if targets is None or report.answers is None or not len(report.answers):
+        console.err.print(f"the RTL answered nothing: {path} was not drawn", markup=False)
+        return
+    answers.draw(path, interface, report.answers, targets[: len(report.answers)], name)
+    console.err.print(f"drawn: {path}", markup=False)
 
 
 def _say_forecast(forecast: Any) -> None:
@@ -148,7 +170,13 @@ def simulate(
     data: DataOption = "",
     samples: SamplesOption = "1",
     simulator: Annotated[str, typer.Option(help="native (fast) or cocotb.")] = "native",
-    waves: Annotated[Path | None, typer.Option(help="Write a waveform, .vcd or .fst (native only).")] = None,
+    waves: Annotated[
+        Path | None,
+        typer.Option(help="Write a waveform of chosen signals, .vcd or .fst (native only); as secret as the model."),
+    ] = None,
+    waves_all: Annotated[
+        bool, typer.Option("--waves-all", help="Every signal in it, keys too: large, and as secret as the device.")
+    ] = False,
     stalls: Annotated[int, typer.Option(min=0, max=255, help="Random back-pressure, of 256 (native only).")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the back-pressure.")] = 0,
     owner: OwnerOption = None,
@@ -161,7 +189,9 @@ def simulate(
     loaded, chip = load_locked(artefact, device, owner, allow_unsigned)
     x, y, part = test_set(loaded, data, samples)
     with console.progress(f"simulating ({simulator})", len(y)) as done:
-        outcome = session.simulate(loaded, chip, x, simulator=simulator, waves=waves, stalls=stalls, seed=seed, progress=done)
+        outcome = session.simulate(
+            loaded, chip, x, simulator=simulator, waves=waves, every_signal=waves_all, stalls=stalls, seed=seed, progress=done
+        )
     interface = loaded.interface
     rating = interface.rating(outcome.logits, y)
     if json:

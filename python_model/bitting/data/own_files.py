@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import io
 import lzma
+import math
 import sys
 import tarfile
 import zipfile
@@ -28,6 +30,8 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 _BROKEN = (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 #: What stands for a target that is missing.
 _MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
+#: What float32 holds.
+_LARGEST = float(np.finfo(np.float32).max)
 #: A table has no test of its own: every so many rows are set apart, the same ones each time.
 _TEST_SHARE = 5
 
@@ -94,12 +98,16 @@ def _of_mapping(name: str, arrays: Mapping[str, Any], task: Task | None) -> Data
 
 
 def _of_function(name: str, task: Task | None) -> Dataset:
-    """`module:function`, found as Python finds modules, the working folder first."""
+    """`module:function`, found as Python finds modules, the working folder first.
+
+    What it prints goes to standard error: standard output is for results, which programs read.
+    """
     module_name, _, function_name = name.partition(":")
     sys.path.insert(0, "")
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-        given = function()
+        with contextlib.redirect_stdout(sys.stderr):
+            function = getattr(importlib.import_module(module_name), function_name)
+            given = function()
     except (ImportError, AttributeError) as error:
         raise DatasetError(f"--data {name}: {error}; allowed: {KINDS}") from None
     except BittingError:
@@ -124,24 +132,24 @@ def _of_function(name: str, task: Task | None) -> Dataset:
 def _of_table(path: Path, task: Task | None, target: str) -> Dataset:
     """Rows of numbers, below a row of names; the target may be names too."""
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+        reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
+        numbered = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} can not be read ({error}); allowed is a table in UTF-8, commas between columns") from None
-    rows = [row for row in rows if row]
-    if len(rows) <= _TEST_SHARE or len(rows[0]) < 2:
+    if len(numbered) <= _TEST_SHARE or len(numbered[0][1]) < 2:
         raise DatasetError(
-            f"{path} has {len(rows)} rows; allowed are a row of names, at least {_TEST_SHARE} others, and two columns"
+            f"{path} has {len(numbered)} rows; allowed are a row of names, at least {_TEST_SHARE} others, and two columns"
         )
-    header = [cell.strip() for cell in rows[0]]
+    header = [cell.strip() for cell in numbered[0][1]]
     column = _target_column(path, header, target)
-    body = rows[1:]
+    body = numbered[1:]
     x = np.empty((len(body), len(header) - 1), np.float32)
-    for number, row in enumerate(body, 2):
+    for index, (line, row) in enumerate(body):
         if len(row) != len(header):
-            raise DatasetError(f"{path}, line {number}: {len(row)} cells, the first row has {len(header)}")
-        features = [(name, cell) for index, (name, cell) in enumerate(zip(header, row, strict=True)) if index != column]
-        x[number - 2] = [_number(path, number, name, cell) for name, cell in features]
-    y = _column([row[column].strip() for row in body], path, header[column])
+            raise DatasetError(f"{path}, line {line}: {len(row)} cells, the first row has {len(header)}")
+        features = [(name, cell) for place, (name, cell) in enumerate(zip(header, row, strict=True)) if place != column]
+        x[index] = [_number(path, line, name, cell) for name, cell in features]
+    y = _column([(line, row[column].strip()) for line, row in body], path, header[column])
     order = np.random.default_rng(0).permutation(len(body))
     test, train = np.split(order, [max(1, len(body) // _TEST_SHARE)])
     names = (header[column],) if y.dtype.kind == "f" else ()
@@ -169,25 +177,32 @@ def _is_number(cell: str) -> bool:
 
 
 def _number(path: Path, line: int, name: str, cell: str) -> float:
+    """Said here, with its place in the file: later the rows are shuffled, and the columns have no names."""
     if not _is_number(cell):
         raise DatasetError(
             f"{path}, line {line}, column {name}: {cell!r} is no number; allowed are numbers, only the target may be names"
         )
+    if not math.isfinite(float(cell)) or abs(float(cell)) > _LARGEST:
+        raise DatasetError(
+            f"{path}, line {line}, column {name}: {cell.strip()}; allowed are finite numbers up to {_LARGEST:.2g}: leave out "
+            "what is missing"
+        )
     return float(cell)
 
 
-def _column(cells: list[str], path: Path, name: str) -> np.ndarray:
-    """The target: integers, floating point numbers, or names."""
-    missing = [number for number, cell in enumerate(cells, 2) if cell.lower() in _MISSING]
-    if missing:
-        found = cells[missing[0] - 2] or "nothing there"
-        raise DatasetError(f"{path}, line {missing[0]}, column {name}: {found}; leave out rows without a target")
-    for kind in (int, float):
-        try:
-            return np.array([kind(cell) for cell in cells])
-        except ValueError:
-            continue
-    return np.array(cells)
+def _column(cells: list[tuple[int, str]], path: Path, name: str) -> np.ndarray:
+    """The target, (line, cell) of each row: integers, floating point numbers, or names."""
+    for line, cell in cells:
+        if cell.lower() in _MISSING:
+            raise DatasetError(
+                f"{path}, line {line}, column {name}: {cell or 'nothing there'}; leave out rows without a target"
+            )
+    texts = [cell for _, cell in cells]
+    with contextlib.suppress(ValueError):
+        return np.array([int(cell) for cell in texts])
+    if all(map(_is_number, texts)):
+        return np.array([_number(path, line, name, cell) for line, cell in cells])
+    return np.array(texts)
 
 
 def _is_picture(name: str) -> bool:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitting import files
-from bitting.errors import BittingError, missing_extra
 from bitting.fpga import design, flow, targets
 from bitting.fpga.flow import Area, Report
 from bitting.fpga.targets import Target
+from bitting.look import drawing
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.baseline import Relu
 from bitting_rtl.engine.export import to_verilog
@@ -94,21 +92,6 @@ def _luts(target: Target, source: tuple[str, str]) -> dict[str, int]:
     return {name.partition(".")[2]: area.luts for name, area in flow.by_module(target, *source).items()}
 
 
-def require_plot(path: Path) -> None:
-    """Say what is wrong with a plot before hours of synthesis, not after.
-
-    Raises:
-        BittingError: for a suffix that is no picture.
-        ExtraError: if what draws it is missing.
-    """
-    if path.suffix not in (".svg", ".png", ".html"):
-        raise BittingError(f"{path}: a plot ends in .svg, .png or .html")
-    with missing_extra("--plot"):
-        importlib.import_module("altair")
-        if path.suffix != ".html":
-            importlib.import_module("vl_convert")
-
-
 def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:
     """LUT4s against lanes: locked, twin, and int8 engines of the same throughput."""
     import altair
@@ -125,7 +108,7 @@ def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:
         for row, count in zip(rows, counts, strict=True)
     ]
     chart = (
-        altair.Chart(altair.Data(values=values), title=title, width=480, height=300)
+        altair.Chart(drawing.rows(values), title=title, width=480, height=300)
         .mark_line(point=True)
         .encode(
             x=altair.X("lanes:Q", title="lanes (int8: of the same throughput)"),
@@ -133,5 +116,4 @@ def plot(path: Path, rows: Sequence[Overhead], title: str) -> None:
             color=altair.Color("engine:N", sort=list(lines), title=None),
         )
     )
-    with files.replacing(path) as temporary:
-        chart.save(str(temporary), format=path.suffix[1:])
+    drawing.write(path, chart)

@@ -93,6 +93,11 @@ class Layer:
         """(positions,) address each position is written to, relative to `out_base`."""
         return _steps(self.positions, self.out_strides)
 
+    def read(self) -> np.ndarray:
+        """(words,) addresses that are read, each once, ascending."""
+        gathered = np.unique(self.position_offsets()[:, None] + self.offsets[None, :])
+        return np.unique(np.unique(self.in_base)[:, None] + gathered[None, :])
+
     def written(self) -> np.ndarray:
         """(channels * positions,) addresses that are written, ordered by channel, then position."""
         return (self.out_base[self.parts - 1 :: self.parts, None] + self.out_position_offsets()).reshape(-1)
@@ -177,8 +182,7 @@ class Program:
         written[self.input_base : self.input_base + self.input_words] = True
         first = []
         for number, layer in enumerate(self.layers):
-            gathered = np.unique(layer.position_offsets()[:, None] + layer.offsets[None, :])
-            reads = np.unique(layer.in_base[:, None] + gathered[None, :])
+            reads = layer.read()
             if not written[reads].all():
                 first.append((number, int(reads[np.argmin(written[reads])])))
             if not layer.emits:

@@ -15,6 +15,7 @@ from bitting.locking.device import ROOT_BYTES
 from bitting.program.packets import WORDS
 from bitting.sim import build
 from bitting.sim.training_run import training_run
+from bitting.sim.waves import chosen
 from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import UnitSpec
 
@@ -109,15 +110,21 @@ class NativeEngine:
 
 
 def engine_library(
-    spec: UnitSpec, waves: str | None = None, profiled: bool = False, table: Sequence[int] | None = None
+    spec: UnitSpec,
+    waves: str | None = None,
+    profiled: bool = False,
+    table: Sequence[int] | None = None,
+    every_signal: bool = False,
 ) -> Path:
     """The shared library of a family's engine, the same for all its devices, built or from the cache.
 
     Args:
         spec: of the unit.
-        waves: it can write waveforms: None, "vcd" or "fst".
+        waves: it can write waveforms: None, "vcd" or "fst"; of a locked engine, unless `every_signal`, of the signals that
+            `bitting.sim.waves` chooses.
         profiled: compiled with a profile: it takes two or three times as long to build, and runs faster.
         table: an unlocked twin instead, with this bitting table. The build is cached: it must be no device's secret one.
+        every_signal: waveforms show all there is, keys too.
 
     Raises:
         LockError: if a profile is wanted of an engine that is too small for a challenge.
@@ -127,7 +134,7 @@ def engine_library(
 
     verilog = engine_verilog(spec, table=table)
     if waves:  # which show the clock as it is
-        return library_of(verilog, TOP, waves)
+        return library_of(verilog if every_signal or table is not None else chosen(verilog, TOP, spec.vault), TOP, waves)
     training = training_run(spec, locks=table is None) if profiled else None
     return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + _harness(), training=training)
 

@@ -39,6 +39,7 @@ def simulate(
     *,
     simulator: str = "native",
     waves: Path | None = None,
+    every_signal: bool = False,
     stalls: int = 0,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -50,7 +51,9 @@ def simulate(
         device: right or wrong; a wrong one gives wrong logits and no error, or, if the artefact is sealed, an error.
         activations: (samples, input_words) int8.
         simulator: "native" or "cocotb".
-        waves: path of a .vcd or .fst to write (native), as secret as the device; a GTKWave save file goes beside it.
+        waves: path of a .vcd or .fst to write (native), as secret as the model, for it shows weights; a GTKWave save file goes
+            beside it.
+        every_signal: the waveform holds all there is, the vault's keys too: it is as secret as the device, and large.
         stalls: back-pressure probability of 256, on both streams (native).
         seed: of the stalls.
         progress: called with the number of samples done.
@@ -64,15 +67,18 @@ def simulate(
     if simulator == "cocotb" and (waves or stalls):
         raise BittingError("--waves and --stalls need the native simulator")
     kind = waves.suffix.lstrip(".") if waves else None
+    if every_signal and not waves:
+        raise BittingError("--waves-all says what is in a waveform; name its file with --waves FILE.vcd")
     if waves and kind not in ("vcd", "fst"):
         raise BittingError(f"{waves}: a waveform ends in .vcd or .fst")
     if simulator == "cocotb":
         return _batches(artefact, activations, _cocotb(device), progress)
-    with NativeEngine(engine_library(artefact.program.spec, kind), device.root, device.sealed) as engine:
+    library = engine_library(artefact.program.spec, kind, every_signal=every_signal)
+    with NativeEngine(library, device.root, device.sealed) as engine:
         if waves:
             from bitting_rtl.engine.export import TOP, engine_verilog
 
-            with files.replacing(waves, files.PRIVATE) as temporary:  # the vault's keys are among the signals
+            with files.replacing(waves, files.PRIVATE) as temporary:
                 engine.trace(temporary)
                 outcome = _batches(artefact, activations, _native(engine, Stalls(seed, stalls, stalls)), progress)
                 engine.close()

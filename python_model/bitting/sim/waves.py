@@ -1,8 +1,13 @@
-"""A GTKWave save file beside a waveform: the signals that tell the story of a tile, under headings. No key is among them."""
+"""Which signals a waveform shows: those that tell the story of a tile, and a GTKWave save file that has them under headings.
+
+No key is among them, but the digits of weights are: a waveform is as secret as the model.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 from bitting.errors import SimulationError
 from bitting.unit.spec import VaultKind
@@ -13,9 +18,9 @@ _HEADING, _HEX, _BINARY, _DECIMAL, _SIGNED = "@200", "@22", "@28", "@24", "@420"
 #: Heading, then (module below the top, signal, format).
 _STORY: dict[str, list[tuple[str, str, str]]] = {
     "command and result streams": [
-        ("", "clk", _BINARY), ("", "rst", _BINARY), ("", "cmd_data", _HEX), ("", "cmd_valid", _BINARY),
-        ("", "cmd_ready", _BINARY), ("", "result_data", _HEX), ("", "result_valid", _BINARY), ("", "result_last", _BINARY),
-        ("", "error", _DECIMAL), ("", "busy", _BINARY),
+        ("", "clk", _BINARY), ("", "rst", _BINARY), ("", "lock_now", _BINARY), ("", "cmd_data", _HEX),
+        ("", "cmd_valid", _BINARY), ("", "cmd_ready", _BINARY), ("", "result_data", _HEX), ("", "result_valid", _BINARY),
+        ("", "result_ready", _BINARY), ("", "result_last", _BINARY), ("", "error", _DECIMAL), ("", "busy", _BINARY),
     ],
     "packets (depacketise: parser) and codes": [
         ("engine.depacketise", "parser_state", _DECIMAL), ("engine.depacketise", "item_index", _DECIMAL),
@@ -52,8 +57,41 @@ _VAULT: dict[VaultKind, dict[str, list[tuple[str, str, str]]]] = {
     },
 }  # fmt: skip
 
+#: Of Yosys' Verilog: a module, a declaration with its width, an instance of a module.
+_MODULE = re.compile(r"^module \\?(\S+?) ?\(.*?^endmodule", re.M | re.S)
+_SIGNAL = re.compile(r"  (?:input|output|reg|wire) (?:(\[\d+:0\]) )?(\w+)\b(?! *\$)")
+_INSTANCE = re.compile(r"  \\(\S+)  \w+ \($")
+#: Verilator's own comments; they count for what comes after them.
+_ON, _OFF = "/*verilator tracing_on*/", "/*verilator tracing_off*/"
+
 #: The harness' name of the design.
 _SCOPE = "bitting"
+
+
+def chosen(verilog: str, top: str, vault: VaultKind) -> str:
+    """The Verilog of an engine with comments by which Verilator leaves all signals out of waveforms but those of the story."""
+    wanted: dict[str, set[str]] = {}
+    for _, module, name, _ in _story(top, vault):
+        wanted.setdefault(module, set()).add(name)
+    leads = {below for module in wanted for below in itertools.accumulate(module.split("."), "{}.{}".format)}
+
+    def marked(match: re.Match[str]) -> str:
+        names = wanted.get(match.group(1), set())
+        lines = [_OFF]
+        for line in match.group(0).splitlines():
+            signal, instance = _SIGNAL.match(line), _INSTANCE.match(line)
+            shown = (signal and signal.group(2) in names) or (instance and instance.group(1) in leads)
+            lines += [_ON, line, _OFF] if shown and signal else [_ON if shown else _OFF, line] if instance else [line]
+        return "\n".join([lines[1], lines[0], *lines[2:]])  # the heading of the module comes first
+
+    return _MODULE.sub(marked, verilog)
+
+
+def _story(top: str, vault: VaultKind) -> Iterator[tuple[str, str, str, str]]:
+    """(heading, module, signal, format)."""
+    for heading, signals in (_STORY | _VAULT[vault]).items():
+        for below, name, form in signals:
+            yield heading, f"{top}.{below}" if below else top, name, form
 
 
 def save_file(verilog: str, top: str, vault: VaultKind) -> str:
@@ -62,19 +100,17 @@ def save_file(verilog: str, top: str, vault: VaultKind) -> str:
     Raises:
         SimulationError: if a signal is not there.
     """
-    modules = {
-        match.group(1): match.group(0) for match in re.finditer(r"^module \\?(\S+?) ?\(.*?^endmodule", verilog, re.M | re.S)
-    }
+    modules = {match.group(1): match.group(0) for match in _MODULE.finditer(verilog)}
     lines = ["[*] Made by bitting; open with: gtkwave WAVEFORM THIS_FILE", "[timestart] 0"]
-    for heading, signals in (_STORY | _VAULT[vault]).items():
+    for heading, signals in itertools.groupby(_story(top, vault), lambda item: item[0]):
         lines += [_HEADING, f"-{heading}"]
-        for below, name, form in signals:
-            module = f"{top}.{below}" if below else top
-            signal = re.search(rf"^  (?:reg|wire) (?:\[(\d+):0\] )?{name}\b", modules.get(module, ""), re.M)
+        for _, module, name, form in signals:
+            declared = (_SIGNAL.match(line) for line in modules.get(module, "").splitlines())
+            signal = next((found for found in declared if found and found.group(2) == name), None)
             if not signal:
                 raise SimulationError(
                     f"module {module} has no signal {name}; the engine has no vault, or its names have changed"
                 )
-            width = f"[{signal.group(1)}:0]" if signal.group(1) else ""
+            width = signal.group(1) or ""
             lines += [form, f"{_SCOPE}.{module}.{name}{width}"]
     return "\n".join(lines) + "\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitting import files
 from bitting.artefact.model import Model
 from bitting.conversion.converter import convert
 from bitting.conversion.exporting import export
@@ -26,6 +23,7 @@ from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.program.interface import Task
 from bitting.training import architectures, balance, distributed, randomness, tasks
 from bitting.training.balance import Balance
+from bitting.training.checkpoint import Checkpoint
 from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig, recipe
 from bitting.training.tasks import Goal
@@ -66,7 +64,8 @@ def train(
 
     Returns:
         A model (unlocked) that takes inputs as the data set has them. Its claims name both accuracies (of a regression: R
-        squared) and how they were measured, and hold the configuration with its seed: as secret as the weights.
+        squared) and how they were measured, and hold the configuration with its seed: as secret as the weights. `epochs` is
+        the learning curve, a dict for each network and epoch: see `_Run.note`.
 
     Raises:
         ProgramError: if the spec can not hold the network; before any training.
@@ -84,7 +83,7 @@ def train(
     inputs = Inputs.of_data(spec, data, given.network == "mlp") if model is None else Inputs.of_model(spec, data, model)
     interface, scale = inputs.interface, inputs.scale
     material = _Material.of(data, inputs, given)
-    saved = _Checkpoint(checkpoint, spec, data.name, given)
+    saved = Checkpoint(checkpoint, spec, data.name, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
     reference = inputs.prepared(model) if model else build(data, config)
@@ -102,25 +101,26 @@ def train(
         epochs = 0 if model is not None and run is runs[0] else config.epochs
         for epoch in range(run.epoch, epochs):
             run.train_epoch(epoch, material.train_x, targets)
-            score = run.evaluate(material.test_x, material.test_y)
+            record = run.note(material.learnt, material.held_out)
             saved.write(run.name, run.state())
             if progress:
-                progress(run.name, epoch + 1, config.epochs, score)
-        scores[run.name] = run.evaluate(material.test_x, material.test_y)
+                progress(run.name, epoch + 1, config.epochs, record["test_score"])
+        scores[run.name] = run.judge(material.held_out)[1]
     saved.remove()
     metric = interface.metric.lower()
     claims = {
         "dataset": data.name,
-        "test_samples": len(material.test_y),
+        "test_samples": len(data.test_y),
         metric: scores["unit"],
         f"twin_{metric}": scores["twin"],
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
         "notes": network.notes,
         "config": asdict(config),
+        "epochs": [{"network": run.name, **record} for run in runs for record in run.records],
     }
     said = tasks.of_sums(material.goal, spec)
-    return export(network, material.test_x[:64] * scale, claims=claims, interface=said)
+    return export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
 
 
 def _on_unit(
@@ -183,12 +183,26 @@ def build(data: Dataset, config: TrainConfig) -> nn.Module:
 
 
 @dataclass(frozen=True, eq=False)
+class _Part:
+    """Samples that a network is judged on: activations as float32, targets of the loss, and those of the data set."""
+
+    x: torch.Tensor
+    targets: torch.Tensor
+    y: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class _Material:
-    """What both networks see: activations as float32, targets of the test, and what is to be learnt."""
+    """What both networks see: activations as float32, what is to be learnt, and what it is judged on.
+
+    Attributes:
+        learnt: up to `STATISTICS_SAMPLES` of the training part, evenly from all of it: it may be in the order of its classes.
+        held_out: the test.
+    """
 
     train_x: torch.Tensor
-    test_x: torch.Tensor
-    test_y: np.ndarray
+    learnt: _Part
+    held_out: _Part
     goal: Goal
     distillation: float
 
@@ -196,7 +210,14 @@ class _Material:
     def of(cls, data: Dataset, inputs: Inputs, config: TrainConfig) -> _Material:
         train_x, test_x = (inputs.activations(part) for part in (data.train_x, data.test_x))
         goal = tasks.goal(data, inputs.interface, config.label_smoothing)
-        return cls(train_x, test_x, data.test_y, goal, config.distillation_weight if data.task == Task.CLASSES else 0.0)
+        some = np.linspace(0, len(train_x) - 1, min(len(train_x), STATISTICS_SAMPLES)).astype(np.int64)
+        return cls(
+            train_x=train_x,
+            learnt=_Part(train_x[some], goal.targets[some], data.train_y[some]),
+            held_out=_Part(test_x, goal.test_targets, data.test_y),
+            goal=goal,
+            distillation=config.distillation_weight if data.task == Task.CLASSES else 0.0,
+        )
 
     @torch.no_grad()
     def targets(self, teacher: _Run | None) -> torch.Tensor:
@@ -278,7 +299,7 @@ def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> f
 
 
 class _Run:
-    """One network, its optimiser and its place in the schedule; `finish_epoch` is called after each."""
+    """One network, its optimiser, its place in the schedule and its records so far; `finish_epoch` is called after each."""
 
     def __init__(
         self,
@@ -297,6 +318,7 @@ class _Run:
         self.config = config
         self.finish_epoch = finish_epoch
         self.epoch = 0
+        self.records: list[dict[str, Any]] = []
         self.peak_rate = rate
         groups: dict[float, list[nn.Parameter]] = {}
         for key, parameter in self.objective.named_parameters():
@@ -332,53 +354,36 @@ class _Run:
         self.objective.eval()
         return self.objective.logits(x)
 
-    def evaluate(self, x: torch.Tensor, y: np.ndarray) -> float:
-        return self.goal.judge(torch.cat([self.logits(part) for part in x.split(1000)]), y)
+    def judge(self, part: _Part) -> tuple[float, float]:
+        """Loss and score, in evaluation mode."""
+        return self.goal.judge(torch.cat([self.logits(x) for x in part.x.split(1000)]), part.targets, part.y)
+
+    def note(self, learnt: _Part, held_out: _Part) -> dict[str, Any]:
+        """Judge the epoch that was trained: what to keep of it.
+
+        Returns:
+            `epoch` (1 is the first), `train_loss`, `train_score`, `test_loss`, `test_score`. All are of the same weights and of
+            the labels themselves, so that the parts can be compared: without dropout, penalties and what a teacher adds.
+        """
+        record: dict[str, Any] = {"epoch": self.epoch}
+        for name, part in (("train", learnt), ("test", held_out)):
+            record[f"{name}_loss"], record[f"{name}_score"] = self.judge(part)
+        self.records.append(record)
+        return record
 
     def state(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "module": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {
+            "epoch": self.epoch,
+            "module": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "records": self.records,
+        }
 
     def restore(self, state: dict[str, Any] | None) -> None:
         if state:
-            self.epoch = state["epoch"]
+            self.epoch, self.records = state["epoch"], state.get("records", [])  # checkpoints of earlier versions have none
             self.objective.load_state_dict(state["module"])
             self.optimiser.load_state_dict(state["optimiser"])
-
-
-class _Checkpoint:
-    """State of both networks in one file, tied to the run that wrote it, and the seed of that run: as secret as the model.
-
-    Attributes:
-        seed: as configured; else that of the run that is resumed, or a new secret one. The same in all processes.
-    """
-
-    def __init__(self, path: Path | None, spec: UnitSpec, data: str, config: TrainConfig):
-        self.path = path
-        self.state: dict[str, Any] = {}
-        seed = str(randomness.draw() if config.seed is None else config.seed)
-        description = json.dumps([spec.id, data, asdict(config)], sort_keys=True)
-        self._run = hashlib.sha256(description.encode()).hexdigest()
-        if path and path.exists():
-            try:
-                saved = torch.load(path, weights_only=True)
-            except Exception as error:  # torch raises many kinds for a file that is not its own
-                raise BittingError(f"{path} is no checkpoint ({type(error).__name__}); remove it to start afresh") from None
-            if saved.get("run") != self._run:
-                raise BittingError(f"{path} belongs to another run (spec, data or settings); remove it to start afresh")
-            self.state, seed = saved["state"], saved.get("seed", seed)
-        self.seed = int(distributed.agreed(seed))
-
-    def write(self, name: str, state: dict[str, Any]) -> None:
-        self.state[name] = state
-        if self.path and distributed.leads():
-            with files.replacing(self.path, files.PRIVATE) as temporary:
-                # As a file that is open: torch refuses a name that begins with its only dot, as that of a checkpoint may.
-                with temporary.open("wb") as file:
-                    torch.save({"run": self._run, "seed": str(self.seed), "state": self.state}, file)
-
-    def remove(self) -> None:
-        if self.path and distributed.leads():
-            self.path.unlink(missing_ok=True)
 
 
 def code_usage(model: Model) -> np.ndarray:

@@ -24,40 +24,44 @@ class Goal:
     """What the unit's network and its twin learn on a data set.
 
     Attributes:
-        targets: (samples, outputs) float32, of the training part: probabilities, or standardised numbers.
+        targets, test_targets: (samples, outputs) float32, of training and test: probabilities, or standardised numbers.
         loss: of logits and targets; None: cross entropy of probabilities, which `UnitNetwork.loss` has in one go.
         interface: of the logits of either network, to judge them by.
     """
 
     targets: torch.Tensor
+    test_targets: torch.Tensor
     loss: Measure | None
     interface: Interface
 
-    def judge(self, logits: torch.Tensor, targets: np.ndarray) -> float:
-        """`Interface.score` of logits."""
-        return self.interface.rating(logits.cpu().numpy(), targets)
+    def judge(self, logits: torch.Tensor, targets: torch.Tensor, y: np.ndarray) -> tuple[float, float]:
+        """Loss and `Interface.score` of logits; `targets` as those of the goal, `y` as those of the data set."""
+        loss = (self.loss or nn.functional.cross_entropy)(logits, targets)
+        return float(loss), self.interface.rating(logits.cpu().numpy(), y)
 
 
 def goal(data: Dataset, interface: Interface, smoothing: float) -> Goal:
     """What is to be learnt.
 
     Args:
-        data: whose training part it is.
+        data: whose it is; of numbers, mean and deviation are of the training part.
         interface: of the inputs; what it says of sums is replaced.
         smoothing: of labels, which then are not quite 0 and 1.
     """
     if data.task == Task.REGRESSION:
         mean, deviation = data.train_y.mean(axis=0), data.train_y.std(axis=0)
-        targets = torch.from_numpy(((data.train_y - mean) / deviation * _GAIN).astype(np.float32))
+        numbers = [torch.from_numpy(((y - mean) / deviation * _GAIN).astype(np.float32)) for y in (data.train_y, data.test_y)]
         scale = (deviation / _GAIN).astype(np.float32)
-        return Goal(targets, _squared, replace(interface, output_scale=scale, output_offset=mean.astype(np.float32)))
+        return Goal(
+            numbers[0], numbers[1], _squared, replace(interface, output_scale=scale, output_offset=mean.astype(np.float32))
+        )
     logits = replace(interface, output_scale=np.ones(1, np.float32), output_offset=np.zeros(1, np.float32))
-    y = torch.from_numpy(data.train_y)
+    parts = [torch.from_numpy(y) for y in (data.train_y, data.test_y)]
     if data.task == Task.CLASSES:
-        labels = nn.functional.one_hot(y, data.outputs).float()
-        return Goal(labels * (1 - smoothing) + smoothing / data.outputs, None, logits)
-    yes = y.reshape(len(y), -1).float()
-    return Goal(yes * (1 - smoothing) + smoothing / 2, nn.functional.binary_cross_entropy_with_logits, logits)
+        labels = [nn.functional.one_hot(y, data.outputs).float() * (1 - smoothing) + smoothing / data.outputs for y in parts]
+        return Goal(labels[0], labels[1], None, logits)
+    yes = [y.reshape(len(y), -1).float() * (1 - smoothing) + smoothing / 2 for y in parts]
+    return Goal(yes[0], yes[1], nn.functional.binary_cross_entropy_with_logits, logits)
 
 
 def _squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

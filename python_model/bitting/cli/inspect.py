@@ -1,0 +1,125 @@
+"""`bitting inspect`: what is in a model or an artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitting import files
+from bitting.artefact.artefact import Artefact, load
+from bitting.artefact.model import Model
+from bitting.cli import console
+from bitting.cli.options import JsonOption
+from bitting.errors import LockError
+from bitting.locking.kinds import Transform, default_transform, transforms_of
+from bitting.look import drawing, inspection, inspection_chart, learning
+from bitting.look.inspection import Bound, Inspection
+from bitting.unit.spec import UnitSpec
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Model, from `bitting train`, or artefact, from `bitting lock`.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Draw it: .svg, .png or .html.")] = None,
+    curve: Annotated[Path | None, typer.Option("--curve", help="Draw a model's learning curve: .svg, .png or .html.")] = None,
+    clock: Annotated[float, typer.Option(help="MHz, an example: clocks are also told in microseconds.", min=0.001)] = 100.0,
+    transform: Annotated[
+        str, typer.Option(help="Of a model: the lock whose effect is told; default: what `bitting lock` takes.")
+    ] = "",
+    json: JsonOption = False,
+) -> None:
+    """Layers, clocks, scratch memory, and what a lock hides. Of an artefact no key is needed, and no signature is asked for.
+
+    A picture of a model is for nobody else to read, as the model: a sealed artefact hides what it shows.
+    """
+    for path, option in ((output, "--output"), (curve, "--curve")):
+        if path:
+            drawing.require(path, option)
+    loaded = load(file)
+    if isinstance(loaded, Artefact):
+        found, mode = inspection.of_artefact(loaded), 0o644
+    else:
+        found, mode = inspection.of_model(loaded, _transform(loaded.program.spec, transform)), files.PRIVATE
+    if curve:
+        metric = loaded.interface.metric
+        title = f"{file.name}: {loaded.claims.get('dataset', '')}"
+        learning.draw(curve, learning.records_of(loaded.claims, file), metric, title)
+    if output:
+        inspection_chart.draw(output, found, f"{file.name}: {_summary(found)}", mode)
+    if json:
+        console.emit_json(found.to_dict() | {"clock_mhz": clock})
+        return
+    _print(file, found, clock)
+    for path in (output, curve):
+        if path:
+            console.out.print(f"drawn: {path}", markup=False)
+
+
+def _transform(spec: UnitSpec, name: str) -> Transform:
+    """Raises LockError for one that the family does not have."""
+    allowed = (*transforms_of(spec.vault), Transform.TABLE)
+    if not name:
+        return default_transform(spec.vault)
+    if name not in allowed:
+        raise LockError(f"transform {name!r} is not one of spec {spec.name!r}; allowed: {', '.join(allowed)}")
+    return Transform(name)
+
+
+def _summary(found: Inspection) -> str:
+    shape = " x ".join(map(str, found.input_shape))
+    return f"{found.kind}, {found.task}, {shape} -> {found.outputs}, on {found.spec.name} ({found.spec.id})"
+
+
+def _or_sealed(value: object) -> str:
+    return "sealed" if value is None else str(value)
+
+
+def _print(file: Path, found: Inspection, clock: float) -> None:
+    rows = [
+        (
+            number, layer.kind, _or_sealed(layer.shape), layer.tiles, layer.codes,
+            _or_sealed(layer.positions and layer.positions[0] * layer.positions[1]), _or_sealed(layer.macs), layer.cycles,
+            "" if (share := found.share(layer)) is None else console.percent(share),
+            _or_sealed(layer.reads), _or_sealed(layer.writes),
+        )
+        for number, layer in enumerate(found.layers)
+    ]  # fmt: skip
+    head = ("layer", "kind", "shape", "tiles", "codes", "positions", "MACs", "cycles", "share", "reads", "writes")
+    console.table(f"{file}: {_summary(found)}", head, rows)
+    console.out.print(
+        f"{found.cycles} cycles of tiles, {_about(found.clocks)} clocks for a batch of {found.spec.lanes} samples: "
+        f"{_about(found.clocks, clock)} us at {clock:g} MHz; challenge, input and answers come on top (`bitting simulate` "
+        "counts all)",
+        markup=False,
+    )
+    if any(layer.positions is None for layer in found.layers):
+        console.out.print(
+            "Positions are sealed, and with them how often a tile's codes run: this is the least, every code once for a cycle."
+        )
+    elif not found.cycles.known:
+        console.out.print("Which code takes how many cycles needs the key: the bounds are those of all weights of the family.")
+    living = [(tenant.who, f"{tenant.first}..{tenant.last}", tenant.words, *_life(tenant)) for tenant in found.tenants]
+    title = f"scratch memory: {found.spec.scratch_words} words of {found.spec.lanes} activations"
+    console.table(title, ("whose", "addresses", "words", "written by layer", "last read by layer"), living)
+    console.table(_lock_title(found), ("what", "is", "how"), [(row.what, row.seen, row.how) for row in found.hidings])
+    if found.caution:
+        console.out.print(f"caution: {found.caution}", markup=False)
+
+
+def _about(clocks: Bound, clock: float = 0) -> str:
+    """Clocks, or microseconds at so many MHz."""
+    shown = [f"{end / clock:.1f}" if clock else str(end) for end in (clocks.least, clocks.most) if end is not None]
+    return f"at least {shown[0]}" if clocks.most is None else "about " + " to ".join(dict.fromkeys(shown))
+
+
+def _life(tenant: inspection.Tenant) -> tuple[str, str]:
+    since = "the host" if tenant.since < 0 else str(tenant.since)
+    return since, "nobody" if tenant.until == tenant.since else _or_sealed(tenant.until)
+
+
+def _lock_title(found: Inspection) -> str:
+    if found.kind == Model.KIND:
+        return f"not locked: a lock with {found.lock} would hide of it"
+    signed = f"signed by {found.signed_by[:16]} (not checked against an owner)" if found.signed_by else "not signed"
+    return f"{found.lock}, level of claim {found.level}, {found.questions} questions of a self-test, {signed}"
