@@ -113,6 +113,7 @@ def convert(
     if input_scale is None:
         input_scale = spec.act_max / max(float(network.prepared(calibration).abs().max()), 1e-12)
     network.input_scale = input_scale
+    network.notes = [*getattr(model, "conversion_notes", ()), *network.notes]
     network.to_program()  # what does not fit is said now, and not after training
     conversion.calibrate(network, calibration, accumulator_std)
     return network
