@@ -18,6 +18,29 @@ class Window(TypedDict):
     dilation: tuple[int, int]
 
 
+Shape = tuple[int, int, int]
+
+
+class Moved(nn.Module):
+    """A function of `torch.nn.functional`, or a method, as a step."""
+
+    def __init__(self, kind: str, argument: Any):
+        super().__init__()
+        self.kind, self.argument = kind, argument
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        match self.kind:
+            case "pad":
+                return F.pad(x, self.argument)
+            case "upsample":
+                return F.interpolate(x, scale_factor=self.argument)
+            case "permute":
+                return x.permute(0, *self.argument)
+            case "reshape":
+                return x.reshape(-1, *self.argument)
+        return x.mean(self.argument, keepdim=True)
+
+
 class RandomNetwork(nn.Module):
     """Two to four random operators on a small image, then a dense layer; shapes are odd on purpose.
 

@@ -117,7 +117,7 @@ class AffineAnalysis:
             self.constants[node] = self._value(node, {})
         elif (source := self._source(node)) in self.of_input:
             first = self.of_input[source]
-            if self._is_move(node):
+            if self._is_move(node, source):
                 self.of_input[node] = Affine(*(self._move(node, source, part) for part in (first.gain, first.offset)))
                 if source in self._moved or name_of(node) in _PERMUTATIONS or shape_of(node) != shape_of(source):
                     self._moved.add(node)
@@ -195,7 +195,9 @@ class AffineAnalysis:
             return False
         return "rounding_mode" not in node.kwargs
 
-    def _is_move(self, node: fx.Node) -> bool:
+    def _is_move(self, node: fx.Node, source: fx.Node) -> bool:
+        if not isinstance(node.meta.get("tensor_meta"), TensorMetadata) or shape_of(node)[:1] != shape_of(source)[:1]:
+            return False
         if node.op == "call_module":
             return isinstance(self._modules[str(node.target)], _MOVE_MODULES)
         return node.op in ("call_function", "call_method") and name_of(node) in _MOVES

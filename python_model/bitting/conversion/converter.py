@@ -285,8 +285,14 @@ class _Conversion(ProductConversion):
             **dict.fromkeys(_REORDERS, lambda: self._reorder(node)),
             **dict.fromkeys(_PASSES, lambda: self._pass(node)),
         }
-        if not isinstance(node.meta.get("tensor_meta"), TensorMetadata):
+        results = node.meta.get("tensor_meta")
+        if isinstance(results, tuple) and not isinstance(results, TensorMetadata):
+            raise ConversionError(f"{name}() {no_place.refusal(name)}")  # several tensors
+        if not isinstance(results, TensorMetadata):
             return  # a size, for a reshape that is checked by what it gives
+        if name == "getitem" and isinstance(node.args[0], fx.Node) and self.alias.get(node.args[0]) is None:
+            self.alias[node] = INPUT  # one of several tensors: what gives them has been named
+            return
         if self.affine.step(node) or any(source in self.affine.constants for source in node.all_input_nodes):
             raise ConversionError(f"{name}() with a constant: {_CONSTANTS}")
         if name in handlers:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from bitting.conversion import no_place
 from bitting.conversion.onnx_constants import Constants
 from bitting.conversion.onnx_operators import Operators
 from bitting.conversion.onnx_tail import Tail, answers_of
@@ -63,7 +64,8 @@ def from_onnx(path: Path | str, output: str | None = None) -> nn.Module:
     try:
         tail = answers_of(graph, output)
     except ConversionError as error:
-        raise ConversionError(f"{path} {error}") from None
+        strange = [f"{_name(node)} {no_place.refusal(node.op_type)}" for node in graph.node if no_place.is_named(node.op_type)]
+        raise ConversionError(f"{path} {'has operators with no place: ' + '; '.join(strange) if strange else error}") from None
     return _built(path, graph, inputs[0], constants, tail)
 
 
@@ -90,7 +92,7 @@ def _built(path: Path | str, graph: GraphProto, given: ValueInfoProto, constants
             moving |= set(node.output)
         elif problems:
             continue  # computed from a shape that is not known any more
-        name = f"{node.op_type} ({node.name or next(iter(node.output), 'without a name')})"
+        name = _name(node)
         if constants.fold(node):
             continue
         try:
@@ -109,6 +111,10 @@ def _built(path: Path | str, graph: GraphProto, given: ValueInfoProto, constants
     module = operators.module(tail.value)
     module.conversion_notes = tail.notes  # type: ignore[assignment]
     return module
+
+
+def _name(node: NodeProto) -> str:
+    return f"{node.op_type} ({node.name or next(iter(node.output), 'without a name')})"
 
 
 def _needed(graph: GraphProto, value: str) -> list[NodeProto]:
