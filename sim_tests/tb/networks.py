@@ -18,35 +18,14 @@ class Window(TypedDict):
     dilation: tuple[int, int]
 
 
-Shape = tuple[int, int, int]
-
-
-class Moved(nn.Module):
-    """A function of `torch.nn.functional`, or a method, as a step."""
-
-    def __init__(self, kind: str, argument: Any):
-        super().__init__()
-        self.kind, self.argument = kind, argument
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        match self.kind:
-            case "pad":
-                return F.pad(x, self.argument)
-            case "upsample":
-                return F.interpolate(x, scale_factor=self.argument)
-            case "permute":
-                return x.permute(0, *self.argument)
-            case "reshape":
-                return x.reshape(-1, *self.argument)
-        return x.mean(self.argument, keepdim=True)
-
-
 class RandomNetwork(nn.Module):
     """Two to four random operators on a small image, then a dense layer; shapes are odd on purpose.
 
     Attributes:
         shape: (channels, H, W) of its input.
     """
+
+    KINDS: tuple[str, ...] = ("conv", "depthwise", "pool", "residual", "concat")
 
     def __init__(self, rng: np.random.Generator, largest: int):
         super().__init__()
@@ -57,7 +36,7 @@ class RandomNetwork(nn.Module):
         self.kinds: list[str] = []
         shape = self.shape
         for _ in range(int(rng.integers(2, 5))):
-            shape = getattr(self, f"_make_{rng.choice(['conv', 'depthwise', 'pool', 'residual', 'concat'])}")(shape)
+            shape = getattr(self, f"_make_{rng.choice(self.KINDS)}")(shape)
         self.head = nn.Linear(int(np.prod(shape)), int(rng.integers(1, 6)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,6 +45,8 @@ class RandomNetwork(nn.Module):
                 x = torch.relu(step(x) + x)
             elif kind == "concat":
                 x = torch.cat([x, torch.relu(step(x))], dim=1)
+            elif kind == "move":
+                x = step(x)
             else:
                 x = torch.relu(step(x))
         logits: torch.Tensor = self.head(torch.flatten(x, 1))

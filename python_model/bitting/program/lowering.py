@@ -16,7 +16,7 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.layers import Layer, Program
-from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample
+from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample, copied
 from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
@@ -102,7 +102,9 @@ class _Lowering(MoveLowering):
         self.operations = operations
         self.layers: list[Layer] = []
         self.scratch = scratch
-        self.copied = {source for operation in operations if isinstance(operation, Add) for source in operation.sources}
+        self.copied = copied(operations) | {
+            source for operation in operations if isinstance(operation, Add) for source in operation.sources
+        }
         self.border = self._borders()
         self.views = self._views()
         self.last_use = {
