@@ -315,6 +315,7 @@ MOVES = [
     (nn.Upsample(size=(12, 5)), lambda x: x.repeat_interleave(2, 2)),
     (Step(lambda x: F.interpolate(x, scale_factor=(1, 3), mode="nearest-exact")), lambda x: x.repeat_interleave(3, -1)),
     (Step(lambda x: x.repeat_interleave(2, dim=3).repeat_interleave(3, dim=2)), lambda x: F.interpolate(x, size=(18, 10))),
+    (Step(lambda x: F.pad(x, (-1, 0, 1, -1))), lambda x: F.pad(x[:, :, :-1, 1:], (0, 0, 1, 0))),
     (Step(lambda x: x.permute(0, 2, 3, 1)), lambda x: x.movedim(1, 3)),
     (Step(lambda x: x.transpose(1, -1)), lambda x: x.permute(0, 3, 2, 1)),
     (Step(lambda x: x.reshape(-1, 8, 3, 5)), lambda x: x.unflatten(2, (2, 3)).flatten(1, 2)),

@@ -12,7 +12,7 @@ import typer
 from bitting import files
 from bitting.cli import console
 from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
-from bitting.errors import missing_extra
+from bitting.errors import BittingError, missing_extra
 from bitting.program.interface import score_text
 from bitting.unit.spec import parse_spec
 
@@ -46,6 +46,9 @@ def train(
         Path | None,
         typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1, other data as they are)."),
     ] = None,
+    onnx_output: Annotated[
+        str | None, typer.Option(help="Which output of the ONNX model answers, if they say different things.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
@@ -53,7 +56,7 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch.
     """
-    given = _read_onnx(onnx)
+    given = _read_onnx(onnx, onnx_output)
     from bitting.artefact import claims
     from bitting.data import datasets
     from bitting.training import distributed, recipes
@@ -90,14 +93,16 @@ def train(
     console.table(f"{output}: {dataset.name}, {model.interface.task}, on {family.name} ({family.id})", ("", ""), rows)
 
 
-def _read_onnx(path: Path | None) -> Any:
+def _read_onnx(path: Path | None, output: str | None) -> Any:
     if path is None:
+        if output is not None:
+            raise BittingError("--onnx-output names an output of the model that --onnx gives; give both")
         return None
     with missing_extra("--onnx", "onnx"):
         import onnx  # noqa: F401  # asked for before torch, whose extra would not bring it
 
         from bitting.conversion.onnx_import import from_onnx
-    return from_onnx(path)
+    return from_onnx(path, output)
 
 
 def verilog(
