@@ -58,4 +58,5 @@ def test_a_model_of_series_is_fine_tuned_in_the_units_it_takes(series):
 
 def test_series_without_a_model_are_learnt_by_dense_layers(series):
     trained = loop.train(SPEC, series, TrainConfig(hidden=(16,), epochs=8, seed=0))
-    assert trained.claims["accuracy"] > 0.9 and trained.interface.shape == (3, 24)
+    most_frequent = np.bincount(series.test_y).max() / len(series.test_y)
+    assert trained.claims["accuracy"] > (1 + most_frequent) / 2 and trained.interface.shape == (3, 24)

@@ -74,8 +74,7 @@ def train(
 
     Example:
         >>> import bitting
-        >>> from bitting.training.inputs import Inputs
-    from bitting.training.recipes import TrainConfig
+        >>> from bitting.training.recipes import TrainConfig
         >>> model = bitting.train("tiny", "digits", TrainConfig(hidden=(16,), epochs=1))
         >>> model.claims["dataset"], model.program.outputs
         ('digits', 10)
