@@ -21,20 +21,12 @@ from torch import nn
 import bitting
 from bitting.errors import ConversionError
 from bitting.unit.spec import parse_spec
+from tb.conversions import Step
 
 SPEC = parse_spec("base:scratch_words=16384")
 #: Sums of float32 in another order: so many roundings of the largest answer.
 ROUNDINGS = 64
 SAMPLES = 7
-
-
-class Step(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 class Residual(nn.Module):

@@ -8,20 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tb.conversions import Step
 from tb.networks import RandomNetwork
 
 Shape = tuple[int, int, int]
-
-
-class Function(nn.Module):
-    """A function as a step."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
 
 
 class Padded(nn.Module):
@@ -49,7 +39,7 @@ class MovedNetwork(RandomNetwork):
         _, channels, rows, columns = function(torch.zeros(1, *shape)).shape
         if not self._fits((channels, rows, columns)):
             return shape
-        self._append("move", Function(function))
+        self._append("move", Step(function))
         return channels, rows, columns
 
     def _make_pad(self, shape: Shape) -> Shape:
