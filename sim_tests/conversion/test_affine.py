@@ -77,7 +77,7 @@ def test_scaling_before_zero_padding_becomes_part_of_the_interface(way):
     inner = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 2)))
     model = Scaled(inner, way, 4).eval()
     network = bitting.convert(model, SPEC, x)
-    assert network.preparation is not None
+    assert network.preparation is not None and "part of the interface" in network.notes[0]
     scale = SPEC.act_max / float(transformed(x).abs().max())
     assert network.input_scale == pytest.approx(scale)
     # At a power of two nothing is rounded differently: the same integers, the same program, the same answers.
@@ -145,6 +145,9 @@ def test_scalings_that_differ_and_can_not_be_folded_are_refused():
     with pytest.raises(ConversionError, match="scaled in another way than other layers do"):
         bitting.convert(TwoScales(), SPEC, samples(4, 3, 5, 6))
     inner = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Linear(60, 2))
+    both = nn.Sequential(Step(lambda x: torch.cat([x, x * 2], 1)), nn.Conv2d(6, 2, 3), nn.Flatten(), nn.Linear(24, 2))
+    with pytest.raises(ConversionError, match="scaled in another way than other layers do"):
+        bitting.convert(both, SPEC, samples(4, 3, 5, 6))
     with pytest.raises(ConversionError, match="multiplies its input by 0"):
         bitting.convert(nn.Sequential(Step(lambda x: x * 0 + 1), inner), SPEC, samples(4, 3, 5, 6))
     with pytest.raises(ConversionError, match=r"mul\(\) with a constant: a gain or an offset has a place"):

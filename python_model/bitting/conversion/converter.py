@@ -164,6 +164,8 @@ class _Conversion(ProductConversion):
         network = UnitNetwork(self.spec, input_shape, 1.0, list(self.nodes.values()))
         network.locations, network.notes, network.ends_with = self.locations, self.notes, self.ends_with
         network.preparation = self.input_preparation()
+        if network.preparation:
+            self.notes.insert(0, "what the model does to its input first is part of the interface")
         return network
 
     def input_preparation(self) -> Preparation | None:
