@@ -228,6 +228,11 @@ REFUSED = [
     (SERIES_SHAPE, lambda: nn.GRU(8, 4, batch_first=True), "GRU is not supported: a recurrent layer"),
     (SERIES_SHAPE, lambda: nn.TransformerEncoderLayer(8, 2), "TransformerEncoderLayer is not supported: attention"),
     (SERIES_SHAPE, lambda: nn.Linear(8, 2), r"Linear over inputs of shape \(2, 3, 2\); allowed \(samples, features\)"),
+    (
+        SERIES_SHAPE,
+        lambda: nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)),
+        "an activation function of the input itself",
+    ),
     (TABLE, lambda: nn.Embedding(10, 4), "Embedding is not supported: an embedding"),
     (TABLE, lambda: nn.LayerNorm(8), "LayerNorm is not supported: a normalisation"),
     (TABLE, lambda: nn.RMSNorm(8), "RMSNorm is not supported: a normalisation"),

@@ -316,9 +316,10 @@ class _Conversion(ProductConversion):
             self.notes.append(f"{node.target} ({source_location(node)}), a {kind}, is left out: {what}")
             self._pass(node)
             return
-        if name == INPUT:
+        folded = self._behind_moves(name)
+        if folded == INPUT:
             raise ConversionError("an activation function of the input itself; put a layer before it")
-        self.nodes[name].module.activated = True  # type: ignore[assignment]
+        self.nodes[folded].module.activated = True  # type: ignore[assignment]
         self.alias[node] = name
 
     def _output_activation(self, node: fx.Node) -> None:
