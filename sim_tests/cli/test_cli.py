@@ -297,6 +297,7 @@ def test_networks_that_do_not_fit_are_refused_before_they_are_trained(tmp_path):
     assert "base:scratch_words=8192 would do" in error_of("train", "--network", "lenet", "--data", "mnist", *target)
     (tmp_path / "model.onnx").write_bytes(b"garbage")
     assert "no ONNX model" in error_of("train", "--onnx", tmp_path / "model.onnx", *target)
+    assert "give both" in error_of("train", "--onnx-output", "scores", *target)
     assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
 
 

@@ -1,45 +1,16 @@
 """Operators beyond the plain layers: they become what they say, and the exported program answers as the network does."""
 
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import bitting
-from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError
 from bitting.unit.spec import parse_spec
-
-SPEC = parse_spec("base:scratch_words=8192")
-
-
-class Step(nn.Module):
-    """A function as a module, for a Sequential."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-def samples(*shape, seed=0):
-    """Multiples of 1/64 between -1 and 1: exact in every product with powers of two."""
-    return torch.randint(-64, 65, shape, generator=torch.Generator().manual_seed(seed)).float() / 64
-
-
-def answers(model, x, **options):
-    """Sums of the exported program, which `export` has compared with the network's."""
-    network = bitting.convert(model, SPEC, x, **options).eval()
-    model = bitting.export(network, x)
-    return torch.from_numpy(model.sums(x.numpy()))
-
-
-def seeded(make, seed=0):
-    torch.manual_seed(seed)
-    return make().eval()
+from tb.conversions import SPEC, Step, answers, samples, seeded
 
 
 def image_tail(channels, rows, columns):
@@ -110,161 +81,186 @@ def test_borders_cost_no_more_words_than_both_paddings_ask_for():
     assert program.reach == image + bordered
 
 
-# -- gains and offsets
+# -- moves and means
 
 
-GAIN, OFFSET = torch.tensor([2.0, -0.5, 4.0]), torch.tensor([0.25, 0.5, -1.0])
+class Means(nn.Module):
+    """A mean over some axes of images, then a dense layer."""
 
-
-class Scaled(nn.Module):
-    """Gains and offsets of its own before a model, written in several ways."""
-
-    def __init__(self, inner, way, rank):
+    def __init__(self, axes, keepdim, features):
         super().__init__()
-        self.inner, self.way = inner, way
-        shape = (1, -1, *[1] * (rank - 2))
-        self.mean = nn.Buffer((-OFFSET / GAIN).reshape(shape))
-        self.deviation = nn.Buffer((1 / GAIN).reshape(shape))
-        self.norm = (nn.BatchNorm1d if rank < 4 else nn.BatchNorm2d)(3, eps=0)
-        self.norm.running_mean, self.norm.running_var = self.mean.flatten().clone(), self.deviation.flatten() ** 2
-        self.norm.weight.data = GAIN.sign()
+        self.axes, self.keepdim, self.head = axes, keepdim, nn.Linear(features, 2)
 
     def forward(self, x):
-        match self.way:
-            case "standardised":
-                x = (x - self.mean) / self.deviation
-            case "multiplied":
-                x = self.mean.neg() / self.deviation + x * (1 / self.deviation)
-            case "normalised":
-                x = self.norm(x)
-        return self.inner(x)
+        return self.head(x.mean(self.axes, keepdim=self.keepdim).flatten(1))
 
 
-WAYS = ("standardised", "multiplied", "normalised")
+@pytest.mark.parametrize(
+    ("shape", "axes", "keepdim"),
+    [
+        *(((4, 2, 8), axes, keepdim) for axes in ((1,), (2,), (-1,), (1, 2), (-1, 1), (2, 3)) for keepdim in (False, True)),
+        *(((4, 16), axes, keepdim) for axes in ((1,), (2,), (-2,)) for keepdim in (False, True)),
+        ((4, 2, 8), (1, 2, 3), True),
+        ((4, 16), (1, 2), True),
+        ((16,), (1,), True),
+    ],
+)
+def test_means_over_any_axes_are_the_models(shape, keepdim, axes):
+    """Of powers of two of activations a mean is exact but for the fold's rounding down: so is what the head reads."""
+    x = torch.randint(SPEC.act_min, SPEC.act_max + 1, (32, *shape), generator=torch.Generator().manual_seed(1)).float()
+    wanted = x.mean(axes, keepdim=keepdim).flatten(1)
+    model = seeded(lambda: Means(axes, keepdim, wanted.shape[1]))
+    network = bitting.convert(model, SPEC, x, input_scale=1.0).eval()
+    bitting.export(network, x)
+    seen: list[torch.Tensor] = []
+    network.accumulators(network.integers(x), lambda module, inputs: seen.append(inputs[0]))
+    rounded = wanted - seen[-1].flatten(1)
+    roundings = 2 if 1 in axes and len(axes) > 1 else 1  # rows and columns first, then channels
+    assert float(rounded.min()) >= 0 and float(rounded.max()) < roundings
 
 
-def transformed(x):
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    return x * GAIN.reshape(shape) + OFFSET.reshape(shape)
+MOVES = [
+    (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2)),
+    (nn.Upsample(size=(12, 5)), lambda x: x.repeat_interleave(2, 2)),
+    (Step(lambda x: F.interpolate(x, scale_factor=(1, 3), mode="nearest-exact")), lambda x: x.repeat_interleave(3, -1)),
+    (Step(lambda x: x.repeat_interleave(2, dim=3).repeat_interleave(3, dim=2)), lambda x: F.interpolate(x, size=(18, 10))),
+    (Step(lambda x: F.pad(x, (-1, 0, 1, -1))), lambda x: F.pad(x[:, :, :-1, 1:], (0, 0, 1, 0))),
+    (Step(lambda x: x.permute(0, 2, 3, 1)), lambda x: x.movedim(1, 3)),
+    (Step(lambda x: x.transpose(1, -1)), lambda x: x.permute(0, 3, 2, 1)),
+    (Step(lambda x: x.reshape(-1, 8, 3, 5)), lambda x: x.unflatten(2, (2, 3)).flatten(1, 2)),
+    (nn.Sequential(nn.Flatten(), nn.Unflatten(1, (6, 4, 5))), lambda x: x.reshape(len(x), 6, 4, 5)),
+    (
+        nn.Sequential(nn.ZeroPad2d(1), nn.Upsample(scale_factor=2)),
+        lambda x: F.interpolate(F.pad(x, [1] * 4), scale_factor=2),
+    ),
+]
 
 
-def folded(layer, summed):
-    """A layer of the input as it comes, with gain and offset in weights and bias. `summed`: axes of one output's weights."""
-    shape = (1, -1, *[1] * (layer.weight.ndim - 2))
-    other = nn.Linear(3, 4) if layer.weight.ndim == 2 else type(layer)(3, 4, layer.kernel_size)
-    other.weight.data = layer.weight.data * GAIN.reshape(shape)
-    other.bias.data = layer.bias.data + (layer.weight.data * OFFSET.reshape(shape)).sum(summed)
-    return other
+@pytest.mark.parametrize(("step", "wanted"), MOVES)
+def test_moves_are_torchs(step, wanted):
+    """At the input, and between layers with borders: the same answers as of inputs that were moved before."""
+    x = samples(16, 4, 6, 5)
+    moved = wanted(x)
+    tail = seeded(lambda: image_tail(*moved.shape[1:]))
+    assert torch.equal(answers(nn.Sequential(step, tail), x), answers(tail, moved))
+    padded = seeded(lambda: nn.Conv2d(moved.shape[1], 4, 3, padding=1))
+    last = seeded(lambda: nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(4 * moved.shape[2] * moved.shape[3], 2)))
+    assert torch.equal(answers(nn.Sequential(step, padded, last), x), answers(nn.Sequential(padded, last), moved))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_scaling_of_the_input_is_folded_into_weights_that_pad_with_nothing(way):
-    x, flat = samples(16, 3, 5, 6), samples(16, 3)
-    conv, dense = seeded(lambda: nn.Conv2d(3, 4, 3)), seeded(lambda: nn.Linear(3, 4))
-    tail = seeded(lambda: nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(4 * 3 * 4, 2)))
-    network = bitting.convert(Scaled(nn.Sequential(conv, *tail), way, 4).eval(), SPEC, x)
-    assert network.preparation is None
-    for model, plain, values in (
-        (nn.Sequential(conv, *tail), nn.Sequential(folded(conv, (1, 2, 3)), *tail), x),
-        (dense, folded(dense, 1), flat),
-    ):
-        scaled = answers(Scaled(model, way, values.ndim).eval(), values)
-        by_hand = answers(plain, values)
-        assert float((scaled - by_hand).abs().max()) <= 1e-3 * float(by_hand.abs().max())
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_scaling_before_zero_padding_becomes_part_of_the_interface(way):
-    """Zeros of the padding are zeros of what is scaled, not of the input."""
-    x = samples(16, 3, 5, 6)
-    inner = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 2)))
-    model = Scaled(inner, way, 4).eval()
-    network = bitting.convert(model, SPEC, x)
-    assert network.preparation is not None
-    scale = SPEC.act_max / float(transformed(x).abs().max())
-    assert network.input_scale == pytest.approx(scale)
-    # At a power of two nothing is rounded differently: the same integers, the same program, the same answers.
-    options = {"input_scale": 16.0}
-    assert torch.equal(answers(model, x, **options), answers(inner, transformed(x), **options))
-
-
-def test_a_gain_alone_is_folded_even_before_padding():
-    x = samples(16, 3, 5, 6)
-    inner = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 2)))
-    network = bitting.convert(nn.Sequential(Step(lambda x: x * 2 / 8), inner), SPEC, x)
-    assert network.preparation is None
-    assert torch.equal(answers(nn.Sequential(Step(lambda x: x / 4), inner), x, input_scale=16.0), answers(
-        nn.Sequential(Step(lambda x: x * 0.25), inner), x, input_scale=16.0))  # fmt: skip
-
-
-def test_scaling_goes_through_flattening():
-    x = samples(16, 3, 2, 2)
-    dense = seeded(lambda: nn.Linear(12, 2))
-    model = Scaled(nn.Sequential(nn.Flatten(), dense), "standardised", 4)
-    other = nn.Linear(12, 2)
-    other.weight.data = dense.weight.data * GAIN.repeat_interleave(4)
-    other.bias.data = dense.bias.data + (dense.weight.data * OFFSET.repeat_interleave(4)).sum(1)
-    first, second = answers(model, x), answers(nn.Sequential(nn.Flatten(), other), x)
-    assert float((first - second).abs().max()) <= 1e-3 * float(second.abs().max())
-
-
-class LayerScale(nn.Module):
-    """A gain and an offset for each channel after a product, of the model's own."""
+class Sums(nn.Module):
+    """Summands that are padded, moved and repeated; a concatenation of what was flattened with dense features."""
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.gain = nn.Parameter(torch.tensor([0.5, -2.0, 1.0, 4.0]).reshape(4, 1, 1))
-        self.head = nn.Linear(4 * 3 * 4, 2)
+        self.left, self.right, self.wide = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=(0, 2))
+        self.dense, self.head = nn.Linear(2 * 4 * 7, 5), nn.Linear(2 * 4 * 7 + 5, 3)
 
     def forward(self, x):
-        x = torch.relu(self.conv(x) * self.gain + 0.25)
-        return self.head(x.flatten(1)) * 2
+        x = torch.relu(F.pad(self.left(x), (1, 1, 2, 0)) + self.right(x))
+        x = torch.relu(self.wide(x)).flatten(1)
+        return self.head(torch.cat([x, torch.relu(self.dense(x))], 1))
 
 
-def test_a_gain_after_a_product_is_folded_into_it():
-    x, model = samples(16, 3, 5, 6), seeded(LayerScale)
-    plain = seeded(LayerScale)
-    plain.load_state_dict(model.state_dict())
-    plain.conv.weight.data *= model.gain.data.reshape(-1, 1, 1, 1)
-    plain.conv.bias.data = plain.conv.bias.data * model.gain.data.flatten() + 0.25
-    plain.head.weight.data *= 2
-    plain.head.bias.data *= 2
-    by_hand = nn.Sequential(plain.conv, nn.ReLU(), nn.Flatten(), plain.head)
-    assert torch.equal(answers(model, x), answers(by_hand, x))
+def test_moved_summands_and_flattened_parts_have_words_of_their_own():
+    x = samples(16, 2, 6, 5)
+    answers(seeded(Sums), x)  # exporting compares the program with the network
 
 
-class TwoScales(nn.Module):
+def of_series_and_of_images(kernel, stride, padding, dilation, groups):
+    """The same model twice, of series and of images of one row."""
+    models = []
+    for rank in (1, 2):
+        layers: Any = (
+            (nn.Conv1d, nn.BatchNorm1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d),
+            (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+        )[rank - 1]
+        conv, norm, pool, whole = layers
+        one, none = (1,) * (rank - 1), (0,) * (rank - 1)
+        models.append(
+            nn.Sequential(
+                conv(3, 6, (*one, kernel), (*one, stride), (*none, padding), (*one, dilation), groups), norm(6), nn.ReLU(),
+                pool((*one, 3), (*one, 2), (*none, 1)), conv(6, 4, (*one, 3), padding=(*none, 1)), whole((*one, 1)),
+                nn.Flatten(), nn.Linear(4, 3),
+            ).eval()
+        )  # fmt: skip
+    series, images = models
+    for source, target in zip(series.parameters(), images.parameters(), strict=True):
+        target.data = source.data.reshape(target.shape)
+    return series, images
+
+
+@pytest.mark.parametrize("settings", [(3, 1, 0, 1, 1), (5, 2, 2, 1, 1), (3, 1, 0, 2, 3)])
+def test_series_are_images_of_one_row(settings):
+    x = samples(32, 3, 20)
+    torch.manual_seed(0)
+    series, images = of_series_and_of_images(*settings)
+    assert torch.equal(series(x), images(x.unsqueeze(2)))
+    assert torch.equal(answers(series, x), answers(images, x.unsqueeze(2)))
+
+
+def test_series_without_channels_and_convolutions_that_answer():
+    x = samples(32, 16)
+    head = seeded(lambda: nn.Sequential(nn.Conv1d(1, 4, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Conv1d(4, 3, 1)))
+    wanted = answers(head, x.unsqueeze(1))
+    assert torch.equal(answers(nn.Sequential(Step(lambda x: x.unsqueeze(1)), head), x), wanted)
+    assert torch.equal(answers(nn.Sequential(nn.Unflatten(1, (1, 16)), head, nn.Flatten()), x), wanted)
+
+
+# -- what has no place
+
+IMAGE, SERIES_SHAPE, TABLE = (3, 6, 5), (3, 8), (8,)
+REFUSED = [
+    (IMAGE, lambda: nn.GroupNorm(1, 3), "GroupNorm is not supported: a normalisation"),
+    (IMAGE, lambda: nn.InstanceNorm2d(3), "InstanceNorm2d is not supported: a normalisation"),
+    (IMAGE, lambda: nn.LocalResponseNorm(2), "LocalResponseNorm is not supported: a normalisation"),
+    (IMAGE, lambda: nn.ConvTranspose2d(3, 2, 3), "ConvTranspose2d is not supported: a transposed convolution"),
+    (IMAGE, lambda: nn.Upsample(scale_factor=2, mode="bilinear"), "mode 'bilinear' is not supported"),
+    (IMAGE, lambda: nn.Upsample(size=(7, 5)), "allowed are whole factors"),
+    (IMAGE, lambda: nn.ReflectionPad2d(1), "ReflectionPad2d is not supported"),
+    (IMAGE, lambda: nn.ConstantPad2d(1, 0.5), "padding with value 0.5 is not supported; allowed is constant padding with 0"),
+    (IMAGE, lambda: Step(lambda x: F.pad(x, (0, 0, 0, 0, 1, 1))), "allowed is padding rows and columns"),
+    (IMAGE, lambda: Step(lambda x: x * x), r"mul\(\) is not supported: the unit multiplies by stored weights"),
+    (IMAGE, lambda: Step(lambda x: x.mean(0)), "allowed is over all but 0, the samples"),
+    (IMAGE, lambda: Step(lambda x: x.reshape(-1, 3)), r"allowed is to \(samples"),
+    (SERIES_SHAPE, lambda: nn.LSTM(8, 4), "LSTM is not supported: a recurrent layer"),
+    (SERIES_SHAPE, lambda: Step(lambda x: x.sort()[0]), r"sort\(\) is not supported: the unit has no comparison"),
+    (SERIES_SHAPE, lambda: nn.GRU(8, 4, batch_first=True), "GRU is not supported: a recurrent layer"),
+    (SERIES_SHAPE, lambda: nn.TransformerEncoderLayer(8, 2), "TransformerEncoderLayer is not supported: attention"),
+    (SERIES_SHAPE, lambda: nn.Linear(8, 2), r"Linear over inputs of shape \(2, 3, 2\); allowed \(samples, features\)"),
+    (
+        SERIES_SHAPE,
+        lambda: nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)),
+        "an activation function of the input itself",
+    ),
+    (TABLE, lambda: nn.Embedding(10, 4), "Embedding is not supported: an embedding"),
+    (TABLE, lambda: nn.LayerNorm(8), "LayerNorm is not supported: a normalisation"),
+    (TABLE, lambda: nn.RMSNorm(8), "RMSNorm is not supported: a normalisation"),
+    (TABLE, lambda: nn.GLU(), "GLU is not supported: a gate"),
+    (TABLE, lambda: nn.Bilinear(8, 8, 2), "Bilinear is not supported: a product of activations"),
+]
+
+
+class Attending(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1)
-        self.head = nn.Linear(60, 2)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.head = nn.Linear(24, 2)
 
     def forward(self, x):
-        return self.head((self.first(x - 0.5) + self.second(x * 2 + 0.25)).flatten(1))
+        return self.head(self.attention(x, x, x)[0].flatten(1))
 
 
-def test_scalings_that_differ_and_can_not_be_folded_are_refused():
-    with pytest.raises(ConversionError, match="scaled in another way than other layers do"):
-        bitting.convert(TwoScales(), SPEC, samples(4, 3, 5, 6))
-    inner = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Linear(60, 2))
-    with pytest.raises(ConversionError, match="multiplies its input by 0"):
-        bitting.convert(nn.Sequential(Step(lambda x: x * 0 + 1), inner), SPEC, samples(4, 3, 5, 6))
-    with pytest.raises(ConversionError, match=r"mul\(\) with a constant: a gain or an offset has a place"):
-        bitting.convert(
-            nn.Sequential(inner[0], nn.ReLU(), Step(lambda x: x * 3), inner[1], inner[2]), SPEC, samples(4, 3, 5, 6)
-        )
+@pytest.mark.parametrize(
+    ("shape", "make", "said"), REFUSED, ids=[said.split()[0] + str(i) for i, (_, _, said) in enumerate(REFUSED)]
+)
+def test_modules_without_a_place_are_named_as_that(shape, make, said):
+    x = samples(4, *shape)
+    with pytest.raises(ConversionError, match=said) as caught:
+        bitting.convert(nn.Sequential(seeded(make)), SPEC, x)
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
 
 
-def test_a_prepared_input_answers_through_the_files_interface(tmp_path):
-    """Written, loaded, asked in the user's units: what the network says, to the bit."""
-    x = samples(16, 3, 5, 6) * 3
-    inner = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 5 * 6, 2)))
-    network = bitting.convert(Scaled(inner, "standardised", 4), SPEC, x).eval()
-    bitting.export(network, x, tmp_path / "model.safetensors")
-    loaded = bitting.load(tmp_path / "model.safetensors")
-    assert isinstance(loaded, bitting.Model)
-    more = torch.randn(64, 3, 5, 6, generator=torch.Generator().manual_seed(3))
-    integers = network.integers(more).flatten(1)
-    assert np.array_equal(loaded.interface.activations(more.numpy()), integers.numpy())
-    assert torch.equal(torch.from_numpy(loaded.sums(more.numpy())), Emulator(loaded.program, range(SPEC.codes))(integers))
+def test_attention_is_named_whatever_comes_of_it():
+    with pytest.raises(ConversionError, match="MultiheadAttention is not supported: attention"):
+        bitting.convert(Attending(), SPEC, samples(4, 3, 8))

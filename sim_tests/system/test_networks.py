@@ -23,6 +23,7 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim.native import NativeEngine, Stalls, engine_library
 from bitting.training import architectures, loop, recipes
 from bitting.unit.spec import PRESETS, parse_spec
+from tb.moved_networks import MovedNetwork
 from tb.networks import RandomNetwork
 from tb.programs import golden_cycles, golden_run, random_activations
 
@@ -40,11 +41,11 @@ def chip(request):
         yield spec, Device(spec, ROOT), engine
 
 
-def random_model(spec, seed):
+def random_model(spec, seed, kind=RandomNetwork):
     """A random network on the unit, its unlocked program, and samples."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    plain = RandomNetwork(rng, largest=60 if spec.scratch_words > 1024 else 24)
+    plain = kind(rng, largest=60 if spec.scratch_words > 1024 else 24)
     x = random_activations(spec, rng, spec.lanes, int(np.prod(plain.shape)))
     inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
     fresh, activation = ((True, "fold"), (False, "fold"), (False, "relu"))[rng.integers(3)]
@@ -58,8 +59,17 @@ def random_model(spec, seed):
 
 @pytest.mark.parametrize("seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, SEEDS // 2))])
 def test_golden_emulator_and_rtl_agree_on_random_networks(chip, seed):
+    agree_on_random_network(chip, seed, RandomNetwork)
+
+
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 60))])
+def test_golden_emulator_and_rtl_agree_on_networks_that_move_their_activations(chip, seed):
+    agree_on_random_network(chip, seed, MovedNetwork)
+
+
+def agree_on_random_network(chip, seed, kind):
     spec, device, engine = chip
-    program, x = random_model(spec, seed)
+    program, x = random_model(spec, seed, kind)
     locked = lock_program(program, device, LockScheme())
     table = device.table()
     logits = Emulator(locked, table)(torch.from_numpy(x)).numpy()

@@ -25,6 +25,8 @@ class RandomNetwork(nn.Module):
         shape: (channels, H, W) of its input.
     """
 
+    KINDS: tuple[str, ...] = ("conv", "depthwise", "pool", "largest", "residual", "concat")
+
     def __init__(self, rng: np.random.Generator, largest: int):
         super().__init__()
         self._rng = rng
@@ -34,7 +36,7 @@ class RandomNetwork(nn.Module):
         self.kinds: list[str] = []
         shape = self.shape
         for _ in range(int(rng.integers(2, 5))):
-            shape = getattr(self, f"_make_{rng.choice(['conv', 'depthwise', 'pool', 'largest', 'residual', 'concat'])}")(shape)
+            shape = getattr(self, f"_make_{rng.choice(self.KINDS)}")(shape)
         self.head = nn.Linear(int(np.prod(shape)), int(rng.integers(1, 6)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,7 +45,7 @@ class RandomNetwork(nn.Module):
                 x = torch.relu(step(x) + x)
             elif kind == "concat":
                 x = torch.cat([x, torch.relu(step(x))], dim=1)
-            elif kind == "largest":
+            elif kind in ("move", "largest"):
                 x = step(x)
             else:
                 x = torch.relu(step(x))

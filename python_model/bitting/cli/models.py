@@ -13,7 +13,7 @@ from bitting import files
 from bitting.artefact.model import Model
 from bitting.cli import console
 from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
-from bitting.errors import ExtraError, missing_extra
+from bitting.errors import BittingError, ExtraError, missing_extra
 from bitting.look import learning
 from bitting.program.interface import score_text
 from bitting.unit.spec import parse_spec
@@ -48,6 +48,9 @@ def train(
         Path | None,
         typer.Option(help="Convert and fine-tune this ONNX model instead (pixels from 0 to 1, other data as they are)."),
     ] = None,
+    onnx_output: Annotated[
+        str | None, typer.Option(help="Which output of the ONNX model answers, if they say different things.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
@@ -55,7 +58,7 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch. The learning curve goes beside the model, as a table (.curve.csv) and a picture (.curve.svg).
     """
-    given = _read_onnx(onnx)
+    given = _read_onnx(onnx, onnx_output)
     from bitting.artefact import claims
     from bitting.data import datasets
     from bitting.training import distributed, recipes
@@ -107,14 +110,16 @@ def _write_curve(output: Path, model: Model) -> list[Path]:
     return [table, picture]
 
 
-def _read_onnx(path: Path | None) -> Any:
+def _read_onnx(path: Path | None, output: str | None) -> Any:
     if path is None:
+        if output is not None:
+            raise BittingError("--onnx-output names an output of the model that --onnx gives; give both")
         return None
     with missing_extra("--onnx", "onnx"):
         import onnx  # noqa: F401  # asked for before torch, whose extra would not bring it
 
         from bitting.conversion.onnx_import import from_onnx
-    return from_onnx(path)
+    return from_onnx(path, output)
 
 
 def verilog(

@@ -117,7 +117,7 @@ class AffineAnalysis:
             self.constants[node] = self._value(node, {})
         elif (source := self._source(node)) in self.of_input:
             first = self.of_input[source]
-            if self._is_move(node):
+            if self._is_move(node, source):
                 self.of_input[node] = Affine(*(self._move(node, source, part) for part in (first.gain, first.offset)))
                 if source in self._moved or name_of(node) in _PERMUTATIONS or shape_of(node) != shape_of(source):
                     self._moved.add(node)
@@ -147,9 +147,9 @@ class AffineAnalysis:
         Args:
             folds: reader of an affine value of the input -> whether its weights can take it in.
         """
-        for reader, can in folds.items():
-            source = self.source_of_input(reader)
-            if source is None or can or self.of_input[source].is_identity:
+        needing = (source for reader, can in folds.items() if not can for source in self.sources_of_input(reader))
+        for source in needing:
+            if self.of_input[source].is_identity:
                 continue
             found = self.of_input[source]
             if source in self._moved:
@@ -162,11 +162,9 @@ class AffineAnalysis:
             return found
         return None
 
-    def source_of_input(self, node: fx.Node) -> fx.Node | None:
-        """What a reader reads that is affine in the input; None if there is none, or the node is affine itself."""
-        if node in self.of_input:
-            return None
-        return next((source for source in node.all_input_nodes if source in self.of_input), None)
+    def sources_of_input(self, node: fx.Node) -> list[fx.Node]:
+        """What a reader reads that is affine in the input; nothing if the node is affine itself."""
+        return [] if node in self.of_input else [source for source in node.all_input_nodes if source in self.of_input]
 
     def relative(self, node: fx.Node, preparation: Affine | None) -> Affine:
         """How an affine value of the input follows from the network's input, which is prepared already."""
@@ -195,7 +193,9 @@ class AffineAnalysis:
             return False
         return "rounding_mode" not in node.kwargs
 
-    def _is_move(self, node: fx.Node) -> bool:
+    def _is_move(self, node: fx.Node, source: fx.Node) -> bool:
+        if not isinstance(node.meta.get("tensor_meta"), TensorMetadata) or shape_of(node)[:1] != shape_of(source)[:1]:
+            return False
         if node.op == "call_module":
             return isinstance(self._modules[str(node.target)], _MOVE_MODULES)
         return node.op in ("call_function", "call_method") and name_of(node) in _MOVES

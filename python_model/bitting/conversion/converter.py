@@ -140,6 +140,7 @@ def convert(
     if input_scale is None:
         input_scale = spec.act_max / max(float(network.prepared(calibration).abs().max()), 1e-12)
     network.input_scale = input_scale
+    network.notes = [*getattr(model, "conversion_notes", ()), *network.notes]
     network.to_program()  # what does not fit is said now, and not after training
     if keeps:
         network.fits = rebuild(network, conversion.floats, calibration, reconstruct)
@@ -195,6 +196,8 @@ class _Conversion(ProductConversion):
         network = UnitNetwork(self.spec, input_shape, 1.0, list(self.nodes.values()))
         network.locations, network.notes, network.ends_with = self.locations, self.notes, self.ends_with
         network.preparation = self.input_preparation()
+        if network.preparation:
+            self.notes.insert(0, "what the model does to its input first is part of the interface")
         return network
 
     def input_preparation(self) -> Preparation | None:
@@ -321,8 +324,14 @@ class _Conversion(ProductConversion):
             **dict.fromkeys(_REORDERS, lambda: self._reorder(node)),
             **dict.fromkeys(_PASSES, lambda: self._pass(node)),
         }
-        if not isinstance(node.meta.get("tensor_meta"), TensorMetadata):
+        results = node.meta.get("tensor_meta")
+        if isinstance(results, tuple) and not isinstance(results, TensorMetadata):
+            raise ConversionError(f"{name}() {no_place.refusal(name)}")  # several tensors
+        if not isinstance(results, TensorMetadata):
             return  # a size, for a reshape that is checked by what it gives
+        if name == "getitem" and isinstance(node.args[0], fx.Node) and self.alias.get(node.args[0]) is None:
+            self.alias[node] = INPUT  # one of several tensors: what gives them has been named
+            return
         if self.affine.step(node) or any(source in self.affine.constants for source in node.all_input_nodes):
             raise ConversionError(f"{name}() with a constant: {_CONSTANTS}")
         if name in handlers:
@@ -344,12 +353,13 @@ class _Conversion(ProductConversion):
             self.notes.append(f"{node.target} ({source_location(node)}), a {kind}, is left out: {what}")
             self._pass(node)
             return
+        folded = self._behind_moves(name)
         if self.keeps:
             self._rectify(node, kind)
             return
-        if name == INPUT:
+        if folded == INPUT:
             raise ConversionError("an activation function of the input itself; put a layer before it")
-        self.nodes[name].module.activated = True  # type: ignore[assignment]
+        self.nodes[folded].module.activated = True  # type: ignore[assignment]
         self.alias[node] = name
 
     def _rectify(self, node: fx.Node, kind: str) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
 from bitting.conversion.nodes import NodeBuilder, Pair, on_unit, pair, shape_of, spatial
 from bitting.errors import ConversionError
 from bitting.network.layers import UnitAveragePool2d
-from bitting.network.moving import Permute, Repeat, UnitChannelMean, ZeroPad
+from bitting.network.moving import Flatten, Permute, Repeat, Reshape, UnitChannelMean, ZeroPad
+
+#: Layers of one input that give what they read.
+_MOVES = (Flatten, Permute, Repeat, Reshape, ZeroPad)
 
 
 class MoveConversion(NodeBuilder):
     """Handlers of operators that move, or average."""
 
-    def _pad_module(self, node: fx.Node, module: nn.Module) -> None:
-        padding: Any = module.padding
-        self._pad(node, list(padding), "constant", getattr(module, "value", 0))
+    def _behind_moves(self, name: str) -> str:
+        """The node, or the input, whose activations a node only moves."""
+        while name in self.nodes and isinstance(self.nodes[name].module, _MOVES):
+            name = self.nodes[name].inputs[0]
+        return name
 
     def _pad_function(self, node: fx.Node) -> None:
         mode, value = self._argument(node, 2, "mode", "constant"), self._argument(node, 3, "value", None)

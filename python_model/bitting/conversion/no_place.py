@@ -9,6 +9,8 @@ _ATTENTION = "the unit multiplies by stored weights, not by activations"
 _NORM = "it needs each sample's own mean and deviation; only batch normalisation has fixed weights that can be folded"
 _COMPARISON = "the unit has no comparison"
 
+#: The first so many patterns have no place wherever they stand; others may be a constant's, or the end of a model.
+_WHEREVER = 5
 #: A pattern of names in small letters, and what is said of them. The first that matches counts.
 _REASONS = (
     (r"lstm|gru|rnn", f"a recurrent layer: {_RECURRENT}"),
@@ -24,6 +26,10 @@ _REASONS = (
     (r"^(mul|matmul|imul|gemm)$", _ATTENTION),
     (r"^(div|truediv|reciprocal|pow|sqrt|exp|log)$", "the unit adds and multiplies by stored weights"),
     (r"^(maximum|minimum|max|min|amax|amin|topk|sort|argmax|where|reducemax|gt|lt|ge|le|greater|less)$", _COMPARISON),
+    (
+        r"^(erf|abs|sign)$",
+        "a part of an activation function that was taken apart; for GELU, export with opset 20 or newer",
+    ),
     (r"glu$", f"a gate: {_ATTENTION}"),
 )
 
@@ -31,6 +37,11 @@ _REASONS = (
 def reason(name: str) -> str:
     """Why a module, a function or an operator of this name has no place, or nothing."""
     return next((said for pattern, said in _REASONS if re.search(pattern, name.lower())), "")
+
+
+def is_named(operator: str) -> bool:
+    """Whether an operator of ONNX has no place wherever it stands: a tree, a kernel, a recurrent layer, ..."""
+    return any(re.search(pattern, operator.lower()) for pattern, _ in _REASONS[:_WHEREVER])
 
 
 def refusal(name: str) -> str:

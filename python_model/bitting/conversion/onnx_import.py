@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import fx, nn
+from torch import nn
 
+from bitting.conversion import no_place
+from bitting.conversion.onnx_constants import Constants
+from bitting.conversion.onnx_operators import Operators
+from bitting.conversion.onnx_tail import Tail, answers_of
 from bitting.errors import ConversionError, missing_extra
 
-#: Operators that become the activation function of the same name, without parameters.
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "Relu": nn.ReLU, "Tanh": nn.Tanh, "Sigmoid": nn.Sigmoid, "LeakyRelu": nn.LeakyReLU, "Elu": nn.ELU, "Gelu": nn.GELU,
-    "HardSwish": nn.Hardswish, "Softplus": nn.Softplus, "Clip": nn.ReLU6,
-}  # fmt: skip
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+#: Samples of the batch that shapes are found with, where the file leaves their number open.
+_BATCH = 5
 
 
-def from_onnx(path: Path | str) -> nn.Module:
-    """Read a classifier.
+def from_onnx(path: Path | str, output: str | None = None) -> nn.Module:
+    """Read a classifier or a regressor, as PyTorch's exporters and skl2onnx write it.
 
-    Known: Conv, Gemm, MatMul with a constant (and the Add of its bias), BatchNormalization, activation functions, AveragePool,
-    GlobalAveragePool, Add, Concat, Flatten, Reshape to (samples, everything), Dropout, Identity, Softmax at the end.
+    Known: Conv (one and two dimensions), Gemm, MatMul with a constant, gains and offsets by constants, BatchNormalization,
+    activation functions, pooling, ReduceMean, Pad with zeros, Resize by repetition, Add, Concat, Flatten, Reshape, Squeeze,
+    Unsqueeze, Transpose, Dropout, Identity, and of scikit-learn LinearClassifier, LinearRegressor and Scaler. What follows from
+    constants and shapes is computed. What only says an answer in another way (ArgMax, ZipMap, labels) is left out at the end;
+    a softmax or sigmoid there is kept, and `convert` leaves it out.
+
+    Args:
+        path: of the file; weights beside it, in a file of their own, are found.
+        output: name of the output that is wanted, of several that say different things.
 
     Returns:
-        A module in evaluation mode that `bitting.convert` takes.
+        A module in evaluation mode that `bitting.convert` takes. Its answers are those of the file, to the rounding of float32.
+        Its `conversion_notes` say what was left out; `convert` passes them on.
 
     Raises:
-        ConversionError: if the file can not be read, or naming every operator that is unknown.
+        ConversionError: if the file can not be read, or naming every operator that has no place.
         ExtraError: if the package onnx is not installed.
 
     Example:
@@ -44,165 +54,83 @@ def from_onnx(path: Path | str) -> nn.Module:
         0.25
     """
     with missing_extra("reading ONNX"):
-        import onnx
-        from onnx import numpy_helper
+        import onnx  # noqa: F401  # what follows needs it
+    model = _loaded(path)
+    graph = model.graph
+    constants = Constants(model)
+    inputs = [value for value in graph.input if value.name not in constants.known]
+    if len(inputs) != 1 or not graph.output:
+        raise ConversionError(f"{path} has {len(inputs)} inputs and {len(graph.output)} outputs; allowed is one input")
+    try:
+        tail = answers_of(graph, output)
+    except ConversionError as error:
+        strange = [f"{_name(node)} {no_place.refusal(node.op_type)}" for node in graph.node if no_place.is_named(node.op_type)]
+        raise ConversionError(f"{path} {'has operators with no place: ' + '; '.join(strange) if strange else error}") from None
+    return _built(path, graph, inputs[0], constants, tail)
+
+
+def _loaded(path: Path | str) -> ModelProto:
+    """The file, checked, without functions of its own. Raises ConversionError if it is none."""
+    import onnx
+    from onnx import inliner
+
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
+        return inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # protobuf and onnx raise kinds of their own
         reason = str(error).strip().splitlines()
         raise ConversionError(f"{path} is no ONNX model ({reason[0] if reason else type(error).__name__})") from None
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    inputs = [value.name for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise ConversionError(f"{path} has {len(inputs)} inputs and {len(model.graph.output)} outputs; allowed is one of each")
-    builder = _Builder(constants)
-    builder.values[inputs[0]] = builder.graph.placeholder("x")
-    for node in model.graph.node:
-        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-        builder.add(node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
-    if builder.problems:
-        raise ConversionError(f"{path} has operators with no place on the unit: {'; '.join(builder.problems)}")
-    builder.graph.output(builder.values[model.graph.output[0].name])
-    return fx.GraphModule(builder.modules, builder.graph).eval()
 
 
-class _Builder:
-    """A torch graph, operator by operator."""
-
-    def __init__(self, constants: Mapping[str, np.ndarray]):
-        self.constants = constants
-        self.graph = fx.Graph()
-        self.modules: nn.ModuleDict = nn.ModuleDict()
-        self.values: dict[str, fx.Node] = {}
-        self.problems: list[str] = []
-
-    def add(self, kind: str, name: str, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        if output in self.constants:
-            return
-        handler = getattr(self, f"_{kind.lower()}", None)
+def _built(path: Path | str, graph: GraphProto, given: ValueInfoProto, constants: Constants, tail: Tail) -> nn.Module:
+    operators = Operators(constants, given.name, _sample(given))
+    problems: list[str] = []
+    moving = {given.name}  # what changes with the input, and is no shape
+    for node in _needed(graph, tail.value):
+        if moving & set(node.input) and node.op_type not in ("Shape", "Size"):
+            moving |= set(node.output)
+        elif problems:
+            continue  # computed from a shape that is not known any more
+        name = _name(node)
+        if constants.fold(node):
+            continue
         try:
-            if kind in _ACTIVATIONS:
-                self._call(output, _ACTIVATIONS[kind](), inputs[:1])
-            elif handler:
-                handler(inputs, output, attributes)
-            else:
-                raise ConversionError("is not supported")
+            operators.require(node)
+            if not problems:  # after one, shapes are unknown
+                operators.add(node)
         except ConversionError as error:
-            self.problems.append(f"{kind} ({name}) {error}")
-            self.values.setdefault(output, self.values[next(iter(self.values))])
-
-    def _call(self, output: str, module: nn.Module, inputs: list[str]) -> None:
-        name = f"{type(module).__name__.lower()}{len(self.modules)}"
-        self.modules[name] = module
-        self.values[output] = self.graph.call_module(name, tuple(self._value(key) for key in inputs))
-
-    def _value(self, name: str) -> fx.Node:
-        if name not in self.values:
-            raise ConversionError(f"reads {name}, a constant where an activation is expected")
-        return self.values[name]
-
-    def _constant(self, name: str) -> torch.Tensor:
-        if name not in self.constants:
-            raise ConversionError(f"has {name} computed in the graph; weights must be constants")
-        return torch.from_numpy(np.array(self.constants[name]))
-
-    def _conv(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        weight = self._constant(inputs[1])
-        if weight.ndim != 4 or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            raise ConversionError("is supported in two dimensions with explicit pads only")
-        groups = int(attributes.get("group", 1))
-        module = nn.Conv2d(
-            weight.shape[1] * groups, weight.shape[0], _pair(weight.shape[2:]), _pair(attributes.get("strides", (1, 1))),
-            _padding(attributes), _pair(attributes.get("dilations", (1, 1))), groups, bias=len(inputs) > 2,
-        )  # fmt: skip
-        module.weight.data.copy_(weight)
-        if module.bias is not None:
-            module.bias.data.copy_(self._constant(inputs[2]))
-        self._call(output, module, inputs[:1])
-
-    def _gemm(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        weight = self._constant(inputs[1])
-        if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
-            raise ConversionError("is supported without transA, alpha and beta only")
-        self._linear(inputs[0], output, weight if attributes.get("transB", 0) else weight.t(), inputs[2:])
-
-    def _matmul(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        self._linear(inputs[0], output, self._constant(inputs[1]).t(), [])
-
-    def _linear(self, source: str, output: str, weight: torch.Tensor, bias: list[str]) -> None:
-        module = nn.Linear(weight.shape[1], weight.shape[0])
-        module.weight.data.copy_(weight)
-        module.bias.data.copy_(self._constant(bias[0]) if bias else torch.zeros(len(weight)))
-        self._call(output, module, [source])
-
-    def _add(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        constant = next((name for name in inputs if name in self.constants), None)
-        if constant is None:
-            self.values[output] = self.graph.call_function(torch.add, tuple(self._value(name) for name in inputs))
-            return
-        source = self._value(next(name for name in inputs if name != constant))
-        module = self.modules[str(source.target)] if source.op == "call_module" else None
-        if not isinstance(module, nn.Linear) or source.users:
-            raise ConversionError("of a constant is supported as the bias of a MatMul only")
-        module.bias.data.add_(self._constant(constant))
-        self.values[output] = source
-
-    def _batchnormalization(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        weight, bias, mean, variance = (self._constant(name) for name in inputs[1:5])
-        module = nn.BatchNorm2d(len(weight), eps=float(attributes.get("epsilon", 1e-5)))
-        for target, value in (
-            (module.weight, weight), (module.bias, bias), (module.running_mean, mean), (module.running_var, variance)
-        ):  # fmt: skip
-            target.data.copy_(value)  # type: ignore[union-attr]
-        self._call(output, module, inputs[:1])
-
-    def _averagepool(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        padding = _padding(attributes)
-        if attributes.get("ceil_mode", 0) or (any(padding) and not attributes.get("count_include_pad", 0)):
-            raise ConversionError("is supported without ceil_mode, and counting its padding, only")
-        kernel = tuple(attributes["kernel_shape"])
-        self._call(output, nn.AvgPool2d(kernel, tuple(attributes.get("strides", (1, 1))), padding), inputs)
-
-    def _globalaveragepool(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        self._call(output, nn.AdaptiveAvgPool2d(1), inputs)
-
-    def _concat(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        self.values[output] = self.graph.call_function(
-            torch.cat, (tuple(self._value(name) for name in inputs), int(attributes["axis"]))
-        )
-
-    def _flatten(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        if attributes.get("axis", 1) != 1:
-            raise ConversionError("is supported from axis 1 on only")
-        self._call(output, nn.Flatten(), inputs)
-
-    def _reshape(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        shape = self._constant(inputs[1]).tolist()
-        if len(shape) != 2 or (shape[1] != -1 and shape[0] not in (-1, 0)):
-            raise ConversionError(f"to {shape} is not supported; allowed is (samples, everything else)")
-        self._call(output, nn.Flatten(), inputs[:1])
-
-    def _softmax(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        self._call(output, nn.Softmax(dim=int(attributes.get("axis", -1))), inputs)
-
-    def _dropout(self, inputs: list[str], output: str, attributes: dict[str, Any]) -> None:
-        self.values[output] = self._value(inputs[0])
-
-    _identity = _dropout
+            problems.append(f"{name} {error}")
+        except Exception as error:  # a file may say anything
+            reason = str(error).strip().splitlines()
+            problems.append(f"{name} can not be read ({reason[0] if reason else type(error).__name__})")
+    if problems:
+        raise ConversionError(f"{path} has operators with no place on the unit: {'; '.join(problems)}")
+    if tail.value not in operators.values:
+        raise ConversionError(f"{path} answers with {tail.value}, which does not depend on its input")
+    module = operators.module(tail.value)
+    module.conversion_notes = tail.notes  # type: ignore[assignment]
+    return module
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    rows, columns = values
-    return int(rows), int(columns)
+def _name(node: NodeProto) -> str:
+    return f"{node.op_type} ({node.name or next(iter(node.output), 'without a name')})"
 
 
-def _padding(attributes: dict[str, Any]) -> tuple[int, int]:
-    """(rows, columns) of ONNX's begin and end pads."""
-    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
-    if (top, left) != (bottom, right):
-        raise ConversionError(f"has pads {[top, left, bottom, right]}; allowed are symmetric ones")
-    return int(top), int(left)
+def _needed(graph: GraphProto, value: str) -> list[NodeProto]:
+    """The nodes that a value follows from, in their order."""
+    wanted, nodes = {value}, []
+    for node in reversed(graph.node):
+        if wanted & set(node.output):
+            nodes.append(node)
+            wanted |= set(node.input)
+    return nodes[::-1]
+
+
+def _sample(given: ValueInfoProto) -> torch.Tensor | None:
+    """A batch of zeros as the file's input; None if the file does not say how large a sample is."""
+    dims = given.type.tensor_type.shape.dim
+    sizes = [dim.dim_value for dim in dims]
+    if not sizes or any(size < 1 for size in sizes[1:]):
+        return None
+    return torch.zeros(sizes[0] if sizes[0] > 0 else _BATCH, *sizes[1:])

@@ -45,21 +45,19 @@ class ProductConversion(MoveConversion):
 
     def _takes_in(self, reader: fx.Node, preparation: Affine | None) -> bool:
         """Whether the weights of a reader can have what is done to the input before it. True if it reads no input."""
-        source = self.affine.source_of_input(reader)
-        if source is None:
+        found = [self.affine.relative(source, preparation) for source in self.affine.sources_of_input(reader)]
+        if all(each.is_identity for each in found):
             return True
-        found = self.affine.relative(source, preparation)
         module = self.modules.get(str(reader.target)) if reader.op == "call_module" else None
-        if found.is_identity:
-            return True
-        if preparation is None and not found.is_uniform():  # features of different sizes need activations of their own scale
+        # Features of different sizes need activations of their own scale.
+        if preparation is None and not all(each.is_uniform() for each in found):
             return False
         if isinstance(module, nn.Linear):
             return True
-        if not isinstance(module, nn.Conv1d | nn.Conv2d) or found.of_channels() is None:
+        if not isinstance(module, nn.Conv1d | nn.Conv2d) or found[0].of_channels() is None:
             return False
         before, after = _padding(module)
-        return not any((*before, *after)) or not bool(found.offset.any())
+        return not any((*before, *after)) or not bool(found[0].offset.any())
 
     def _check_input(self, node: fx.Node) -> None:
         if not self._takes_in(node, self.preparation):
@@ -84,7 +82,7 @@ class ProductConversion(MoveConversion):
         self.sums[node] = node.name
         bias = module.bias if module.bias is not None else torch.zeros(len(module.weight))
         floats = module.weight.detach().clone().reshape(swapped.weight.shape), bias.detach().clone()
-        if source := self.affine.source_of_input(node):
+        for source in self.affine.sources_of_input(node):
             found = self.affine.relative(source, self.preparation)
             floats = floats if found.is_identity else into_weights(*floats, found)
         self.floats[node.name] = floats

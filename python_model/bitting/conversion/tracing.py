@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from bitting.conversion import no_place
 from bitting.errors import ConversionError
 
 
@@ -63,6 +64,9 @@ def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
         with torch.no_grad():
             ShapeProp(graph).propagate(calibration[:2].cpu().float())
     except Exception as error:  # tracing runs the user's code, which may raise anything
+        strange = [(name, type(module).__name__) for name, module in model.named_modules()]
+        if named := [f"{name}: {kind} {no_place.refusal(kind)}" for name, kind in strange if no_place.reason(kind)]:
+            raise ConversionError(f"the model has parts with no place on the unit: {'; '.join(named)}") from None
         reason = str(error).strip().splitlines()
         raise ConversionError(
             f"the model can not be traced with samples of shape {tuple(calibration.shape)} ({type(error).__name__}: "

@@ -17,7 +17,7 @@ import numpy as np
 from bitting.errors import ProgramError
 from bitting.program.comparing import ComparisonLowering, MaxPool, Rectifier
 from bitting.program.layers import Layer, Program
-from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample
+from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample, copied
 from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
 
@@ -108,7 +108,9 @@ class _Lowering(MoveLowering, ComparisonLowering):
         self.operations = operations
         self.layers: list[Layer] = []
         self.scratch = scratch
-        self.copied = {source for operation in operations if isinstance(operation, Add) for source in operation.sources}
+        self.copied = copied(operations) | {
+            source for operation in operations if isinstance(operation, Add) for source in operation.sources
+        }
         self.border, self.fill = self._borders(), self._fills()
         self.views = self._views()
         self.last_use = {

@@ -85,11 +85,16 @@ class _Operation(Protocol):
     def sources(self) -> tuple[str, ...]: ...
 
 
+def copied(operations: Sequence[_Operation]) -> set[str]:
+    """Paddings that cut off: around what is left there lies what was cut, and no zeros."""
+    return {each.name for each in operations if isinstance(each, Pad) and min(*each.before, *each.after) < 0}
+
+
 class MoveLowering(LayerWriter):
     """Writes moves, and knows which of them need no words."""
 
     operations: Sequence[_Operation]
-    #: Tensors that must have words of their own: sums are laid out alike, and overwrite one of their summands.
+    #: Tensors that must have words of their own: sums are laid out alike, and overwrite one of their summands; see `copied`.
     copied: set[str]
     #: View -> what it is a view of, which may be a view.
     views: dict[str, str]
