@@ -10,7 +10,7 @@ from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError
 from tb.conversions import SPEC, Step, answers, samples, seeded
 
-GAIN, OFFSET = torch.tensor([2.0, -0.5, 4.0]), torch.tensor([0.25, 0.5, -1.0])
+GAIN, OFFSET = torch.tensor([1.0, -0.5, 1.5]), torch.tensor([0.25, 0.5, -1.0])
 
 
 class Scaled(nn.Module):
@@ -168,3 +168,25 @@ def test_a_prepared_input_answers_through_the_files_interface(tmp_path):
     integers = network.integers(more).flatten(1)
     assert np.array_equal(loaded.interface.activations(more.numpy()), integers.numpy())
     assert torch.equal(torch.from_numpy(loaded.sums(more.numpy())), Emulator(loaded.program, range(SPEC.codes))(integers))
+
+
+def test_features_of_different_sizes_get_activations_of_their_own_scale():
+    """In weights, the small feature would be left with one activation: the interface standardises instead."""
+    x = samples(64, 2) * torch.tensor([1000.0, 0.01]) + torch.tensor([5000.0, 3.0])
+    mean, deviation = x.mean(0), x.std(0)
+
+    class Standardised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = seeded(lambda: nn.Linear(2, 3))
+
+        def forward(self, x):
+            return self.fc((x - mean) / deviation)
+
+    model = Standardised().eval()
+    network = bitting.convert(model, SPEC, x, activation="relu").eval()
+    assert network.preparation is not None
+    with torch.no_grad():
+        wanted, found = model(x), network(x)
+    assert float((found - wanted).square().mean() / wanted.var()) < 0.01
+    assert np.allclose(bitting.export(network, x)(x.numpy()), found.numpy(), rtol=1e-5, atol=1e-5)

@@ -66,6 +66,15 @@ class Affine:
         """It changes nothing."""
         return bool((self.gain == 1).all() and (self.offset == 0).all())
 
+    @property
+    def loss(self) -> float:
+        """How many times fewer activations some feature gets if all have one scale before this, instead of after it.
+
+        What comes out is taken to lie within 3 of 0, as standardised features do.
+        """
+        gain = self.gain.abs().clamp(min=1e-30)
+        return float(gain.max() * ((self.offset.abs() + 3) / gain).max() / 3)
+
     def after(self, first: Affine) -> Affine:
         """This one, applied to what `first` gives."""
         return Affine(self.gain * first.gain, self.gain * first.offset + self.offset)

@@ -14,6 +14,8 @@ from bitting.errors import ConversionError
 from bitting.network.layers import UnitConv2d, UnitLinear, UnitNormalisedConv2d, UnitProduct
 from bitting.unit.spec import UnitSpec
 
+#: Weights take in what is done to the input unless some feature would be left with so many times fewer activations.
+_LARGEST_LOSS = 4.0
 #: Smallest gain of a normalised channel, of the largest: its logarithm is learnt.
 _LEAST_GAIN = 1e-3
 
@@ -49,8 +51,7 @@ class ProductConversion(MoveConversion):
         if all(each.is_identity for each in found):
             return True
         module = self.modules.get(str(reader.target)) if reader.op == "call_module" else None
-        # Features of different sizes need activations of their own scale.
-        if preparation is None and not all(each.is_uniform() for each in found):
+        if preparation is None and any(each.loss > _LARGEST_LOSS for each in found):
             return False
         if isinstance(module, nn.Linear):
             return True
