@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from bitting.errors import BittingError, ExtraError, missing_extra
 from bitting.look import learning
 from bitting.program.interface import score_text
 from bitting.unit.spec import parse_spec
+
+if TYPE_CHECKING:
+    from bitting.training.recipes import TrainConfig
 
 
 def spec(spec: Annotated[str, typer.Argument(help="Family.")] = "base", json: JsonOption = False) -> None:
@@ -35,7 +38,9 @@ def train(
     data: DataOption = "digits",
     task: TaskOption = None,
     spec: SpecOption = "base",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set; default: the recipe's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Passes over the training set; default: the recipe's. 0: convert a model only.")
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="For experiments: the model can then be trained again by anyone. Default: drawn, secret."),
@@ -51,6 +56,14 @@ def train(
     onnx_output: Annotated[
         str | None, typer.Option(help="Which output of the ONNX model answers, if they say different things.")
     ] = None,
+    torch: Annotated[
+        str, typer.Option(help="Convert and fine-tune a PyTorch model instead: module:Class, or module:function that gives it.")
+    ] = "",
+    weights: Annotated[Path | None, typer.Option(help="State dictionary of the model that --torch names.")] = None,
+    activation: Annotated[
+        str,
+        typer.Option(help="Of a model that is given: relu keeps ReLU and the answers, fold puts the unit's wave in its place."),
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
@@ -58,7 +71,7 @@ def train(
     Interrupt it and run the same command again: it resumes after the last whole epoch. Under `torchrun` every process takes its
     share of each batch. The learning curve goes beside the model, as a table (.curve.csv) and a picture (.curve.svg).
     """
-    given = _read_onnx(onnx, onnx_output)
+    given = _given_model(onnx, onnx_output, torch, weights)
     from bitting.artefact import claims
     from bitting.data import datasets
     from bitting.training import distributed, recipes
@@ -67,7 +80,8 @@ def train(
     family = parse_spec(spec)
     dataset = datasets.load(data, task)
     config = replace(recipes.recipe(dataset, network), seed=seed)
-    config = replace(config, epochs=epochs) if epochs else config
+    config = _for_given(config, given is not None, activation, epochs)
+    config = replace(config, epochs=epochs) if epochs is not None else config
     config = replace(config, hidden=tuple(numbers("--hidden", hidden))) if hidden else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
@@ -77,7 +91,7 @@ def train(
         if not distributed.leads():
             return
     model.save(output)
-    curve = _write_curve(output, model)
+    curve = _write_curve(output, model) if model.claims["epochs"] else []
     if json:
         shown = {**claims.public(model.claims), "twin": model.claims["twin"], "curve": [str(path) for path in curve]}
         console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
@@ -86,12 +100,14 @@ def train(
         console.err.print(note, markup=False)
     usage = training.code_usage(model) * family.codes
     metric, name = model.interface.metric, model.interface.metric.lower()
+    before = model.claims.get(f"converted_{name}")
     rows = [
+        *([("converted, before training", score_text(before, metric))] if before is not None else []),
         (f"unit {metric}", score_text(model.claims[name], metric)),
         (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", score_text(model.claims[f"twin_{name}"], metric)),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
-        ("learning curve", ", ".join(map(str, curve))),
+        *([("learning curve", ", ".join(map(str, curve)))] if curve else []),
         ("seconds", f"{time.perf_counter() - started:.1f}"),
     ]
     console.table(f"{output}: {dataset.name}, {model.interface.task}, on {family.name} ({family.id})", ("", ""), rows)
@@ -108,6 +124,35 @@ def _write_curve(output: Path, model: Model) -> list[Path]:
         console.err.print(f"{error}; then: bitting inspect {output} --curve {picture}", markup=False)
         return [table]
     return [table, picture]
+
+
+def _given_model(onnx: Path | None, output: str | None, torch: str, weights: Path | None) -> Any:
+    """The model to convert, if there is one."""
+    if torch and onnx:
+        raise BittingError("--torch and --onnx each give a model; give one of them")
+    if weights and not torch:
+        raise BittingError("--weights are those of the model that --torch names; give both")
+    if not torch:
+        return _read_onnx(onnx, output)
+    with missing_extra("--torch"):
+        from bitting.conversion.torch_import import from_torch
+    return from_torch(torch, weights)
+
+
+def _for_given(config: TrainConfig, given: bool, activation: str, epochs: int | None) -> TrainConfig:
+    """The recipe, or that of a given model; ReLU is kept unless the other is asked for."""
+    from bitting.training import recipes
+
+    if activation not in ("", "relu", "fold"):
+        raise BittingError(f"--activation {activation} is unknown; allowed: relu, fold")
+    if not given:
+        if activation or epochs == 0:
+            option = "--activation" if activation else "--epochs 0"
+            raise BittingError(
+                f"{option} is for a model that --torch or --onnx gives; our own networks are trained on the fold"
+            )
+        return config
+    return config if activation == "fold" else recipes.fine_tuning(config)
 
 
 def _read_onnx(path: Path | None, output: str | None) -> Any:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib
 import io
 import lzma
 import math
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -18,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from bitting.data import own_code
 from bitting.data.dataset import Dataset, of_arrays
-from bitting.errors import BittingError, DatasetError, missing_extra
+from bitting.errors import DatasetError, missing_extra
 from bitting.program.interface import Task
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -98,24 +97,8 @@ def _of_mapping(name: str, arrays: Mapping[str, Any], task: Task | None) -> Data
 
 
 def _of_function(name: str, task: Task | None) -> Dataset:
-    """`module:function`, found as Python finds modules, the working folder first.
-
-    What it prints goes to standard error: standard output is for results, which programs read.
-    """
-    module_name, _, function_name = name.partition(":")
-    sys.path.insert(0, "")
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            function = getattr(importlib.import_module(module_name), function_name)
-            given = function()
-    except (ImportError, AttributeError) as error:
-        raise DatasetError(f"--data {name}: {error}; allowed: {KINDS}") from None
-    except BittingError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise DatasetError(f"--data {name}: it raised {type(error).__name__}: {error}") from None
-    finally:
-        sys.path.remove("")
+    """What `module:function` gives, see `own_code.call`."""
+    given = own_code.call("--data", name, KINDS, DatasetError)
     if isinstance(given, Dataset):
         parts = ((given.train_x, given.train_y), (given.test_x, given.test_y))
         shaped = [(np.asarray(x).reshape(-1, *given.shape) if np.size(x) % given.words == 0 else x, y) for x, y in parts]

@@ -83,8 +83,12 @@ def finetune(
 def _shares(network: UnitNetwork) -> Iterator[tuple[nn.Parameter, float]]:
     """Each parameter and its share of the learning rate."""
     for name, parameter in network.named_parameters():
-        size = float(parameter.detach().square().mean().sqrt())
-        yield parameter, max(size, 1e-3) if name.endswith("weight") else 1.0
+        yield parameter, share_of_weights(parameter) if name.endswith("weight") else 1.0
+
+
+def share_of_weights(parameter: nn.Parameter) -> float:
+    """A learning rate in units of the weights' root mean square."""
+    return max(float(parameter.detach().square().mean().sqrt()), 1e-3)
 
 
 def _loss(network: UnitNetwork, batch: Any, teacher: nn.Module | None, regression: bool | None) -> torch.Tensor:

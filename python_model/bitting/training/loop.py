@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bitting.artefact.model import Model
-from bitting.conversion.converter import convert
+from bitting.conversion.converter import Activation, convert
 from bitting.conversion.exporting import export
 from bitting.data import datasets
 from bitting.data.dataset import Dataset
@@ -24,6 +24,7 @@ from bitting.program.interface import Task
 from bitting.training import architectures, balance, distributed, randomness, tasks
 from bitting.training.balance import Balance
 from bitting.training.checkpoint import Checkpoint
+from bitting.training.finetuning import share_of_weights
 from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig, recipe
 from bitting.training.tasks import Goal
@@ -59,7 +60,8 @@ def train(
         config: by default the recipe for an MLP on this data set, with a seed that nobody knows.
         checkpoint: file that is written after every epoch, and resumed from if it is of the same run.
         progress: see `Progress`.
-        model: a trained network to convert and fine-tune instead, its own twin. It sees pixels from 0 to 1, and other inputs
+        model: a trained network to convert and fine-tune instead, its own twin: with ReLU kept if `config` is one of
+            `recipes.fine_tuning`. It sees pixels from 0 to 1, and other inputs
             as they are: flat if it can, else as series or images.
 
     Returns:
@@ -83,6 +85,8 @@ def train(
     inputs = Inputs.of_data(spec, data, given.network == "mlp") if model is None else Inputs.of_model(spec, data, model)
     interface, scale = inputs.interface, inputs.scale
     material = _Material.of(data, inputs, given)
+    if model is not None and data.task == Task.REGRESSION:
+        model = tasks.Standardising(model, material.goal.interface)
     saved = Checkpoint(checkpoint, spec, data.name, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
@@ -94,7 +98,7 @@ def train(
         _Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, sigmoid),
         _Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch),
     ]
-    scores: dict[str, float] = {}
+    scores = {"converted": runs[1].judge(material.held_out)[1]} if model is not None else {}
     for run in runs:
         run.restore(saved.state.get(run.name))
         targets = material.targets(runs[0] if run is runs[1] else None)
@@ -113,13 +117,14 @@ def train(
         "test_samples": len(data.test_y),
         metric: scores["unit"],
         f"twin_{metric}": scores["twin"],
+        **({f"converted_{metric}": scores["converted"]} if model is not None else {}),
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
         "notes": network.notes,
         "config": asdict(config),
         "epochs": [{"network": run.name, **record} for run in runs for record in run.records],
     }
-    said = tasks.of_sums(material.goal, spec)
+    said = tasks.of_sums(material.goal, network)
     return export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
 
 
@@ -128,7 +133,6 @@ def _on_unit(
 ) -> tuple[UnitNetwork, Callable[[], None]]:
     """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
     randomness.seed_torch(_seed_of(config))
-    normalise = config.balance == Balance.NONE
     first = samples[:CALIBRATION_SAMPLES]
     network = convert(
         reference,
@@ -136,10 +140,13 @@ def _on_unit(
         inputs.undone(first),
         input_scale=1.0 / inputs.scale,
         accumulator_std=config.accumulator_std,
-        normalise=normalise,
+        normalise=config.balance == Balance.NONE,
         fresh=fresh,
+        activation=Activation.FOLD if fresh else config.activation,
     )
     network.preparation = None  # `inputs` are prepared
+    if network.fits:
+        return network, lambda: None
     if fresh:
         _draw_biases(network, config)
     if config.logit_weight_rms:
@@ -288,6 +295,8 @@ class _Objective(nn.Module):
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
     """Learning rate of a parameter of the unit, in units of `config.learning_rate`."""
+    if config.activation == Activation.RELU and name.endswith("weight"):
+        return share_of_weights(parameter)
     if name.endswith("bias"):
         return config.bias_lr_ratio
     if name.endswith("gain"):

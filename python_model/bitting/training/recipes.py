@@ -9,6 +9,7 @@ from bitting.errors import BittingError
 from bitting.program.interface import Task
 from bitting.training import architectures
 from bitting.training.balance import Balance
+from bitting.training.finetuning import KEPT_RATE
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class TrainConfig:
         seed: what initial weights, drawn histograms, the order of samples and dropout follow from, see
             `bitting.training.randomness`. None: `train` draws 128 secret bits, which go into the model's file and the
             checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
+        activation: of a given model: "fold" puts the unit's wave in place of its activation functions, "relu" keeps ReLU and
+            begins where reconstruction ends (`bitting.convert`).
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
     """
@@ -61,6 +64,7 @@ class TrainConfig:
     scale_lr_by_init: bool = False
     distillation_weight: float = 0.0
     seed: int | None = field(default=None, repr=False)
+    activation: str = "fold"
     balance: Balance = Balance.NONE
     match_random_spectrum: bool = False
 
@@ -130,6 +134,14 @@ def recipe(data: Dataset, network: str = "mlp") -> TrainConfig:
     if network not in _CONVOLUTIONAL:
         raise BittingError(f"unknown network {network!r}; allowed: {', '.join(architectures.NAMES)}")
     return _CONVOLUTIONAL[network]
+
+
+def fine_tuning(config: TrainConfig) -> TrainConfig:
+    """The configuration with which a model that was kept by conversion is trained on: small steps, and the model teaches."""
+    return replace(
+        config, activation="relu", epochs=10, learning_rate=KEPT_RATE, label_smoothing=0.0, bias_lr_ratio=1.0,
+        logit_weight_rms=0.0, distillation_weight=0.5, balance=Balance.NONE, match_random_spectrum=False,
+    )  # fmt: skip
 
 
 def _of_own_data(data: Dataset) -> TrainConfig:

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from bitting.data.dataset import Dataset
-from bitting.network.graph import Measure
+from bitting.network.graph import Measure, UnitNetwork
 from bitting.network.loss import logit_scale
 from bitting.program.interface import Interface, Task
-from bitting.unit.spec import UnitSpec
 
 #: A regression's standardised targets are learnt times this by the unit, so that four deviations stay within the logits'
 #: range (`bitting.network.loss`).
@@ -69,7 +68,24 @@ def _squared(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.mse_loss(logits, targets) / _GAIN**2
 
 
-def of_sums(goal: Goal, spec: UnitSpec) -> Interface:
+class Standardising(nn.Module):
+    """A given model of numbers, with the logits that `goal` wants of it."""
+
+    def __init__(self, model: nn.Module, said: Interface):
+        super().__init__()
+        self.model = model
+        self.register_buffer("_scale", torch.from_numpy(said.output_scale.copy()), persistent=False)
+        self.register_buffer("_offset", torch.from_numpy(said.output_offset.copy()), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs) logits; `said.output_scale` and `output_offset` make the model's numbers of them."""
+        logits: torch.Tensor = (self.model(x) - self.get_buffer("_offset")) / self.get_buffer("_scale")
+        return logits
+
+
+def of_sums(goal: Goal, network: UnitNetwork) -> Interface:
     """The interface of the trained program: of its sums, where `Goal.interface` is of logits."""
-    unit = np.float32(logit_scale(spec.acc_bits))
-    return replace(goal.interface, output_scale=goal.interface.output_scale * unit)
+    said = goal.interface
+    unit = np.float32(logit_scale(network.spec.acc_bits) * network.output_gain)
+    offset = said.output_offset + said.output_scale * np.float32(network.output_offset)
+    return replace(said, output_scale=said.output_scale * unit, output_offset=offset)
