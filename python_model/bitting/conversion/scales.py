@@ -147,8 +147,7 @@ class _Planner:
         scale, zero = sources[0].scale, sources[0].zero
         match node.module:
             case UnitAveragePool2d() as pool:
-                ratio = pool.factor * pool.kernel[0] * pool.kernel[1]
-                return Units(scale * ratio, zero * ratio)
+                return self._average(node.name, pool, scale, zero)
             case Concatenate():
                 if any(source.zero != zero for source in sources):
                     raise MixedUnitsError
@@ -161,6 +160,18 @@ class _Planner:
                 moved = node.module(scale.reshape(1, -1, *[1] * (len(shape) - 2)).expand(1, *shape[1:]))[0]
                 return Units(_one(moved.reshape(len(moved), -1)), zero)
         return Units(scale, zero)
+
+    def _average(self, name: str, pool: UnitAveragePool2d, scale: torch.Tensor, zero: float) -> Units:
+        """Means are smaller than what they are of: magnified, they fill the range, from its lower end if none is negative."""
+        values = self._channels(name)
+        count = pool.kernel[0] * pool.kernel[1]
+        positive = bool((values >= 0).all())
+        new_zero = float(self.spec.act_min) if positive else 0.0
+        room = (self.spec.act_max + 0.5 - new_zero) / max(float((values.abs() * scale[:, None]).max()), 1e-12)
+        pool.magnify(room / (pool.factor * count))
+        ratio = pool.factor * count
+        pool.start = round((new_zero + 0.5 - zero * ratio) / pool.factor)
+        return Units(scale * ratio, zero * ratio + pool.start * pool.factor - 0.5)
 
     def _chain(self, name: str) -> list[str]:
         """The tensor and those that it alone becomes, up to the first layer that does more than pass values on."""

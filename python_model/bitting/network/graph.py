@@ -29,6 +29,7 @@ from bitting.network.straight_through import integers
 from bitting.program import comparing, lowering, moves
 from bitting.program.layers import Program
 from bitting.program.lowering import INPUT
+from bitting.unit import golden
 from bitting.unit.spec import UnitSpec
 
 #: Of logits and what they are to be, a scalar with a gradient.
@@ -276,7 +277,8 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
         return lowering.Product(name, inputs, codes, bias, **common)
     if isinstance(module, UnitAveragePool2d):
         window = (module.kernel, module.stride, module.padding)
-        return lowering.Pool(name, inputs, *window, module.weight, module.shift, module.fill)
+        start = golden.wrap(module.weight * module.start, module.spec.acc_bits)
+        return lowering.Pool(name, inputs, *window, module.weight, module.shift, module.fill, start)
     if isinstance(module, UnitRectifier):
         return comparing.Rectifier(name, inputs, module.floor)
     if isinstance(module, UnitMaxPool2d):

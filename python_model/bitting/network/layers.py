@@ -318,6 +318,10 @@ class UnitAveragePool2d(UnitLayer):
 
     See `mean_weight` for how exact it is.
 
+    Attributes:
+        weight: constant; with `shift` it may give a multiple of the mean (`magnify`).
+        start: what the sum of a window begins at, in activations.
+
     Shape:
         (samples, channels, H, W) -> (samples, channels, H', W')
     """
@@ -328,16 +332,37 @@ class UnitAveragePool2d(UnitLayer):
         super().__init__(spec)
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.weight, self.shift = mean_weight(spec, math.prod(kernel), f"a window of {kernel[0]} x {kernel[1]}")
+        self.start = 0
+
+    def magnify(self, most: float) -> float:
+        """From now on give the largest multiple of the mean by a power of two that the spec has and `most` allows; gives it."""
+        power = 0
+        while 2 << power <= most and (self.shift < self.spec.max_shift or 2 * self.weight <= self.spec.plain_max):
+            if self.shift < self.spec.max_shift:
+                self.shift += 1
+            else:
+                self.weight *= 2
+            power += 1
+        return float(1 << power)
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """(samples, channels, H', W') sums of the windows; `factor` holds the weight."""
+        """(samples, channels, H', W') sums of the windows and `start`; `factor` holds the weight."""
         x, padding = _padded(inputs[0], self.padding, self.fill)
-        return F.avg_pool2d(x, self.kernel, self.stride, padding, divisor_override=1)
+        return F.avg_pool2d(x, self.kernel, self.stride, padding, divisor_override=1) + self.start
 
     @property
     def factor(self) -> float:
         """`slope` times the constant weight, which `sums` leave out."""
         return self.weight * self.slope
+
+    def get_extra_state(self) -> dict[str, int]:
+        """As in the base class, and the weight and the start."""
+        return {**super().get_extra_state(), "weight": self.weight, "start": self.start}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take all of it from a state dictionary."""
+        super().set_extra_state(state)
+        self.weight, self.start = int(state.get("weight", self.weight)), int(state.get("start", 0))
 
 
 class UnitAdd(UnitLayer):

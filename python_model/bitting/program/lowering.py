@@ -48,7 +48,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Pool:
-    """The sum of each window, times a plain weight. `fill`: as for `Product`."""
+    """The sum of each window, times a plain weight, and `start`. `fill`: as for `Product`."""
 
     name: str
     sources: tuple[str, ...]
@@ -58,6 +58,7 @@ class Pool:
     weight: int
     shift: int
     fill: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +268,7 @@ class _Lowering(MoveLowering, ComparisonLowering):
             np.full((1, count), operation.weight), (rows[:, None] + columns[None, :]).reshape(-1),
             first + channels * source.plane, target.origin + channels * target.plane, positions,
             (operation.stride[0] * source.pitch, operation.stride[1]), (target.pitch, 1), operation.shift,
+            np.array([operation.start]),
         )  # fmt: skip
 
     def _add(self, operation: Add, index: int) -> None:
