@@ -14,6 +14,7 @@ from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError, ConversionError
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.program import lowering
+from bitting.program.interface import Task
 from bitting.program.layers import Program
 from bitting.unit.spec import PRESETS, UnitSpec
 from tb.programs import golden_run
@@ -150,6 +151,18 @@ def test_a_regression_keeps_its_units():
     tuned = bitting.finetune(network, list(zip(x.split(50), wanted.split(50), strict=True)), epochs=1)
     with torch.no_grad():
         assert float((tuned(x) - wanted).square().mean() / wanted.var()) < 0.01
+
+
+@pytest.mark.parametrize(("outputs", "task"), [(1, Task.BINARY), (3, Task.LABELS)])
+def test_a_model_that_ends_with_a_sigmoid_says_yes_or_no(outputs, task):
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, outputs), nn.Sigmoid())
+    network = bitting.convert(model, "wide", x, activation="relu")
+    exported = bitting.export(network, x)
+    assert exported.interface.task == task
+    said = exported.interface.answers(Emulator(exported.program, range(network.spec.codes))(network.integers(x)).numpy())
+    with torch.no_grad():
+        assert (said.reshape(64, outputs) == (model(x) > 0.5).numpy()).mean() > 0.97
 
 
 @pytest.mark.parametrize(

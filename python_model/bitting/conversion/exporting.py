@@ -32,7 +32,8 @@ def export(
         path: where to write it; by default it is not written.
         claims: what the file says of the model, e.g. its accuracy.
         interface: how a user's inputs become activations, and what the sums say; by default inputs are those that the network
-            takes, and the largest output wins, or one output alone is a number (a regression).
+            takes, and the largest output wins, or one output alone is a number (a regression). Of a model that ended with a
+            sigmoid each output is a yes or no.
 
     Raises:
         ProgramError: if the spec can not hold the network, or the interface does not fit it.
@@ -70,8 +71,13 @@ def _of_network(network: UnitNetwork, outputs: int) -> Interface:
     """Inputs in the network's units to the nearest activation; sums to what the network answers."""
     offset, scale = network.input_units()
     return Interface(
-        network.input_shape, offset, scale, network.spec.act_min, network.spec.act_max,
-        Task.CLASSES if outputs > 1 else Task.REGRESSION,
+        network.input_shape, offset, scale, network.spec.act_min, network.spec.act_max, _task(network, outputs),
         output_scale=np.array([logit_scale(network.spec.acc_bits) * network.output_gain], np.float32),
         output_offset=np.array([network.output_offset], np.float32),
     )  # fmt: skip
+
+
+def _task(network: UnitNetwork, outputs: int) -> Task:
+    if network.ends_with == "sigmoid":
+        return Task.BINARY if outputs == 1 else Task.LABELS
+    return Task.CLASSES if outputs > 1 else Task.REGRESSION
