@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -64,6 +65,8 @@ _CONSTANTS = (
 _OUTPUT_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax)
 _OUTPUT_NAMES = frozenset(("softmax", "log_softmax"))
 
+#: Relative errors of layers that the notes of a model that was kept name.
+NOTED_ERROR = 0.3
 #: Standard deviation of accumulators in quarter periods, see `UnitNetwork.calibrate`.
 ACCUMULATOR_STD = (0.6,)
 
@@ -143,7 +146,14 @@ def convert(
     network.notes = [*getattr(model, "conversion_notes", ()), *network.notes]
     network.to_program()  # what does not fit is said now, and not after training
     if keeps:
-        network.fits = rebuild(network, conversion.floats, calibration, reconstruct)
+        with torch.no_grad():
+            answers = None if network.ends_with else copy.deepcopy(model).cpu().eval()(calibration)
+        network.fits = rebuild(network, conversion.floats, calibration, answers, reconstruct)
+        network.notes += [
+            f"{fit.name} ({network.locations.get(fit.name, 'unknown place')}) is off by {fit.error:.0%} of its values' spread"
+            for fit in network.fits
+            if fit.error > NOTED_ERROR
+        ]
     else:
         conversion.calibrate(network, calibration, accumulator_std)
     return network
@@ -296,7 +306,7 @@ class _Conversion(ProductConversion):
             case _ if isinstance(module, _ACTIVATIONS):
                 self._activation(node, type(module).__name__.lower())
             case _ if isinstance(module, _OUTPUT_ACTIVATIONS):
-                self._output_activation(node)
+                self._output_activation(node, "log_softmax" if isinstance(module, nn.LogSoftmax) else "softmax")
             case _:
                 raise ConversionError(f"{type(module).__name__} {no_place.refusal(type(module).__name__)}")
 
@@ -339,7 +349,7 @@ class _Conversion(ProductConversion):
         elif name in _ACTIVATION_NAMES:
             self._activation(node, name)
         elif name in _OUTPUT_NAMES:
-            self._output_activation(node)
+            self._output_activation(node, name)
         else:
             raise ConversionError(f"{name}() {no_place.refusal(name)}")
 
@@ -402,9 +412,10 @@ class _Conversion(ProductConversion):
         else:
             self._add_node(node, IntegerDropout(probability))
 
-    def _output_activation(self, node: fx.Node) -> None:
+    def _output_activation(self, node: fx.Node, kind: str) -> None:
         if any(user.op != "output" for user in node.users):
             raise ConversionError("a softmax inside the network; only one after the logits can be left out")
+        self.ends_with = kind
         self.notes.append(f"{node.target} ({source_location(node)}) is left out: it changes no answer")
         self._pass(node)
 

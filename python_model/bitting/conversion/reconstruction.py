@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from bitting.conversion import rounding, scales
 from bitting.conversion.scales import MixedUnitsError, Plan, addition_weight
+from bitting.errors import ConversionError
 from bitting.network.graph import INPUT, LayerFit, Node, UnitNetwork
 from bitting.network.layers import UnitAdd, UnitAveragePool2d, UnitConv2d, UnitLayer, UnitProduct
 from bitting.network.loss import logit_scale
@@ -60,21 +61,34 @@ def _product(module: UnitProduct, x: torch.Tensor, weight: torch.Tensor, bias: t
 
 
 @torch.no_grad()
-def reconstruct(network: UnitNetwork, floats: Floats, x: torch.Tensor, fit: bool = True) -> list[LayerFit]:
+def reconstruct(
+    network: UnitNetwork, floats: Floats, x: torch.Tensor, answers: torch.Tensor | None, fit: bool = True
+) -> list[LayerFit]:
     """Give every layer the shift, weights and biases with which it does what the float layer does.
 
     Args:
         network: whose products have quantisers that do not normalise; is changed.
         floats: product -> weights and bias of the float network, batch normalisation folded in.
         x: (samples, *input_shape), calibration inputs.
+        answers: (samples, outputs) of the model for them, if they are those of its last layer with weights.
         fit: weights are fitted and rounded by what their layer is to give; else each to its nearest value.
 
     Returns:
         A `LayerFit` for each layer but those that only pass values on.
+
+    Raises:
+        ConversionError: if the layers do not give the model's answers, before anything is rounded.
     """
     nodes = [Node(name, inputs, network.graph[name]) for name, inputs in network.nodes]
     network.eval()
     values = float_values(nodes, floats, network.prepared(x))
+    if answers is not None and not torch.allclose(
+        list(values.values())[-1], answers, rtol=1e-3, atol=1e-3 * float(answers.std())
+    ):
+        raise ConversionError(
+            "the layers that were traced do not give the model's answers; does it change a value in place that it reads again, "
+            "as nn.ReLU(inplace=True) does?"
+        )
     settings = (network.spec, nodes, values, network.input_scale)
     for zero, uniform in ((scales.rectified_zero(network.spec), False), (0, False), (0, True)):
         try:
@@ -82,6 +96,11 @@ def reconstruct(network: UnitNetwork, floats: Floats, x: torch.Tensor, fit: bool
             break
         except MixedUnitsError:
             continue
+    else:
+        raise ConversionError(
+            "what is concatenated here and then reordered has several scales, which activation='relu' can not keep; reorder "
+            "first, or use activation='fold'"
+        )
     return _Reconstruction(network, nodes, floats, values, x, plan, fit).fits
 
 
@@ -97,6 +116,7 @@ class _Reconstruction:
         self.family = torch.tensor(self.spec.values, dtype=torch.float32)
         self.fits: list[LayerFit] = []
         self.written = {INPUT: network.integers(x)}
+        self.nodes = {node.name: (node.module, node.inputs) for node in nodes}
         for node in nodes:
             self._visit(node)
 
@@ -116,11 +136,19 @@ class _Reconstruction:
                 self._add(node, module)
             case UnitRectifier():
                 module.floor = zero
-            case UnitMaxPool2d():  # nothing is below the zero of what is rectified; else its padding holds the least activation
-                module.fill = zero if isinstance(self.network.graph[inputs[0]], UnitRectifier) else self.spec.act_min
+            case UnitMaxPool2d():  # what is below zero is, or will be, rectified; else padding holds the least activation
+                rectified = self.units[inputs[0]].rectified or self._is_rectified(inputs[0])
+                module.fill = zero if rectified else self.spec.act_min
         self.written[name] = module(*sources)
         if isinstance(module, UnitLayer):
             self._judge(name, module, sources)
+
+    def _is_rectified(self, name: str) -> bool:
+        """Nothing in a tensor is below its zero, whatever the input."""
+        module, sources = self.nodes.get(name, (None, ()))
+        if isinstance(module, UnitProduct | UnitAdd | UnitAveragePool2d | UnitChannelMean) or module is None:
+            return False
+        return isinstance(module, UnitRectifier) or all(self._is_rectified(source) for source in sources)
 
     def _add(self, node: Node, module: UnitAdd) -> None:
         weight, module.shift = addition_weight(self.spec)

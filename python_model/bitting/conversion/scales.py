@@ -26,7 +26,7 @@ _STRETCHES = torch.tensor([1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.4, 2.9, 3.5])
 #: A channel that is almost always 0 is not stretched beyond this many times the median scale.
 _LARGEST_RATIO = 8.0
 #: Weights of a summand that are tried, in units of the one that keeps its scale.
-_SHARES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)
+_SHARES = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)
 
 #: Layers that give back values that they were given, in order.
 _PASSING = (UnitRectifier, UnitMaxPool2d, Flatten, IntegerDropout)
@@ -105,8 +105,7 @@ def plan(
         uniform: all channels of a tensor have one scale.
 
     Raises:
-        MixedUnitsError: if a tensor would have several zeros, or a channel several scales. With a `zero` of 0, and `uniform`
-            scales, that can not be.
+        MixedUnitsError: if a tensor would have several zeros, or a channel several scales.
     """
     return _Planner(spec, nodes, values, input_scale, zero, uniform).plan
 

@@ -108,6 +108,14 @@ class UnitNetwork(nn.Module):
         self.output_gain, self.output_offset = 1.0, 0.0
         self.fits: list[LayerFit] = []
 
+    def get_extra_state(self) -> dict[str, float]:
+        """What a state dictionary holds beside the layers': the units of the answers."""
+        return {"output_gain": self.output_gain, "output_offset": self.output_offset}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Take them from a state dictionary."""
+        self.output_gain, self.output_offset = float(state["output_gain"]), float(state["output_offset"])
+
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
         """(samples, *input_shape) inputs, as the first layers read them, before they are scaled and rounded."""
         if self.preparation is None:

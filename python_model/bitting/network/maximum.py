@@ -54,3 +54,11 @@ class UnitMaxPool2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Integer activations, as float32."""
         return F.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """What a state dictionary holds: what padding holds."""
+        return {"fill": self.fill}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take it from a state dictionary."""
+        self.fill = int(state["fill"])

@@ -39,6 +39,14 @@ class ZeroPad(nn.Module):
         super().__init__()
         self.before, self.after, self.fill = before, after, 0
 
+    def get_extra_state(self) -> dict[str, int]:
+        """What a state dictionary holds: the fill."""
+        return {"fill": self.fill}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take it from a state dictionary."""
+        self.fill = int(state["fill"])
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(samples, channels, H, W) to (samples, channels, H', W')."""
         return F.pad(x, (self.before[1], self.after[1], self.before[0], self.after[0]), value=float(self.fill))

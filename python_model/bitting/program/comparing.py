@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from bitting.program.maximum import View, maximum
 from bitting.program.placement import Pair, Placed
-from bitting.program.writing import LayerWriter
+from bitting.program.writing import AnyOperation, LayerWriter
 
 #: `maximum` needs words of its own: for so many parts of a tensor one after another, but for no fewer words at a time.
 _PARTS, _LEAST_WORDS = 8, 256
@@ -41,16 +40,6 @@ class MaxPool:
     fill: int
 
 
-class _Named(Protocol):
-    """What all operations have."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sources(self) -> tuple[str, ...]: ...
-
-
 class ComparisonLowering(LayerWriter):
     """Writes comparisons.
 
@@ -60,7 +49,7 @@ class ComparisonLowering(LayerWriter):
 
     last_use: dict[str, int]
 
-    def _in_place(self, operation: _Named, index: int, sources: Sequence[Placed]) -> Placed:
+    def _in_place(self, operation: AnyOperation, index: int, sources: Sequence[Placed]) -> Placed:
         """Where a result of the sources' shape goes: over one that nobody reads again and whose border suits, or elsewhere."""
         border, fill = self.border.get(operation.name, (0, 0)), self.fill.get(operation.name)
         for name, source in zip(operation.sources, sources, strict=True):
@@ -78,16 +67,16 @@ class ComparisonLowering(LayerWriter):
             for first, count in _shares(words, 1):
                 bases = (np.array([placed.origin + first]) for placed in (source, target))
                 a, out = (View(base, (0, 1)) for base in bases)
-                self._maximum(operation.name, a, operation.floor, out, (1, count), count)
+                self._maximum(operation.name, a, operation.floor, out, (1, count))
             return
         for first, count in _shares(source.shape[0], source.plane):
             channels = np.arange(first, first + count)
             a, out = (View(placed.origin + channels * placed.plane, (placed.pitch, 1)) for placed in (source, target))
-            self._maximum(operation.name, a, operation.floor, out, source.shape[1:], count * source.plane)
+            self._maximum(operation.name, a, operation.floor, out, source.shape[1:])
 
-    def _maximum(self, name: str, a: View, b: View | int, out: View, positions: Pair, words: int) -> None:
-        """`maximum`, with `words` of its own for what stands between the two layers."""
-        between = self.scratch.take(words, f"{name} (between)")
+    def _maximum(self, name: str, a: View, b: View | int, out: View, positions: Pair) -> None:
+        """`maximum`, with words of its own for what stands between the two layers."""
+        between = self.scratch.take(a.span(positions), f"{name} (between)")
         self.layers += maximum(self.spec, a, b, out, between, positions)
         self.scratch.give_back(between)
 
@@ -103,7 +92,7 @@ class ComparisonLowering(LayerWriter):
             if tall == 1 or wide == 1:  # one pass does it
                 a = View(a.base - above * source.pitch, (down * source.pitch, right))
                 step = source.pitch if wide == 1 else 1
-                self._largest(operation.name, a, step, max(tall, wide), out, (rows, columns), count * source.plane)
+                self._largest(operation.name, a, step, max(tall, wide), out, (rows, columns))
                 continue
             shape, border = (count, source.shape[1], columns), (above, 0)
             words = Placed.bordered(shape, border, 0).words
@@ -111,22 +100,22 @@ class ComparisonLowering(LayerWriter):
             if above:
                 self._fill(narrow, self.spec.act_min)
             row = View(narrow.origin + channels * narrow.plane, (narrow.pitch, 1))
-            self._largest(operation.name, a, 1, wide, row, narrow.shape[1:], count * source.plane)
+            self._largest(operation.name, a, 1, wide, row, narrow.shape[1:])
             row = View(row.base - above * narrow.pitch, (down * narrow.pitch, 1))
-            self._largest(operation.name, row, narrow.pitch, tall, out, (rows, columns), count * narrow.plane)
+            self._largest(operation.name, row, narrow.pitch, tall, out, (rows, columns))
             self.scratch.give_back(narrow.block)
 
-    def _largest(self, name: str, a: View, step: int, count: int, out: View, positions: Pair, words: int) -> None:
-        """The largest of `count` words, `step` apart, at every position of `a`; what stands between takes `words`."""
+    def _largest(self, name: str, a: View, step: int, count: int, out: View, positions: Pair) -> None:
+        """The largest of `count` words, `step` apart, at every position of `a`."""
         if count == 1:
             self._moved(a.base, out.base, positions, a.strides, out.strides)
             return
-        kept = self.scratch.take(words, f"{name} (so far)") if count > 2 else 0
+        kept = self.scratch.take(a.span(positions), f"{name} (so far)") if count > 2 else 0
         so_far = replace(a, base=a.base - a.base[0] + kept)
         largest = a
         for index in range(1, count):
             into = out if index == count - 1 else so_far
-            self._maximum(name, largest, replace(a, base=a.base + index * step), into, positions, words)
+            self._maximum(name, largest, replace(a, base=a.base + index * step), into, positions)
             largest = so_far
         if count > 2:
             self.scratch.give_back(kept)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from bitting.program.comparing import ComparisonLowering, MaxPool, Rectifier
 from bitting.program.layers import Layer, Program
 from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample, copied
 from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
+from bitting.program.writing import AnyOperation
 from bitting.unit.spec import UnitSpec
 
 #: Name of the input among the sources of an operation.
@@ -91,12 +93,39 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
     Raises:
         ProgramError: naming the layer, the limit and a spec that would do, if it does not fit.
     """
+    operations = _separated(operations)
     # Once to see who lives how long, then with the addresses that follow from it.
     lifetimes = LifetimeRecorder()
     _Lowering(spec, input_shape, operations, lifetimes).layers_and_input()
     program = _Lowering(spec, input_shape, operations, ScratchAllocator(spec, lifetimes)).program()
     program.validate()
     return program
+
+
+def _pads(operation: AnyOperation) -> TypeGuard[Pad | Product | Pool | MaxPool]:
+    return isinstance(operation, Pad) or (isinstance(operation, _Window) and any(operation.padding))
+
+
+def _separated(operations: Sequence[Operation]) -> list[Operation]:
+    """The same operations, but max pooling reads a copy of a tensor that others pad with another activation."""
+    origin: dict[str, str] = {}  # padding and reshaping may be views of what they read
+    fills: dict[str, set[int]] = {}
+    for operation in operations:
+        source = origin.get(operation.sources[0], operation.sources[0])
+        if isinstance(operation, Pad | Reshape):
+            origin[operation.name] = source
+        if _pads(operation):
+            fills.setdefault(source, set()).add(operation.fill)
+    separated: list[Operation] = []
+    for operation in operations:
+        if isinstance(operation, MaxPool) and any(operation.padding):
+            (source,) = operation.sources
+            if len(fills[origin.get(source, source)]) > 1:
+                copy = f"{operation.name}_copy"
+                separated.append(Concatenation(copy, (source,)))
+                operation = replace(operation, sources=(copy,))
+        separated.append(operation)
+    return separated
 
 
 class _Lowering(MoveLowering, ComparisonLowering):
@@ -112,8 +141,9 @@ class _Lowering(MoveLowering, ComparisonLowering):
         self.copied = copied(operations) | {
             source for operation in operations if isinstance(operation, Add) for source in operation.sources
         }
-        self.border, self.fill = self._borders(), self._fills()
+        self.border = self._borders()
         self.views = self._views()
+        self.fill = self._fills()
         self.last_use = {
             self._owner(source): index for index, operation in enumerate(operations) for source in operation.sources
         }
@@ -152,15 +182,16 @@ class _Lowering(MoveLowering, ComparisonLowering):
         """What the padding of a tensor holds. What nobody pads has the border of what may be written over it."""
         fill: dict[str, int] = {}
         for operation in self.operations:
-            if isinstance(operation, Pad) or (isinstance(operation, _Window) and any(operation.padding)):
-                (source,) = operation.sources
-                if fill.setdefault(source, operation.fill) != operation.fill:
-                    what = f"pads {source} with {operation.fill}, another with {fill[source]}"
+            if _pads(operation):
+                padded = self._owner(operation.name if isinstance(operation, Pad) else operation.sources[0])
+                if fill.setdefault(padded, operation.fill) != operation.fill:
+                    what = f"pads {padded} with {operation.fill}, another with {fill[padded]}"
                     raise ProgramError(f"layer {operation.name} {what}; allowed is one value")
         for operation in reversed(self.operations):
             if isinstance(operation, Add | Rectifier) and operation.name in fill:
                 for source in operation.sources:
-                    fill.setdefault(source, fill[operation.name])
+                    if source not in self.views:
+                        fill.setdefault(source, fill[operation.name])
         return fill
 
     def program(self) -> Program:

@@ -34,6 +34,11 @@ class View:
     base: np.ndarray
     strides: Pair
 
+    def span(self, positions: Pair) -> int:
+        """Words from the first one that any position has to the last. `positions`: (rows, columns) of every channel."""
+        last = sum((count - 1) * stride for count, stride in zip(positions, self.strides, strict=True))
+        return int(self.base.max() - self.base.min()) + last + 1
+
 
 def maximum(spec: UnitSpec, a: View, b: View | int, out: View, between: int, positions: Pair) -> Iterator[Layer]:
     """The two layers that write max(a, b).

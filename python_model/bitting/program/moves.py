@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.placement import Pair, Placed, Shape
-from bitting.program.writing import LayerWriter
+from bitting.program.writing import AnyOperation, LayerWriter
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,7 @@ class ChannelMean:
 Move = Pad | Reshape | Permutation | Upsample | ChannelMean
 
 
-class _Operation(Protocol):
-    """What all operations have."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sources(self) -> tuple[str, ...]: ...
-
-
-def copied(operations: Sequence[_Operation]) -> set[str]:
+def copied(operations: Sequence[AnyOperation]) -> set[str]:
     """Paddings that cut off: around what is left there lies what was cut, and no zeros."""
     return {each.name for each in operations if isinstance(each, Pad) and min(*each.before, *each.after) < 0}
 
@@ -93,7 +82,7 @@ def copied(operations: Sequence[_Operation]) -> set[str]:
 class MoveLowering(LayerWriter):
     """Writes moves, and knows which of them need no words."""
 
-    operations: Sequence[_Operation]
+    operations: Sequence[AnyOperation]
     #: Tensors that must have words of their own: sums are laid out alike, and overwrite one of their summands; see `copied`.
     copied: set[str]
     #: View -> what it is a view of, which may be a view.

@@ -6,7 +6,7 @@ encrypted, or it would tell a right key from a wrong one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,18 @@ from bitting.program.constants import constant_layer, identity_scale
 from bitting.program.layers import Layer
 from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
 from bitting.unit.spec import UnitSpec
+
+
+class AnyOperation(Protocol):
+    """What all operations have."""
+
+    @property
+    def name(self) -> str:
+        """Of the tensor that it makes."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Tensors that it reads."""
 
 
 class LayerWriter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -40,15 +40,15 @@ def finetune(
         epochs: passes over the loader.
         learning_rate: at the beginning, in units of the weights' size; falls to zero along a cosine. By default `KEPT_RATE` or
             `FOLDED_RATE`.
-        regression: outputs are numbers and not logits. By default they are if there is only one and no label says otherwise,
-            or if labels are floating point.
+        regression: outputs are numbers and not logits. By default they are if the labels are floating point and not all 0 or
+            1; without labels, if there is one output and the model did not end with a sigmoid.
         progress: called after every epoch with (epoch, epochs, mean loss).
 
     Returns:
         The network.
 
     Raises:
-        BittingError: if there is neither a label nor a teacher, no batch, or a teacher with other outputs.
+        BittingError: if there is neither a label nor a teacher, no batch, or labels or a teacher that do not fit the outputs.
 
     Example:
         >>> import bitting, torch
@@ -58,12 +58,12 @@ def finetune(
         >>> bitting.finetune(network, x.split(16), teacher=model)(x).shape
         torch.Size([64, 3])
     """
-    rate = learning_rate or (KEPT_RATE if network.fits else FOLDED_RATE)
+    rate = (KEPT_RATE if network.fits else FOLDED_RATE) if learning_rate is None else learning_rate
     optimiser = torch.optim.Adam([{"params": [item], "share": share} for item, share in _shares(network)])
     for epoch in range(epochs):
         network.train()
-        batches = list(loader)
-        if not batches:
+        batches = loader if isinstance(loader, Sized) else list(loader)
+        if not len(batches):
             raise BittingError("the loader gave no batch; a generator serves one epoch only: give a list or a DataLoader")
         total = 0.0
         for step, batch in enumerate(batches):
@@ -92,33 +92,54 @@ def share_of_weights(parameter: nn.Parameter) -> float:
 
 
 def _loss(network: UnitNetwork, batch: Any, teacher: nn.Module | None, regression: bool | None) -> torch.Tensor:
-    x, labels = batch if isinstance(batch, list | tuple) else (batch, None)
+    x, *rest = batch if isinstance(batch, list | tuple) else (batch,)
+    labels = rest[0] if rest else None
     logits = network(x)
-    numbers = (logits.shape[1] == 1 if labels is None else labels.is_floating_point()) if regression is None else regression
-    losses = [] if labels is None else [_apart(logits, labels, numbers)]
+    numbers = _are_numbers(network, logits, labels) if regression is None else regression
+    losses = [] if labels is None else [_apart(network, logits, labels, numbers, "labels")]
     if teacher is not None:
-        with torch.no_grad():
-            taught = teacher.eval()(x)
+        taught = _taught(network, teacher, x, numbers)
         if taught.shape != logits.shape:
-            raise BittingError(
-                f"the teacher gives {tuple(taught.shape)}, the network {tuple(logits.shape)}; allowed is the same"
-            )
-        losses.append(_apart(logits, taught if numbers else _probabilities(taught), numbers))
+            shapes = f"the teacher gives {tuple(taught.shape)}, the network {tuple(logits.shape)}"
+            raise BittingError(f"{shapes}; allowed is the same")
+        losses.append(_apart(network, logits, taught, numbers, "answers of the teacher"))
     if not losses:
         raise BittingError("there is nothing to learn: give a teacher, or a loader of (inputs, labels)")
     return torch.stack(losses).mean()
 
 
-def _probabilities(logits: torch.Tensor) -> torch.Tensor:
-    return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
+def _are_numbers(network: UnitNetwork, logits: torch.Tensor, labels: torch.Tensor | None) -> bool:
+    if labels is None:
+        return logits.shape[1] == 1 and network.ends_with != "sigmoid"
+    return labels.is_floating_point() and not bool(((labels == 0) | (labels == 1)).all())
 
 
-def _apart(logits: torch.Tensor, wanted: torch.Tensor, numbers: bool) -> torch.Tensor:
+@torch.no_grad()
+def _taught(network: UnitNetwork, teacher: nn.Module, x: torch.Tensor, numbers: bool) -> torch.Tensor:
+    """What a teacher says: numbers, or probabilities, which a model that ends with a sigmoid or softmax gives itself."""
+    training = teacher.training
+    answers: torch.Tensor = teacher.eval()(x)
+    teacher.train(training)
+    if numbers or network.ends_with in ("sigmoid", "softmax"):
+        return answers
+    return answers.softmax(1) if answers.shape[1] > 1 else answers.sigmoid()
+
+
+def _apart(network: UnitNetwork, logits: torch.Tensor, wanted: torch.Tensor, numbers: bool, what: str) -> torch.Tensor:
     """How far logits are from what they are to be: numbers, classes, probabilities, or labels of 0 and 1."""
+    classes = not numbers and logits.shape[1] > 1 and wanted.numel() == len(logits)
+    if not classes and wanted.numel() != logits.numel():
+        raise BittingError(f"{what} have shape {tuple(wanted.shape)}, the network's answers {tuple(logits.shape)}")
     if numbers:
-        wanted = wanted.reshape(logits.shape)
-        return F.mse_loss(logits, wanted) / wanted.var().clamp(min=1e-12)
-    several = wanted.ndim > 1 and not wanted.is_floating_point()
-    if several or logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits, wanted.reshape(logits.shape).float())
-    return F.cross_entropy(logits, wanted)
+        return F.mse_loss(logits, wanted.reshape(logits.shape).float()) / (2 * network.output_gain) ** 2
+    if classes:
+        if wanted.is_floating_point():
+            raise BittingError(f"{what} are floating point, for {logits.shape[1]} outputs; allowed are classes, as integers")
+        return F.cross_entropy(logits, wanted.reshape(-1).long())
+    yes_or_no = logits.shape[1] == 1 or not wanted.is_floating_point() or network.ends_with == "sigmoid"
+    if not yes_or_no:
+        return F.cross_entropy(logits, wanted)
+    wanted = wanted.reshape(logits.shape).float()
+    if not bool(((wanted >= 0) & (wanted <= 1)).all()):
+        raise BittingError(f"{what} go from {wanted.min():g} to {wanted.max():g}; allowed are 0 and 1, or regression=True")
+    return F.binary_cross_entropy_with_logits(logits, wanted)

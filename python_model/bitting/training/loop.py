@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -87,15 +89,17 @@ def train(
     material = _Material.of(data, inputs, given)
     if model is not None and data.task == Task.REGRESSION:
         model = tasks.Standardising(model, material.goal.interface)
-    saved = Checkpoint(checkpoint, spec, data.name, given)
+    identity = data.name if model is None else f"{data.name} {_fingerprint(model)}"
+    saved = Checkpoint(checkpoint, spec, identity, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
     reference = inputs.prepared(model) if model else build(data, config)
     samples = material.train_x[:STATISTICS_SAMPLES] * scale
+    if model is not None:
+        _require_outputs(reference, samples[:2], data)
     network, finish_epoch = _on_unit(model or reference, spec, samples, inputs, config, model is None)
-    sigmoid = network.ends_with == "sigmoid"
     runs = [
-        _Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, sigmoid),
+        _Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, network.ends_with),
         _Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch),
     ]
     scores = {"converted": runs[1].judge(material.held_out)[1]} if model is not None else {}
@@ -126,6 +130,25 @@ def train(
     }
     said = tasks.of_sums(material.goal, network)
     return export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Changes with any weight of a model: a checkpoint is of one model."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _require_outputs(reference: nn.Module, x: torch.Tensor, data: Dataset) -> None:
+    """Refuse a given model that answers otherwise than the data set asks. `x`: (samples, ...) as the model sees them."""
+    found = tuple(copy.deepcopy(reference).eval()(x).shape)
+    if found != (len(x), data.outputs):
+        raise BittingError(
+            f"the model gives {found} for {len(x)} samples; {data.name} ({data.task}) wants {(len(x), data.outputs)}"
+        )
 
 
 def _on_unit(
@@ -273,12 +296,12 @@ class _Objective(nn.Module):
         network: the unit's, or the twin.
         scale: what activations are multiplied by.
         measure: see `Goal.loss`.
-        sigmoid: the network ends with one, so its answers are probabilities, and their logits are wanted.
+        ends_with: "sigmoid" or "softmax": its answers are probabilities, and their logits are wanted.
     """
 
-    def __init__(self, network: nn.Module, scale: float, measure: Measure | None, sigmoid: bool):
+    def __init__(self, network: nn.Module, scale: float, measure: Measure | None, ends_with: str):
         super().__init__()
-        self.sigmoid = sigmoid
+        self.ends_with = ends_with
         self.network = network
         self.scale = scale
         self.measure = measure
@@ -290,7 +313,9 @@ class _Objective(nn.Module):
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(x * self.scale)
-        return torch.logit(logits, eps=1e-6) if self.sigmoid else logits
+        if self.ends_with == "sigmoid":
+            return torch.logit(logits, eps=1e-6)
+        return logits.clamp(min=1e-6).log() if self.ends_with == "softmax" else logits
 
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
@@ -319,11 +344,11 @@ class _Run:
         config: TrainConfig,
         goal: Goal,
         finish_epoch: Callable[[], None],
-        sigmoid: bool = False,
+        ends_with: str = "",
     ):
         self.name = name
         self.goal = goal
-        self.objective = _Objective(network, scale, goal.loss, sigmoid)
+        self.objective = _Objective(network, scale, goal.loss, ends_with)
         self.config = config
         self.finish_epoch = finish_epoch
         self.epoch = 0
