@@ -164,6 +164,10 @@ class _Planner:
         """Means are smaller than what they are of: magnified, they fill the range, from its lower end if none is negative."""
         values = self._channels(name)
         count = pool.kernel[0] * pool.kernel[1]
+        pool.reset()
+        if not self.zero:  # what is joined has to have one zero
+            ratio = pool.factor * count
+            return Units(scale * ratio, zero * ratio)
         positive = bool((values >= 0).all())
         new_zero = float(self.spec.act_min) if positive else 0.0
         room = (self.spec.act_max + 0.5 - new_zero) / max(float((values.abs() * scale[:, None]).max()), 1e-12)

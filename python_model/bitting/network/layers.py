@@ -331,7 +331,12 @@ class UnitAveragePool2d(UnitLayer):
     def __init__(self, spec: UnitSpec, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)):
         super().__init__(spec)
         self.kernel, self.stride, self.padding = kernel, stride, padding
-        self.weight, self.shift = mean_weight(spec, math.prod(kernel), f"a window of {kernel[0]} x {kernel[1]}")
+        self.reset()
+
+    def reset(self) -> None:
+        """Give the mean, as exactly as can be."""
+        rows, columns = self.kernel
+        self.weight, self.shift = mean_weight(self.spec, rows * columns, f"a window of {rows} x {columns}")
         self.start = 0
 
     def magnify(self, most: float) -> float:
