@@ -31,7 +31,7 @@ SEEDS = 220
 ROOT = bytes(range(7, 23))
 
 
-SMALL = pytest.param("tiny:scratch_words=1024,vault=aes", marks=pytest.mark.slow)
+SMALL = pytest.param("tiny:scratch_words=2048,vault=aes", marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module", params=[SMALL, "base:vault=aes"])
@@ -45,11 +45,15 @@ def random_model(spec, seed, kind=RandomNetwork):
     """A random network on the unit, its unlocked program, and samples."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    plain = kind(rng, largest=60 if spec.scratch_words > 1024 else 24)
+    plain = kind(rng, largest=60 if spec.scratch_words > 2048 else 24)
     x = random_activations(spec, rng, spec.lanes, int(np.prod(plain.shape)))
     inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
     fresh, activation = ((True, "fold"), (False, "fold"), (False, "relu"))[rng.integers(3)]
-    network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=fresh, activation=activation)
+    try:
+        network = bitting.convert(plain, spec, inputs, input_scale=1.0, fresh=fresh, activation=activation)
+    except ConversionError as error:
+        assert "what is concatenated here and then reordered" in str(error), "the one thing that relu may refuse here"
+        network = bitting.convert(plain, spec, inputs, input_scale=1.0)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.uniform_(parameter, -2, 2)
