@@ -19,9 +19,10 @@ from bitting.sim.waves import chosen
 from bitting.unit.protocol import fuse_words
 from bitting.unit.spec import UnitSpec
 
-#: Clocks without any word moving after which the engine counts as stopped. The longest silence of a healthy engine is one
-#: tile: at most 4096 codes of 5 cycles a position.
-QUIET_LIMIT = 1 << 16
+#: Clocks without any word moving after which the engine counts as stopped: idle or in an error, and while it says that it is
+#: busy. A tile of a convolution has all positions of an image: those of ResNet8 take 240 000 clocks. An engine is busy too
+#: while it waits for the rest of a packet.
+QUIET_LIMIT, BUSY_LIMIT = 1 << 16, 1 << 22
 
 _BOTH_EDGES = "#define BITTING_BOTH_EDGES 1\n"
 
@@ -92,8 +93,17 @@ class NativeEngine:
         if not self._library.engine_trace(self._handle, str(path).encode()):
             raise SimulationError("this build of the simulation writes no waveforms")
 
-    def run(self, commands: np.ndarray, expected: int, stalls: Stalls = Stalls(), quiet_limit: int = QUIET_LIMIT) -> Run:
-        """Feed command words until they are all taken and `expected` result words came, or nothing moves any more."""
+    def run(self, commands: np.ndarray, expected: int, stalls: Stalls = Stalls(), quiet_limit: int | None = None) -> Run:
+        """Feed command words until they are all taken and `expected` result words came, or nothing moves any more.
+
+        Args:
+            commands: (words,) uint32.
+            expected: result words to wait for.
+            stalls: when words are held back.
+            quiet_limit: clocks without any word moving after which the engine counts as stopped, whatever it says; by default
+                `QUIET_LIMIT`, and `BUSY_LIMIT` while it is busy.
+        """
+        quiet, busy = (QUIET_LIMIT, BUSY_LIMIT) if quiet_limit is None else (quiet_limit, quiet_limit)
         commands = np.ascontiguousarray(commands, WORDS)
         # A few words more than expected fit, so that a babbling engine is seen.
         capacity = expected + 64
@@ -102,7 +112,7 @@ class NativeEngine:
         u64, u32 = ctypes.c_uint64, ctypes.c_uint32
         cycles = self._library.engine_run(
             self._handle, ctypes.c_void_p(commands.ctypes.data), u64(len(commands)),
-            ctypes.c_void_p(results.ctypes.data), u64(capacity), u64(expected), u64(quiet_limit),
+            ctypes.c_void_p(results.ctypes.data), u64(capacity), u64(expected), u64(quiet), u64(busy),
             u64(stalls.seed), u32(stalls.command), u32(stalls.result),
             ctypes.byref(taken), ctypes.byref(received), ctypes.byref(error),
         )  # fmt: skip

@@ -141,23 +141,26 @@ void engine_reset(void* handle) {
 }
 
 // Feed `command_count` words and collect up to `capacity` result words, until all commands are taken and `expected` results
-// are there, or `quiet_limit` clocks pass in which no word moves. Returns the clocks of this run.
+// are there, or `quiet_limit` clocks pass in which no word moves; `busy_limit` clocks, while the engine says that it is busy and
+// has no error. Returns the clocks of this run.
 uint64_t engine_run(void* handle, const uint32_t* commands, uint64_t command_count, uint32_t* results, uint64_t capacity,
-                    uint64_t expected, uint64_t quiet_limit, uint64_t seed, uint32_t command_stalls, uint32_t result_stalls,
-                    uint64_t* taken, uint64_t* received, uint32_t* error) {
+                    uint64_t expected, uint64_t quiet_limit, uint64_t busy_limit, uint64_t seed, uint32_t command_stalls,
+                    uint32_t result_stalls, uint64_t* taken, uint64_t* received, uint32_t* error) {
     auto* engine = static_cast<Engine*>(handle);
     Vtop& top = *engine->top;
     Stalls stalls(seed);
     const uint64_t start = engine->cycles;
     uint64_t sent = 0, got = 0, quiet = 0;
+    bool working = false;
     bool offered = false;  // AXI4-Stream: valid, once up, stays until the word is taken
-    while ((sent < command_count || got < expected) && quiet < quiet_limit) {
+    while ((sent < command_count || got < expected) && quiet < (working ? busy_limit : quiet_limit)) {
         offered = sent < command_count && (offered || !stalls(command_stalls));
         top.cmd_valid = offered;
         if (offered) top.cmd_data = commands[sent];
         top.result_ready = got < capacity && !stalls(result_stalls);
         engine->settle();
         ++quiet;
+        working = top.busy && !top.error;
         if (offered && top.cmd_ready) {
             ++sent;
             offered = false;

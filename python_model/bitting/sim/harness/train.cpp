@@ -12,8 +12,8 @@ void* engine_new();
 void engine_free(void* handle);
 void engine_reset(void* handle);
 uint64_t engine_run(void* handle, const uint32_t* commands, uint64_t command_count, uint32_t* results, uint64_t capacity,
-                    uint64_t expected, uint64_t quiet_limit, uint64_t seed, uint32_t command_stalls, uint32_t result_stalls,
-                    uint64_t* taken, uint64_t* received, uint32_t* error);
+                    uint64_t expected, uint64_t quiet_limit, uint64_t busy_limit, uint64_t seed, uint32_t command_stalls,
+                    uint32_t result_stalls, uint64_t* taken, uint64_t* received, uint32_t* error);
 }
 
 int main(int, char** arguments) {
@@ -31,8 +31,8 @@ int main(int, char** arguments) {
     void* engine = engine_new();
     engine_fuse(engine, words.data());
     engine_reset(engine);
-    engine_run(engine, words.data() + HEAD, words.size() - HEAD, results.data(), results.size(), expected, 1 << 16, 0, 0, 0, &taken,
-               &received, &error);
+    engine_run(engine, words.data() + HEAD, words.size() - HEAD, results.data(), results.size(), expected, 1 << 16, 1 << 16, 0, 0, 0,
+               &taken, &received, &error);
     engine_free(engine);
     if (received == expected && !error) return 0;
     std::printf("error: training gave %llu of %llu result words, error %u\n", static_cast<unsigned long long>(received),
