@@ -84,6 +84,12 @@ def test_the_input_may_be_pooled(images):
     bitting.export(bitting.convert(model, "base", images, activation="relu"), images)
 
 
+def test_one_sample_of_one_number_is_enough():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    x = torch.rand(1, 3, generator=torch.Generator().manual_seed(0))
+    bitting.export(bitting.convert(model, "base", x, activation="relu"), x)
+
+
 def in_place(self, x):
     x = self.a(x)
     return self.last((self.b(self.relu(x)) + x).flatten(1))

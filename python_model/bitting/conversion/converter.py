@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -147,7 +146,7 @@ def convert(
     network.to_program()  # what does not fit is said now, and not after training
     if keeps:
         with torch.no_grad():
-            answers = None if network.ends_with else copy.deepcopy(model).cpu().eval()(calibration)
+            answers = None if network.ends_with else graph(calibration)
         network.fits = rebuild(network, conversion.floats, calibration, answers, reconstruct)
         network.notes += [
             f"{fit.name} ({network.locations.get(fit.name, 'unknown place')}) is off by {fit.error:.0%} of its values' spread"

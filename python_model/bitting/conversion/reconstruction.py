@@ -83,7 +83,7 @@ def reconstruct(
     network.eval()
     values = float_values(nodes, floats, network.prepared(x))
     if answers is not None and not torch.allclose(
-        list(values.values())[-1], answers, rtol=1e-3, atol=1e-3 * float(answers.std())
+        list(values.values())[-1], answers, rtol=1e-3, atol=1e-3 * float(answers.std(correction=0))
     ):
         raise ConversionError(
             "the layers that were traced do not give the model's answers; does it change a value in place that it reads again, "

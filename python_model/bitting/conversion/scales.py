@@ -28,8 +28,8 @@ _LARGEST_RATIO = 8.0
 #: Weights of a summand that are tried, in units of the one that keeps its scale.
 _SHARES = (0.0625, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0)
 
-#: Layers that give back values that they were given, in order.
-_PASSING = (UnitRectifier, UnitMaxPool2d, Flatten, IntegerDropout)
+#: Layers that give back values that they were given, each in its channel.
+_PASSING = (UnitRectifier, UnitMaxPool2d, IntegerDropout)
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,6 @@ class _Planner:
         """The tensor and those that it alone becomes, up to the first layer that does more than pass values on."""
         chain = [name]
         while len(users := self.users.get(chain[-1], [])) == 1 and isinstance(self.modules[users[0]], _PASSING):
-            if isinstance(self.modules[users[0]], Flatten):
-                break
             chain.append(users[0])
         return chain
 

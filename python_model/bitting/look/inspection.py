@@ -50,7 +50,7 @@ class LayerFacts:
     """One layer; what is None is sealed.
 
     Attributes:
-        kind: in words: dense, window, chains, gather, and of constants zeros, copy and sum; or sealed.
+        kind: in words: dense, window, chains, gather, and of constants zeros, fill, copy and sum; or sealed.
         shape: in words: codes of a sum -> channels x rows x columns.
         tiles: how many.
         codes: of a tile.
@@ -214,11 +214,12 @@ def _facts(layer: Layer, cycles: Bound) -> LayerFacts:
 
 
 def _kind(layer: Layer) -> str:
-    """What a gather layer looks like; constants are what `bitting.program.lowering` makes of copies, means and additions."""
+    """What a gather layer looks like; constants are what lowering makes of copies, means, sums and maxima."""
     if layer.constant:
+        starts = bool(layer.bias.any())
         if not layer.codes.any():
-            return "zeros"
-        return "copy" if layer.tile_codes == 1 else f"sum of {layer.tile_codes}"
+            return "fill" if starts else "zeros"
+        return "copy" if layer.tile_codes == 1 and not starts else f"sum of {layer.tile_codes}"
     if layer.parts > 1:
         return f"chains of {layer.parts}"
     if layer.position_count > 1:

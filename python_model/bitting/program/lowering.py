@@ -1,9 +1,9 @@
 """Layers of a network to gather layers: where every activation lies in the scratch memory, and the offsets that reach it.
 
 Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p
-rows and q columns, it is written with a border of zeros around it: q to the right of each row (the next row's left border) and
-p rows below each channel (the next channel's top), so that padding costs no offsets and (H + p)(W + q) words a channel. Words
-are used again when the last layer that reads them has run.
+rows and q columns, it is written with a border of what stands for zero around it: q to the right of each row (the next row's
+left border) and p rows below each channel (the next channel's top), so that padding costs no offsets and (H + p)(W + q) words a
+channel. Words are used again when the last layer that reads them has run.
 """
 
 from __future__ import annotations

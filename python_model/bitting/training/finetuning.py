@@ -69,7 +69,7 @@ def finetune(
         for step, batch in enumerate(batches):
             done = (epoch + step / len(batches)) / epochs
             for group in optimiser.param_groups:
-                group["lr"] = group["share"] * rate * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = group["share"] * rate * cosine(done)
             loss = _loss(network, batch, teacher, regression) + network.penalty
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -84,6 +84,11 @@ def _shares(network: UnitNetwork) -> Iterator[tuple[nn.Parameter, float]]:
     """Each parameter and its share of the learning rate."""
     for name, parameter in network.named_parameters():
         yield parameter, share_of_weights(parameter) if name.endswith("weight") else 1.0
+
+
+def cosine(done: float) -> float:
+    """What is left of a learning rate when this share of a training is done: from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def share_of_weights(parameter: nn.Parameter) -> float:

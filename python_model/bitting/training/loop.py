@@ -26,7 +26,7 @@ from bitting.program.interface import Task
 from bitting.training import architectures, balance, distributed, randomness, tasks
 from bitting.training.balance import Balance
 from bitting.training.checkpoint import Checkpoint
-from bitting.training.finetuning import share_of_weights
+from bitting.training.finetuning import cosine, share_of_weights
 from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig, recipe
 from bitting.training.tasks import Goal
@@ -374,7 +374,7 @@ class _Run:
         for step in range(steps):
             done = (epoch + step / steps) / self.config.epochs
             for group in self.optimiser.param_groups:
-                group["lr"] = group["share"] * self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = group["share"] * self.peak_rate * cosine(done)
             chosen = distributed.share(order[step * batch : (step + 1) * batch])
             loss = self.shared(x[chosen], targets[chosen])
             self.optimiser.zero_grad(set_to_none=True)
