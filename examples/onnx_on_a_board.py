@@ -7,11 +7,10 @@ serial line bit by bit. One run's output is kept in onnx_on_a_board.txt.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 import bitting
 from bitting.sim.serial_port import SimulatedPort
+from bitting.sim.terminal import terminal
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--samples", type=int, default=24, help="how many the board is asked")
@@ -57,22 +57,14 @@ sources = [f"host/{name}.c" for name in ("example", "bitting_host", "bitting_uni
 subprocess.run(["gcc", "-std=c99", "-O2", *sources, "-o", "ask"], cwd=folder.name, check=True)
 
 # The host asks, as a shell would have it: ./ask /dev/ttyUSB1 words.bin inputs floats. In place of the board's port it opens a
-# pseudo-terminal, and what it says there is carried to the simulated board and back until it has all its answers.
+# terminal, at whose other end the simulated board is. From a shell: bitting board simulated --device A.key.
 test_x[:samples].tofile(inputs)
-end, terminal = os.openpty()
-os.set_blocking(end, False)
-command = ["./ask", os.ttyname(terminal), "words.bin", "inputs", "floats"]
-with closing(SimulatedPort(device)) as board, subprocess.Popen(command, cwd=folder.name, stdout=subprocess.PIPE) as asking:
-    while asking.poll() is None:
-        with suppress(BlockingIOError):  # it has nothing to say now
-            board.write(os.read(end, 4096))
-        answer = board.read_now()
-        while answer:
-            answer = answer[os.write(end, answer) :]
-    lines = asking.communicate()[0].splitlines()
+with closing(SimulatedPort(device)) as board, terminal(board) as port:
+    command = ["./ask", port, "words.bin", "inputs", "floats"]
+    asking = subprocess.run(command, cwd=folder.name, stdout=subprocess.PIPE)
 if asking.returncode:  # the host has said why
     sys.exit(asking.returncode)
-answers = np.array([line.split() for line in lines], np.float32)
+answers = np.array([line.split() for line in asking.stdout.splitlines()], np.float32)
 for answer, target in zip(answers[:3, 0], test_y, strict=False):
     print(f"the board says {answer:.1f}; measured was {target:.0f}")
 print(f"{len(answers)} answers equal to the loaded model's, to the bit: {np.array_equal(answers, model(test_x[:samples]))}")

@@ -209,8 +209,8 @@ def clocks(network: UnitNetwork) -> int:
     return sum(map(sum, network.cpu().to_program().tile_cycles(range(network.spec.codes))))
 
 
-def measure(name: str, seed: int, device: torch.device, weights: Path, epochs: tuple[int, ...]) -> dict[str, Any]:
-    """Every figure of one seed."""
+def float_network(name: str, seed: int, device: torch.device, weights: Path) -> tuple[Task, nn.Module]:
+    """A task and its trained network, from the folder of weights or else put there."""
     torch.manual_seed(seed)
     task = SETS[name](seed)
     network = task.make()
@@ -221,6 +221,12 @@ def measure(name: str, seed: int, device: torch.device, weights: Path, epochs: t
         network = train(task, network, device).cpu()
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), path)
+    return task, network.eval()
+
+
+def measure(name: str, seed: int, device: torch.device, weights: Path, epochs: tuple[int, ...]) -> dict[str, Any]:
+    """Every figure of one seed."""
+    task, network = float_network(name, seed, device, weights)
     found: dict[str, Any] = {"float": task.score(network.to(device))}
     calibration = task.train_x[torch.randperm(len(task.train_x))[:CALIBRATION]]
     ways: dict[str, dict[str, Any]] = {

@@ -2,10 +2,11 @@
 
 import contextlib
 import json
-import os
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from bitting.program import packets
 from bitting.program.packets import ExpectedResults
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
+from bitting.sim.terminal import terminal
 from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
 from tb.command import bitting, error_of
 from tb.families import AES
@@ -229,6 +231,18 @@ def test_pyserial_at_the_other_end_of_a_socket(artefact, board):
 
 
 @pytest.mark.slow
+def test_the_command_serves_a_simulated_board_until_it_is_interrupted(artefact):
+    command = [sys.executable, "-m", "bitting", "board", "simulated", "--device", artefact / "S.key"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout and serving.stderr
+        arguments = ("run", artefact / "for-S", "--allow-unsigned", "--expect-device", artefact / "S.key", "--samples", 2)
+        found = json.loads(bitting(*arguments, "--port", serving.stdout.readline().strip(), "--json").stdout)
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait() == 0 and "Traceback" not in serving.stderr.read()
+    assert found["wrong_logits"] == 0 and found["self_test"] == "passed"
+
+
+@pytest.mark.slow
 def test_a_sealed_artefact_runs_without_torch_and_without_any_key(artefact, board, tmp_path):
     """All that a host has: the artefact, the owner's public key, images, and what comes with `bitting[board]`."""
     for name in ("for-S", "owner.pub"):
@@ -272,20 +286,9 @@ def program(tmp_path_factory):
 
 def at_a_terminal(port: SimulatedPort, program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The program, whose first argument is the serial port of a simulated board."""
-    master, slave = os.openpty()
-    os.set_blocking(master, False)
-    command = [str(program), os.ttyname(slave), *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        while running.poll() is None:
-            with contextlib.suppress(BlockingIOError):
-                port.write(os.read(master, 4096))
-            answer = port.read_now()
-            while answer:
-                answer = answer[os.write(master, answer) :]
-        out, err = running.communicate()
-    os.close(master)
-    os.close(slave)
-    return subprocess.CompletedProcess(command, running.returncode, out, err)
+    with terminal(port) as name:
+        command = [str(program), name, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
-"""Commands about boards: their bitstreams."""
+"""Commands about boards: their bitstreams, and one that is simulated."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +11,18 @@ import typer
 
 from bitting import files
 from bitting.cli import console
-from bitting.cli.options import DeviceOption, JsonOption
-from bitting.errors import missing_extra
+from bitting.cli.options import SIMULATED, DeviceOption, JsonOption
+from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
 from bitting.unit.spec import parse_spec
 
 
 def board(
-    name: Annotated[str, typer.Argument(help="icebreaker, ulx3s-25f or ulx3s-85f.")],
+    name: Annotated[str, typer.Argument(help=f"icebreaker, ulx3s-25f, ulx3s-85f or {SIMULATED}.")],
     device: DeviceOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Bitstream to write, as secret as the device's key.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Bitstream to write, as secret as the device's key.")
+    ] = None,
     spec: Annotated[str, typer.Option("--spec", help="Family; default: what is meant for the board.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of place and route; the fastest is taken.")] = 1,
     json: JsonOption = False,
@@ -26,7 +30,15 @@ def board(
     """Make a board a device: the engine behind the board's serial line, its root secret in the bitstream.
 
     Load it with the board's own tool (`openFPGALoader -b ulx3s FILE`, `iceprog FILE`), then use `bitting run`.
+
+    `bitting board simulated --device KEY` needs no board: it names a serial port with the simulated board at its other end, for
+    any host (`bitting run --port`, the host in C), until it is interrupted.
     """
+    if name == SIMULATED:
+        _simulate(device)
+        return
+    if output is None:
+        raise BittingError(f"no file for the bitstream of {name}: give --output FILE")
     with missing_extra(f"board {name}", "fpga"):
         from bitting.fpga import boards
 
@@ -44,3 +56,16 @@ def board(
     used = {cell: f"{count} of {available}" for cell, (count, available) in report.placed[0].utilisation.items()}
     rows = [*used.items(), ("Fmax", f"{max(run.fmax for run in report.placed):.1f} MHz"), ("bitstream", output)]
     console.table(f"{family.name} ({family.id}) on {name}", ("", ""), rows)
+
+
+def _simulate(key: Path) -> None:
+    """The serial port of a simulated board, until the user has had enough."""
+    from bitting.sim.serial_port import SimulatedPort
+    from bitting.sim.terminal import terminal
+
+    console.err.print("building the simulation ...", style="dim")
+    with contextlib.closing(SimulatedPort(Device.load(key))) as board, terminal(board) as port:
+        console.out.print(port)
+        console.err.print("the board is there until Ctrl-C", style="dim")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()

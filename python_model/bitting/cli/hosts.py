@@ -16,6 +16,7 @@ from bitting.artefact.artefact import Artefact
 from bitting.artefact.self_test import require_device
 from bitting.cli import console
 from bitting.cli.options import (
+    SIMULATED,
     ArtefactArgument,
     DataOption,
     JsonOption,
@@ -37,8 +38,6 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-#: The port that needs no board.
-SIMULATED = "simulated"
 _TIMEOUT_SECONDS = 2.0
 
 

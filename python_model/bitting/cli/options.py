@@ -19,6 +19,8 @@ from bitting.unit.spec import PRESETS
 if TYPE_CHECKING:
     from bitting.data.dataset import Dataset
 
+#: The port, and the board, that need no board.
+SIMULATED = "simulated"
 #: Inputs at random that a verification without data takes.
 RANDOM_INPUTS = 256
 
