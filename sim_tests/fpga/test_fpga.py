@@ -46,7 +46,7 @@ THOROUGH = pytest.mark.thorough
     ("spec", "netlist"),
     [
         (SEALED_TINY, lambda: gates.verilog(ICE40, *design.engine(SEALED_TINY, True, ICE40))),
-        (BASE, lambda: gates.verilog(ECP5, *design.engine(BASE, True, ECP5))),
+        pytest.param(BASE, lambda: gates.verilog(ECP5, *design.engine(BASE, True, ECP5)), marks=THOROUGH),  # the next has its cells
         (BASE, lambda: placed.verilog(ECP5, BASE, True, seed=1)),
         pytest.param(TINY, lambda: gates.verilog(ICE40, *design.engine(TINY, True, ICE40)), marks=THOROUGH),
         pytest.param(AES_BASE, lambda: gates.verilog(ECP5, *design.engine(AES_BASE, True, ECP5)), marks=THOROUGH),
@@ -105,6 +105,7 @@ def test_fuses_words_and_errors_pass_the_pins(vault, sealed):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # the iCEBreaker's test makes a bitstream of the locked one
 def test_an_unlocked_tiny_engine_becomes_a_bitstream_of_the_ice40(tmp_path):
     history = tmp_path / "history.json"
     bits = tmp_path / "tiny.bin"

@@ -97,7 +97,7 @@ def test_a_checkpoint_is_for_its_owner_only(tmp_path, umask, seen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vcd", "fst"])
+@pytest.mark.parametrize("kind", [pytest.param("vcd", marks=pytest.mark.thorough), "fst"])
 def test_a_waveform_is_for_its_owner_only(model, tmp_path, umask, kind, monkeypatch):
     """It shows the keys. GTKWave's file beside it names only signals, but tells of what there is to see."""
     device, waves = Device(SPEC, ROOT), tmp_path / f"run.{kind}"

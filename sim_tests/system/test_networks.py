@@ -171,7 +171,7 @@ def test_words_are_used_again():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["lenet", "residual"])
+@pytest.mark.parametrize("network", ["lenet", pytest.param("residual", marks=pytest.mark.thorough)])
 def test_reference_networks_run_on_the_rtl(network):
     """Briefly trained, locked: not one wrong bit, not one wrong cycle; on a wrong device noise.
 
