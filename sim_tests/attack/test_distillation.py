@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bitting.attack.distillation import Copy, copies, questions_for
+from bitting.attack.distillation import copies
 from bitting.data import datasets
 
 
@@ -27,8 +27,3 @@ def test_a_copy_is_as_good_as_the_answers(digits):
     noise = np.random.default_rng(0)
     (none,) = copies(lambda images: noise.normal(size=(len(images), 10)), digits, [32], [1000], steps=300)
     assert none.accuracy < 0.4 and none.with_labels == many.with_labels
-
-
-def test_the_price_is_the_fewest_questions_that_did():
-    found = [Copy(10, 0.5, 0.5), Copy(100, 0.92, 0.9), Copy(1000, 0.91, 0.9)]
-    assert [questions_for(found, target) for target in (0.4, 0.9, 0.95)] == [10, 100, None]

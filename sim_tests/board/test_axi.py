@@ -38,7 +38,15 @@ def test_fusesoc_reads_the_core_and_verilator_the_example(tmp_path, spec):
     bitting("verilog", "--spec", spec, "-o", tmp_path / "core")
     folders = [str(Path(sys.executable).parent), str(toolchain.require("verilator").parent)]
     env = os.environ | {"PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
-    command = ["fusesoc", "--cores-root", "core", "run", "--target", "lint", f"bitting:npu:{spec.partition(':')[0]}"]
+    command = [
+        "fusesoc",
+        "--cores-root",
+        "core",
+        "run",
+        "--target",
+        "lint",
+        *re.findall(r"^name: (bitting:npu:[^:]+)", (tmp_path / "core/bitting.core").read_text(), re.M),
+    ]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "%Error" not in done.stdout + done.stderr, done.stdout + done.stderr
     (tmp_path / "core" / "bitting_example.v").write_text("module bitting_example; bitting_axi #(.WRONG(1)) npu (); endmodule")

@@ -46,7 +46,7 @@ THOROUGH = pytest.mark.thorough
     ("spec", "netlist"),
     [
         (SEALED_TINY, lambda: gates.verilog(ICE40, *design.engine(SEALED_TINY, True, ICE40))),
-        pytest.param(BASE, lambda: gates.verilog(ECP5, *design.engine(BASE, True, ECP5)), marks=THOROUGH),  # the next has its cells
+        pytest.param(BASE, lambda: gates.verilog(ECP5, *design.engine(BASE, True, ECP5)), marks=THOROUGH),
         (BASE, lambda: placed.verilog(ECP5, BASE, True, seed=1)),
         pytest.param(TINY, lambda: gates.verilog(ICE40, *design.engine(TINY, True, ICE40)), marks=THOROUGH),
         pytest.param(AES_BASE, lambda: gates.verilog(ECP5, *design.engine(AES_BASE, True, ECP5)), marks=THOROUGH),

@@ -100,6 +100,16 @@ def test_the_design_page_begins_with_where_to_change_what():
         assert not missing, f"{change}: {missing} do not exist"
 
 
+def test_the_design_page_lists_every_decision_by_its_title():
+    files = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    titles = [path.read_text().splitlines()[0].removeprefix("# ").replace(". ", ". [", 1) for path in files]
+    lines = [f"{title}](decisions/{path.name})" for title, path in zip(titles, files, strict=True)]
+    listed = [
+        line for line in (ROOT / "docs/design.md").read_text().splitlines() if "](decisions/" in line and line[0].isdigit()
+    ]
+    assert listed == lines
+
+
 @pytest.mark.parametrize("page", ["docs/glossary.md"])
 def test_every_file_of_the_glossary_exists(page):
     paths = re.findall(r"`((?:python_model|rtl|sim_tests|docs)/[^`]+)`", (ROOT / page).read_text())

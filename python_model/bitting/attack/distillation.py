@@ -106,8 +106,3 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, hidden: S
     with torch.no_grad():
         logits = network(torch.from_numpy(data.floats(data.test_x)))
     return accuracy(logits, torch.from_numpy(data.test_y))
-
-
-def questions_for(tried: Sequence[Copy], target: float) -> int | None:
-    """The smallest number of questions, of those tried, whose copy reaches an accuracy; None if none does."""
-    return min((copy.questions for copy in tried if copy.accuracy >= target), default=None)

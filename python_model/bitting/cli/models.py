@@ -79,6 +79,7 @@ def train(
 
     family = parse_spec(spec)
     dataset = datasets.load(data, task)
+    _require_choice_of_ours(given is not None, network, hidden)
     config = replace(recipes.recipe(dataset, network), seed=seed)
     config = _for_given(config, given is not None, activation, epochs)
     config = replace(config, epochs=epochs) if epochs is not None else config
@@ -137,6 +138,14 @@ def _given_model(onnx: Path | None, output: str | None, torch: str, weights: Pat
     with missing_extra("--torch"):
         from bitting.conversion.torch_import import from_torch
     return from_torch(torch, weights)
+
+
+def _require_choice_of_ours(given: bool, network: str, hidden: str) -> None:
+    """Refuse what says how our own network is made where there is another."""
+    if given and (hidden or network != "mlp"):
+        raise BittingError(f"{'--hidden' if hidden else '--network'} makes a network of ours; --torch or --onnx gives another")
+    if hidden and network != "mlp":
+        raise BittingError(f"--hidden gives sizes of an MLP, and --network is {network}; give one of them")
 
 
 def _for_given(config: TrainConfig, given: bool, activation: str, epochs: int | None) -> TrainConfig:

@@ -157,7 +157,7 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
 def inputs_of(artefact: Model | Artefact, inputs: np.ndarray) -> np.ndarray:
     """Inputs of a data set as activations.
 
-    A program that says nothing of its inputs reads pixels as every recipe does. One whose inputs of size 1 are many activations
+    A program that says nothing of its inputs reads pixels as every recipe does. One to which all inputs beyond 2 are the same
     was made from a network that takes pixels from 0 to 1.
     """
     from bitting.data import datasets
@@ -165,8 +165,8 @@ def inputs_of(artefact: Model | Artefact, inputs: np.ndarray) -> np.ndarray:
     interface = artefact.interface
     if interface.plain:
         return datasets.activations(artefact.program.spec, inputs)
-    pixels = inputs.dtype == np.uint8
-    return interface.activations(inputs / np.float32(255) if pixels and interface.scale.max() > 1 else inputs)
+    largest = float((interface.offset + (interface.high + 1) / interface.scale).max())
+    return interface.activations(inputs / np.float32(255) if inputs.dtype == np.uint8 and largest <= 2 else inputs)
 
 
 def has_data(artefact: Model | Artefact, data: str) -> bool:

@@ -7,7 +7,7 @@ import re
 _RECURRENT = "its next step depends on the one before, and a program runs every layer once"
 _ATTENTION = "the unit multiplies by stored weights, not by activations"
 _NORM = "it needs each sample's own mean and deviation; only batch normalisation has fixed weights that can be folded"
-_COMPARISON = "the unit has no comparison"
+_COMPARISON = "of comparisons, only ReLU and max pooling have a place"
 
 #: The first so many patterns have no place wherever they stand; others may be a constant's, or the end of a model.
 _WHEREVER = 5
@@ -19,7 +19,7 @@ _REASONS = (
     (r"svmclassifier|svmregressor", "a machine of support vectors with a kernel; a linear one has a place"),
     (r"embedding", "an embedding looks rows up by number; give one-hot inputs to a Linear layer"),
     (r"(layer|group|instance|rms|localresponse)_?norm|^normalizer$|^normalize$|lpnormalization", f"a normalisation: {_NORM}"),
-    (r"max_?pool", f"{_COMPARISON}; use average pooling or a stride"),
+    (r"max_?pool", "of max pooling, MaxPool1d and MaxPool2d have a place, without ceil_mode, dilation and return_indices"),
     (r"conv_?transpose|^fold$|col2im", "a transposed convolution; repeat (Upsample) and convolve instead"),
     (r"conv3d|conv_3d|pool3d", "three dimensions; use Conv2d over rows and columns"),
     (r"bilinear|cosine|cdist|pairwise", f"a product of activations: {_ATTENTION}"),

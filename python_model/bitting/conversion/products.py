@@ -110,12 +110,11 @@ class ProductConversion(MoveConversion):
             )
         if module.running_mean is None or module.running_var is None:
             raise ConversionError(f"{kind} without running statistics has no fixed weights")
+        gain, offset = _of_batch_norm(module)
         convolution = self.modules.get(str(source.target))
         if not self.normalise or not isinstance(convolution, nn.Conv1d | nn.Conv2d) or source.name != name:
-            gain, offset = _of_batch_norm(module)
             self._fold(node, name, gain * torch.rsqrt(module.running_var + module.eps), module.running_mean, offset)
             return
-        gain, offset = _of_batch_norm(module)
         swapped = self._convolution(convolution, UnitNormalisedConv2d)
         self.nodes[name] = self.nodes[name]._replace(module=swapped)
         weight, _ = self.floats[name]

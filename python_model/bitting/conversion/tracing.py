@@ -65,7 +65,7 @@ def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
             ShapeProp(graph).propagate(calibration[:2].cpu().float())
     except Exception as error:  # tracing runs the user's code, which may raise anything
         strange = [(name, type(module).__name__) for name, module in model.named_modules()]
-        if named := [f"{name}: {kind} {no_place.refusal(kind)}" for name, kind in strange if no_place.reason(kind)]:
+        if named := [f"{name}: {kind} {no_place.refusal(kind)}" for name, kind in strange if no_place.is_named(kind)]:
             raise ConversionError(f"the model has parts with no place on the unit: {'; '.join(named)}") from None
         reason = str(error).strip().splitlines()
         raise ConversionError(

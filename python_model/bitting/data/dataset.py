@@ -128,7 +128,7 @@ def _inputs(name: str, values: Any) -> tuple[np.ndarray, tuple[int, ...]]:
         )
     if array.ndim == 3 and array.dtype == np.uint8:
         array = array[:, None]
-    if array.ndim == 4 and array.shape[1] not in (1, 3, 4) and array.shape[3] in (1, 3, 4):
+    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3, 4):
         array = np.moveaxis(array, 3, 1)
     shape = tuple(int(size) for size in array.shape[1:])
     flat = array.reshape(len(array), -1)

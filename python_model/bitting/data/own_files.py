@@ -135,10 +135,8 @@ def _of_table(path: Path, task: Task | None, target: str) -> Dataset:
     y = _column([(line, row[column].strip()) for line, row in body], path, header[column])
     order = np.random.default_rng(0).permutation(len(body))
     test, train = np.split(order, [max(1, len(body) // _TEST_SHARE)])
-    names = (header[column],) if y.dtype.kind == "f" else ()
-    return of_arrays(
-        path.name, (x[train], y[train]), (x[test], y[test]), task, names if task in (None, Task.REGRESSION) else ()
-    )
+    numbers = task == Task.REGRESSION or (task is None and y.dtype.kind == "f")
+    return of_arrays(path.name, (x[train], y[train]), (x[test], y[test]), task, (header[column],) if numbers else ())
 
 
 def _target_column(path: Path, header: list[str], target: str) -> int:

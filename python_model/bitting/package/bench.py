@@ -9,7 +9,7 @@ from bitting.package.golden import Session, boot_clocks, sessions
 from bitting.program import packets
 from bitting.unit.protocol import FRAME_WORDS
 from bitting.unit.spec import UnitSpec
-from bitting_rtl.board.registers import REGISTERS, Control, Field, Register, constants
+from bitting_rtl.board.registers import REGISTERS, Control, Register, constants
 
 #: Where texts that are written out lie.
 FILES = Path(__file__).parent / "files"
@@ -59,8 +59,8 @@ def _golden(spec: UnitSpec, played: list[Session]) -> str:
         *(f"  localparam {name} = {value};" for name, value in numbers.items()),
         *(f"  localparam [5:0] ADDRESS_{register.name} = 6'h{register.value:02x};" for register in Register),
         f"  localparam [31:0] CONTROL_RESET = {Control.RESET.value};",
-        f"  localparam [31:0] STATUS_RESETTING = 32'h{_mask(status['RESETTING']):08x};",
-        f"  localparam [31:0] STATUS_ERROR = 32'h{_mask(status['ERROR']):08x};",
+        f"  localparam [31:0] STATUS_RESETTING = 32'h{status['RESETTING'].mask:08x};",
+        f"  localparam [31:0] STATUS_ERROR = 32'h{status['ERROR'].mask:08x};",
         f"  localparam STATUS_ERROR_LOW = {status['ERROR'].low};",
         "",
         "  task check_registers;",
@@ -85,12 +85,8 @@ def _checks(spec: UnitSpec) -> Iterator[str]:
     fixed = constants(spec)
     for register, info in REGISTERS.items():
         name, address = f'"{register.name}"', f"ADDRESS_{register.name}"
-        named = 0 if info.pulses or register in fixed else sum(_mask(field) for field in info.fields)
+        named = 0 if info.pulses or register in fixed else sum(field.mask for field in info.fields)
         yield f"expect_read({name}, {address}, 32'h{~named & 0xFFFFFFFF:08x}, 32'h{fixed.get(register, 0):08x});"
         data, response = (0, "2'b00") if info.pulses else (0xFFFFFFFF, "2'b10")
         yield f"expect_write({name}, {address}, 32'h{data:08x}, {response});"
     yield f"expect_no_register(6'h{max(Register) + 4:02x});"
-
-
-def _mask(field: Field) -> int:
-    return ((1 << field.width) - 1) << field.low

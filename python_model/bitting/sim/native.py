@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,13 +141,21 @@ def engine_library(
         LockError: if a profile is wanted of an engine that is too small for a challenge.
         ToolError: if a tool is missing or fails.
     """
-    from bitting_rtl.engine.export import TOP, engine_verilog  # slow to import
+    from bitting_rtl.engine.export import TOP  # slow to import
 
-    verilog = engine_verilog(spec, table=table)
+    verilog = _family_verilog(spec, None if table is None else tuple(table))
     if waves:  # which show the clock as it is
         return library_of(verilog if every_signal or table is not None else chosen(verilog, TOP, spec.vault), TOP, waves)
     training = training_run(spec, locks=table is None) if profiled else None
     return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + _harness(), training=training)
+
+
+@functools.cache
+def _family_verilog(spec: UnitSpec, table: tuple[int, ...] | None) -> str:
+    """As `engine_verilog` gives, which takes seconds: many verifications of a process are of one family."""
+    from bitting_rtl.engine.export import engine_verilog  # slow to import
+
+    return engine_verilog(spec, table=table)
 
 
 def _on_both_edges(verilog: str) -> str:

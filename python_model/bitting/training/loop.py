@@ -133,10 +133,13 @@ def train(
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Changes with any weight of a model: a checkpoint is of one model."""
-    digest = hashlib.sha256()
+    """Changes with any weight or module of a model: a checkpoint is of one model."""
+    digest = hashlib.sha256(repr(model).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
+        if not isinstance(tensor, torch.Tensor):  # what a module's get_extra_state gave
+            digest.update(repr(tensor).encode())
+            continue
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

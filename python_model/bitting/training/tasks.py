@@ -34,7 +34,7 @@ class Goal:
     interface: Interface
 
     def judge(self, logits: torch.Tensor, targets: torch.Tensor, y: np.ndarray) -> tuple[float, float]:
-        """Loss and `Interface.score` of logits; `targets` as those of the goal, `y` as those of the data set."""
+        """Loss and `Interface.rating` of logits; `targets` as those of the goal, `y` as those of the data set."""
         loss = (self.loss or nn.functional.cross_entropy)(logits, targets)
         return float(loss), self.interface.rating(logits.cpu().numpy(), y)
 

@@ -43,8 +43,15 @@ def core(spec: UnitSpec, folder: str = "", filesets: str = "", targets: str = ""
         filesets: more of them, as text.
         targets: likewise.
     """
-    preset = spec.name.partition(":")[0]
-    names = {"name": preset, "version": bitting.__version__, "spec": spec.name, "id": spec.id, "top": TOP, "axi": axi.TOP}
+    preset, varied, _ = spec.name.partition(":")
+    names = {
+        "name": f"{preset}-{spec.id[-8:]}" if varied else preset,  # two cores of one name would be one to FuseSoC
+        "version": bitting.__version__,
+        "spec": spec.name,
+        "id": spec.id,
+        "top": TOP,
+        "axi": axi.TOP,
+    }
     return _CORE.format(folder=folder, filesets=filesets, targets=targets, **names)
 
 

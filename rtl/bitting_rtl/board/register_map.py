@@ -62,8 +62,7 @@ def c_header(spec: UnitSpec) -> str:
         for field in info.fields:
             if field.width == WORD_BITS:
                 continue
-            mask = ((1 << field.width) - 1) << field.low
-            lines.append(f"#define {name}_{field.name}_MASK {mask:#04x}u /* {field.meaning} */")
+            lines.append(f"#define {name}_{field.name}_MASK {field.mask:#04x}u /* {field.meaning} */")
             lines.append(f"#define {name}_{field.name}_LOW {field.low}")
             lines += [f"#define {name}_{field.name}_{item.name} {item.value}u" for item in field.names or ()]
     return "\n".join([*lines, "", f"#endif /* {guard} */", ""])

@@ -47,6 +47,11 @@ class Field:
     meaning: str
     names: type[IntEnum] | None = None
 
+    @property
+    def mask(self) -> int:
+        """Its bits in the register."""
+        return ((1 << self.width) - 1) << self.low
+
 
 @dataclass(frozen=True)
 class Description:
