@@ -63,6 +63,18 @@ def open_to_others(path: Path) -> bool:
     return bool(path.stat().st_mode & _OTHERS)
 
 
+def require_private(path: Path, why: str) -> None:
+    """Raises BittingError if a file is another user's, or others may do anything with it; `why` nobody else may."""
+    status = path.stat()
+    if status.st_uid != os.getuid():
+        raise BittingError(f"{path} belongs to user {status.st_uid}, and {why}; remove it, or give another --output")
+    if status.st_mode & _OTHERS:
+        raise BittingError(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, and {why}; allowed is 0600: remove it, or if it is yours and "
+            f"nobody wrote to it, chmod 600 {path}"
+        )
+
+
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
     """A folder that nobody else can look into, gone at the end: for builds that hold a root secret, which are never cached."""

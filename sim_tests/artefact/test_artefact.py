@@ -98,6 +98,12 @@ def test_corruption_of_the_header_never_ends_in_a_traceback(shipped):
         (lambda h: h.update(kind="model"), "is of kind 'model'"),
         (lambda h: h["spec"].update(lanes=32), "was made for spec"),
         (lambda h: h["spec"].update(lanes=5), "multiple of 4"),
+        (
+            lambda h: h["spec"].update(name="base\nmodule m; initial $system(1); endmodule //"),
+            "of a spec; allowed are up to 200",
+        ),
+        (lambda h: h["spec"].update(name=["base"]), "of a spec; allowed are up to 200"),
+        (lambda h: h["spec"].update(name="base\x1b[31m"), "of a spec; allowed are up to 200"),
         (lambda h: h["spec"].pop("lanes"), "missing or unknown: lanes"),
         (lambda h: h["layers"].pop(), "lacks or adds tensors"),
         (lambda h: h["layers"][0].update(shift=99), "layer 0 has shift 99"),

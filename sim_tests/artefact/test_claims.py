@@ -15,7 +15,7 @@ from bitting.unit.spec import PRESETS
 SPEC = PRESETS["tiny"]
 SEED = 0x5F1D36A08C2BE94477D210FE6B3AC985
 PUBLIC = {
-    "dataset": "digits", "test_samples": 450, "accuracy": 0.9, "twin_accuracy": 0.95, "input_scale": 0.125,
+    "dataset": "digits", "test_samples": 450, "accuracy": 0.9, "twin_accuracy": 0.95,
     "reproducible": True,
 }  # fmt: skip
 SECRET = {

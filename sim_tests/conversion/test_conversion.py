@@ -199,10 +199,7 @@ def test_export_and_load(inputs, tmp_path):
     network = bitting.convert(Modules(), SPEC, inputs)
     written = bitting.export(network, inputs, tmp_path / "model.safetensors", claims={"accuracy": 0.5})
     loaded = bitting.load(tmp_path / "model.safetensors")
-    assert (
-        isinstance(loaded, bitting.Model)
-        and loaded.claims == {"accuracy": 0.5, "input_scale": network.input_scale} == written.claims
-    )
+    assert isinstance(loaded, bitting.Model) and loaded.claims == {"accuracy": 0.5} == written.claims
     same_programs(loaded.program, network.to_program())
     network.eval()
     answers = network(inputs).argmax(1)
@@ -269,7 +266,7 @@ def test_everything_that_can_not_be_mapped_is_listed_with_its_place(inputs):
         bitting.convert(Odd(), SPEC, inputs)
     message = str(caught.value)
     for what in ("padding_mode 'circular'", "mul() with a constant",
-                 "flip()", "LayerNorm", "amax() is not supported: the unit has no comparison"):  # fmt: skip
+                 "flip()", "LayerNorm", "amax() is not supported: of comparisons"):  # fmt: skip
         assert what in message, message
     first = Odd.forward.__code__.co_firstlineno
     for line in (1, 2, 3, 4):

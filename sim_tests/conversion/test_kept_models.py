@@ -84,6 +84,40 @@ def test_the_input_may_be_pooled(images):
     bitting.export(bitting.convert(model, "base", images, activation="relu"), images)
 
 
+def test_numbers_in_units_of_their_own_are_each_kept():
+    torch.manual_seed(3)
+    x = torch.rand(300, 4)
+    layers = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 2))
+
+    class InUnits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+            self.register_buffer("unit", torch.tensor([1e6, 1e-4]))
+            self.register_buffer("zero", torch.tensor([5e7, 0.0]))
+
+        def forward(self, x):
+            return self.layers(x) * self.unit + self.zero
+
+    model = InUnits().eval()
+    wanted = model(x).detach()
+
+    def unexplained(answers):
+        return ((answers - wanted).square().sum(0) / (wanted - wanted.mean(0)).square().sum(0)).tolist()
+
+    alike = bitting.convert(model, "base", x, activation="relu")
+    assert max(unexplained(alike(x))) > 1 and any("is off by" in note for note in alike.notes), "and it is said"
+    own = bitting.convert(model, "base", x, activation="relu", regression=True)
+    assert max(unexplained(own(x))) < 0.02 and not any("is off by" in note for note in own.notes)
+    file = bitting.export(own, x)
+    assert file.interface.task == "regression" and torch.equal(torch.from_numpy(file(x.numpy())), own(x))
+    again = bitting.convert(model, "base", x, activation="relu")
+    again.load_state_dict(own.state_dict())
+    assert torch.equal(again(x), own(x))
+    tuned = bitting.finetune(own, x.split(50), teacher=model)
+    assert max(unexplained(tuned(x))) < 0.02
+
+
 def test_one_sample_of_one_number_is_enough():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     x = torch.rand(1, 3, generator=torch.Generator().manual_seed(0))

@@ -322,7 +322,7 @@ BROKEN = [
     ([helper.make_node("Mul", ["x", "x"], ["y"])], r"Mul \(y\) of two activations"),
     ([helper.make_node("LayerNormalization", ["x", "s"], ["y"])], "a normalisation"),
     ([helper.make_node("LSTM", ["x", "l", "l"], ["", "y"], hidden_size=1)], "a recurrent layer"),
-    ([helper.make_node("TopK", ["x", "k"], ["y", "i"])], "no comparison"),
+    ([helper.make_node("TopK", ["x", "k"], ["y", "i"])], "of comparisons, only ReLU"),
     ([helper.make_node("Reshape", ["x", "all"], ["y"])], r"Reshape \(y\) of \(5, 4\) to \(20,\); allowed is to \(samples"),
     ([helper.make_node("ReduceMean", ["x"], ["y"], axes=[0])], "allowed is over all but 0, the samples"),
     ([helper.make_node("Pad", ["x", "p"], ["y"], mode="reflect")], "with mode 'reflect' is not supported"),

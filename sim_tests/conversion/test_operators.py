@@ -224,7 +224,7 @@ REFUSED = [
     (IMAGE, lambda: Step(lambda x: x.mean(0)), "allowed is over all but 0, the samples"),
     (IMAGE, lambda: Step(lambda x: x.reshape(-1, 3)), r"allowed is to \(samples"),
     (SERIES_SHAPE, lambda: nn.LSTM(8, 4), "LSTM is not supported: a recurrent layer"),
-    (SERIES_SHAPE, lambda: Step(lambda x: x.sort()[0]), r"sort\(\) is not supported: the unit has no comparison"),
+    (SERIES_SHAPE, lambda: Step(lambda x: x.sort()[0]), r"sort\(\) is not supported: of comparisons, only ReLU"),
     (SERIES_SHAPE, lambda: nn.GRU(8, 4, batch_first=True), "GRU is not supported: a recurrent layer"),
     (SERIES_SHAPE, lambda: nn.TransformerEncoderLayer(8, 2), "TransformerEncoderLayer is not supported: attention"),
     (SERIES_SHAPE, lambda: nn.Linear(8, 2), r"Linear over inputs of shape \(2, 3, 2\); allowed \(samples, features\)"),

@@ -159,6 +159,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         loop.train(spec, data, config, checkpoint, stop)
     with pytest.raises(BittingError, match="another run"):
         loop.train(spec, data, replace(config, seed=1), checkpoint)
+    checkpoint.chmod(0o644)
+    with pytest.raises(BittingError, match="mode 0644, and a checkpoint chooses a secret seed"):
+        loop.train(spec, data, config, checkpoint)
+    checkpoint.chmod(0o600)
     checkpoint.write_bytes(b"garbage")
     with pytest.raises(BittingError, match="no checkpoint"):
         loop.train(spec, data, config, checkpoint)

@@ -80,6 +80,12 @@ def test_each_bad_parameter_is_named(change, message):
         PRESETS["base"].replace(**change)
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "a/b", "a\x1b[1m", "x" * 201, 3, None, "tiny[/nope]"])
+def test_a_name_can_say_nothing_to_a_tool_that_reads_what_is_made(name):
+    with pytest.raises(SpecError, match=r"name = .* of a spec; allowed are up to 200"):
+        UnitSpec(name=name)
+
+
 def test_id_changes_with_every_parameter_but_the_name():
     changes: dict[str, int | str] = {
         "code_bits": 5, "max_digits": 3, "max_exponent": 7, "act_bits": 5, "acc_bits": 17, "lanes": 32, "max_shift": 6,

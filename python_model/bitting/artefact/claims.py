@@ -17,7 +17,6 @@ PUBLIC: dict[str, type | tuple[type, ...]] = {
     "twin_accuracy": (int, float),
     "r2": (int, float),
     "twin_r2": (int, float),
-    "input_scale": (int, float),
     "reproducible": bool,
 }
 

@@ -33,6 +33,10 @@ def spec(spec: Annotated[str, typer.Argument(help="Family.")] = "base", json: Js
         console.out.print(format_page.text(family))
 
 
+#: Of a score that is 1 at best, how far the unit may be below its twin without a word.
+_FAR_BELOW = 0.05
+
+
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (unlocked: keep it secret).")],
     data: DataOption = "digits",
@@ -62,7 +66,9 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="State dictionary of the model that --torch names.")] = None,
     activation: Annotated[
         str,
-        typer.Option(help="Of a model that is given: relu keeps ReLU and the answers, fold puts the unit's wave in its place."),
+        typer.Option(
+            help="Of a model that is given: relu (default) keeps ReLU and the answers, fold puts the unit's wave in its place."
+        ),
     ] = "",
     json: JsonOption = False,
 ) -> None:
@@ -99,8 +105,10 @@ def train(
         return
     for note in model.claims["notes"]:
         console.err.print(note, markup=False)
-    usage = training.code_usage(model) * family.codes
     metric, name = model.interface.metric, model.interface.metric.lower()
+    if given is None and model.claims[f"twin_{name}"] - model.claims[name] > _FAR_BELOW:
+        console.err.print("the unit is far below its twin: it wants more or wider hidden layers (--hidden), or more --epochs")
+    usage = training.code_usage(model) * family.codes
     before = model.claims.get(f"converted_{name}")
     rows = [
         *([("converted, before training", score_text(before, metric))] if before is not None else []),

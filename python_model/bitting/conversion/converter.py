@@ -90,6 +90,7 @@ def convert(
     fresh: bool = False,
     activation: Activation | str = Activation.FOLD,
     reconstruct: bool = True,
+    regression: bool = False,
 ) -> UnitNetwork:
     """The same architecture on the unit.
 
@@ -112,6 +113,8 @@ def convert(
         activation: "fold" or "relu".
         reconstruct: with "relu", fit each layer to what the model's gives on the calibration inputs; else every weight is
             rounded to the nearest. `UnitNetwork.fits` tells how well each layer does what the model's does.
+        regression: outputs are numbers, each in a unit of its own, and not logits of classes: with "relu" each has a scale and
+            an offset of its own (`UnitNetwork.output_gain`).
 
     Raises:
         ConversionError: listing, with the place in the user's code, everything that can not be mapped, layers among them that
@@ -142,6 +145,7 @@ def convert(
     if input_scale is None:
         input_scale = spec.act_max / max(float(network.prepared(calibration).abs().max()), 1e-12)
     network.input_scale = input_scale
+    network.regression = regression
     network.notes = [*getattr(model, "conversion_notes", ()), *network.notes]
     network.to_program()  # what does not fit is said now, and not after training
     if keeps:
@@ -206,7 +210,7 @@ class _Conversion(ProductConversion):
         network.locations, network.notes, network.ends_with = self.locations, self.notes, self.ends_with
         network.preparation = self.input_preparation()
         if network.preparation:
-            self.notes.insert(0, "what the model does to its input first is part of the interface")
+            self.notes.insert(0, "what the model does to its input first is part of the interface, which no lock hides")
         return network
 
     def input_preparation(self) -> Preparation | None:

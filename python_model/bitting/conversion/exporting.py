@@ -32,8 +32,8 @@ def export(
         path: where to write it; by default it is not written.
         claims: what the file says of the model, e.g. its accuracy.
         interface: how a user's inputs become activations, and what the sums say; by default inputs are those that the network
-            takes, and the largest output wins, or one output alone is a number (a regression). Of a model that ended with a
-            sigmoid each output is a yes or no.
+            takes, and the largest output wins, or one output alone is a number (a regression), and so is each of a network that
+            was converted with `regression=True`. Of a model that ended with a sigmoid each output is a yes or no.
 
     Raises:
         ProgramError: if the spec can not hold the network, or the interface does not fit it.
@@ -61,7 +61,7 @@ def export(
         )
     interface = interface or _of_network(network, program.outputs)
     interface.validate(network.spec, program.input_words, program.outputs)
-    model = Model(program, {"input_scale": network.input_scale, **(claims or {})}, interface)
+    model = Model(program, dict(claims or {}), interface)
     if path is not None:
         model.save(Path(path))
     return model
@@ -72,12 +72,12 @@ def _of_network(network: UnitNetwork, outputs: int) -> Interface:
     offset, scale = network.input_units()
     return Interface(
         network.input_shape, offset, scale, network.spec.act_min, network.spec.act_max, _task(network, outputs),
-        output_scale=np.array([logit_scale(network.spec.acc_bits) * network.output_gain], np.float32),
-        output_offset=np.array([network.output_offset], np.float32),
+        output_scale=np.float32(logit_scale(network.spec.acc_bits)) * network.output_gain.cpu().numpy(),
+        output_offset=network.output_offset.cpu().numpy(),
     )  # fmt: skip
 
 
 def _task(network: UnitNetwork, outputs: int) -> Task:
     if network.ends_with == "sigmoid":
         return Task.BINARY if outputs == 1 else Task.LABELS
-    return Task.CLASSES if outputs > 1 else Task.REGRESSION
+    return Task.CLASSES if outputs > 1 and not network.regression else Task.REGRESSION

@@ -21,6 +21,8 @@ from bitting.network.loss import logit_scale
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import UnitChannelMean, ZeroPad
 
+#: What is less is nothing, where something is divided by it.
+_TINY = 1e-30
 #: Rows of a layer's inputs (samples, or positions of samples) that its weights are fitted on.
 _ROWS = 32_768
 #: Sums that leave keep within this share of the accumulator's range on the calibration inputs.
@@ -184,7 +186,7 @@ class _Reconstruction:
             sums = _product(module, x - module.fill, weights.reshape(weight.shape), None)
             start, zero = (wanted - sums).transpose(0, 1).flatten(1).mean(1), float(module.fill)
         else:
-            offset = self.network.output_offset if module.emits else 0.0
+            offset = self.network.output_offset if module.emits else torch.zeros(1)
             start = (bias - offset) * best.scale + self._zero(name, module) / module.slope
             zero = self.units[source].zero
         start = start - zero * weights.flatten(1).sum(1)
@@ -195,8 +197,10 @@ class _Reconstruction:
 
     def _wanted(self, name: str, module: UnitProduct, scale: torch.Tensor) -> torch.Tensor:
         """Accumulators with which the layer would give exactly what the float layer does."""
-        values = self.values[name] - (self.network.output_offset if module.emits else 0.0)
-        return values * scale.reshape(1, -1, *[1] * (values.ndim - 2)) + self._zero(name, module) / module.slope
+        values, wide = self.values[name], (1, -1, *[1] * (self.values[name].ndim - 2))
+        if module.emits:
+            values = values - self.network.output_offset.reshape(wide)
+        return values * scale.reshape(wide) + self._zero(name, module) / module.slope
 
     class _Tried(NamedTuple):
         error: float
@@ -214,22 +218,27 @@ class _Reconstruction:
         return self._Tried(error, shift, self.units[name].scale / module.slope, latent, weights)
 
     def _logits(self, name: str, module: UnitProduct, given: torch.Tensor, rows: _Rows) -> _Tried:
-        """Weights of the sums that leave: one scale for all outputs."""
-        values = self.values[name]
+        """Weights of the sums that leave: one scale for all outputs, or of numbers for each."""
+        values = self.values[name].transpose(0, 1).flatten(1)  # (outputs, samples and positions)
+        wide = (-1, *[1] * (given.ndim - 1))
+        each = values if self.network.regression else values.reshape(1, -1)
         # An offset of all outputs need not be computed: the host adds it. Outputs about 0 have none.
-        middle = (float(values.amax()) + float(values.amin())) / 2
-        offset = middle if abs(middle) > float(values.amax()) - middle else 0.0
-        self.network.output_offset = offset
-        room = _LOGIT_RANGE * (1 << (self.spec.acc_bits - 1)) / float((values - offset).abs().max().clamp(min=1e-12))
-        largest = min(room, float(min(self.family[-1], -self.family[0]) / given.abs().max().clamp(min=1e-12)))
+        high, low = each.amax(1), each.amin(1)
+        middle = (high + low) / 2
+        offset = torch.where(middle.abs() > high - middle, middle, 0.0)
+        room = _LOGIT_RANGE * (1 << (self.spec.acc_bits - 1)) / (each - offset[:, None]).abs().amax(1).clamp(min=_TINY)
+        weight = given.flatten(1).abs() if self.network.regression else given.reshape(1, -1).abs()
+        largest = torch.minimum(room, min(self.family[-1], -self.family[0]) / weight.amax(1).clamp(min=_TINY))
+        spread = each.std(1, correction=0).clamp(min=_TINY) if self.network.regression else torch.ones(1)
         tried = []
         for share in _LOGIT_SHARES:
-            scale = largest * share
+            scale = (largest * share).reshape(wide)
             weights = rounding.nearest(self.family, given * scale)
-            error = rows.error((weights - given * scale) / scale)
-            tried.append(self._Tried(error, 0, torch.full((len(given),), scale), given * scale, weights))
+            error = rows.error((weights - given * scale) / (scale * spread.reshape(wide)))
+            tried.append(self._Tried(error, 0, scale.flatten().expand(len(given)), given * scale, weights))
         best = min(tried, key=lambda item: item.error)
-        self.network.output_gain = 1 / (float(best.scale[0]) * logit_scale(self.spec.acc_bits))
+        self.network.output_offset = offset
+        self.network.output_gain = 1 / (best.scale[: len(each)] * logit_scale(self.spec.acc_bits))
         return best
 
     def _fitted(self, module: UnitProduct, latent: torch.Tensor, rows: _Rows, wanted: torch.Tensor) -> torch.Tensor:
@@ -248,7 +257,8 @@ class _Reconstruction:
         values, written = self.values[name], self.written[name]
         wide = (1, -1, *[1] * (values.ndim - 2))
         if module.emits:
-            found = written * logit_scale(self.spec.acc_bits) * self.network.output_gain + self.network.output_offset
+            gain, offset = (part.reshape(wide) for part in (self.network.output_gain, self.network.output_offset))
+            found = written * logit_scale(self.spec.acc_bits) * gain + offset
             beyond = float((written.abs() >= 1 << (self.spec.acc_bits - 1)).float().mean())
         else:
             units = self.units[name]
@@ -257,8 +267,13 @@ class _Reconstruction:
                 found, values = found.clamp(min=0), values.clamp(min=0)
             sums = module.sums(*sources) * module.factor
             beyond = float(((sums < self.spec.act_min) | (sums >= self.spec.act_max + 1)).float().mean())
-        spread = float((values - values.mean()).square().mean())
-        error = float((found - values).square().mean()) / max(spread, 1e-12)
+        if module.emits:  # each output is read by itself: the worst counts
+            found, values = (part.transpose(0, 1).flatten(1) for part in (found, values))
+        else:
+            found, values = found.reshape(1, -1), values.reshape(1, -1)
+        spread = (values - values.mean(1, keepdim=True)).square().mean(1)
+        spread = spread.maximum(values.square().mean(1) * 1e-6).clamp(min=_TINY)  # of what hardly varies, the size counts
+        error = float(((found - values).square().mean(1) / spread).max())
         self.fits.append(LayerFit(name, error**0.5, beyond, module.shift))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import re
 
 import numpy as np
@@ -43,6 +45,10 @@ def check_numbers(model: nn.Module, calibration: torch.Tensor) -> None:
         )
 
 
+#: Of a kind of which not all have a place.
+_HAS_PLACE = (nn.MaxPool1d, nn.MaxPool2d)
+
+
 class _Tracer(fx.Tracer):
     """Remembers where in the user's code each call stands."""
 
@@ -61,15 +67,18 @@ def trace(model: nn.Module, calibration: torch.Tensor) -> fx.GraphModule:
         model = nn.Sequential(model)
     try:
         graph = fx.GraphModule(model, tracer.trace(model))
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # it prints a traceback of what it raises
             ShapeProp(graph).propagate(calibration[:2].cpu().float())
     except Exception as error:  # tracing runs the user's code, which may raise anything
-        strange = [(name, type(module).__name__) for name, module in model.named_modules()]
-        if named := [f"{name}: {kind} {no_place.refusal(kind)}" for name, kind in strange if no_place.is_named(kind)]:
+        modules = [
+            (name, type(module).__name__) for name, module in model.named_modules() if not isinstance(module, _HAS_PLACE)
+        ]
+        if named := [f"{name}: {kind} {no_place.refusal(kind)}" for name, kind in modules if no_place.reason(kind)]:
             raise ConversionError(f"the model has parts with no place on the unit: {'; '.join(named)}") from None
-        reason = str(error).strip().splitlines()
+        cause = error.__cause__ or error  # torch names its node first, and what went wrong there last
+        reason = str(cause).strip().splitlines()
         raise ConversionError(
-            f"the model can not be traced with samples of shape {tuple(calibration.shape)} ({type(error).__name__}: "
+            f"the model can not be traced with samples of shape {tuple(calibration.shape)} ({type(cause).__name__}: "
             f"{reason[0] if reason else 'no reason given'}); its forward must take one tensor, and neither its course nor its "
             "shapes may depend on what is in it"
         ) from None

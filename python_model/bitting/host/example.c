@@ -82,6 +82,17 @@ static void *room(size_t count, size_t bytes)
     return memory;
 }
 
+/* How many samples a file of inputs has; a file of another size is no file of inputs. */
+static size_t in_samples(size_t bytes, size_t sample)
+{
+    if (bytes % sample) {
+        fprintf(stderr, "the file of inputs has %lu bytes, which is no multiple of a sample's %lu\n", (unsigned long)bytes,
+                (unsigned long)sample);
+        exit(2);
+    }
+    return bytes / sample;
+}
+
 static int run_floats(struct bitting_host *host, const char *name)
 {
     size_t bytes = 0, sample, samples;
@@ -93,7 +104,7 @@ static int run_floats(struct bitting_host *host, const char *name)
     int status = BITTING_OK;
     if (!inputs)
         exit(2);
-    samples = bytes / host->input_words / sizeof *inputs;
+    samples = in_samples(bytes, host->input_words * sizeof *inputs);
     for (sample = 0; sample < samples && !status; sample += host->lanes) {
         uint32_t batch = samples - sample < host->lanes ? (uint32_t)(samples - sample) : host->lanes;
         status = bitting_activations(host, inputs + sample * host->input_words, batch, activations);
@@ -119,7 +130,7 @@ static int run_all(struct bitting_host *host, const char *name)
     int status = BITTING_OK;
     if (!inputs)
         exit(2);
-    samples = bytes / host->input_words;
+    samples = in_samples(bytes, host->input_words);
     for (sample = 0; sample < samples && !status; sample += host->lanes) {
         uint32_t batch = samples - sample < host->lanes ? (uint32_t)(samples - sample) : host->lanes;
         status = bitting_run(host, inputs + sample * host->input_words, batch, answers);

@@ -145,12 +145,13 @@ class Device:
         files.write_text(path, json.dumps(fields, indent=2) + "\n", mode=0o600)
 
     @classmethod
-    def load(cls, path: Path) -> Device:
+    def load(cls, path: Path | str) -> Device:
         """Read a key file.
 
         Raises:
             DeviceError: if it is missing, readable by others, or malformed. The contents are never quoted.
         """
+        path = Path(path)
         try:
             if files.open_to_others(path):
                 raise DeviceError(f"{path} is open to others; a key file has mode 0600: chmod 600 {path}")

@@ -30,7 +30,11 @@ class Hiding:
     how: str
 
 
-_INTERFACE = Hiding("interface", Seen.CLEAR, "shape and range of inputs, names of classes or quantities, scale of the answers")
+_INTERFACE = Hiding(
+    "interface",
+    Seen.CLEAR,
+    "shape and range of inputs, what is done to them before the first layer, names of classes or quantities, scale of answers",
+)
 _SELF_TEST = Hiding("self-test", Seen.CLEAR, "its questions, and the right device's answers to them (none with --self-test 0)")
 
 _SEALED = (

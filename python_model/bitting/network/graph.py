@@ -83,8 +83,9 @@ class UnitNetwork(nn.Module):
         notes: what the conversion did that one might not expect.
         preparation: what the model does to its input first; None: nothing.
         output_gain: logits are accumulators times this and `logit_scale`, plus `output_offset`. They are 1 and 0, or what makes
-            them those of the model that was kept by conversion.
-        output_offset: the same for all outputs.
+            them those of the model that was kept by conversion: (1,) or of a regression (outputs,).
+        output_offset: likewise.
+        regression: the outputs are numbers, each in its own unit, and not logits.
         fits: how well each layer does what that model's does; nothing if the model was not kept.
         ends_with: activation function that ended the converted model, and was left out, e.g. "sigmoid"; or nothing.
 
@@ -93,6 +94,8 @@ class UnitNetwork(nn.Module):
     """
 
     penalty: torch.Tensor
+    output_gain: torch.Tensor
+    output_offset: torch.Tensor
 
     def __init__(self, spec: UnitSpec, input_shape: Sequence[int], input_scale: float, nodes: Sequence[Node]):
         super().__init__()
@@ -105,16 +108,20 @@ class UnitNetwork(nn.Module):
         self.notes: list[str] = []
         self.ends_with = ""
         self.preparation: Preparation | None = None
-        self.output_gain, self.output_offset = 1.0, 0.0
+        self.register_buffer("output_gain", torch.ones(1), persistent=False)  # in the extra state, as earlier versions have it
+        self.register_buffer("output_offset", torch.zeros(1), persistent=False)
+        self.regression = False
         self.fits: list[LayerFit] = []
 
-    def get_extra_state(self) -> dict[str, float]:
+    def get_extra_state(self) -> dict[str, list[float]]:
         """What a state dictionary holds beside the layers': the units of the answers."""
-        return {"output_gain": self.output_gain, "output_offset": self.output_offset}
+        return {"output_gain": self.output_gain.tolist(), "output_offset": self.output_offset.tolist()}
 
-    def set_extra_state(self, state: dict[str, float]) -> None:
+    def set_extra_state(self, state: dict[str, float | list[float]]) -> None:
         """Take them from a state dictionary."""
-        self.output_gain, self.output_offset = float(state["output_gain"]), float(state["output_offset"])
+        for name in ("output_gain", "output_offset"):
+            own = getattr(self, name)
+            setattr(self, name, torch.tensor(state[name], dtype=own.dtype, device=own.device).reshape(-1))
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
         """(samples, *input_shape) inputs, as the first layers read them, before they are scaled and rounded."""
@@ -179,7 +186,7 @@ class UnitNetwork(nn.Module):
         """
         if measure:
             return measure(self(x), labels) + self.penalty
-        if not (self.training and labels.is_floating_point() and self.output_gain == 1):
+        if not (self.training and labels.is_floating_point() and bool((self.output_gain == 1).all())):
             return nn.functional.cross_entropy(self(x), labels) + self.penalty
         sums = self.accumulators(self.integers(x))
         total, self.penalty = ranged_cross_entropy(sums, labels, logit_scale(self.spec.acc_bits))

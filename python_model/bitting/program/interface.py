@@ -85,7 +85,8 @@ class Interface:
         """Inputs of a user as the unit reads them.
 
         Args:
-            inputs: (samples, *shape), or (samples, input_words), of any real type.
+            inputs: (samples, *shape), or (samples, input_words), of any real type. Sizes of 1 may be left out, and pictures
+                of uint8 may have their channels last.
 
         Returns:
             (samples, input_words) int8.
@@ -95,7 +96,11 @@ class Interface:
         """
         array = np.asarray(inputs)
         words = math.prod(self.shape)
-        if array.ndim < 2 or array.shape[1:] not in (self.shape, (words,)):
+        channels_last = (*self.shape[1:], self.shape[0])
+        if array.dtype == np.uint8 and len(self.shape) == 3 and array.shape[1:] == channels_last != self.shape:
+            array = np.moveaxis(array, 3, 1)
+        longer = [size for size in array.shape[1:] if size > 1]
+        if array.ndim < 2 or longer not in ([size for size in self.shape if size > 1], [words] if words > 1 else []):
             raise ProgramError(f"inputs have shape {array.shape}; allowed is (samples, {', '.join(map(str, self.shape))})")
         flat = array.reshape(len(array), words)
         if flat.dtype == np.uint8 and self.offset.size == self.scale.size == 1:  # pixels: so many, and so few different ones

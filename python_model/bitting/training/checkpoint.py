@@ -35,6 +35,7 @@ class Checkpoint:
         description = json.dumps([spec.id, data, asdict(config)], sort_keys=True)
         self._run = hashlib.sha256(description.encode()).hexdigest()
         if path and path.exists():
+            files.require_private(path, "a checkpoint chooses a secret seed")
             try:
                 saved = torch.load(path, weights_only=True)
             except Exception as error:  # torch raises many kinds for a file that is not its own

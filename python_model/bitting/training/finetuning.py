@@ -47,7 +47,7 @@ def finetune(
             `FOLDED_RATE`.
         regression: outputs are numbers and not logits. By default the first batch tells: they are if its labels are floating
             point and neither all 0 or 1 nor the probabilities of classes; without labels, if there is one output and the model
-            did not end with a sigmoid.
+            did not end with a sigmoid; always if it was converted so.
         progress: called after every epoch with (epoch, epochs, mean loss).
 
     Returns:
@@ -165,7 +165,7 @@ class _Lesson:
             return F.cross_entropy(logits, wanted.reshape(-1).long())
         wanted = wanted.reshape(logits.shape).float()
         if self.kind == Kind.NUMBERS:
-            return F.mse_loss(logits, wanted) / (2 * self.network.output_gain) ** 2
+            return ((logits - wanted) / (2 * self.network.output_gain)).square().mean()
         if self.kind == Kind.CLASSES:
             return F.cross_entropy(logits, wanted)
         if not bool(((wanted >= 0) & (wanted <= 1)).all()):
@@ -182,6 +182,7 @@ def _parts(batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
 def _kind(network: UnitNetwork, outputs: int, samples: int, labels: torch.Tensor | None, regression: bool | None) -> Kind:
     """What the outputs are, by the labels of a batch or else by how the model ended."""
     single = outputs == 1
+    regression = True if regression is None and network.regression else regression
     if labels is None:
         numbers = single and network.ends_with != "sigmoid" if regression is None else regression
         several = single or network.ends_with == "sigmoid"

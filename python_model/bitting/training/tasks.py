@@ -86,6 +86,6 @@ class Standardising(nn.Module):
 def of_sums(goal: Goal, network: UnitNetwork) -> Interface:
     """The interface of the trained program: of its sums, where `Goal.interface` is of logits."""
     said = goal.interface
-    unit = np.float32(logit_scale(network.spec.acc_bits) * network.output_gain)
-    offset = said.output_offset + said.output_scale * np.float32(network.output_offset)
+    unit = np.float32(logit_scale(network.spec.acc_bits)) * network.output_gain.cpu().numpy()
+    offset = said.output_offset + said.output_scale * network.output_offset.cpu().numpy()
     return replace(said, output_scale=said.output_scale * unit, output_offset=offset)
