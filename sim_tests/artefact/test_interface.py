@@ -59,6 +59,19 @@ def test_an_input_becomes_the_floor_of_what_the_formula_says():
     assert np.array_equal(given.activations(flat), given.activations(x)), "flat inputs are as good"
 
 
+def test_sizes_of_one_may_be_missing_and_channels_of_pixels_last():
+    grey = Interface((1, 2, 3), np.zeros(6, np.float32), np.ones(6, np.float32), -8, 7)
+    x = np.arange(12.0).reshape(2, 1, 2, 3)
+    wanted = grey.activations(x)
+    for shape in ((2, 2, 3), (2, 6)):
+        assert np.array_equal(grey.activations(x.reshape(shape)), wanted)
+    colour = Interface((3, 4, 2), np.zeros(1, np.float32), np.ones(1, np.float32), -8, 7)
+    pixels = np.arange(24, dtype=np.uint8).reshape(1, 3, 4, 2) % 8
+    assert np.array_equal(colour.activations(np.moveaxis(pixels, 1, 3)), colour.activations(pixels))
+    with pytest.raises(ProgramError, match="inputs have shape"):
+        colour.activations(np.moveaxis(pixels, 1, 3).astype(np.float32))
+
+
 def test_pixels_are_shifted_as_ever():
     pixels = np.arange(256, dtype=np.uint8)[None]
     for spec in PRESETS.values():

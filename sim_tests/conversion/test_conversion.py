@@ -14,8 +14,10 @@ from bitting.data import datasets
 from bitting.data.dataset import of_arrays
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ConversionError
+from bitting.network.averaging import UnitAveragePool2d
 from bitting.network.graph import UnitNetwork
-from bitting.network.layers import UnitAveragePool2d, UnitLinear, UnitNormalisedConv2d
+from bitting.network.layers import UnitLinear
+from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.program.interface import Task
 from bitting.training import architectures, loop
 from bitting.training.recipes import TrainConfig

@@ -118,6 +118,32 @@ def test_numbers_in_units_of_their_own_are_each_kept():
     assert max(unexplained(tuned(x))) < 0.02
 
 
+class Endless(torch.utils.data.IterableDataset):
+    """Two batches an epoch, whose number a DataLoader does not know."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __iter__(self):
+        yield from zip(self.x, self.y, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_several_labels_are_learnt_as_that_whatever_their_type(dtype):
+    """Each output is a yes or no, in every batch: also in one whose labels look like classes."""
+    torch.manual_seed(0)
+    x = torch.rand(64, 6)
+    labels = (x[:, :3] > 0.5).to(dtype)
+    network = bitting.convert(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)), "base", x, activation="relu")
+    losses = []
+    loader = DataLoader(Endless(x, labels), 32)
+    bitting.finetune(network, loader, epochs=2, progress=lambda *told: losses.append(told[2]), learning_rate=1e-9)
+    with torch.no_grad():
+        wanted = F.binary_cross_entropy_with_logits(network.train()(x), labels.float()) + network.penalty
+    assert losses[0] == pytest.approx(float(wanted), rel=1e-3)
+
+
 def test_one_sample_of_one_number_is_enough():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     x = torch.rand(1, 3, generator=torch.Generator().manual_seed(0))

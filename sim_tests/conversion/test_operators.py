@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -210,6 +211,10 @@ def test_series_without_channels_and_convolutions_that_answer():
 # -- what has no place
 
 IMAGE, SERIES_SHAPE, TABLE = (3, 6, 5), (3, 8), (8,)
+MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Tanh,
+    nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign,
+)  # fmt: skip
 REFUSED = [
     (IMAGE, lambda: nn.GroupNorm(1, 3), "GroupNorm is not supported: a normalisation"),
     (IMAGE, lambda: nn.InstanceNorm2d(3), "InstanceNorm2d is not supported: a normalisation"),
@@ -239,6 +244,37 @@ REFUSED = [
     (TABLE, lambda: nn.GLU(), "GLU is not supported: a gate"),
     (TABLE, lambda: nn.Bilinear(8, 8, 2), "Bilinear is not supported: a product of activations"),
 ]
+
+
+FUNCTIONS = [
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "softplus", "tanh", "hardtanh",
+    "sigmoid", "hardsigmoid", "logsigmoid", "softsign",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_converted_as_their_modules_are(name):
+    module = {kind.__name__.lower(): kind() for kind in MODULES}[name.replace("_", "")]
+    first, last = nn.Linear(8, 6), nn.Linear(6, 2)
+    x = samples(4, *TABLE)
+    functional = bitting.convert(nn.Sequential(first, Step(getattr(F, name)), last), SPEC, x).to_program()
+    modular = bitting.convert(nn.Sequential(first, module, last), SPEC, x).to_program()
+    for own, other in zip(functional.layers, modular.layers, strict=True):
+        assert np.array_equal(own.codes, other.codes) and np.array_equal(own.bias, other.bias)
+
+
+def test_dropout_of_channels_is_dropout_as_a_function_too():
+    x = samples(4, *IMAGE)
+    layers = nn.Sequential(nn.Conv2d(3, 2, 3), Step(lambda x: F.dropout2d(x, 0.2, False)), nn.Flatten(), nn.LazyLinear(2))
+    layers(x)
+    assert bitting.convert(layers, SPEC, x).to_program().outputs == 2
+
+
+def test_a_mistake_in_a_shape_is_not_blamed_on_what_has_a_place(capfd):
+    wrong = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(7, 2))
+    with pytest.raises(ConversionError, match="mat1 and mat2 shapes cannot be multiplied") as caught:
+        bitting.convert(wrong, SPEC, samples(4, *IMAGE))
+    assert "MaxPool" not in str(caught.value) and len(str(caught.value)) < 400 and capfd.readouterr() == ("", "")
 
 
 class Attending(nn.Module):

@@ -50,6 +50,12 @@ def test_pictures_have_their_channels_first(shape, found):
     assert np.array_equal(data.train_x, wanted.reshape(9, -1))
 
 
+def test_only_pixels_may_have_their_channels_last():
+    numbers = np.random.default_rng(0).normal(size=(6, 8, 10, 1))
+    data = of_arrays("own", (numbers, [0, 1] * 3), (numbers, [0, 1] * 3))
+    assert data.shape == (8, 10, 1), "eight channels of ten rows stay what they are"
+
+
 def test_a_series_keeps_its_channels_and_length():
     data = of_arrays("series", (RNG.normal(size=(9, 2, 16)), Y[:9]), (RNG.normal(size=(3, 2, 16)), Y[:3]))
     assert data.shape == (2, 16) and data.words == 32

@@ -12,8 +12,9 @@ from bitting.data import datasets
 from bitting.emulator import emulate
 from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError, DatasetError
-from bitting.network.layers import FULL, UnitAdd, UnitConv2d, UnitLinear, UnitNormalisedConv2d
+from bitting.network.layers import UnitAdd, UnitConv2d, UnitLinear
 from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
+from bitting.network.normalised import FULL, UnitNormalisedConv2d
 from bitting.network.straight_through import WeightQuantiser
 from bitting.training import architectures, loop, recipes
 from bitting.unit.spec import PRESETS

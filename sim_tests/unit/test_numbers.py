@@ -80,7 +80,7 @@ def test_each_bad_parameter_is_named(change, message):
         PRESETS["base"].replace(**change)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\n", "a/b", "a\x1b[1m", "x" * 201, 3, None, "tiny[/nope]"])
+@pytest.mark.parametrize("name", ["", "a\tb", "a\n", "a/b", "a\x1b[1m", "x" * 201, 3, None, "tiny[/nope]"])
 def test_a_name_can_say_nothing_to_a_tool_that_reads_what_is_made(name):
     with pytest.raises(SpecError, match=r"name = .* of a spec; allowed are up to 200"):
         UnitSpec(name=name)

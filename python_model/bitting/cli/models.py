@@ -98,6 +98,9 @@ def train(
         if not distributed.leads():
             return
     model.save(output)
+    metric, name = model.interface.metric, model.interface.metric.lower()
+    if given is None and model.claims[f"twin_{name}"] - model.claims[name] > _FAR_BELOW:
+        console.err.print("the unit is far below its twin: it wants more or wider hidden layers (--hidden), or more --epochs")
     curve = _write_curve(output, model) if model.claims["epochs"] else []
     if json:
         shown = {**claims.public(model.claims), "twin": model.claims["twin"], "curve": [str(path) for path in curve]}
@@ -105,9 +108,6 @@ def train(
         return
     for note in model.claims["notes"]:
         console.err.print(note, markup=False)
-    metric, name = model.interface.metric, model.interface.metric.lower()
-    if given is None and model.claims[f"twin_{name}"] - model.claims[name] > _FAR_BELOW:
-        console.err.print("the unit is far below its twin: it wants more or wider hidden layers (--hidden), or more --epochs")
     usage = training.code_usage(model) * family.codes
     before = model.claims.get(f"converted_{name}")
     rows = [

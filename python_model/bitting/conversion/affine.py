@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from bitting.conversion.nodes import shape_of
+from bitting.conversion.nodes import PASSES, REORDERS, shape_of
 from bitting.errors import ConversionError
 
 #: Functions and methods that are affine in one argument, if the other is a constant; in-place ones have an underscore more.
@@ -42,9 +42,7 @@ _FUNCTIONS = frozenset(
 _DIVISIONS = frozenset(("div", "divide", "true_divide", "truediv", "itruediv"))
 #: These give the same numbers, all but permutations in the same order.
 _PERMUTATIONS = ("permute", "transpose")
-_MOVES = frozenset(
-    ("flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguous", "float", "to", "clone", "detach", *_PERMUTATIONS)
-)
+_MOVES = frozenset((*REORDERS, *PASSES, *_PERMUTATIONS))
 _MOVE_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 
 

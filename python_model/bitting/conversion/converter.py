@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,57 +12,24 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
 from bitting.conversion import no_place
+from bitting.conversion.activations import ActivationConversion
 from bitting.conversion.affine import name_of
-from bitting.conversion.nodes import shape_of, spatial
-from bitting.conversion.products import ProductConversion
+from bitting.conversion.nodes import PASSES, REORDERS, shape_of
 from bitting.conversion.reconstruction import reconstruct as rebuild
-from bitting.conversion.tracing import as_floats, check_numbers, source_location, trace
+from bitting.conversion.tracing import as_floats, check_numbers, trace
 from bitting.errors import BittingError, ConversionError
 from bitting.network.graph import INPUT, Preparation, UnitNetwork
-from bitting.network.layers import (
-    IntegerDropout,
-    UnitAdd,
-    UnitNormalisedConv2d,
-    UnitProduct,
-)
-from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
+from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.network.moving import Concatenate, Flatten, Reshape
+from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.unit.spec import UnitSpec, as_spec
 
-#: The fold takes the place of these; functions and methods by name.
-_ACTIVATIONS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus,
-    nn.Tanh, nn.Hardtanh, nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign,
-)  # fmt: skip
-_ACTIVATION_NAMES = frozenset(
-    (
-        "relu",
-        "relu_",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "gelu",
-        "silu",
-        "hardtanh",
-        "hardswish",
-        "tanh",
-        "sigmoid",
-        "softplus",
-        "mish",
-    )
-)
-#: Functions and methods that keep the order of a sample's numbers, and those that change nothing.
-_REORDERS = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten")
-_PASSES = ("contiguous", "float", "to", "clone", "detach")
+_DROPOUTS = ("dropout", "dropout1d", "dropout2d", "feature_dropout")
 #: What is said where a constant has no place.
 _CONSTANTS = (
     "a gain or an offset has a place at the input, and right after a Linear, Conv1d or Conv2d that nothing else reads, one for "
     "each channel"
 )
-#: At the end of a model these change no answer.
-_OUTPUT_ACTIVATIONS = (nn.Softmax, nn.LogSoftmax)
-_OUTPUT_NAMES = frozenset(("softmax", "log_softmax"))
-
 #: Relative errors of layers that the notes of a model that was kept name.
 NOTED_ERROR = 0.3
 #: Standard deviation of accumulators in quarter periods, see `UnitNetwork.calibrate`.
@@ -172,17 +138,13 @@ def input_preparation(model: nn.Module, spec: UnitSpec, calibration: torch.Tenso
     return _Conversion(spec, trace(model, calibration), normalise=True, fresh=False).input_preparation()
 
 
-class _Conversion(ProductConversion):
+class _Conversion(ActivationConversion):
     """Walks the traced graph and collects nodes of the unit, or what is in the way."""
 
     def __init__(self, spec: UnitSpec, graph: fx.GraphModule, normalise: bool, fresh: bool, keeps: bool = False):
-        super().__init__(spec, graph, normalise)
+        super().__init__(spec, graph, normalise, keeps)
         self.graph = graph
         self.fresh = fresh
-        self.keeps = keeps  # ReLU is kept
-        self.rectified: set[fx.Node] = set()  # poolings that have a ReLU to do first
-        self.notes: list[str] = []
-        self.ends_with = ""
         self.output = ""
 
     def network(self, input_shape: tuple[int, ...]) -> UnitNetwork:
@@ -306,10 +268,8 @@ class _Conversion(ProductConversion):
                 self._drop_out(node, module.p)
             case nn.Identity():
                 self._pass(node)
-            case _ if isinstance(module, _ACTIVATIONS):
-                self._activation(node, type(module).__name__.lower())
-            case _ if isinstance(module, _OUTPUT_ACTIVATIONS):
-                self._output_activation(node, "log_softmax" if isinstance(module, nn.LogSoftmax) else "softmax")
+            case _ if self._activate(node, "", module):
+                pass
             case _:
                 raise ConversionError(f"{type(module).__name__} {no_place.refusal(type(module).__name__)}")
 
@@ -333,9 +293,9 @@ class _Conversion(ProductConversion):
             "repeat_interleave": lambda: self._repeat_interleave(node),
             "permute": lambda: self._permute_function(node),
             "transpose": lambda: self._transpose(node),
-            "dropout": lambda: self._drop_out(node, float(self._argument(node, 1, "p", 0.5))),
-            **dict.fromkeys(_REORDERS, lambda: self._reorder(node)),
-            **dict.fromkeys(_PASSES, lambda: self._pass(node)),
+            **dict.fromkeys(_DROPOUTS, lambda: self._drop_out(node, float(self._argument(node, 1, "p", 0.5)))),
+            **dict.fromkeys(REORDERS, lambda: self._reorder(node)),
+            **dict.fromkeys(PASSES, lambda: self._pass(node)),
         }
         results = node.meta.get("tensor_meta")
         if isinstance(results, tuple) and not isinstance(results, TensorMetadata):
@@ -349,78 +309,8 @@ class _Conversion(ProductConversion):
             raise ConversionError(f"{name}() with a constant: {_CONSTANTS}")
         if name in handlers:
             handlers[name]()
-        elif name in _ACTIVATION_NAMES:
-            self._activation(node, name)
-        elif name in _OUTPUT_NAMES:
-            self._output_activation(node, name)
-        else:
+        elif not self._activate(node, name):
             raise ConversionError(f"{name}() {no_place.refusal(name)}")
-
-    def _activation(self, node: fx.Node, kind: str) -> None:
-        """The fold that ends every layer stands in its place. None ends the network: its sums leave as they are."""
-        (name,) = self._inputs(node)
-        if node.users and all(user.op == "output" for user in node.users):
-            self.ends_with = kind
-            told = {"sigmoid": "the sums are its logits, and a host applies it (Interface.probabilities)"}
-            what = told.get(kind, "the answers are what comes before it")
-            self.notes.append(f"{node.target} ({source_location(node)}), a {kind}, is left out: {what}")
-            self._pass(node)
-            return
-        folded = self._behind_moves(name)
-        if self.keeps:
-            self._rectify(node, kind)
-            return
-        if folded == INPUT:
-            raise ConversionError("an activation function of the input itself; put a layer before it")
-        self.nodes[folded].module.activated = True  # type: ignore[assignment]
-        self.alias[node] = name
-
-    def _rectify(self, node: fx.Node, kind: str) -> None:
-        if kind not in ("relu", "relu_"):
-            raise ConversionError(
-                f"a {kind}, where activation='relu' keeps ReLU only; activation='fold' puts the fold in its place"
-            )
-        if len(node.users) == 1 and self._is_max_pool(next(iter(node.users))):
-            self.rectified.add(next(iter(node.users)))  # of fewer activations, with the same result
-            self._pass(node)
-        else:
-            self._add_node(node, UnitRectifier())
-
-    def _is_max_pool(self, node: fx.Node) -> bool:
-        if node.op == "call_module":
-            return isinstance(self.modules[str(node.target)], nn.MaxPool1d | nn.MaxPool2d)
-        return node.op == "call_function" and getattr(node.target, "__name__", "") in ("max_pool1d", "max_pool2d")
-
-    def _functional_largest(self, node: fx.Node) -> None:
-        names = (("kernel_size", None), ("stride", None), ("padding", 0), ("dilation", 1), ("ceil_mode", False))
-        kernel, stride, padding, dilation, ceil_mode = (
-            self._argument(node, index + 1, name, default) for index, (name, default) in enumerate(names)
-        )
-        self._largest(node, kernel, stride, padding, not ceil_mode and dilation in (1, (1,), (1, 1)))
-
-    def _largest(self, node: fx.Node, kernel: Any, stride: Any, padding: Any, plain: bool) -> None:
-        if not plain:
-            raise ConversionError("max pooling with ceil_mode, dilation or return_indices is not supported")
-        rank = len(shape_of(node))
-        window = spatial(kernel, rank, 1)
-        steps = spatial(stride, rank, 1) if stride not in (None, [], ()) else window
-        self._add_node(node, UnitMaxPool2d(self.spec, window, steps, spatial(padding, rank, 0)))
-        if node in self.rectified:
-            self._add_node(node, UnitRectifier(), (self.alias[node],), "_relu")
-
-    def _drop_out(self, node: fx.Node, probability: float) -> None:
-        """Where the model is kept, there is nothing left to regularise, and 0 is no activation of the value 0."""
-        if self.keeps:
-            self._pass(node)
-        else:
-            self._add_node(node, IntegerDropout(probability))
-
-    def _output_activation(self, node: fx.Node, kind: str) -> None:
-        if any(user.op != "output" for user in node.users):
-            raise ConversionError("a softmax inside the network; only one after the logits can be left out")
-        self.ends_with = kind
-        self.notes.append(f"{node.target} ({source_location(node)}) is left out: it changes no answer")
-        self._pass(node)
 
     def _addition(self, node: fx.Node) -> None:
         names = [self.alias.get(argument) for argument in node.args if isinstance(argument, fx.Node)]

@@ -8,7 +8,7 @@ from torch import fx
 
 from bitting.conversion.nodes import NodeBuilder, Pair, on_unit, pair, shape_of, spatial
 from bitting.errors import ConversionError
-from bitting.network.layers import UnitAveragePool2d
+from bitting.network.averaging import UnitAveragePool2d
 from bitting.network.moving import Flatten, Permute, Repeat, Reshape, UnitChannelMean, ZeroPad
 
 #: Layers of one input that give what they read.

@@ -18,6 +18,10 @@ from bitting.unit.spec import UnitSpec
 
 Pair = tuple[int, int]
 
+#: Functions and methods that keep the order of a sample's numbers, and those that change nothing.
+REORDERS = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten")
+PASSES = ("contiguous", "float", "to", "clone", "detach")
+
 
 class NodeBuilder:
     """Collects nodes of the unit, or what is in the way.

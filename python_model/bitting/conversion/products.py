@@ -11,7 +11,8 @@ from bitting.conversion.affine import Affine, AffineAnalysis, into_weights
 from bitting.conversion.moves import MoveConversion
 from bitting.conversion.nodes import Pair, shape_of, spatial
 from bitting.errors import ConversionError
-from bitting.network.layers import UnitConv2d, UnitLinear, UnitNormalisedConv2d, UnitProduct
+from bitting.network.layers import UnitConv2d, UnitLinear, UnitProduct
+from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.unit.spec import UnitSpec
 
 #: Weights take in what is done to the input unless some feature would be left with so many times fewer activations.

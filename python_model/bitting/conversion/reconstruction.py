@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from bitting.conversion import rounding, scales
 from bitting.conversion.scales import MixedUnitsError, Plan, addition_weight
 from bitting.errors import ConversionError
+from bitting.network.averaging import UnitAveragePool2d
 from bitting.network.graph import INPUT, LayerFit, Node, UnitNetwork
-from bitting.network.layers import UnitAdd, UnitAveragePool2d, UnitConv2d, UnitLayer, UnitProduct
+from bitting.network.layers import UnitAdd, UnitConv2d, UnitLayer, UnitProduct
 from bitting.network.loss import logit_scale
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import UnitChannelMean, ZeroPad

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 
 from bitting.emulator import emulate
+from bitting.network.averaging import UnitAveragePool2d
 from bitting.network.graph import INPUT, Node
-from bitting.network.layers import IntegerDropout, UnitAdd, UnitAveragePool2d, UnitProduct
+from bitting.network.layers import IntegerDropout, UnitAdd, UnitProduct
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import Concatenate, Flatten, Permute, Reshape, UnitChannelMean
 from bitting.unit.spec import UnitSpec

@@ -12,19 +12,12 @@ from torch import nn
 
 from bitting.emulator import emulate
 from bitting.errors import ProgramError
-from bitting.network.layers import (
-    IntegerDropout,
-    UnitAdd,
-    UnitAveragePool2d,
-    UnitConv2d,
-    UnitLayer,
-    UnitLinear,
-    UnitNormalisedConv2d,
-    UnitProduct,
-)
+from bitting.network.averaging import UnitAveragePool2d
+from bitting.network.layers import IntegerDropout, UnitAdd, UnitConv2d, UnitLayer, UnitLinear, UnitProduct
 from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import Concatenate, Flatten, Permute, Repeat, Reshape, UnitChannelMean, ZeroPad
+from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.network.straight_through import integers
 from bitting.program import comparing, lowering, moves
 from bitting.program.layers import Program

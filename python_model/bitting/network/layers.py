@@ -8,22 +8,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from bitting.emulator import emulate
-from bitting.errors import ProgramError
 from bitting.network.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 from bitting.program.constants import identity_scale
 from bitting.unit.spec import UnitSpec
-
-#: Weight of the newest batch in running statistics.
-MOMENTUM = 0.1
-#: Largest root mean square of a channel's weights, in units of the family's sigma: few are then beyond the largest value.
-FULL = 1.3
 
 
 class UnitLayer(nn.Module):
@@ -198,176 +191,16 @@ class UnitConv2d(UnitProduct):
         return self._convolve(inputs[0], *self.parts())
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        x, padding = _padded(x, self.padding, self.fill)
+        x, padding = padded(x, self.padding, self.fill)
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
-def _padded(x: torch.Tensor, padding: tuple[int, int], fill: int) -> tuple[torch.Tensor, tuple[int, int]]:
+def padded(x: torch.Tensor, padding: tuple[int, int], fill: int) -> tuple[torch.Tensor, tuple[int, int]]:
     """Inputs, padded if it is not with zeros, and the padding that is left to do."""
     if not fill or not any(padding):
         return x, padding
     rows, columns = padding
     return F.pad(x, (columns, columns, rows, rows), value=float(fill)), (0, 0)
-
-
-class UnitNormalisedConv2d(UnitConv2d):
-    """A convolution trained with batch normalisation (Ioffe and Szegedy 2015), which becomes part of its weights and bias.
-
-    While training, sums of the rounded weights are normalised by the batch's own mean and deviation. Else they are what the
-    unit computes: the weights have been divided by the running deviation before they were rounded, the bias has the running
-    mean taken off. The shift follows the weights, so that they neither leave the family's range nor shrink to a few values.
-
-    Attributes:
-        gain: (outputs,) logarithm of the wanted standard deviation of a channel's sums, in quarter periods of the fold.
-        bias: their wanted mean, in quarter periods.
-        deviation: (outputs,) running standard deviation of sums of the latent weights, in activations times latent units.
-        mean: (outputs,) running mean of the sums without bias, in quarter periods.
-    """
-
-    deviation: torch.Tensor
-    mean: torch.Tensor
-
-    def __init__(self, *arguments: Any):
-        """Arguments as for `UnitConv2d`, without `emits` and `normalise`."""
-        super().__init__(*arguments)
-        self.quantiser = WeightQuantiser(self.spec, normalise=False)
-        self.gain = nn.Parameter(torch.zeros_like(self.bias))
-        self.register_buffer("deviation", torch.ones_like(self.bias))
-        self.register_buffer("mean", torch.zeros_like(self.bias))
-
-    @property
-    def latent(self) -> torch.Tensor:
-        """Weights in units of the family's sigma, each channel with its gain."""
-        unit = self.bias_unit / self.quantiser.sigma
-        return self.weight * (self.gain.exp() * unit / self.deviation).reshape(-1, 1, 1, 1)
-
-    def integer_bias(self, factor: float = 1.0) -> torch.Tensor:
-        """As in the base class, but the running mean is taken off first."""
-        return round_bias(self.bias - self.mean, self.bias_unit, self.spec.acc_bits, factor)
-
-    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """As in `UnitConv2d`. While training: normalised by the batch; moves the running statistics, and perhaps the shift."""
-        if not self.training:
-            return super().sums(*inputs)
-        self._fit_shift()
-        sums = self._convolve(inputs[0], quantise(self.latent, self.quantiser, self.slope), None)
-        quarter = self.bias_unit * self.slope
-        wanted = self.gain.exp() * quarter
-        start = round_bias(self.bias, self.bias_unit, self.spec.acc_bits, self.slope)
-        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.mean)
-        normalised = F.batch_norm(sums, mean, variance, wanted, start, training=True, momentum=1.0)
-        with torch.no_grad():
-            self.mean.lerp_(mean / quarter, MOMENTUM)
-            # Nothing in place: the gradients want the old ones.
-            self.deviation = self.deviation * (variance.sqrt().clamp_(min=1e-6) / wanted).pow_(MOMENTUM)
-        return normalised
-
-    @torch.no_grad()
-    def update_statistics(self, inputs: tuple[torch.Tensor, ...]) -> None:
-        """The running statistics become those of these inputs, and of the weights as they are."""
-        for _ in range(2):  # another deviation rounds the weights anew
-            self.deviation.mul_(self._unit_sums(inputs[0]).std((0, 2, 3)).clamp_(min=1e-6) / self.gain.exp())
-            self._fit_shift()
-        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
-
-    @torch.no_grad()
-    def calibrate(self, inputs: tuple[torch.Tensor, ...], accumulator_std: float) -> None:
-        """Statistics of a batch. The gains keep their ratios; their root mean square becomes `accumulator_std`."""
-        self.gain.add_(math.log(accumulator_std) - self.gain.mul(2).exp().mean().log() / 2)
-        self.deviation.copy_(self._convolve(inputs[0], self.weight, None).std((0, 2, 3)).clamp_(min=1e-6))
-        self._fit_shift()
-        self.mean.copy_(self._unit_sums(inputs[0]).mean((0, 2, 3)))
-
-    def _unit_sums(self, x: torch.Tensor) -> torch.Tensor:
-        """Sums of the rounded weights without bias, in quarter periods."""
-        return self._convolve(x, self.quantiser.values(self.latent), None) / self.bias_unit
-
-    @torch.no_grad()
-    def _fit_shift(self) -> None:
-        largest = float(self.latent.flatten(1).square().mean(1).max().sqrt())
-        while largest > FULL and self.shift < self.spec.max_shift:
-            self.shift, largest = self.shift + 1, largest / 2
-        while largest < 0.45 * FULL and self.shift > 0:  # less than half, or it would go to and fro
-            self.shift, largest = self.shift - 1, largest * 2
-
-
-def mean_weight(spec: UnitSpec, count: int, what: str) -> tuple[int, int]:
-    """(weight, shift) that make a sum of `count` activations, called `what`, their mean.
-
-    It is the largest `weight 2^shift` that does not exceed one over the count, so a mean never wraps: exact for counts that are
-    a power of two, else a little less.
-
-    Raises:
-        ProgramError: if the fold drops too many bits for that.
-    """
-    one = 1 << (spec.acc_bits - 1 - spec.act_bits)
-    options = [
-        (weight << s, -s) for s in range(spec.max_shift + 1) if (weight := min(spec.plain_max, (one // count) >> s)) >= 1
-    ]
-    if not options:
-        raise ProgramError(
-            f"spec {spec.name!r} can not average {what}: its fold drops the low {spec.acc_bits - 1 - spec.act_bits} bits; use "
-            "smaller windows, or more acc_bits"
-        )
-    total, negative = max(options)
-    return total >> -negative, -negative
-
-
-class UnitAveragePool2d(UnitLayer):
-    """Average pooling, padding counted: the sum of a window times a constant weight, then the fold.
-
-    See `mean_weight` for how exact it is.
-
-    Attributes:
-        weight: constant; with `shift` it may give a multiple of the mean (`magnify`).
-        start: what the sum of a window begins at, in activations.
-
-    Shape:
-        (samples, channels, H, W) -> (samples, channels, H', W')
-    """
-
-    calibrated = False
-
-    def __init__(self, spec: UnitSpec, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)):
-        super().__init__(spec)
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-        self.reset()
-
-    def reset(self) -> None:
-        """Give the mean, as exactly as can be."""
-        rows, columns = self.kernel
-        self.weight, self.shift = mean_weight(self.spec, rows * columns, f"a window of {rows} x {columns}")
-        self.start = 0
-
-    def magnify(self, most: float) -> float:
-        """From now on give the largest multiple of the mean by a power of two that the spec has and `most` allows; gives it."""
-        power = 0
-        while 2 << power <= most and (self.shift < self.spec.max_shift or 2 * self.weight <= self.spec.plain_max):
-            if self.shift < self.spec.max_shift:
-                self.shift += 1
-            else:
-                self.weight *= 2
-            power += 1
-        return float(1 << power)
-
-    def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """(samples, channels, H', W') sums of the windows and `start`; `factor` holds the weight."""
-        x, padding = _padded(inputs[0], self.padding, self.fill)
-        return F.avg_pool2d(x, self.kernel, self.stride, padding, divisor_override=1) + self.start
-
-    @property
-    def factor(self) -> float:
-        """`slope` times the constant weight, which `sums` leave out."""
-        return self.weight * self.slope
-
-    def get_extra_state(self) -> dict[str, int]:
-        """As in the base class, and the weight and the start."""
-        return {**super().get_extra_state(), "weight": self.weight, "start": self.start}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """Take all of it from a state dictionary."""
-        super().set_extra_state(state)
-        self.weight, self.start = int(state.get("weight", self.weight)), int(state.get("start", 0))
 
 
 class UnitAdd(UnitLayer):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitting.network.layers import UnitLayer, mean_weight
+from bitting.network.averaging import mean_weight
+from bitting.network.layers import UnitLayer
 from bitting.unit.spec import UnitSpec
 
 Pair = tuple[int, int]

@@ -68,6 +68,12 @@ class TrainConfig:
     balance: Balance = Balance.NONE
     match_random_spectrum: bool = False
 
+    @property
+    def known_seed(self) -> int:
+        """The seed of a configuration that is being trained with: `train` has drawn it by then if nobody gave one."""
+        assert self.seed is not None
+        return self.seed
+
 
 _IMAGES = TrainConfig(
     hidden=(256, 128),

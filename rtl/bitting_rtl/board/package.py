@@ -43,7 +43,7 @@ def core(spec: UnitSpec, folder: str = "", filesets: str = "", targets: str = ""
         filesets: more of them, as text.
         targets: likewise.
     """
-    preset, varied, _ = spec.name.partition(":")
+    preset, varied, _ = spec.name.replace(" ", "-").partition(":")
     names = {
         "name": f"{preset}-{spec.id[-8:]}" if varied else preset,  # two cores of one name would be one to FuseSoC
         "version": bitting.__version__,
