@@ -31,8 +31,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         help="digits, mnist, fashion-mnist or cifar-10; or your own: FILE.npz (x_train, y_train, x_test, y_test), FILE.csv "
-        "(the last column is the target, or FILE.csv:COLUMN), a folder or archive of pictures (train/CLASS/*.png, "
-        "test/CLASS/*.png), module:function. By default what a trained file claims.",
+        "(the last column is the target, or FILE.csv:COLUMN), a folder or archive of pictures (`train/CLASS/*.png`, "
+        "`test/CLASS/*.png`), module:function. By default what a trained file claims.",
     ),
 ]
 TaskOption = Annotated[

@@ -19,7 +19,7 @@ from bitting.conversion.reconstruction import reconstruct as rebuild
 from bitting.conversion.tracing import as_floats, check_numbers, trace
 from bitting.errors import BittingError, ConversionError
 from bitting.network.graph import INPUT, Preparation, UnitNetwork
-from bitting.network.layers import UnitAdd, UnitProduct
+from bitting.network.layers import UnitAdd, UnitLayer, UnitProduct
 from bitting.network.moving import Concatenate, Flatten, Reshape
 from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.unit.spec import UnitSpec, as_spec
@@ -125,6 +125,10 @@ def convert(
         ]
     else:
         conversion.calibrate(network, calibration, accumulator_std)
+        if not fresh and any(isinstance(module, UnitLayer) and module.activated for module in network.graph.values()):
+            network.notes.append(
+                "the unit's wave is in the place of activation functions: train it before you use it"
+            )
     return network
 
 

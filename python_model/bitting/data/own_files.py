@@ -119,10 +119,11 @@ def _of_table(path: Path, task: Task | None, target: str) -> Dataset:
         numbered = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} can not be read ({error}); allowed is a table in UTF-8, commas between columns") from None
+    if numbered and len(numbered[0][1]) == 1 and ";" in numbered[0][1][0]:
+        raise DatasetError(f"{path} has semicolons between its columns; allowed are commas, and points in numbers")
     if len(numbered) <= _TEST_SHARE or len(numbered[0][1]) < 2:
-        raise DatasetError(
-            f"{path} has {len(numbered)} rows; allowed are a row of names, at least {_TEST_SHARE} others, and two columns"
-        )
+        found = f"{len(numbered)} rows of {len(numbered[0][1]) if numbered else 0} columns"
+        raise DatasetError(f"{path} has {found}; allowed are a row of names, at least {_TEST_SHARE} others, and two columns")
     header = [cell.strip() for cell in numbered[0][1]]
     column = _target_column(path, header, target)
     body = numbered[1:]

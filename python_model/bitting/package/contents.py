@@ -115,6 +115,17 @@ def _license() -> str:
     return text
 
 
+def _network(artefact: Artefact) -> str:
+    """What the packets compute, as the file says it in clear."""
+    said = artefact.interface
+    names = f": {', '.join(said.names)}" if said.names else ""
+    return (
+        f"\nThe network ({said.task}) takes inputs of shape {said.shape}, as activations from {said.low} to {said.high},\n"
+        f"and gives {artefact.program.outputs} answers{names}. `bitting_units.c` makes activations of numbers in the user's\n"
+        "units, and answers of sums. How many clocks a batch takes is seen on the chip, or by `bitting verify` with its key.\n"
+    )
+
+
 def _filled(name: str, values: dict[str, str]) -> str:
     """A file of `files/` with `@name@` replaced."""
     return re.sub(r"@(\w+)@", lambda found: values[found[1]], (bench.FILES / name).read_text())
@@ -123,7 +134,8 @@ def _filled(name: str, values: dict[str, str]) -> str:
 def _readme(spec: UnitSpec, artefact: Artefact | None, megahertz: float) -> str:
     has_packets = f"\n| `{PACKETS}` | the packet file of an artefact: what the host sends, and its self-test; not signed |"
     questions = len(artefact.self_test.questions) if artefact and artefact.self_test else 0
-    tested = (
+    tested = _network(artefact) if artefact else ""
+    tested += (
         f"\nThe packets in `{PACKETS}` are for one chip with a secret of its own, which is not in here, so the testbench does\n"
         f"not run them. The file has {questions} questions with the answers that only this chip gives; `bitting_self_test` of\n"
         "the host asks them.\n"

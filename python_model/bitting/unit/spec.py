@@ -52,8 +52,8 @@ class UnitSpec:
     """Parameters of one family of units.
 
     Attributes:
-        name: label for people, up to 200 letters, digits, spaces and `_.-:=,`; not part of `id`. It stands in Verilog and other files
-            that are made, so a file that is read must not be able to say more with it.
+        name: label for people, up to 200 letters, digits, spaces and `_.-:=,`; not part of `id`. It stands in Verilog and
+            other files that are made, so a file that is read must not be able to say more with it.
         code_bits: b, bits of a weight code (2..8).
         max_digits: T, most non-zero signed digits of a weight (1..4).
         max_exponent: E, largest power of two of a digit (1..14).
@@ -89,7 +89,8 @@ class UnitSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise SpecError(f"name = {str(self.name)[:60]!r} of a spec; allowed are up to 200 letters, digits, spaces and _.-:=,")
+            found = repr(str(self.name)[:60])
+            raise SpecError(f"name = {found} of a spec; allowed are up to 200 letters, digits, spaces and _.-:=,")
         try:
             object.__setattr__(self, "vault", VaultKind(self.vault))
         except ValueError:
