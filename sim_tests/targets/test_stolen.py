@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-import bitting
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ProgramError
 from bitting.program import lowering
@@ -17,25 +15,10 @@ from bitting.unit.spec import PRESETS
 from tb.moved_networks import MovedNetwork
 from tb.networks import RandomNetwork
 from tb.programs import random_activations, random_program, random_table
+from tb.stolen import network_program
 
 #: Weights beyond eight bits, and sums that wrap all the time: whatever rounds or clips shows.
 WILD = PRESETS["wide"].replace(act_bits=6, acc_bits=13, max_shift=6)
-ROOM = "base:scratch_words=8192"
-
-
-def network_program(seed: int, activation: str, kind=RandomNetwork) -> tuple[Program, torch.Tensor]:
-    """Of a random network in plain PyTorch, with biases at random; and activations for it."""
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    plain = kind(rng, largest=60)
-    spec = bitting.parse_spec(ROOM)
-    x = random_activations(spec, rng, 8, int(np.prod(plain.shape)))
-    inputs = torch.from_numpy(x).float().reshape(-1, *plain.shape)
-    network = bitting.convert(plain, spec, inputs, input_scale=1.0, activation=activation)
-    for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
-            nn.init.uniform_(parameter, -2, 2)
-    return network.to_program(), torch.from_numpy(x)
 
 
 @pytest.mark.parametrize("seed", range(12))
