@@ -93,6 +93,7 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
         ({"rounding": "gptq"}, "without an integer format"),
         ({"engine": "tensorrt"}, "allowed: bitting, onnxruntime, torchao"),
         ({"engine": "torchao"}, "runtimes need one"),
+        ({"engine": "torchao", "method": "int8-weights", "wave": "tanh"}, "give it a method only"),
         ({"activations": IntegerFormat(8, per_channel=True)}, "allowed is one scale a layer"),
     ],
 )

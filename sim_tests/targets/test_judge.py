@@ -17,7 +17,7 @@ from bitting.training.recipes import RECIPES
 @pytest.fixture(scope="module")
 def digits():
     data = datasets.load("digits")
-    model = bitting.train("base", data, replace(RECIPES["digits"], hidden=(48, 32), epochs=12, seed=0))
+    model = bitting.train("base", data, replace(RECIPES["digits"], hidden=(48, 32), epochs=8, seed=0))
     return data, model, model.interface.activations(data.test_x), model.interface.activations(data.train_x[:256])
 
 

@@ -1,6 +1,5 @@
 """Runtimes in use compute what they are given, and our own quantisers agree with them."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from onnx import numpy_helper
 
 from bitting.emulator.emulate import Emulator
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ExtraError
 from bitting.targets import native
 from bitting.targets.families import every_target
 from bitting.targets.formats import FloatFormat, IntegerFormat
@@ -136,15 +135,9 @@ def test_what_a_runtime_can_not_do_is_refused():
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "torchao"])
-def test_a_runtime_that_is_not_installed_is_named_with_its_extra(package):
-    method = native.METHODS[package][0]
-    code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
-        "import numpy, torch, bitting\nfrom bitting.errors import ExtraError\nfrom bitting.targets import native\n"
-        "from bitting.targets.stolen import Stolen\nfrom bitting.program.layers import multilayer_perceptron\n"
-        "spec = bitting.parse_spec('tiny')\n"
-        "program = multilayer_perceptron(spec, [numpy.zeros((2, 4), numpy.uint8)], [numpy.zeros(2)], [0])\n"
-        f"try:\n    native.run({package!r}, {method!r}, Stolen.of(program), torch.zeros(1, 4))\n"
-        'except ExtraError as error:\n    assert "bitting[targets]" in str(error)\nelse:\n    raise SystemExit(1)\n'
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_a_runtime_that_is_not_installed_is_named_with_its_extra(package, monkeypatch):
+    for name in (package, f"{package}.quantization"):
+        monkeypatch.setitem(sys.modules, name, None)
+    program, x = program_and_inputs(0)
+    with pytest.raises(ExtraError, match=rf"package {package}, .*pip install 'bitting\[targets\]'"):
+        native.run(package, native.METHODS[package][0], Stolen.of(program), x)

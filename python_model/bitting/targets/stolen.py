@@ -74,7 +74,10 @@ class StolenLayer:
 
     def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
         """What each group reads, (samples, positions, K). `scratch`: (samples, words)."""
-        return [scratch[:, group.addresses] for group in self.groups]
+        samples = len(scratch)
+        return [
+            scratch.index_select(1, group.addresses.flatten()).reshape(samples, *group.addresses.shape) for group in self.groups
+        ]
 
     def sums(self, products: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
         """(samples, channels, positions) from the products of each group, (samples, positions, sums), and the bias."""

@@ -74,6 +74,9 @@ class Target:
             raise BittingError(
                 f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
             )
+        own = (self.weights, self.activations, self.accumulator, self.pruning, self.corrects_bias or None)
+        if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
+            raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
         if isinstance(self.activations, IntegerFormat) and self.activations.per_channel:
             raise BittingError(f"target {self.name} has activations per channel; allowed is one scale a layer")
 
