@@ -13,7 +13,7 @@ import bitting_rtl
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
     "errors", "files", "unit", "program", "emulator", "locking", "artefact", "look", "data", "network", "conversion",
-    "training", "sim", "fpga", "attack", "check", "package", "cli",
+    "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
@@ -89,6 +89,7 @@ def test_rooms_know_only_what_lies_below_them():
         ("bitting.attack.mutants", "from bitting.check.verification import verify"),
         ("bitting.locking.device", "from bitting.artefact.model import Model"),
         ("bitting.look.learning", "from bitting.training import loop"),
+        ("bitting.targets.stolen", "from bitting.attack.port import Port"),
         ("bitting_rtl.engine.engine", "from bitting.locking.device import Device"),
         ("bitting_rtl.lib.crc", "from bitting_rtl.engine import decode"),
         ("bitting_rtl.engine.mac", "import torch"),
@@ -110,6 +111,7 @@ def test_no_room_hides_a_public_name():
         ("bitting_rtl.board.axi", ("torch",)),
         ("bitting.artefact.artefact, bitting.sim.serial_link", ("torch", "amaranth", "cocotb")),
         ("bitting.look.learning, bitting.look.drawing", ("torch", "amaranth", "altair")),
+        ("bitting.targets.judge", ("amaranth", "bitting_rtl", "onnx", "onnxruntime", "torchao")),
         ("bitting.training.loop, bitting.attack.wrong_keys, bitting.attack.screening", ("amaranth", "bitting_rtl")),
         ("bitting.attack.extraction, bitting.attack.tampering, bitting.attack.histograms", ("amaranth", "bitting_rtl")),
     ],

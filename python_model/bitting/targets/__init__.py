@@ -1,0 +1,1 @@
+"""Unauthorised hardware: number formats, waves, prunings and accumulators that a thief may run a clear model on."""

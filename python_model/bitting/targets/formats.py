@@ -1,0 +1,224 @@
+"""Number formats as quantisers of tensors: what comes out are the numbers the hardware has, as floats of the type that went in.
+
+Differentiable by a straight-through estimator: rounding counts as the identity, and what is clipped has no gradient. Knows no
+networks. Integers: Nagel et al. 2021 (arXiv 2106.08295), section 2; the rules of onnxruntime and torchao are the same, and
+tests compare with them. Floats: the types of torch do the rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from bitting.errors import BittingError
+
+#: How the range of an integer format is found.
+SCALES = ("max", "percentile", "mse")
+#: Of the magnitudes, so much is within the range of "percentile".
+PERCENTILE = 0.999
+#: Shares of the largest magnitude that "mse" tries as a range.
+_SHARES = torch.linspace(0.2, 1.0, 33, dtype=torch.float64)
+#: Elements that a range of activations is found on.
+_ELEMENTS = 100_000
+
+#: Float formats by name.
+FLOATS = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8-e4m3": torch.float8_e4m3fn,
+    "fp8-e5m2": torch.float8_e5m2,
+}
+
+
+class Quantiser(Protocol):
+    """A format whose scales have been found: takes tensors to the numbers it has."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The same shape and type, with a gradient."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The numbers (q - zero) scale for the integers q in low..high.
+
+    Attributes:
+        scale: float, (1,) or (rows, 1).
+        zero: integers of the same shape: the code of 0, which every grid holds exactly.
+        low, high: smallest and largest code.
+    """
+
+    scale: torch.Tensor
+    zero: torch.Tensor
+    low: int
+    high: int
+
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
+        """Nearest codes, halves to even, as floats."""
+        return (torch.round(x.detach() / self.scale) + self.zero).clamp(self.low, self.high)
+
+    def values(self, codes: torch.Tensor) -> torch.Tensor:
+        """What codes stand for."""
+        return (codes - self.zero) * self.scale
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The nearest numbers of the grid, straight through."""
+        inside = x.clamp(self.values(torch.as_tensor(self.low)), self.values(torch.as_tensor(self.high)))
+        return inside + (self.values(self.codes(x)) - inside).detach()
+
+
+@dataclass(frozen=True)
+class IntegerFormat:
+    """Signed integers with a scale, and a zero point if it is affine.
+
+    Attributes:
+        bits: 2..16.
+        symmetric: the code of 0 is 0, and as many codes are used on both sides (the least is left out).
+        per_channel: every row has a scale of its own; else one for all.
+        scale: "max": the range is that of the data; "percentile": of all but the largest `1 - PERCENTILE`; "mse": the range of
+            least mean square error, powers of two among the steps that are tried, for a thief knows that weights are integers.
+
+    Raises:
+        BittingError: if there is no such format.
+    """
+
+    bits: int
+    symmetric: bool = True
+    per_channel: bool = False
+    scale: str = "max"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16:
+            raise BittingError(f"an integer format has {self.bits} bits; allowed are 2..16")
+        if self.scale not in SCALES:
+            raise BittingError(f"unknown rule for scales {self.scale!r}; allowed: {', '.join(SCALES)}")
+
+    @property
+    def low(self) -> int:
+        """Least code."""
+        return -(1 << (self.bits - 1)) + int(self.symmetric)
+
+    @property
+    def high(self) -> int:
+        """Largest code."""
+        return (1 << (self.bits - 1)) - 1
+
+    def grid(self, x: torch.Tensor) -> Grid:
+        """The grid for some data.
+
+        Args:
+            x: (rows, K) of a weight matrix if it is per channel; else of any shape.
+        """
+        data = x.detach()
+        rows = data.flatten(1) if self.per_channel else data.reshape(1, -1)
+        if not self.per_channel and rows.shape[1] > _ELEMENTS and self.scale != "max":
+            rows = rows[:, :: rows.shape[1] // _ELEMENTS + 1]
+        rows = rows.double()
+        least, most = rows.amin(1, True).clamp(max=0), rows.amax(1, True).clamp(min=0)
+        if self.scale == "percentile":
+            least, most = _percentiles(rows)
+        grid = self._between(least, most)
+        if self.scale == "mse":
+            grid = self._of_least_error(rows, least, most)
+        shape = (-1, 1) if self.per_channel else (1,)
+        return Grid(grid.scale.to(data.dtype).reshape(shape), grid.zero.to(data.dtype).reshape(shape), self.low, self.high)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` in this format, with its own grid; straight through."""
+        return self.grid(x)(x)
+
+    def _between(self, least: torch.Tensor, most: torch.Tensor) -> Grid:
+        """(rows, 1) ranges, which hold 0, to a grid."""
+        if self.symmetric:
+            scale = torch.maximum(-least, most) / self.high
+            zero = torch.zeros_like(scale)
+        else:
+            scale = (most - least) / (self.high - self.low)
+            zero = torch.round(self.low - least / _positive(scale)).clamp(self.low, self.high)
+        return Grid(_positive(scale), zero, self.low, self.high)
+
+    def _of_least_error(self, rows: torch.Tensor, least: torch.Tensor, most: torch.Tensor) -> Grid:
+        candidates = [self._between(least * share, most * share) for share in _SHARES]
+        widest = candidates[-1]
+        power = torch.exp2(torch.ceil(torch.log2(widest.scale)))
+        candidates += [Grid(power * factor, widest.zero, self.low, self.high) for factor in (0.5, 1.0)]
+        best, error = widest, torch.full_like(least, torch.inf)
+        for grid in candidates:
+            found = (grid.values(grid.codes(rows)) - rows).square().mean(1, keepdim=True)
+            better = found < error
+            error = torch.where(better, found, error)
+            best = Grid(
+                torch.where(better, grid.scale, best.scale), torch.where(better, grid.zero, best.zero), self.low, self.high
+            )
+        return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Cast:
+    """Casting to a float format and back, after division by a scale."""
+
+    dtype: torch.dtype
+    scale: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        most = torch.finfo(self.dtype).max
+        inside = (x / self.scale).clamp(-most, most)  # hardware saturates; torch's cast to e5m2 would give infinity
+        cast = inside.detach().float().to(self.dtype).to(x.dtype)
+        return (inside + (cast - inside.detach())) * self.scale
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A floating point type of torch, behind a scale.
+
+    Attributes:
+        name: one of `FLOATS`.
+        scale: "max": the largest magnitude becomes the largest finite number, as fp8 is used; "power": a power of two brings it
+            into [1, 2), which changes no rounding where nothing under- or overflows; "one": none.
+        per_channel: every row has a scale of its own.
+
+    Raises:
+        BittingError: if there is no such format.
+    """
+
+    name: str
+    scale: str = "power"
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in FLOATS:
+            raise BittingError(f"unknown float format {self.name!r}; allowed: {', '.join(FLOATS)}")
+        if self.scale not in ("max", "power", "one"):
+            raise BittingError(f"unknown scale of a float format {self.scale!r}; allowed: max, power, one")
+
+    def grid(self, x: torch.Tensor) -> Quantiser:
+        """The quantiser for some data: (rows, K) if it is per channel, else of any shape."""
+        dtype = FLOATS[self.name]
+        rows = x.detach().flatten(1) if self.per_channel else x.detach().reshape(1, -1)
+        most = _positive(rows.abs().amax(1, True))
+        if self.scale == "max":
+            scale = most / torch.finfo(dtype).max
+        else:
+            scale = torch.exp2(torch.floor(torch.log2(most))) if self.scale == "power" else torch.ones_like(most)
+        return _Cast(dtype, scale.reshape((-1, 1) if self.per_channel else (1,)))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` in this format, with its own scale; straight through."""
+        return self.grid(x)(x)
+
+
+Format = IntegerFormat | FloatFormat
+
+
+def _positive(scale: torch.Tensor) -> torch.Tensor:
+    """Scales of data that is 0 throughout are 1."""
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _percentiles(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    tail = (1 - PERCENTILE) / 2
+    ends = torch.quantile(rows, torch.tensor([tail, 1 - tail], dtype=rows.dtype), dim=1)
+    least, most = ends[0, :, None].clamp(max=0), ends[1, :, None].clamp(min=0)
+    return least, most

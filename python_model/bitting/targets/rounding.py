@@ -1,0 +1,87 @@
+"""Rounding of weights that looks at the data: AdaRound, GPTQ, and bias correction, all on unlabelled calibration inputs.
+
+Layer by layer: the inputs of a layer are those of the hardware, its wanted sums those of the unit.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from bitting.conversion.rounding import compensated
+from bitting.targets.formats import Grid
+
+#: AdaRound as published: the stretched sigmoid's ends, strength of the pull to 0 and 1, its exponent at begin and end.
+_STRETCH = (-0.1, 1.1)
+_PULL, _EXPONENTS = 0.01, (20.0, 2.0)
+#: Steps and rate of Adam, samples a step, and the share of steps before the pull begins.
+_STEPS, _RATE, _BATCH, _WARM = 300, 0.03, 256, 0.2
+
+
+def gptq(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Weights rounded one input after another, the others making up for it (Frantar et al. 2022, arXiv 2210.17323).
+
+    Args:
+        inputs: (rows, K) of the layer, on the hardware.
+        weights: (sums, K).
+        grid: of these weights.
+
+    Returns:
+        (sums, K) numbers of the grid.
+    """
+    # In units of a code all rows have the same numbers, whatever their scales.
+    codes = torch.arange(grid.low, grid.high + 1, dtype=torch.float32)
+    inverse = (weights / grid.scale + grid.zero).float()
+    return grid.values(compensated(inputs.float(), inverse, codes).to(weights.dtype))
+
+
+@torch.enable_grad()  # type: ignore[untyped-decorator]
+def adaround(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid, wanted: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """Up or down for each weight, learnt by the layer's own sums (Nagel et al. 2020, arXiv 2004.10568).
+
+    Args:
+        inputs: (rows, K) of the layer, on the hardware.
+        weights: (sums, K).
+        grid: of these weights.
+        wanted: (rows, sums) without the bias; their means count, as those of the product do.
+        seed: of the order of rows.
+
+    Returns:
+        (sums, K) numbers of the grid.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x, target = inputs.float(), wanted.float()
+    scale, zero = grid.scale.float(), grid.zero.float()
+    exact = weights.float() / scale
+    below = exact.floor()
+    low, high = _STRETCH
+    share = ((exact - below - low) / (high - low)).clamp(1e-3, 1 - 1e-3)
+    latent = torch.logit(share).requires_grad_()
+    optimiser = torch.optim.Adam([latent], lr=_RATE)
+    unit = target.square().mean().clamp(min=1e-12)
+    for step in range(_STEPS):
+        rows = torch.randint(0, len(x), (min(_BATCH, len(x)),), generator=generator)
+        up = (torch.sigmoid(latent) * (high - low) + low).clamp(0, 1)
+        codes = (below + up + zero).clamp(grid.low, grid.high)
+        error = (x[rows] @ ((codes - zero) * scale).t() - target[rows]).square().mean() / unit
+        done = step / _STEPS
+        if done > _WARM:
+            exponent = _EXPONENTS[0] + (_EXPONENTS[1] - _EXPONENTS[0]) * (done - _WARM) / (1 - _WARM)
+            error = error + _PULL * (1 - (2 * up - 1).abs().pow(exponent)).mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    codes = (below + (latent.detach() >= 0) + zero).clamp(grid.low, grid.high)
+    learnt, nearest = grid.values(codes.to(weights.dtype)), grid(weights)
+    errors = [float((x @ each.float().t() - target).square().mean()) for each in (learnt, nearest)]
+    return learnt if errors[0] < errors[1] else nearest  # a thief looks which is better
+
+
+def corrected(bias: torch.Tensor, wanted: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """A bias that gives every sum the mean it had (Nagel et al. 2019, arXiv 1906.04721, section 4.2, with data).
+
+    Args:
+        bias: (channels,).
+        wanted: (samples, channels, positions) sums of the unit.
+        found: the same on the hardware, with `bias`.
+    """
+    return bias + (wanted - found).mean((0, 2))

@@ -1,0 +1,268 @@
+"""The thief's network: an unlocked program as plain products of real numbers, run by torch. Knows programs, no formats.
+
+A soft-locked model is in clear: whoever has it reads the weights, the sums' biases and the addresses, and writes the same
+network for hardware of his own. What that hardware does otherwise is put in by whoever calls (`bitting.targets.target`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+
+from bitting.emulator import emulate
+from bitting.emulator.native import grouped_sums
+from bitting.errors import ProgramError
+from bitting.program.layers import Layer, Program
+from bitting.targets import waves
+from bitting.targets.waves import Wave
+from bitting.unit.spec import UnitSpec
+
+#: The distance of a sum from a peak of the wave takes two bits more than the sum itself.
+_ROOM = 4
+#: Samples at once in a whole run; gathered windows of convolutions take memory.
+SAMPLES_AT_ONCE = 500
+
+
+class Kind(StrEnum):
+    """What a layer is to somebody who knows what its weights are for."""
+
+    PRODUCT = "product"
+    """Trained weights."""
+    LINEAR = "linear"
+    """Constants whose sums never fold: copies, means, additions, the second half of a maximum. Native operators are exact."""
+    DISTANCE = "distance"
+    """The first half of a maximum: an absolute value, which every hardware has."""
+    SUM = "sum"
+    """Constants whose sums may fold: additions. Their weights are exact, their wave is the target's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Sums of a layer that read the same words. `channels`: (sums,) their numbers; `addresses`: (positions, K)."""
+
+    channels: torch.Tensor
+    addresses: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class StolenLayer:
+    """One gather layer in real numbers. A chain of tiles is one long sum.
+
+    Attributes:
+        kind: what its weights are for.
+        weights: (channels, K), in the unit's own integers.
+        bias: (channels,), in units of the accumulator.
+        groups: which words each sum reads; together they have every channel once.
+        written: (channels * positions,) words that are written, by channel, then position.
+        slope: activations per unit of sum where the wave rises.
+        quarter: units of sum from 0 to the first peak of the wave, a quarter of its period; of an emitting layer, of its range.
+        emits: its sums are the network's answers.
+    """
+
+    kind: Kind
+    weights: torch.Tensor
+    bias: torch.Tensor
+    groups: tuple[Group, ...]
+    written: torch.Tensor
+    slope: float
+    quarter: float
+    emits: bool
+
+    def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
+        """What each group reads, (samples, positions, K). `scratch`: (samples, words)."""
+        samples = len(scratch)
+        return [
+            scratch.index_select(1, group.addresses.flatten()).reshape(samples, *group.addresses.shape) for group in self.groups
+        ]
+
+    def sums(self, products: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
+        """(samples, channels, positions) from the products of each group, (samples, positions, sums), and the bias."""
+        if len(products) == 1:  # one group has the channels in order
+            return products[0].mT + bias[:, None]
+        order = torch.argsort(torch.cat([group.channels for group in self.groups]))
+        return torch.cat(list(products), 2).mT[:, order] + bias[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerArithmetic:
+    """How one layer is computed on some hardware.
+
+    Attributes:
+        weights: (channels, K), as the hardware has them, dequantised.
+        bias: (channels,).
+        entering: what the hardware does to the activations (samples, positions, K) before it multiplies them.
+        leaving: what it does to sums (samples, channels, positions); before the wave.
+        wave: what it has for the fold.
+        product: computes the product of a group instead: called with its number and its activations.
+    """
+
+    weights: torch.Tensor
+    bias: torch.Tensor
+    wave: Wave
+    entering: Callable[[torch.Tensor], torch.Tensor] | None = None
+    leaving: Callable[[torch.Tensor], torch.Tensor] | None = None
+    product: Callable[[int, torch.Tensor], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stolen:
+    """An unlocked program as a thief has it. With nothing changed it equals the emulator to the bit.
+
+    Attributes:
+        spec: the unit it was trained for.
+        layers: in order.
+        input_base, input_words: words of the input.
+        reach: words of the scratch memory that are used.
+        dtype: the narrowest floating point type in which nothing is rounded.
+    """
+
+    spec: UnitSpec
+    layers: tuple[StolenLayer, ...]
+    input_base: int
+    input_words: int
+    reach: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, program: Program, table: Sequence[int] | None = None) -> Stolen:
+        """Read a program.
+
+        Args:
+            program: dense, convolution, residual, maxima, constants: any.
+            table: bitting table; by default the identity, which is that of an unlocked model.
+
+        Raises:
+            ProgramError: if its sums are exact in no floating point type.
+        """
+        spec = program.spec
+        codes = range(spec.codes) if table is None else table
+        values = [np.asarray(spec.decoding(codes, plain).values, np.int64) for plain in (False, True)]
+        weights = [values[layer.plain][layer.codes] for layer in program.layers]
+        bound = max(
+            emulate.accumulation_bound(spec, matrix.reshape(layer.channels, -1), layer.bias[:: layer.parts])
+            for layer, matrix in zip(program.layers, weights, strict=True)
+        )
+        dtype = emulate.exact_dtype(_ROOM * bound)
+        layers: list[StolenLayer] = []
+        for layer, matrix in zip(program.layers, weights, strict=True):
+            kind = _kind(spec, layer, matrix, layers[-1].kind if layers else Kind.PRODUCT)
+            layers.append(_stolen_layer(spec, layer, matrix, kind, dtype))
+        return cls(spec, tuple(layers), program.input_base, program.input_words, program.reach, dtype)
+
+    def exact(self) -> list[LayerArithmetic]:
+        """The arithmetic of the unit itself, for every layer."""
+        wave = waves.fold(self.spec)
+        return [LayerArithmetic(layer.weights, layer.bias, wave) for layer in self.layers]
+
+    def scratch(self, x: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """(samples, reach) with the input in its place, the rest 0.
+
+        Args:
+            x: (samples, input_words) activations, any type.
+
+        Raises:
+            ProgramError: if they have another shape.
+        """
+        if tuple(x.shape[1:]) != (self.input_words,):
+            raise ProgramError(f"the activations have shape {tuple(x.shape)}; this network reads (samples, {self.input_words})")
+        filled = torch.zeros(len(x), self.reach, dtype=self.dtype)
+        filled[:, self.input_base : self.input_base + self.input_words] = torch.as_tensor(x).to(self.dtype)
+        return filled
+
+    def step(self, layer: StolenLayer, how: LayerArithmetic, scratch: torch.Tensor) -> torch.Tensor:
+        """Run one layer, which writes into `scratch`; its sums (samples, channels, positions) before the wave."""
+        products = []
+        for number, (group, x) in enumerate(zip(layer.groups, layer.gathered(scratch), strict=True)):
+            if how.entering:
+                x = how.entering(x)
+            products.append(how.product(number, x) if how.product else x @ how.weights[group.channels].t())
+        sums = layer.sums(products, how.bias)
+        if how.leaving:
+            sums = how.leaving(sums)
+        if not layer.emits:
+            scratch[:, layer.written] = written(self.spec, layer, how.wave, sums).flatten(1).to(scratch.dtype)
+        return sums
+
+    def run(self, x: torch.Tensor | np.ndarray, arithmetic: Sequence[LayerArithmetic] | None = None) -> torch.Tensor:
+        """Answers of the network, (samples, outputs), in units of the accumulator; with gradients for weights that want them.
+
+        Args:
+            x: (samples, input_words) activations.
+            arithmetic: of every layer; by default the unit's own.
+
+        Raises:
+            ProgramError: if the activations have another shape.
+        """
+        scratch = self.scratch(x)
+        answers = []
+        for layer, how in zip(self.layers, arithmetic or self.exact(), strict=True):
+            sums = self.step(layer, how, scratch)
+            if layer.emits:
+                answers.append(how.wave.answers(sums.flatten(1), layer.quarter))
+        return torch.cat(answers, 1)
+
+    def __call__(self, x: torch.Tensor | np.ndarray, arithmetic: Sequence[LayerArithmetic] | None = None) -> torch.Tensor:
+        """`run` without gradients, in parts that fit the memory."""
+        how = arithmetic or self.exact()
+        with torch.no_grad():
+            return torch.cat([self.run(part, how) for part in torch.as_tensor(x).split(SAMPLES_AT_ONCE)])
+
+
+def written(spec: UnitSpec, layer: StolenLayer, wave: Wave, sums: torch.Tensor) -> torch.Tensor:
+    """Activations of a layer's sums: the wave where weights are trained or sums may fold, exact operators elsewhere."""
+    if layer.kind is Kind.LINEAR:
+        return waves.floor(sums * layer.slope)
+    if layer.kind is Kind.DISTANCE:
+        return waves.fold(spec).activations(sums * layer.slope)
+    return wave.activations(sums * layer.slope)
+
+
+def _stolen_layer(spec: UnitSpec, layer: Layer, matrix: np.ndarray, kind: Kind, dtype: torch.dtype) -> StolenLayer:
+    groups = tuple(
+        Group(torch.from_numpy(group.channels), torch.from_numpy(group.addresses).long())
+        for group in grouped_sums(layer, matrix)
+    )
+    return StolenLayer(
+        kind=kind,
+        weights=torch.from_numpy(matrix.reshape(layer.channels, -1)).to(dtype),
+        bias=torch.from_numpy(layer.bias[:: layer.parts].copy()).to(dtype),
+        groups=groups,
+        written=torch.from_numpy(layer.written()).long(),
+        slope=emulate.fold_slope(spec, layer.shift),
+        quarter=2.0 ** (spec.acc_bits - 2 - (0 if layer.emits else layer.shift)),
+        emits=layer.emits,
+    )
+
+
+def _kind(spec: UnitSpec, layer: Layer, matrix: np.ndarray, before: Kind) -> Kind:
+    """What a layer is for, from its numbers alone, as a thief would find out."""
+    if not layer.constant:
+        return Kind.PRODUCT
+    if before is Kind.DISTANCE:
+        return Kind.LINEAR  # (a + b + |a - b|) / 2
+    if _is_distance(spec, layer, matrix):
+        return Kind.DISTANCE
+    slope = emulate.fold_slope(spec, layer.shift)
+    bias = layer.bias[:: layer.parts].astype(np.int64)
+    weights = matrix.reshape(layer.channels, -1)
+    ups, downs = np.maximum(weights, 0).sum(1), np.minimum(weights, 0).sum(1)
+    most = (ups * spec.act_max + downs * spec.act_min + bias) * slope
+    least = (ups * spec.act_min + downs * spec.act_max + bias) * slope
+    rises = bool((most < spec.act_max + 1).all() and (least >= spec.act_min).all())
+    return Kind.LINEAR if rises else Kind.SUM
+
+
+def _is_distance(spec: UnitSpec, layer: Layer, matrix: np.ndarray) -> bool:
+    """As `bitting.program.maximum` makes it: a difference, or one word less a constant, about the trough of the wave."""
+    slope = emulate.fold_slope(spec, layer.shift)
+    steps = matrix * slope
+    difference = matrix.shape[1] == 2 and (np.sort(steps, axis=1) == (-1, 1)).all()
+    start = layer.bias * slope - spec.act_min  # of a difference 0; of one word and a constant, minus the constant
+    if difference:
+        return bool((np.abs(start) < 1).all())
+    alone = matrix.shape[1] == 1 and (steps == 1).all()
+    return bool(alone and layer.parts == 1 and (np.abs(start) <= -spec.act_min).all() and (layer.bias != 0).all())

@@ -1,0 +1,166 @@
+"""One unauthorised hardware: what it does to weights, activations, sums and the wave of a stolen network.
+
+Level of claim: family. The thief has the model in clear, the public spec, and unlabelled inputs to calibrate on. Constants
+(copies, means, maxima) he computes exactly by native operators, and biases stay wide, as on all hardware we know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bitting.errors import BittingError
+from bitting.targets import rounding, waves
+from bitting.targets.accumulators import Accumulator
+from bitting.targets.formats import Format, Grid, IntegerFormat
+from bitting.targets.pruning import Pruning
+from bitting.targets.stolen import Group, Kind, LayerArithmetic, Stolen, StolenLayer
+
+ROUNDINGS = ("nearest", "adaround", "gptq")
+#: Who computes: the quantisers of this package, or a runtime in use (`bitting.targets.native`).
+ENGINES = ("bitting", "onnxruntime", "torchao")
+#: Answers (samples, outputs), in units of the accumulator, of activations (samples, input_words).
+Answers = Callable[[torch.Tensor], torch.Tensor]
+#: Rows of a layer's inputs that rounding learns from.
+_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Target:
+    """Hardware, or a runtime, that the model was not made for.
+
+    Attributes:
+        name: unique among all.
+        family: targets that differ in details share it; results are reported by it.
+        weights: format of the trained weights; None: they stay as they are.
+        activations: format of what is multiplied with them, one scale a layer; None: integers of the unit, which any hardware
+            with formats of `act_bits` has.
+        accumulator: how sums are held; None: wide enough.
+        wave: what stands for the fold, one of `bitting.targets.waves.NAMES`.
+        gain: of the wave.
+        rounding: of weights to an integer format, one of `ROUNDINGS`.
+        corrects_bias: means of sums are brought back to the unit's.
+        pruning: weights that become 0 before anything else.
+        engine: one of `ENGINES`.
+        method: what a runtime is asked for (`bitting.targets.native.METHODS`).
+
+    Raises:
+        BittingError: if these do not go together.
+    """
+
+    name: str
+    family: str
+    weights: Format | None = None
+    activations: Format | None = None
+    accumulator: Accumulator | None = None
+    wave: str = "fold"
+    gain: float = 1.0
+    rounding: str = "nearest"
+    corrects_bias: bool = False
+    pruning: Pruning | None = None
+    engine: str = "bitting"
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise BittingError(f"target {self.name} rounds by {self.rounding!r}; allowed: {', '.join(ROUNDINGS)}")
+        if self.rounding != "nearest" and not isinstance(self.weights, IntegerFormat):
+            raise BittingError(f"target {self.name} has {self.rounding} without an integer format of weights; give it one")
+        if self.engine not in ENGINES:
+            raise BittingError(f"target {self.name} runs on {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if bool(self.method) != (self.engine != "bitting"):
+            raise BittingError(
+                f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
+            )
+        own = (self.weights, self.activations, self.accumulator, self.pruning, self.corrects_bias or None)
+        if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
+            raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
+        if isinstance(self.activations, IntegerFormat) and self.activations.per_channel:
+            raise BittingError(f"target {self.name} has activations per channel; allowed is one scale a layer")
+
+    def run(self, stolen: Stolen, calibration: torch.Tensor) -> Answers:
+        """Convert a stolen network to this hardware.
+
+        Args:
+            stolen: the network.
+            calibration: (samples, input_words) activations without labels, for scales and rounding.
+
+        Returns:
+            The converted network.
+
+        Raises:
+            BittingError: if there is nothing to calibrate on.
+            ExtraError: if the runtime of this target is not installed.
+        """
+        if not len(calibration):
+            raise BittingError(f"target {self.name} has no inputs to calibrate on; give it at least one")
+        if self.engine != "bitting":
+            from bitting.targets import native  # runtimes are heavy to load, and may not be installed
+
+            return native.run(self.engine, self.method, stolen, calibration)
+        arithmetic = self.arithmetic(stolen, calibration)
+        return lambda x: stolen(x, arithmetic)
+
+    @torch.no_grad()
+    def arithmetic(self, stolen: Stolen, calibration: torch.Tensor) -> list[LayerArithmetic]:
+        """How every layer is computed; arguments as of `run`. For targets of our own engine only."""
+        wave = waves.Wave(self.wave, stolen.spec, self.gain)
+        unit, own = stolen.scratch(calibration), stolen.scratch(calibration)
+        found = []
+        for layer, exactly in zip(stolen.layers, stolen.exact(), strict=True):
+            how = LayerArithmetic(layer.weights, layer.bias, wave)
+            if layer.kind is Kind.PRODUCT:
+                how = self._product(layer, how, unit, own)
+            wanted = stolen.step(layer, exactly, unit)
+            if self.corrects_bias and layer.kind is Kind.PRODUCT:
+                # Sums of a copy: a layer that writes over its own inputs is to be run once only.
+                sums = stolen.step(layer, how, own.clone())
+                how = LayerArithmetic(
+                    how.weights, rounding.corrected(layer.bias, wanted, sums), wave, how.entering, how.leaving
+                )
+            stolen.step(layer, how, own)
+            found.append(how)
+        return found
+
+    def _product(self, layer: StolenLayer, how: LayerArithmetic, unit: torch.Tensor, own: torch.Tensor) -> LayerArithmetic:
+        """A layer of trained weights, with scratch memories as the unit and this hardware have left them."""
+        weights = self.pruning(how.weights) if self.pruning else how.weights
+        entering = None
+        if self.activations:
+            read = torch.cat([group.addresses.flatten() for group in layer.groups]).unique()
+            entering = self.activations.grid(own[:, read])
+        if self.weights:
+            grid = self.weights.grid(weights)
+            if self.rounding == "nearest":
+                weights = grid(weights)
+            else:
+                assert isinstance(grid, Grid)  # checked when the target was made
+                weights = weights.clone()
+                for group in layer.groups:
+                    part = _rows(grid, group.channels)
+                    exact, x = (_inputs(group, scratch) for scratch in (unit, own))
+                    x = entering(x) if entering else x
+                    weights[group.channels] = self._rounded(exact, x, weights[group.channels], part)
+        leaving = self.accumulator.leaving(layer.slope) if self.accumulator else None
+        return LayerArithmetic(weights, how.bias, how.wave, entering, leaving)
+
+    def _rounded(self, exact: torch.Tensor, x: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
+        if self.rounding == "gptq":
+            return rounding.gptq(x, weights, grid)
+        return rounding.adaround(x, weights, grid, exact @ weights.t())
+
+
+def _rows(grid: Grid, channels: torch.Tensor) -> Grid:
+    """The grid of some rows."""
+    if len(grid.scale) == 1:
+        return grid
+    return Grid(grid.scale[channels], grid.zero[channels], grid.low, grid.high)
+
+
+def _inputs(group: Group, scratch: torch.Tensor) -> torch.Tensor:
+    """Up to `_ROWS` rows of what a group reads, evenly from all samples and positions: (rows, K)."""
+    rows = len(scratch) * len(group.addresses)
+    chosen = torch.linspace(0, rows - 1, min(rows, _ROWS)).long()
+    return scratch[(chosen // len(group.addresses))[:, None], group.addresses[chosen % len(group.addresses)]]

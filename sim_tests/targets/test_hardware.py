@@ -1,0 +1,122 @@
+"""Waves, accumulators, pruning and rounding do what their names say."""
+
+import numpy as np
+import pytest
+import torch
+
+from bitting.emulator import arithmetic, emulate
+from bitting.errors import BittingError
+from bitting.targets import rounding
+from bitting.targets.accumulators import Accumulator
+from bitting.targets.formats import IntegerFormat
+from bitting.targets.pruning import Pruning
+from bitting.targets.waves import NAMES, Wave, fold
+
+GENERATOR = torch.Generator().manual_seed(3)
+
+
+def every_sum(spec) -> torch.Tensor:
+    """Accumulators over two periods."""
+    return torch.arange(-(1 << spec.acc_bits), 1 << spec.acc_bits, max(1, (1 << spec.acc_bits) // 4096) | 1).double()
+
+
+def test_the_fold_is_the_emulator_s(spec):
+    sums = every_sum(spec)
+    for shift in range(spec.max_shift + 1):
+        steps = sums * emulate.fold_slope(spec, shift)
+        assert torch.equal(fold(spec).activations(steps), emulate.fold(spec, sums.clone(), shift))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "fold"])
+@pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+def test_a_stand_in_has_its_gain_at_zero_and_stays_in_range(spec, name, gain):
+    half = 1 << (spec.act_bits - 1)
+    wave = Wave(name, spec, gain)
+    x = torch.tensor([1e-3], dtype=torch.float64, requires_grad=True)
+    wave.activations(x).sum().backward()
+    slope = gain * (torch.pi / 2 if name == "sine" else 1)
+    assert x.grad is not None and x.grad.item() == pytest.approx(slope, rel=1e-3)
+    written = wave.activations(torch.linspace(-8 * half, 8 * half, 999, dtype=torch.float64))
+    assert torch.equal(written, written.round())
+    assert written.min() >= spec.act_min
+    assert (written.max() > spec.act_max) == (name == "relu")
+
+
+def test_a_clamp_of_gain_one_is_the_fold_within_its_first_quarter(spec):
+    steps = torch.arange(spec.act_min, spec.act_max + 1).double()
+    assert torch.equal(Wave("clamp", spec).activations(steps), fold(spec).activations(steps))
+    beyond = torch.tensor([spec.act_max + 9.0])
+    assert Wave("clamp", spec).activations(beyond) != fold(spec).activations(beyond)
+
+
+def test_answers_wrap_with_the_fold_only(spec):
+    sums = every_sum(spec)
+    wrapped = arithmetic.wrap(sums.long().numpy(), spec.acc_bits)
+    assert np.array_equal(fold(spec).answers(sums, 2.0 ** (spec.acc_bits - 2)).numpy(), wrapped)
+    assert torch.equal(Wave("tanh", spec).answers(sums, 1.0), sums)
+
+
+@pytest.mark.parametrize(("name", "gain"), [("square", 1.0), ("clamp", 0.0), ("fold", 2.0)])
+def test_what_is_no_wave_is_refused(spec, name, gain):
+    with pytest.raises(BittingError, match="allowed"):
+        Wave(name, spec, gain)
+
+
+def test_accumulators_wrap_saturate_and_round():
+    sums = torch.arange(-70_000, 70_000, 7).double()
+    wrapped = Accumulator("wrapping", 12).leaving(1.0)(sums)
+    assert np.array_equal(wrapped.numpy(), arithmetic.wrap(sums.long().numpy(), 12))
+    assert torch.equal(Accumulator("saturating", 12).leaving(1.0)(sums), sums.clamp(-2048, 2047))
+    slope = 2.0**-9
+    assert torch.equal(Accumulator("fp16").leaving(slope)(sums), (sums.float() * slope).half().double() / slope)
+    for kind, bits in (("exact", 8), ("wrapping", 1), ("saturating", 40)):
+        with pytest.raises(BittingError, match="allowed"):
+            Accumulator(kind, bits)
+
+
+@pytest.mark.parametrize("count", [4, 32, 35, 33])
+def test_two_of_every_four_neighbours_stay_and_they_are_the_largest(count):
+    weights = torch.randn(6, count, generator=GENERATOR)
+    kept = Pruning("2:4")(weights) != 0
+    for start in range(0, count, 4):
+        group = weights[:, start : start + 4].abs()
+        left = min(2, group.shape[1])
+        assert (kept[:, start : start + 4].sum(1) == left).all()
+        assert torch.equal(group.topk(left).values.amin(1), (group + 99 * ~kept[:, start : start + 4]).amin(1))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_the_smallest_weights_of_a_matrix_go(share):
+    weights = torch.randn(20, 30, generator=GENERATOR)
+    pruned = Pruning("unstructured", share)(weights)
+    assert int((pruned == 0).sum()) == round(share * 600)
+    assert weights[pruned == 0].abs().max() <= pruned[pruned != 0].abs().min()
+    with pytest.raises(BittingError, match=r"allowed: 2:4, unstructured, of 0\.\.1"):
+        Pruning("unstructured", 1 + share)
+
+
+def test_rounding_that_looks_at_data_beats_the_nearest():
+    """Inputs are correlated, so that errors can make up for one another; error of the sums, on inputs that were not seen."""
+    mixing = torch.randn(12, 48, generator=GENERATOR)
+    x, unseen = (torch.randn(rows, 12, generator=GENERATOR) @ mixing for rows in (2000, 500))
+    weights = torch.randn(8, 48, generator=GENERATOR)
+    for quantiser in (
+        IntegerFormat(4, per_channel=True),
+        IntegerFormat(4, symmetric=False),
+        IntegerFormat(3, per_channel=True),
+    ):
+        grid = quantiser.grid(weights)
+        made = {"nearest": grid(weights), "gptq": rounding.gptq(x, weights, grid)}
+        made["adaround"] = rounding.adaround(x, weights, grid, x @ weights.t())
+        errors = {name: float((unseen @ (each - weights).t()).square().mean()) for name, each in made.items()}
+        assert errors["gptq"] < 0.6 * errors["nearest"] and errors["adaround"] < 0.6 * errors["nearest"], errors
+        for each in made.values():
+            assert torch.allclose(grid(each), each, rtol=1e-6), "numbers of the grid"
+        assert float(((made["adaround"] - weights) / grid.scale).abs().max()) < 1 + 1e-4, "up or down, no further"
+
+
+def test_a_corrected_bias_gives_sums_their_means_back():
+    wanted, found = (torch.randn(50, 4, 3, generator=GENERATOR) + shift for shift in (0, 5))
+    bias = torch.arange(4.0)
+    change = rounding.corrected(bias, wanted, found) - bias
+    assert torch.allclose((found + change[:, None]).mean((0, 2)), wanted.mean((0, 2)), atol=1e-5)
