@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 #: Samples of the batch that shapes are found with, where the file leaves their number open.
 _BATCH = 5
-#: Nodes of a graph once its functions are written out, read in a quarter of a minute: networks of thousands of layers have fewer.
-#: Functions that call
-#: others twice double with each level.
+#: Nodes of a graph once its functions are written out: networks of thousands of layers have fewer, and so many are read in a
+#: quarter of a minute. Functions that call others twice double with each level.
 MOST_NODES = 1 << 15
 
 
