@@ -138,17 +138,13 @@ RIGHT = "artefact --device A.key --allow-unsigned"
         ("train -o trained --onnx model.onnx", of("onnx"), "onnx"),
         ("overhead --plot plot.svg", of("plot"), "plot"),
         ("overhead --plot plot.svg", ["vl_convert"], "plot"),
+        ("overhead --plot plot.html", ["vl_convert"], "plot"),  # a page holds its scripts, which come from there
         ("overhead --spec tiny", of("fpga"), "fpga"),
         ("synth --spec tiny", of("fpga"), "fpga"),
     ],
 )
 def test_a_missing_extra_is_named_in_one_line(locked, arguments, without, extra):
     assert_names(extra, arguments, without, locked)
-
-
-def test_a_plot_as_a_page_needs_no_renderer(locked):
-    """Only Vega-Lite's own: the browser draws it. What stops the command is the next thing that it lacks."""
-    assert_names("fpga", "overhead --spec tiny --plot plot.html", ["vl_convert", *of("fpga")], locked)
 
 
 def test_every_extra_that_an_error_names_brings_the_package():

@@ -4,6 +4,7 @@ import inspect
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,19 @@ def test_an_artefact_adds_its_packets_and_no_secret(tmp_path):
         assert device.root not in data and device.fingerprint_key() not in data, path
         text = data.decode(errors="replace").lower()
         assert device.root.hex() not in text and not any(f"{word:08x}" in text for word in fuse_words(device.root)[:4]), path
+
+
+def test_the_name_of_a_family_stands_where_the_documentation_says_and_changes_nothing_else(packed):
+    other = {path: data.decode() for path, data in contents(replace(TINY, name="quokka")).items()}
+    differing = {Path(path).name for path, text in packed.items() if other[path] != text}
+    page = (Path(__file__).parents[2] / "docs" / "package.md").read_text()
+    (said,) = re.findall(r"no part of a family's id\. It stands in the page,(.*?);", page, re.DOTALL)
+    assert differing == {"README.md", *re.findall(r"`(.*?)`", said)}
+    assert {path: text.replace("quokka", TINY.name) for path, text in other.items()} == packed
+    for path, text in packed.items():
+        if path.endswith((".v", ".rdl", ".h", ".vh")):
+            lines = zip(text.splitlines(), other[path].splitlines(), strict=True)
+            assert all(one.startswith(("// ", "/* ")) for one, another in lines if one != another)
 
 
 def test_the_device_that_is_played_says_that_it_is_public(packed):

@@ -24,6 +24,11 @@ FORMAT = "bitting 4"
 #: Larger files are refused before they are read: the largest program of the largest spec stays far below.
 MAX_BYTES = 1 << 30
 
+#: Types of tensors that numpy has; safetensors knows others, with which no file of ours is written.
+_TYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
+#: What ill-typed, missing or endlessly nested fields raise where they are used.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
 _REMEDIES = {"model": "give the model that `bitting train` wrote", "artefact": "lock it first with `bitting lock`"}
 
 
@@ -91,7 +96,7 @@ def load(path: Path, kind: str | None = None) -> Contents:
     if header.get("format") != FORMAT:
         raise ArtefactError(f"{path} has format {header.get('format')!r}; this version of bitting reads {FORMAT!r}")
     actual = header.get("kind")
-    if actual not in _REMEDIES or (kind and actual != kind):
+    if not isinstance(actual, str) or actual not in _REMEDIES or (kind and actual != kind):
         raise ArtefactError(
             f"{path} is of kind {actual!r}, {kind or 'model or artefact'!r} is needed; {_REMEDIES.get(kind or '', '')}"
         )
@@ -107,7 +112,7 @@ def malformed(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except _MALFORMED as error:
         raise ArtefactError(f"{path} has a malformed header ({type(error).__name__}: {error})") from None
     except ArtefactError:
         raise
@@ -126,16 +131,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], bytes | No
             if "bitting" not in metadata:
                 raise ArtefactError(f"{path} is a safetensors file, but not of bitting; make one with `bitting train`")
             header = json.loads(metadata["bitting"])
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
+            tensors = {name: _tensor(path, handle, name) for name in handle.keys()}  # noqa: SIM118 (not a mapping)
     except OSError as error:
         raise ArtefactError(f"can not read {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise ArtefactError(f"{path} is truncated, corrupted or no safetensors file ({error})") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: it is nested without end
         raise ArtefactError(f"{path} has a header that is not JSON") from None
     if not isinstance(header, dict):
         raise ArtefactError(f"{path} has a header that is no JSON object")
     return header, tensors, _signer(path, metadata, tensors)
+
+
+def _tensor(path: Path, handle: Any, name: str) -> np.ndarray:
+    """A tensor of an open file. Raises ArtefactError for one of a type that numpy lacks."""
+    if (kind := handle.get_slice(name).get_dtype()) not in _TYPES:
+        raise ArtefactError(f"{path}: {name} is of type {kind}; no tensor of a file of bitting is: make the file again")
+    array: np.ndarray = handle.get_tensor(name)
+    return array
 
 
 def _signer(path: Path, metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> bytes | None:
@@ -145,7 +158,7 @@ def _signer(path: Path, metadata: dict[str, str], tensors: dict[str, np.ndarray]
         fields = json.loads(metadata["signature"])
         public, signed = (bytes.fromhex(fields[name]) for name in ("public_key", "signature"))
         signature.check(public, signed, metadata["bitting"], tensors)
-    except (ValueError, KeyError, TypeError):
+    except _MALFORMED:
         raise SignatureError(f"{path} has a malformed signature; sign it again with `bitting sign`") from None
     except SignatureError as error:
         raise SignatureError(f"{path}: {error}") from None

@@ -62,5 +62,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    console.err.print(f"bitting: {' '.join(message.split())}", markup=False)
+    console.err.print(f"bitting: {' '.join(message.split())}")
     sys.exit(console.EXIT_ERROR)

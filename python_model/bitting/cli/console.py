@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -31,9 +30,39 @@ def _width() -> int | None:
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else PLAIN_WIDTH
 
 
-#: Results go to standard output, everything else to standard error.
-out = Console(highlight=False, soft_wrap=True, emoji=False, width=_width())
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+def printable(text: str, keep: str = "") -> str:
+    """Text that a terminal obeys in nothing: names in files may hold its commands.
+
+    Args:
+        text: any.
+        keep: characters of it that stay. Other white space becomes a space, and what is not printable is written as Python
+            does.
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter in keep
+        else " "
+        if letter.isspace()
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+class _Printed(Console):
+    """Prints texts as they are, for they quote files: no markup unless asked for, and nothing that is not printable."""
+
+    def __init__(self, keep: str = "", **options: Any):
+        super().__init__(highlight=False, soft_wrap=True, emoji=False, markup=False, **options)
+        self._keep = keep
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does it; `keep`: see `printable`."""
+        super().print(*(printable(item, self._keep) if isinstance(item, str) else item for item in objects), **options)
+
+
+#: Results go to standard output, everything else to standard error, a line each.
+out = _Printed(keep="\n", width=_width())
+err = _Printed(stderr=True)
 
 
 def emit_json(data: Any) -> None:
@@ -52,11 +81,11 @@ def without_nan(data: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A result table; numbers are the caller's to format."""
-    shown = Table(title=title, title_justify="left", header_style="bold")
-    cells = [[escape(str(cell)) for cell in row] for row in rows]  # [fpga] is no markup
+    shown = Table(title=printable(title), title_justify="left", header_style="bold")
+    cells = [[printable(str(cell), keep="\n") for cell in row] for row in rows]
     for index, column in enumerate(columns):
         numeric = index > 0 and all(row[index][:1].isdigit() for row in cells) and all(" " not in row[index] for row in cells)
-        shown.add_column(column, justify="right" if numeric else "left")
+        shown.add_column(printable(column), justify="right" if numeric else "left")
     for row in cells:
         shown.add_row(*row)
     out.print(shown)
@@ -73,10 +102,11 @@ class Done(Protocol):
 def progress(what: str, total: int | None = None) -> Iterator[Done]:
     """A progress bar on standard error; call the result with how much is done."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(printable(what), total=total)
 
         def update(done: int, total: int | None = None, /) -> None:
             bar.update(task, completed=done, total=total)

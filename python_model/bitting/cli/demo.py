@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,7 +34,7 @@ STOLEN_SAMPLES = 200
 
 def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
     """Train, lock, verify on the RTL of the right and of a wrong device, tamper, attack, and show all of it."""
-    say = console.out.print
+    say = partial(console.out.print, markup=True)
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
     config = replace(recipes.RECIPES[data], seed=seed)
@@ -78,7 +79,9 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
         "The bitting table makes behaviour device-specific; alone it is [bold]not a lock[/], as the last line shows. "
         f"The lock is the keyed transform. What it does not withstand: {scheme.caution}."
     )
-    say(f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub")
+    console.out.print(
+        f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub"
+    )
     if not all(report.divergence is None for report in reports.values()) or right.refused:
         raise SystemExit(console.EXIT_MISMATCH)
 

@@ -130,7 +130,7 @@ def run(
         console.err.print(f"{artefact} has no self-test: another device than its own would not have been told")
     if facts["wrong_logits"] is None:
         why = "the device's key (--expect-device)" if not expected else "torch; to get it: pip install 'bitting[train]'"
-        console.err.print(f"not compared with the emulator, which needs {why}", markup=False)
+        console.err.print(f"not compared with the emulator, which needs {why}")
     if facts["wrong_logits"] or facts["wrong_cycles"]:
         raise typer.Exit(console.EXIT_MISMATCH)
 
@@ -162,9 +162,7 @@ def _keys(
 def _say_wrong(artefact: Path, port: str, wrong: str, tested: str, json: bool) -> None:
     if json:
         console.emit_json({"self_test": tested, "reason": wrong})
-    console.err.print(
-        f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}", markup=False
-    )
+    console.err.print(f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}")
 
 
 def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome) -> dict[str, int | None]:

@@ -53,7 +53,7 @@ def inspect(
     _print(file, found, clock)
     for path in (output, curve):
         if path:
-            console.out.print(f"drawn: {path}", markup=False)
+            console.out.print(f"drawn: {path}")
 
 
 def _transform(spec: UnitSpec, name: str) -> Transform:
@@ -91,7 +91,6 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
         f"{found.cycles} cycles of tiles, {_about(found.clocks)} clocks for a batch of {found.spec.lanes} samples: "
         f"{_about(found.clocks, clock)} us at {clock:g} MHz; challenge, input and answers come on top (`bitting simulate` "
         "counts all)",
-        markup=False,
     )
     if any(layer.positions is None for layer in found.layers):
         console.out.print(
@@ -104,7 +103,7 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
     console.table(title, ("whose", "addresses", "words", "written by layer", "last read by layer"), living)
     console.table(_lock_title(found), ("what", "is", "how"), [(row.what, row.seen, row.how) for row in found.hidings])
     if found.caution:
-        console.out.print(f"caution: {found.caution}", markup=False)
+        console.out.print(f"caution: {found.caution}")
 
 
 def _about(clocks: Bound, clock: float = 0) -> str:

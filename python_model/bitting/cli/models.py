@@ -107,7 +107,7 @@ def train(
         console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
         return
     for note in model.claims["notes"]:
-        console.err.print(note, markup=False)
+        console.err.print(note)
     usage = training.code_usage(model) * family.codes
     before = model.claims.get(f"converted_{name}")
     rows = [
@@ -130,7 +130,7 @@ def _write_curve(output: Path, model: Model) -> list[Path]:
     try:
         learning.draw(picture, records, metric, f"{output.name}: {model.claims['dataset']}")
     except ExtraError as error:
-        console.err.print(f"{error}; then: bitting inspect {output} --curve {picture}", markup=False)
+        console.err.print(f"{error}; then: bitting inspect {output} --curve {picture}")
         return [table]
     return [table, picture]
 

@@ -120,10 +120,10 @@ def verify(
 def _draw_answers(path: Path, interface: Interface, report: Any, targets: np.ndarray | None, name: str) -> None:
     """What the device itself answered; nothing if it answered nothing."""
     if targets is None or report.answers is None or not len(report.answers):
-        console.err.print(f"the RTL answered nothing: {path} was not drawn", markup=False)
+        console.err.print(f"the RTL answered nothing: {path} was not drawn")
         return
     answers.draw(path, interface, report.answers, targets[: len(report.answers)], name)
-    console.err.print(f"drawn: {path}", markup=False)
+    console.err.print(f"drawn: {path}")
 
 
 def _say_forecast(forecast: Any) -> None:

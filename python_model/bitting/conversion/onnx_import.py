@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from torch import nn
 from bitting.conversion import no_place
 from bitting.conversion.onnx_constants import Constants
 from bitting.conversion.onnx_operators import Operators
+from bitting.conversion.onnx_shapes import MOST_VALUES
 from bitting.conversion.onnx_tail import Tail, answers_of
 from bitting.errors import ConversionError, missing_extra
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Samples of the batch that shapes are found with, where the file leaves their number open.
 _BATCH = 5
+#: Nodes of a graph once its functions are written out: networks of thousands of layers have fewer, and so many are read in a
+#: quarter of a minute. Functions that call others twice double with each level.
+MOST_NODES = 1 << 15
 
 
 def from_onnx(path: Path | str, output: str | None = None) -> nn.Module:
@@ -76,15 +82,40 @@ def _loaded(path: Path | str) -> ModelProto:
 
     try:
         model = onnx.load(str(path))
+        _require_nodes(path, model)
         onnx.checker.check_model(model)
         return inliner.inline_local_functions(model) if model.functions else model
+    except ConversionError:
+        raise
     except Exception as error:  # protobuf and onnx raise kinds of their own
         reason = str(error).strip().splitlines()
         raise ConversionError(f"{path} is no ONNX model ({reason[0] if reason else type(error).__name__})") from None
 
 
+def _require_nodes(path: Path | str, model: ModelProto) -> None:
+    """Count what writing out the functions would give. Raises ConversionError for too many nodes."""
+    functions = {(function.domain, function.name): function for function in model.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def nodes_in(nodes: Iterable[NodeProto]) -> int:
+        return sum(nodes_of(node) for node in nodes)
+
+    def nodes_of(node: NodeProto) -> int:
+        inner = sum(nodes_in(graph.node) for item in node.attribute for graph in (item.g, *item.graphs))
+        key = (node.domain, node.op_type)
+        if key in functions and key not in counts:
+            counts[key] = 1  # of one that calls itself, which the checker refuses
+            counts[key] = nodes_in(functions[key].node)
+        return inner + counts.get(key, 1)
+
+    if (count := nodes_in(model.graph.node)) > MOST_NODES:
+        raise ConversionError(
+            f"{path} has {count} nodes once its functions are written out; allowed are {MOST_NODES}: export a smaller model"
+        )
+
+
 def _built(path: Path | str, graph: GraphProto, given: ValueInfoProto, constants: Constants, tail: Tail) -> nn.Module:
-    operators = Operators(constants, given.name, _sample(given))
+    operators = Operators(constants, given.name, _sample(path, given))
     problems: list[str] = []
     moving = {given.name}  # what changes with the input, and is no shape
     for node in _needed(graph, tail.value):
@@ -93,9 +124,9 @@ def _built(path: Path | str, graph: GraphProto, given: ValueInfoProto, constants
         elif problems:
             continue  # computed from a shape that is not known any more
         name = _name(node)
-        if constants.fold(node):
-            continue
         try:
+            if constants.fold(node):
+                continue
             operators.require(node)
             if not problems:  # after one, shapes are unknown
                 operators.add(node)
@@ -127,10 +158,20 @@ def _needed(graph: GraphProto, value: str) -> list[NodeProto]:
     return nodes[::-1]
 
 
-def _sample(given: ValueInfoProto) -> torch.Tensor | None:
-    """A batch of zeros as the file's input; None if the file does not say how large a sample is."""
+def _sample(path: Path | str, given: ValueInfoProto) -> torch.Tensor | None:
+    """A batch as the file's input, without numbers; None if the file does not say how large a sample is.
+
+    Raises:
+        ConversionError: if it is larger than anything that could be asked.
+    """
     dims = given.type.tensor_type.shape.dim
     sizes = [dim.dim_value for dim in dims]
     if not sizes or any(size < 1 for size in sizes[1:]):
         return None
-    return torch.zeros(sizes[0] if sizes[0] > 0 else _BATCH, *sizes[1:])
+    if max(sizes[0], math.prod(sizes[1:])) > MOST_VALUES:
+        shape = ", ".join(str(size or "?") for size in sizes)
+        raise ConversionError(
+            f"{path} has an input of shape ({shape}); allowed are {MOST_VALUES} numbers a sample, and as many samples: export "
+            "it for a smaller input"
+        )
+    return torch.zeros(sizes[0] if sizes[0] > 0 else _BATCH, *sizes[1:], device="meta")

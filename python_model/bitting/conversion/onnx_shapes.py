@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 
+#: Numbers of any value, a sample: the largest engine holds 2^16 words. What a file asks for may be any size.
+MOST_VALUES = 1 << 24
+
 #: How a Resize by whole factors finds what it repeats: the place in the source, rounded down, or its middle.
 _REPEATS = (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"))
 
 
 class ShapeOperators:
-    """A torch graph in the making, each value with a batch of zeros that has its shape.
+    """A torch graph in the making, each value with a tensor without contents that has its shape.
 
     Args:
         constants: of the graph; shapes that operators ask for become known.
         given: name of the input.
-        sample: a batch of inputs, or None: shapes are unknown.
+        sample: a batch of inputs on the device `meta`, which holds no numbers; or None: shapes are unknown.
 
     Attributes:
         values: name -> node of the torch graph.
@@ -68,7 +71,7 @@ class ShapeOperators:
         key = f"constant{len(self.values)}"
         self.root.register_buffer(key, self.constants.tensor(name))
         self.values[name] = self.graph.get_attr(key)
-        self.samples[name] = self.constants.tensor(name)
+        self.samples[name] = self.constants.tensor(name).to("meta")
         return self.values[name]
 
     def _emit(self, output: str, module: nn.Module, inputs: Iterable[str]) -> None:
@@ -90,8 +93,20 @@ class ShapeOperators:
     ) -> None:
         self.values[output] = node
         if self._given in self.samples:
+            arguments = tuple(self.samples[name] for name in inputs)
             with torch.no_grad():
-                self.samples[output] = function(*(self.samples[name] for name in inputs), **settings)
+                if isinstance(function, nn.Module):
+                    held = {name: tensor.to("meta") for name, tensor in function.state_dict().items()}
+                    self._keep_sample(output, torch.func.functional_call(function, held, arguments))
+                else:
+                    self._keep_sample(output, function(*arguments, **settings))
+
+    def _keep_sample(self, output: str, sample: torch.Tensor) -> None:
+        """Raises ConversionError for a value that no memory would hold."""
+        size = sample.numel() // max(1, self.samples[self._given].shape[0])
+        if size > MOST_VALUES:
+            raise ConversionError(f"gives {size} numbers a sample; allowed are {MOST_VALUES}: make the model smaller")
+        self.samples[output] = sample
 
     def _shape(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Shape of a value. Without a sample `default`, or a ConversionError."""
@@ -149,7 +164,7 @@ class ShapeOperators:
         before = self.samples[node.input[0]].shape
         if not self._settings(node).get("allowzero", 0):
             wanted = [before[axis] if size == 0 else size for axis, size in enumerate(wanted)]
-        after = tuple(torch.empty(before).reshape(wanted).shape)
+        after = tuple(torch.empty(before, device="meta").reshape(wanted).shape)
         if after[0] != before[0]:
             raise ConversionError(f"of {tuple(before)} to {after}; allowed is to (samples, ...)")
         if repeated:
@@ -181,7 +196,7 @@ class ShapeOperators:
         axis, times = changed[0] - 1, after[changed[0]]
         wanted = [size * times if place == axis else size for place, size in enumerate(self._shape(source))]
         kept = tuple(after[: axis + 1]) + tuple(after[axis + 2 :]) == self._shape(source)
-        asked = torch.empty(after).reshape(self.constants.numbers(node.input[1])).shape
+        asked = torch.empty(after, device="meta").reshape(self.constants.numbers(node.input[1])).shape
         return (source, times, axis) if kept and list(asked) == wanted else None
 
     def _on_expand(self, node: NodeProto) -> None:
@@ -214,7 +229,7 @@ class ShapeOperators:
         values = [self._value(name) for name in node.input]
         self.values[node.output[0]] = self.graph.call_function(torch.cat, (values, axis))
         if all(name in self.samples for name in node.input):
-            self.samples[node.output[0]] = torch.cat([self.samples[name] for name in node.input], axis)
+            self._keep_sample(node.output[0], torch.cat([self.samples[name] for name in node.input], axis))
 
     def _on_pad(self, node: NodeProto) -> None:
         pads, settings = self._listed(node, "pads", 1), self._settings(node)

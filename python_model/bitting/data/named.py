@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bitting import files
-from bitting.data import own_files
+from bitting.data import pictures
 from bitting.data.dataset import Dataset, of_arrays
 from bitting.errors import DatasetError
 
@@ -145,9 +145,10 @@ def _cifar() -> Dataset:
     if copies and all(path.exists() for path in copies) and not _present(copies[0].parent, _CIFAR_FILES[0]):
         parts = []
         for path in copies:
-            pictures = [(inside, own_files.decoded("cifar-10", inside, data)) for inside, data in own_files.in_archive(path)]
-            labels = np.array([_CIFAR_NAMES.index(inside.parent.name) for inside, _ in pictures])
-            parts.append((own_files.stack("cifar-10", pictures, colour=True), labels))
+            album = pictures.Album("cifar-10")
+            decoded = [(inside, album.decoded(inside, data)) for inside, data in pictures.in_archive(path)]
+            labels = np.array([_CIFAR_NAMES.index(inside.parent.name) for inside, _ in decoded])
+            parts.append((pictures.stack([pixels for _, pixels in decoded], colour=True), labels))
         return of_arrays("cifar-10", parts[0], parts[1], names=_CIFAR_NAMES)
     path = _locate("cifar-10", _CIFAR_FILES[0])
     batches: dict[str, np.ndarray] = {}

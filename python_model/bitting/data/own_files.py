@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
-import lzma
 import math
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitting.data import own_code
+from bitting.data import own_code, pictures
 from bitting.data.dataset import Dataset, of_arrays
-from bitting.errors import DatasetError, missing_extra
+from bitting.errors import DatasetError
 from bitting.program.interface import Task
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_PARTS = ("train", "test")
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
-#: What damaged archives raise.
-_BROKEN = (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_NAMES = "names"
+#: Bytes of one array of a file, as its header says: 16 GiB, a hundred times CIFAR-10. A file of 1 KB may claim 64 TiB.
+MOST_BYTES = 1 << 34
+#: How a file with one array begins, as numpy.save writes it.
+_ONE_ARRAY = b"\x93NUMPY"
+#: How numpy writes where the shape of an array is said, by the version of that.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 #: What stands for a target that is missing.
 _MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
 #: What float32 holds.
@@ -40,7 +38,7 @@ KINDS = "FILE.npz, FILE.csv, FILE.csv:COLUMN, a folder or archive of pictures, m
 
 def is_own(name: str) -> bool:
     """Whether a name is that of a file or a function, and not of a data set that is known by name."""
-    return name.lower().endswith((".npz", ".csv", *_ARCHIVES)) or ":" in name or "/" in name or Path(name).is_dir()
+    return name.lower().endswith((".npz", ".csv", *pictures.ARCHIVES)) or ":" in name or "/" in name or Path(name).is_dir()
 
 
 def load(name: str, task: Task | None = None) -> Dataset:
@@ -60,13 +58,13 @@ def load(name: str, task: Task | None = None) -> Dataset:
     if not path.exists():
         raise DatasetError(f"{file} does not exist; allowed: {KINDS}")
     if path.is_dir():
-        return _of_pictures(path.name, _in_folder(path), task)
+        return of_arrays(path.name, *pictures.in_classes(path.name, pictures.in_folder(path)), task)
     if name.lower().endswith(".npz"):
         return _of_npz(path, task)
     if file.lower().endswith(".csv"):
         return _of_table(path, task, column)
-    if name.lower().endswith(_ARCHIVES):
-        return _of_pictures(path.name, in_archive(path), task)
+    if name.lower().endswith(pictures.ARCHIVES):
+        return of_arrays(path.name, *pictures.in_classes(path.name, pictures.in_archive(path)), task)
     raise DatasetError(f"{name}: a file of an unknown kind; allowed: {KINDS}")
 
 
@@ -78,21 +76,45 @@ def _split_column(name: str) -> tuple[str, str]:
 
 def _of_npz(path: Path, task: Task | None) -> Dataset:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DatasetError(f"{path} holds one array; allowed is what numpy.savez writes: {', '.join(_ARRAYS)}")
-        with archive:
-            missing = [name for name in _ARRAYS if name not in archive.files]
-            if missing:
-                raise DatasetError(f"{path} lacks {', '.join(missing)}; found {', '.join(archive.files) or 'nothing'}")
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, *_BROKEN) as error:
+        with path.open("rb") as file:
+            if file.read(len(_ONE_ARRAY)) == _ONE_ARRAY:
+                raise DatasetError(f"{path} holds one array; allowed is what numpy.savez writes: {', '.join(_ARRAYS)}")
+        with zipfile.ZipFile(path) as archive:
+            there = [name.removesuffix(".npy") for name in archive.namelist()]
+            if missing := [name for name in _ARRAYS if name not in there]:
+                raise DatasetError(f"{path} lacks {', '.join(missing)}; found {', '.join(there) or 'nothing'}")
+            wanted = [name for name in (*_ARRAYS, _NAMES) if name in there]
+            for name in wanted:
+                _require_contents(path, archive, name)
+        with np.load(path, allow_pickle=False) as arrays:
+            return _of_mapping(path.name, {name: arrays[name] for name in wanted}, task)
+    except (OSError, ValueError, RuntimeError, *pictures.BROKEN) as error:
         raise DatasetError(f"{path} can not be read ({error}); allowed is what numpy.savez writes, without objects") from None
-    return _of_mapping(path.name, arrays, task)
+    except MemoryError:
+        raise DatasetError(f"{path} does not fit into the memory of this machine; give fewer samples") from None
+
+
+def _require_contents(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Raises DatasetError or ValueError for an array that its file can not hold, before numpy asks for the memory."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"{name} is of version {version} of numpy's format")
+        shape, _, kind = _HEADERS[version](file)
+        held = member.file_size - file.tell()
+    claimed = math.prod(shape) * kind.itemsize
+    if kind.hasobject:
+        return  # numpy refuses it
+    if claimed > min(held, MOST_BYTES):
+        raise DatasetError(
+            f"{path}: {name} has shape {shape} of {kind}, which is {claimed} bytes; allowed are {MOST_BYTES}, and here "
+            f"{held}: what the file holds"
+        )
 
 
 def _of_mapping(name: str, arrays: Mapping[str, Any], task: Task | None) -> Dataset:
-    names = [str(label) for label in np.asarray(arrays.get("names", ())).reshape(-1)]
+    names = [str(label) for label in np.asarray(arrays.get(_NAMES, ())).reshape(-1)]
     return of_arrays(name, (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"]), task, names)
 
 
@@ -185,95 +207,3 @@ def _column(cells: list[tuple[int, str]], path: Path, name: str) -> np.ndarray:
     if all(map(_is_number, texts)):
         return np.array([_number(path, line, name, cell) for line, cell in cells])
     return np.array(texts)
-
-
-def _is_picture(name: str) -> bool:
-    """By its name; not what some systems put beside a file, `._name`."""
-    return name.lower().endswith(_PICTURES) and not PurePosixPath(name).name.startswith("._")
-
-
-def _in_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and _is_picture(path.name):
-            yield PurePosixPath(path.relative_to(folder).as_posix()), path.read_bytes()
-
-
-def in_archive(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """(name inside, contents) of each picture of a .zip or .tar. Nothing is unpacked to the disk.
-
-    Raises:
-        DatasetError: if it can not be read.
-    """
-    try:
-        if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                for name in sorted(archive.namelist()):
-                    if _is_picture(name):
-                        yield PurePosixPath(name), archive.read(name)
-            return
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if member.isfile() and _is_picture(member.name) and (file := tar.extractfile(member)):
-                    yield PurePosixPath(member.name), file.read()
-    except (OSError, RuntimeError, *_BROKEN) as error:  # RuntimeError: it is encrypted
-        raise DatasetError(f"{path} can not be read ({error}); allowed are .zip and .tar, also .tar.gz and .tar.xz") from None
-
-
-def _of_pictures(name: str, pictures: Iterable[tuple[PurePosixPath, bytes]], task: Task | None) -> Dataset:
-    """`train/CLASS/...` and `test/CLASS/...`, perhaps in a folder around them."""
-    found: dict[str, list[tuple[str, PurePosixPath, np.ndarray]]] = {part: [] for part in _PARTS}
-    for path, contents in pictures:
-        part, label = (path.parts[-3], path.parts[-2]) if len(path.parts) >= 3 else ("", "")
-        if part not in _PARTS:
-            raise DatasetError(f"{name}: {path} lies in none of train/CLASS and test/CLASS")
-        found[part].append((label, path, decoded(name, path, contents)))
-    for part, entries in found.items():
-        if not entries:
-            raise DatasetError(f"{name} has no pictures in {part}/CLASS; allowed are {', '.join(_PICTURES)}")
-    colour = any(pixels.ndim == 3 for entries in found.values() for *_, pixels in entries)
-    arrays = []
-    for part in _PARTS:
-        stacked = stack(name, [(path, pixels) for _, path, pixels in found[part]], colour)
-        arrays.append((stacked, np.array([label for label, *_ in found[part]])))
-    return of_arrays(name, arrays[0], arrays[1], task)
-
-
-def decoded(name: str, path: PurePosixPath, contents: bytes) -> np.ndarray:
-    """Pixels of a picture: (H, W) if it is grey, else (H, W, 3), uint8.
-
-    Raises:
-        DatasetError: if it is none.
-        ExtraError: without Pillow.
-    """
-    with missing_extra("pictures"):
-        from PIL import Image, UnidentifiedImageError
-    try:
-        with Image.open(io.BytesIO(contents)) as picture:
-            if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-                raise DatasetError(f"{name}: {path} is transparent in parts, which is no colour; lay it on a ground first")
-            if picture.mode.startswith("I"):  # 16 bits of grey
-                return (np.asarray(picture) >> 8).astype(np.uint8)
-            return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), np.uint8)
-    except UnidentifiedImageError:
-        raise DatasetError(f"{name}: {path} is no picture") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{name}: {path} is no picture ({error})") from None
-
-
-def stack(name: str, pictures: list[tuple[PurePosixPath, np.ndarray]], colour: bool) -> np.ndarray:
-    """(samples, 1 or 3, H, W) of pictures of one size; grey ones among coloured ones get three equal channels.
-
-    Raises:
-        DatasetError: if one has another size.
-    """
-    size = pictures[0][1].shape[:2]
-    planes = []
-    for path, pixels in pictures:
-        if pixels.shape[:2] != size:
-            found, first = (f"{width} x {height}" for height, width in (pixels.shape[:2], size))
-            raise DatasetError(
-                f"{name}: {path} has {found} pixels, {pictures[0][0]} {first}; all must be of one size: scale them first"
-            )
-        whole = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3 if colour else 1, axis=2)
-        planes.append(np.moveaxis(whole, 2, 0))
-    return np.stack(planes)

@@ -160,7 +160,7 @@ class Device:
             data = json.loads(path.read_text())
         except OSError as error:
             raise DeviceError(f"can not read {path}: {error.strerror}; make one with `bitting device new {path}`") from None
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: it is nested without end
             raise DeviceError(f"{path} is no device key (not JSON); make one with `bitting device new`") from None
         if not isinstance(data, dict) or data.get("format") != _FORMAT or set(data) - {"enrolment", "sealed"} != _FIELDS:
             raise DeviceError(f"{path} is no device key; allowed format: {_FORMAT!r}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bitting import files
 from bitting.look import drawing
 from bitting.program.interface import Interface, Task, score_text
 
@@ -38,7 +39,7 @@ def label_scores(answers: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarr
 
 
 def draw(path: Path, interface: Interface, sums: np.ndarray, targets: np.ndarray, title: str) -> None:
-    """Draw answers beside targets.
+    """Draw answers beside targets, for nobody else to read: a regression's picture shows the targets themselves.
 
     Args:
         path: .svg, .png or .html.
@@ -58,7 +59,7 @@ def draw(path: Path, interface: Interface, sums: np.ndarray, targets: np.ndarray
         chart = _labels(interface, answers, targets)
     else:
         chart = _matrix(interface, confusion(answers, targets, max(2, sums.shape[1])))
-    drawing.write(path, chart.properties(title=whole))
+    drawing.write(path, chart.properties(title=whole), files.PRIVATE)
 
 
 def _names(interface: Interface, count: int) -> list[str]:

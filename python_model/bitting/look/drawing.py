@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ from bitting import files
 from bitting.errors import BittingError, missing_extra
 
 _SUFFIXES = (".svg", ".png", ".html")
+
+
+class _InScript(json.JSONEncoder):
+    """JSON inside a <script>: a name with `</script>` in it would end that, and begin another."""
+
+    def encode(self, o: Any) -> str:
+        return super().encode(o).replace("<", "\\u003c")
 
 
 def require(path: Path, option: str) -> None:
@@ -27,18 +35,21 @@ def require(path: Path, option: str) -> None:
         raise BittingError(f"{path}: a plot ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}")
     with missing_extra(option):
         importlib.import_module("altair")
-        if path.suffix != ".html":
-            importlib.import_module("vl_convert")
+        importlib.import_module("vl_convert")  # a page holds the scripts that draw it, which come from there
 
 
 def write(path: Path, chart: Any, mode: int = 0o644) -> None:
-    """Write an Altair chart whole or not at all, as the suffix says; `mode`: of the file.
+    """Write an Altair chart whole or not at all, as the suffix says; `mode`: of the file. A page holds all that it needs.
 
     Raises:
         BittingError: if the file can not be written.
     """
     with files.replacing(path, mode) as temporary:
-        chart.save(str(temporary), format=path.suffix[1:])
+        if path.suffix == ".html":  # without the link that would send the chart to an editor
+            page = {"inline": True, "json_kwds": {"cls": _InScript}, "embed_options": {"actions": {"editor": False}}}
+            chart.save(str(temporary), format="html", **page)
+        else:
+            chart.save(str(temporary), format=path.suffix[1:])
 
 
 def rows(values: list[dict[str, Any]]) -> Any:

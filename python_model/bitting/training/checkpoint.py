@@ -40,6 +40,8 @@ class Checkpoint:
                 saved = torch.load(path, weights_only=True)
             except Exception as error:  # torch raises many kinds for a file that is not its own
                 raise BittingError(f"{path} is no checkpoint ({type(error).__name__}); remove it to start afresh") from None
+            if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict):
+                raise BittingError(f"{path} is no checkpoint (it lacks the state of networks); remove it to start afresh")
             if saved.get("run") != self._run:
                 raise BittingError(f"{path} belongs to another run (spec, data or settings); remove it to start afresh")
             self.state, seed = saved["state"], saved.get("seed", seed)
