@@ -170,10 +170,10 @@ class Emulator:
         if len(shape) != 2 or shape[1] != words:
             raise ProgramError(f"the activations have shape {shape}; this program reads (samples, {words})")
         x = torch.as_tensor(activations)
-        if len(x) and not bool(((x >= spec.act_min) & (x <= spec.act_max)).all()):  # not a number is in no range
-            raise ProgramError(
-                f"the activations reach from {x.min().item()} to {x.max().item()}; allowed are {spec.act_min}..{spec.act_max}"
-            )
+        if len(x):
+            low, high = (end.item() for end in x.aminmax())
+            if not (low >= spec.act_min and high <= spec.act_max):  # not a number is in no range
+                raise ProgramError(f"the activations reach from {low} to {high}; allowed are {spec.act_min}..{spec.act_max}")
         return x
 
     @torch.no_grad()

@@ -146,7 +146,7 @@ extern "C" void bitting_run(const Layer *layers, int32_t count, const int8_t *fr
         thread_local std::vector<uint8_t> room;
         room.resize(longest + 64);
         void *buffer = (void *)(((uintptr_t)room.data() + 63) & ~(uintptr_t)63);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)  // a thread whose processor others use does less
         for (int64_t block = 0; block < alone; block++) {
             uint8_t *own = scratch + (slots >= blocks ? block : omp_get_thread_num()) * reach * BLOCK;
             fill(block, own);
