@@ -13,7 +13,7 @@ import torch
 from bitting.unit.spec import PRESETS, UnitSpec
 
 
-@pytest.fixture(params=["tiny", "base", "wide"])
+@pytest.fixture(params=["tiny", "base", "wide", "soft"])
 def spec(request: pytest.FixtureRequest) -> UnitSpec:
     return PRESETS[request.param]
 

@@ -42,7 +42,8 @@ def test_fold_is_the_triangular_wave(spec):
 
 
 def test_emulated_fold_equals_golden_for_every_accumulator(spec):
-    accumulators = torch.arange(-(1 << (spec.acc_bits - 1)), 1 << (spec.acc_bits - 1), dtype=torch.float64)
+    every = 1 if spec.acc_bits <= 20 else 5  # odd, as below
+    accumulators = torch.arange(-(1 << (spec.acc_bits - 1)), 1 << (spec.acc_bits - 1), every, dtype=torch.float64)
     step = max(1, len(accumulators) // 4096)  # golden is slow: a stride that is coprime to the period visits all residues
     chosen = torch.arange(0, len(accumulators), step | 1)
     for shift in range(spec.max_shift + 1):

@@ -22,7 +22,7 @@ from tb.programs import golden_cycles, golden_run, random_activations, random_pr
 ROOT = bytes(range(1, 17))
 
 
-@pytest.fixture(scope="module", params=["tiny", "base"])
+@pytest.fixture(scope="module", params=["tiny", "base", pytest.param("soft", marks=pytest.mark.slow)])
 def device(request):
     spec = AES[request.param]
     with NativeEngine(engine_library(spec), ROOT) as engine:

@@ -76,7 +76,7 @@ def test_the_unlocked_twin_has_no_lock_logic():
     assert "vault" not in twin and "aes" not in twin and len(twin) < len(engine_verilog(spec))
 
 
-@pytest.mark.parametrize("name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "wide"))])
+@pytest.mark.parametrize("name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "wide", "soft"))])
 def test_verilator_lint_is_clean_but_for_explained_waivers(tmp_path, name):
     spec = AES[name]
     (tmp_path / "top.v").write_text(engine_verilog(spec))

@@ -156,7 +156,7 @@ class Emulator:
             raise ProgramError("the last layer emits accumulators and writes nothing")
         words = layer.written()
         if self._native:
-            self._native.run(activations, False)
+            self._native.run(activations, False, keep_written=True)
             return self._native.written(words, len(activations))
         scratch = self._filled(activations)
         for run in self._layers:
@@ -170,10 +170,10 @@ class Emulator:
         if len(shape) != 2 or shape[1] != words:
             raise ProgramError(f"the activations have shape {shape}; this program reads (samples, {words})")
         x = torch.as_tensor(activations)
-        if len(x) and not bool(((x >= spec.act_min) & (x <= spec.act_max)).all()):  # not a number is in no range
-            raise ProgramError(
-                f"the activations reach from {x.min().item()} to {x.max().item()}; allowed are {spec.act_min}..{spec.act_max}"
-            )
+        if len(x):
+            low, high = (end.item() for end in x.aminmax())
+            if not (low >= spec.act_min and high <= spec.act_max):  # not a number is in no range
+                raise ProgramError(f"the activations reach from {low} to {high}; allowed are {spec.act_min}..{spec.act_max}")
         return x
 
     @torch.no_grad()
@@ -221,8 +221,9 @@ class _TorchLayer:
         totals = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
         for channels, addresses, weights, bias in self._groups:
             x = scratch[:, addresses].to(self._dtype)
-            totals[:, channels] = torch.addmm(bias, x.reshape(-1, len(weights)), weights).reshape(samples, positions, -1).mT
-        sums = wrap(totals.reshape(samples, -1), self.spec.acc_bits)
+            product = torch.addmm(bias, x.reshape(-1, len(weights)), weights)
+            totals[:, channels] = product.reshape(samples, positions, len(channels)).mT
+        sums = wrap(totals.flatten(1), self.spec.acc_bits)
         if not self.layer.emits:
             scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
         return sums.to(torch.int32) if keep or self.layer.emits else None

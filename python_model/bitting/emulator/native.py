@@ -14,8 +14,6 @@ from bitting.program.layers import Layer, Program
 
 #: Codes that one vector instruction multiplies.
 _QUAD = 4
-#: Weights of the kernel are bytes; larger ones become sums.
-_BYTE_MAX = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,64 +52,66 @@ class _LayerStruct(ctypes.Structure):
     """`Layer` of kernel.cpp."""
 
     _fields_ = (
-        ("stride", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("quads", "positions", "groups")),
+        *((name, ctypes.c_int32) for name in ("inputs", "planes", "limb_bits", "positions", "groups")),
         *((name, ctypes.c_void_p) for name in ("offsets", "in_positions", "out_positions", "group_base", "group_first")),
         *((name, ctypes.c_void_p) for name in ("weights", "bias", "out_base")),
-        *((name, ctypes.c_int32) for name in ("fold_left", "act_bits", "acc_bits", "folded")),
+        *((name, ctypes.c_int32) for name in ("shift", "act_bits", "acc_bits", "folded")),
     )
 
 
 class _NativeLayer:
     """One gather layer, in the arrays the kernel reads."""
 
-    def __init__(self, program: Program, layer: Layer, groups: Sequence[SumGroup]):
+    def __init__(self, kernel: Kernel, program: Program, layer: Layer, groups: Sequence[SumGroup]):
         spec = program.spec
         self.layer = layer
         order = np.concatenate([group.channels for group in groups])
-        weights, offsets = _bytes(np.concatenate([group.weights for group in groups]), _relative(groups[0]))
-        # Activations are stored with 2^(bx-1) added; what that adds to every sum is taken off the bias.
-        bias = layer.bias[:: layer.parts][order].astype(np.int64) - weights.sum(axis=1, dtype=np.int64) * -spec.act_min
+        weights = np.concatenate([group.weights for group in groups]).astype(np.int64)
+        missing = -weights.shape[1] % _QUAD
+        counts = [len(group.channels) for group in groups]
+        limb_bits = kernel.limb_bits(spec)
+        planes = limbs(np.pad(weights, [(0, 0), (0, missing)]), limb_bits, spec.acc_bits)
+        # Activations are stored with 2^(bx-1) added; what that adds to every sum is taken off the bias. So is what puts a
+        # peak of the wave at 0, where the layer folds.
+        bias = layer.bias[:: layer.parts][order].astype(np.int64) - weights.sum(axis=1) * -spec.act_min
+        bias -= 0 if layer.emits else 1 << spec.acc_bits - 2 >> layer.shift
         self._arrays = {
-            "offsets": offsets,
+            "offsets": np.pad(_relative(groups[0]), (0, missing)),
             "in_positions": layer.position_offsets(),
             "out_positions": layer.out_position_offsets(),
             "group_base": np.array([group.addresses[0, 0] for group in groups]),
-            "group_first": np.cumsum([0, *(len(group.channels) for group in groups)]),
-            "weights": weights,
+            "group_first": np.cumsum([0, *counts]),
+            "weights": _packed(planes, counts, kernel.rows // len(planes)) if kernel.isa else planes[0],
             "bias": bias.astype(np.uint32).view(np.int32),
             "out_base": layer.out_base[layer.parts - 1 :: layer.parts][order],
         }
         self._arrays = {
-            name: np.ascontiguousarray(array, np.int8 if name == "weights" else np.int32)
+            name: np.ascontiguousarray(array, np.int8 if name == "weights" and kernel.isa else np.int32)
             for name, array in self._arrays.items()
         }
-        self.order = None if np.array_equal(order, np.arange(len(order))) else np.argsort(order)
-        self._struct = _LayerStruct(
-            stride=0,
-            quads=len(offsets) // _QUAD,
+        self._order = None if np.array_equal(order, np.arange(len(order))) else torch.from_numpy(np.argsort(order))
+        self.struct = _LayerStruct(
+            inputs=weights.shape[1] + missing,
+            planes=len(planes),
+            limb_bits=limb_bits,
             positions=layer.position_count,
             groups=len(groups),
-            fold_left=32 - spec.acc_bits + layer.shift,
+            shift=layer.shift,
             act_bits=spec.act_bits,
             acc_bits=spec.acc_bits,
             folded=not layer.emits,
             **{name: array.ctypes.data for name, array in self._arrays.items()},
         )
 
-    def __call__(self, kernel: Kernel, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
-        """Run on (words, stride) bytes; (sums * positions, stride) accumulators, in the program's order, if they are wanted."""
-        self._struct.stride = scratch.shape[1]
-        sums = None
-        if keep or self.layer.emits:
-            sums = torch.empty((self.layer.channels * self.layer.position_count, scratch.shape[1]), dtype=torch.int32)
-        kernel.library.bitting_layer(
-            ctypes.addressof(self._struct), scratch.data_ptr(), None if sums is None else sums.data_ptr()
-        )
-        if sums is None or self.order is None:
+    def room(self, samples: int) -> torch.Tensor:
+        """Where the kernel puts accumulators: (sums * positions, samples)."""
+        return torch.empty((self.layer.channels * self.layer.position_count, samples), dtype=torch.int32)
+
+    def ordered(self, sums: torch.Tensor) -> torch.Tensor:
+        """What is in the room, in the program's order."""
+        if self._order is None:
             return sums
-        shape = (self.layer.channels, self.layer.position_count, -1)
-        return sums.reshape(shape)[torch.from_numpy(self.order)].reshape(sums.shape)
+        return sums.reshape(self.layer.channels, self.layer.position_count, -1)[self._order].reshape(sums.shape)
 
 
 def _relative(group: SumGroup) -> np.ndarray:
@@ -119,12 +119,43 @@ def _relative(group: SumGroup) -> np.ndarray:
     return group.addresses[0] - group.addresses[0, 0]
 
 
-def _bytes(weights: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as signed bytes, and the offsets they go with: too large ones in several terms, filled up to whole quads."""
-    terms = max(1, -(-int(np.abs(weights).max()) // _BYTE_MAX))
-    split = np.stack([(weights + term) // terms for term in range(terms)], axis=1).reshape(len(weights), -1)
-    missing = -split.shape[1] % _QUAD
-    return np.pad(split, [(0, 0), (0, missing)]), np.concatenate([*[offsets] * terms, np.zeros(missing, offsets.dtype)])
+def limbs(weights: np.ndarray, bits: int, acc_bits: int) -> np.ndarray:
+    """Weights as limbs of -2^(bits-1)..2^(bits-1)-1, least significant first; as few as give the weights modulo 2^acc_bits.
+
+    Args:
+        weights: (sums, K) integers.
+        bits: of a limb.
+        acc_bits: sums are modulo 2^acc_bits.
+
+    Returns:
+        (limbs, sums, K); modulo 2^acc_bits the weights are the sum over p of limb p times 2^(bits * p).
+    """
+    half, rest = 1 << bits - 1, weights.astype(np.int64)
+    found: list[np.ndarray] = []
+    while not found or (rest.any() and bits * len(found) < acc_bits):
+        low = (rest + half) % (2 * half) - half
+        found.append(low)
+        rest = (rest - low) >> bits
+    return np.stack(found)
+
+
+def _packed(planes: np.ndarray, counts: Sequence[int], tiles: int) -> np.ndarray:
+    """Limbs in the order the kernel reads them: by the sums that it computes together, then by quads of inputs.
+
+    Args:
+        planes: (limbs, sums, K), K a multiple of 4.
+        counts: sums of each group, in this order.
+        tiles: most sums computed together.
+
+    Returns:
+        For each run of up to `tiles` sums of a group (K / 4, sums of the run, limbs, 4), all flat, one after the other.
+    """
+    quads = planes.reshape(*planes.shape[:2], -1, _QUAD).transpose(2, 1, 0, 3)
+    ends = np.cumsum(counts)
+    starts = [range(end - count, end, tiles) for end, count in zip(ends, counts, strict=True)]
+    return np.concatenate(
+        [quads[:, first : min(first + tiles, end)].ravel() for end, run in zip(ends, starts, strict=True) for first in run]
+    )
 
 
 class NativeProgram:
@@ -137,45 +168,60 @@ class NativeProgram:
     def __init__(self, kernel: Kernel, program: Program, weights: Sequence[np.ndarray]):
         self._kernel = kernel
         self._program = program
-        self._layers = []
-        for layer, values in zip(program.layers, weights, strict=True):
-            groups = list(grouped_sums(layer, values))
-            self._layers.append(_NativeLayer(program, layer, groups))
-        self._words = program.reach
-        self._scratch = torch.empty((0, 0), dtype=torch.uint8)
+        self._layers = [
+            _NativeLayer(kernel, program, layer, list(grouped_sums(layer, values)))
+            for layer, values in zip(program.layers, weights, strict=True)
+        ]
+        self._structs = (_LayerStruct * len(self._layers))(*(layer.struct for layer in self._layers))
+        self._scratch = torch.empty((0, 0, 0), dtype=torch.uint8)
 
     @classmethod
     def of(cls, kernel: Kernel | None, program: Program, weights: Sequence[np.ndarray]) -> NativeProgram | None:
-        """None if there is no kernel, or it can not compute this program exactly."""
+        """None if there is no kernel, or it can not compute this program."""
         if kernel is None:
             return None
-        for layer, values in zip(program.layers, weights, strict=True):
-            if not kernel.computes(program.spec, min(_BYTE_MAX, int(np.abs(values).max()))):
-                return None
+        for layer in program.layers:
             relative = layer.in_base.reshape(layer.channels, layer.parts)
             if layer.parts > 1 and (relative - relative[:, :1] != relative[:1] - relative[:1, :1]).any():
                 return None  # chains that read different shapes: no compiler of ours makes them
         return cls(kernel, program, weights)
 
-    def run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:
-        """Each layer's accumulators (samples, sums * positions), int32; those of folded layers only if they are to be kept."""
+    def run(self, activations: torch.Tensor, keep: bool, keep_written: bool = False) -> list[torch.Tensor | None]:
+        """Each layer's accumulators (samples, sums * positions), int32; those of folded layers only if they are to be kept.
+
+        Args:
+            activations: (samples, words) integers of `act_bits` bits.
+            keep: accumulators of all layers.
+            keep_written: what layers write is kept for all samples, for `written`.
+        """
         x = activations.to(torch.int8).contiguous()
         samples, words = x.shape
+        if not samples:
+            return [layer.room(0).t() if keep or layer.layer.emits else None for layer in self._layers]
         block = self._kernel.block
-        stride = -(-samples // block) * block
-        if self._scratch.shape != (self._words, stride):
-            zero = -self._program.spec.act_min
-            self._scratch = torch.full((self._words, stride), zero, dtype=torch.uint8)
-        self._kernel.library.bitting_input(
-            x.data_ptr(), samples, words, self._scratch[self._program.input_base :].data_ptr(), stride,
-            -self._program.spec.act_min,
+        blocks = -(-samples // block)
+        # A slot a thread stays in its cache; a slot a block holds everything.
+        slots = blocks if keep_written else min(blocks, torch.get_num_threads())
+        shape = (slots, self._program.reach, block)
+        if self._scratch.shape != shape:
+            self._scratch = torch.full(shape, -self._program.spec.act_min, dtype=torch.uint8)
+        rooms = [layer.room(blocks * block) if keep or layer.layer.emits else None for layer in self._layers]
+        addresses = (ctypes.c_void_p * len(rooms))(*(None if room is None else room.data_ptr() for room in rooms))
+        self._kernel.library.bitting_run(
+            ctypes.addressof(self._structs), len(self._layers), x.data_ptr(), samples, words, self._program.input_base,
+            self._program.reach, self._scratch.data_ptr(), slots, ctypes.addressof(addresses),
         )  # fmt: skip
-        accumulators = [layer(self._kernel, self._scratch, keep) for layer in self._layers]
-        return [sums if sums is None else sums[:, :samples].t() for sums in accumulators]
+        return [
+            None if room is None else layer.ordered(room)[:, :samples].t()
+            for layer, room in zip(self._layers, rooms, strict=True)
+        ]
 
     def written(self, words: np.ndarray, samples: int) -> torch.Tensor:
-        """(samples, words) int8 activations at scratch addresses after a run."""
-        first = int(words[0])
-        consecutive = np.array_equal(words, first + np.arange(len(words)))
-        rows = self._scratch[first : first + len(words)] if consecutive else self._scratch[torch.from_numpy(words)]
-        return (rows.view(torch.int8) + self._program.spec.act_min)[:, :samples].t()
+        """(samples, words) int8 activations at scratch addresses after a run that kept what was written."""
+        rows = np.ascontiguousarray(words, np.int32)
+        found = torch.empty((samples, len(rows)), dtype=torch.int8)
+        self._kernel.library.bitting_output(
+            self._scratch.data_ptr(), self._program.reach, rows.ctypes.data, len(rows), samples, -self._program.spec.act_min,
+            found.data_ptr(),
+        )  # fmt: skip
+        return found

@@ -6,8 +6,10 @@ Knows integers only; `spec` builds on it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ from typing import NamedTuple
 _QUANTILE_BITS = 20
 #: Sigma is searched in steps of 1 / _SIGMA_STEPS.
 _SIGMA_STEPS = 2
+#: What the bound of the search gives away, so that no rounding of floating point numbers can decide.
+_ROUNDING = 1e-9
 
 
 class Digit(NamedTuple):
@@ -100,15 +104,38 @@ def quantile_values(code_bits: int, max_digits: int, max_exponent: int) -> Value
     candidates = representable(max_digits, max_exponent)
     count = 1 << code_bits
     quantiles = [round(NormalDist().inv_cdf((i + 0.5) / count) * (1 << _QUANTILE_BITS)) for i in range(count)]
-    best: tuple[int, int, tuple[int, ...]] | None = None
     # The outermost quantile falls between half and twice the largest integer: beyond, the fit only gets worse.
     outermost = (candidates[-1] * _SIGMA_STEPS << _QUANTILE_BITS) // quantiles[-1]
-    for sigma in range(max(1, outermost // 2), 2 * outermost + 1):
-        cost, values = _best_subset(candidates, quantiles, sigma)
-        if best is None or cost * best[1] ** 2 < best[0] * sigma**2:
-            best = (cost, sigma, values)
-    assert best is not None  # the range above is never empty
-    return ValueSet(best[2], best[1] / _SIGMA_STEPS)
+    sigma, last = max(1, outermost // 2), 2 * outermost
+    # A few first, evenly spread: the better the best known, the more can be left out.
+    best = min(_fit(candidates, quantiles, one) for one in range(sigma, last + 1, max(1, (last - sigma) // 32)))
+    size = math.sqrt(sum(z * z for z in quantiles))
+    while sigma <= last:
+        found = _fit(candidates, quantiles, sigma)
+        best = min(best, found)
+        # With d the distance of the best subset from the quantiles, both divided by sigma, a factor f on sigma gives no
+        # distance below (d + |z|) / f - |z|, by the triangle inequality. So all sigmas are left out that stay above the best.
+        distance, least = (math.sqrt(fit.cost) for fit in (found, best))
+        sigma = max(sigma + 1, math.ceil(sigma * (distance + size) / (least + size) * (1 - _ROUNDING)))
+    return ValueSet(best.values, best.sigma / _SIGMA_STEPS)
+
+
+class _Fit(NamedTuple):
+    """The best subset for a sigma; the better one is the smaller one.
+
+    Attributes:
+        cost: sum over i of (v_i / sigma - z_i)^2, scaled as the quantiles are, exact.
+        sigma: in half weight units.
+    """
+
+    cost: Fraction
+    sigma: int
+    values: tuple[int, ...]
+
+
+def _fit(candidates: tuple[int, ...], quantiles: list[int], sigma: int) -> _Fit:
+    cost, values = _best_subset(candidates, quantiles, sigma)
+    return _Fit(Fraction(cost, sigma**2), sigma, values)
 
 
 def _best_subset(candidates: tuple[int, ...], quantiles: list[int], sigma: int) -> tuple[int, tuple[int, ...]]:
@@ -119,25 +146,25 @@ def _best_subset(candidates: tuple[int, ...], quantiles: list[int], sigma: int) 
     spare = len(candidates) - len(quantiles)
     forced = [value >= 0 and value & (value - 1) == 0 for value in candidates]
     scale = _SIGMA_STEPS << _QUANTILE_BITS
-    impossible = (1 << 200, 0)
-    costs = [(0, 0)] + [impossible] * spare
+    impossible = 1 << 200
+    costs = [0] + [impossible] * spare
     choices: list[list[int]] = []
     for i, quantile in enumerate([*quantiles, None]):  # the last round leaves out what follows the last quantile
-        reached = []
-        cheapest = impossible
-        for left_out in range(spare + 1):
+        reached, earlier = [], []
+        cheapest, chosen = impossible, 0
+        for left_out, cost in enumerate(costs):
             if left_out and forced[i + left_out - 1]:
-                cheapest = impossible  # that candidate may not be left out here
-            cheapest = min(cheapest, (costs[left_out][0], left_out))
+                cheapest, chosen = impossible, 0  # that candidate may not be left out here
+            if cost < cheapest:  # of equal ones the first
+                cheapest, chosen = cost, left_out
             reached.append(cheapest)
-        choices.append([earlier for _, earlier in reached])
+            earlier.append(chosen)
+        choices.append(earlier)
         if quantile is not None:
-            costs = [
-                (cost + (candidates[i + left_out] * scale - sigma * quantile) ** 2, 0)
-                for left_out, (cost, _) in enumerate(reached)
-            ]
+            target = sigma * quantile
+            costs = [cost + (value * scale - target) ** 2 for cost, value in zip(reached, candidates[i:], strict=False)]
     picked = []
-    cost, left_out = reached[spare]
+    cost, left_out = reached[spare], choices[-1][spare]
     for i in reversed(range(len(quantiles))):
         picked.append(candidates[i + left_out])
         left_out = choices[i][left_out]

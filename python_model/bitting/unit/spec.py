@@ -242,7 +242,9 @@ class UnitSpec:
         return cls(**fields)
 
 
-#: Named families: `tiny` for an iCE40UP5K, `base`, and `wide` with 8-bit codes and three digits.
+#: Named families: `tiny` for an iCE40UP5K, `base`, `wide` with 8-bit codes and three digits, and `soft` for soft locks, with
+#: weights up to 5120 in 8-bit codes of two digits. Its accumulator has the six bits more that its weights have: random codes
+#: fill the wave as those of `base` do, and a shift of six more gives smaller weights the wave that `base` would give them.
 PRESETS: dict[str, UnitSpec] = {
     "tiny": UnitSpec(
         name="tiny", code_bits=4, max_digits=2, max_exponent=3, act_bits=4, acc_bits=10,
@@ -251,6 +253,9 @@ PRESETS: dict[str, UnitSpec] = {
     "base": UnitSpec(name="base"),
     "wide": UnitSpec(
         name="wide", code_bits=8, max_digits=3, max_exponent=7, act_bits=8, acc_bits=20,
+    ),
+    "soft": UnitSpec(
+        name="soft", code_bits=8, max_digits=2, max_exponent=12, acc_bits=22, max_shift=13,
     ),
 }  # fmt: skip
 
