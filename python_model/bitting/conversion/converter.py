@@ -126,9 +126,7 @@ def convert(
     else:
         conversion.calibrate(network, calibration, accumulator_std)
         if not fresh and any(isinstance(module, UnitLayer) and module.activated for module in network.graph.values()):
-            network.notes.append(
-                "the unit's wave is in the place of activation functions: train it before you use it"
-            )
+            network.notes.append("the unit's wave is in the place of activation functions: train it before you use it")
     return network
 
 
