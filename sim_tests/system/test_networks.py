@@ -159,8 +159,25 @@ def test_what_does_not_fit_is_named_with_a_spec_that_would_do():
         bitting.convert(
             nn.Sequential(nn.Conv2d(1, 1, 20), nn.Flatten(), nn.Linear(81, 2)), parse_spec("tiny:scratch_words=4096"), x
         )
-    with pytest.raises(ConversionError, match=r"a layer of 784 inputs .* would not be exact"):
-        bitting.convert(nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), PRESETS["wide"], x)
+
+
+def test_sums_beyond_fp32_are_exact_in_training_too():
+    """784 inputs of `wide` reach beyond 2^24; a convolution of as many, too. `export` insists on equality."""
+    x = torch.rand(8, 16, 7, 7)
+    for layers in (
+        (nn.Flatten(), nn.Linear(784, 6), nn.ReLU(), nn.Linear(6, 2)),
+        (nn.Conv2d(16, 6, 7), nn.ReLU(), nn.Conv2d(6, 2, 1)),
+    ):
+        network = bitting.convert(nn.Sequential(*layers, nn.Flatten()), PRESETS["wide"], x)
+        wide = network.products[0]
+        assert wide.exact is torch.float64
+        with torch.no_grad():
+            wide.learn_scale(1.0)
+            wide.weight.fill_(10.0)  # all are the family's largest
+        network.train().loss(x, torch.zeros(8, dtype=torch.long)).backward()
+        assert wide.weight.grad is not None and wide.weight.grad.isfinite().all()
+        program = bitting.export(network, x).program
+        assert int(program.layers[0].codes.max()) == PRESETS["wide"].codes - 1
 
 
 def test_words_are_used_again():

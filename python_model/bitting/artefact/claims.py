@@ -18,6 +18,7 @@ PUBLIC: dict[str, type | tuple[type, ...]] = {
     "r2": (int, float),
     "twin_r2": (int, float),
     "reproducible": bool,
+    "soft": str,
 }
 
 

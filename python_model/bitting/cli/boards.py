@@ -64,8 +64,10 @@ def _simulate(key: Path) -> None:
     from bitting.sim.terminal import terminal
 
     console.err.print("building the simulation ...", style="dim")
-    with contextlib.closing(SimulatedPort(Device.load(key))) as board, terminal(board) as port:
-        console.out.print(port)
-        console.err.print("the board is there until Ctrl-C", style="dim")
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+    ends = {signal.SIGINT, signal.SIGTERM}
+    with contextlib.closing(SimulatedPort(Device.load(key))) as board:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # of the thread that carries bytes too: the wait below takes them
+        with terminal(board) as port:
+            console.out.print(port)
+            console.err.print("the board is there until Ctrl-C", style="dim")
+            signal.sigwait(ends)

@@ -70,6 +70,10 @@ def train(
             help="Of a model that is given: relu (default) keeps ReLU and the answers, fold puts the unit's wave in its place."
         ),
     ] = "",
+    soft: Annotated[
+        str,
+        typer.Option(help="Soft lock: quantisation. Wants --spec soft; doubles hidden channels (docs/soft-locks.md)."),
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
@@ -89,6 +93,9 @@ def train(
     config = replace(recipes.recipe(dataset, network), seed=seed)
     config = _for_given(config, given is not None, activation, epochs)
     config = replace(config, epochs=epochs) if epochs is not None else config
+    if soft and given is not None:
+        raise BittingError("--soft trains a network of ours; --torch or --onnx gives another")
+    config = recipes.soft(config, soft) if soft else config
     config = replace(config, hidden=tuple(numbers("--hidden", hidden))) if hidden else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()

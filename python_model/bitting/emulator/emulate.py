@@ -42,14 +42,6 @@ def exact_dtype(bound: int) -> torch.dtype:
     raise ProgramError(f"sums up to {bound} are exact in no floating point type; allowed 2^{_EXACT_BITS[-1][1]}")
 
 
-def inexact_training(inputs: int, bound: int) -> ProgramError:
-    """The error of a layer too long to be trained in fp32."""
-    return ProgramError(
-        f"a layer of {inputs} inputs reaches sums of {bound} on this spec, beyond 2^24: training in fp32 would not be exact; "
-        "use fewer inputs or a narrower spec"
-    )
-
-
 def wrap(values: torch.Tensor, bits: int) -> torch.Tensor:
     """Exact integers in floating point, reduced modulo 2^bits to [-2^(bits-1), 2^(bits-1)). Consumes its argument."""
     period = float(1 << bits)

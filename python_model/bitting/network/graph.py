@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from bitting.emulator import emulate
 from bitting.errors import ProgramError
+from bitting.network.alteration import Alteration
 from bitting.network.averaging import UnitAveragePool2d
 from bitting.network.layers import IntegerDropout, UnitAdd, UnitConv2d, UnitLayer, UnitLinear, UnitProduct
 from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entropy
@@ -140,7 +142,7 @@ class UnitNetwork(nn.Module):
         return ((x - offset) * scale).floor_().clamp_(self.spec.act_min, self.spec.act_max)
 
     def accumulators(self, x: torch.Tensor, before: Visitor | None = None) -> torch.Tensor:
-        """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32.
+        """Logits of integer activations as accumulators not yet reduced modulo 2^W, float32 or float64: exact.
 
         Args:
             x: (samples, *input_shape), from `integers`.
@@ -164,8 +166,8 @@ class UnitNetwork(nn.Module):
         scale = logit_scale(self.spec.acc_bits)
         sums = self.accumulators(self.integers(x))
         if not self.training:
-            return emulate.wrap(sums, self.spec.acc_bits) * (scale * self.output_gain) + self.output_offset
-        logits = sums * scale
+            return emulate.wrap(sums, self.spec.acc_bits).float() * (scale * self.output_gain) + self.output_offset
+        logits = sums.float() * scale
         self.penalty = range_penalty(logits)
         return logits * self.output_gain + self.output_offset
 
@@ -182,8 +184,20 @@ class UnitNetwork(nn.Module):
         if not (self.training and labels.is_floating_point() and bool((self.output_gain == 1).all())):
             return nn.functional.cross_entropy(self(x), labels) + self.penalty
         sums = self.accumulators(self.integers(x))
-        total, self.penalty = ranged_cross_entropy(sums, labels, logit_scale(self.spec.acc_bits))
+        total, self.penalty = ranged_cross_entropy(sums.float(), labels, logit_scale(self.spec.acc_bits))
         return total
+
+    @contextlib.contextmanager
+    def altered(self, hardware: Alteration) -> Iterator[None]:
+        """Other hardware computes all layers meanwhile, with gradients for this network's parameters."""
+        layers = [module for module in self.graph.values() if isinstance(module, UnitLayer)]
+        for layer in layers:
+            layer.altered = hardware
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.altered = None
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor, accumulator_std: Sequence[float]) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bitting.emulator import emulate
+from bitting.network.alteration import Alteration
 from bitting.network.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 from bitting.program.constants import identity_scale
 from bitting.unit.spec import UnitSpec
@@ -28,6 +29,7 @@ class UnitLayer(nn.Module):
         emits: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
             for the reduction has no useful gradient; `UnitNetwork` reduces them.
         fill: the activation that stands for zero in its input, and that padding holds.
+        altered: other hardware that computes it meanwhile, see `UnitNetwork.altered`.
     """
 
     #: `calibrate` chooses the shift.
@@ -42,6 +44,7 @@ class UnitLayer(nn.Module):
         self.activated = False
         self.emits = False
         self.fill = 0
+        self.altered: Alteration | None = None
 
     @property
     def slope(self) -> float:
@@ -69,7 +72,11 @@ class UnitLayer(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Integer activations, as float32; accumulators if `emits`."""
         sums = self.sums(*inputs)
-        return sums if self.emits else fold(sums, self.spec, self.factor)
+        if self.altered:
+            sums = self.altered.leaving(sums if self.emits else sums * self.factor, self.slope)
+            written = None if self.emits else self.altered.activations(sums)
+            return sums if self.emits else fold(sums, self.spec) if written is None else written
+        return sums if self.emits else fold(sums, self.spec, self.factor).float()
 
     @torch.no_grad()
     def calibrate(self, inputs: tuple[torch.Tensor, ...], accumulator_std: float) -> None:
@@ -110,8 +117,11 @@ class UnitProduct(UnitLayer):
         shape: of the weights, outputs first.
         normalise: see `WeightQuantiser`.
 
+    Attributes:
+        exact: the type in which its sums are exact: float32, or float64 for many inputs or large weights, which is slower.
+
     Raises:
-        ProgramError: if an output has so many inputs that float32 would not be exact.
+        ProgramError: if float64 is not exact either.
     """
 
     def __init__(self, spec: UnitSpec, shape: tuple[int, ...], emits: bool = False, normalise: bool = True):
@@ -122,8 +132,7 @@ class UnitProduct(UnitLayer):
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         inputs = math.prod(shape[1:])
         worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
-        if emulate.exact_dtype(worst) is not torch.float32:
-            raise emulate.inexact_training(inputs, worst)
+        self.exact = emulate.exact_dtype(worst)
 
     @property
     def latent(self) -> torch.Tensor:
@@ -139,7 +148,14 @@ class UnitProduct(UnitLayer):
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""
-        return quantise(self.latent, self.quantiser, self.slope), self.integer_bias(self.slope)
+        weights, bias = quantise(self.latent, self.quantiser, self.slope), self.integer_bias(self.slope)
+        if self.altered:
+            weights = self.altered.weights(weights)
+        return weights.to(self.exact), bias.to(self.exact)
+
+    def _read(self, x: torch.Tensor) -> torch.Tensor:
+        """Its input, as what computes it reads that."""
+        return (self.altered.entering(x) if self.altered else x).to(self.exact)
 
 
 class UnitLinear(UnitProduct):
@@ -154,13 +170,15 @@ class UnitLinear(UnitProduct):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(samples, outputs), as the base class gives; product, bias and fold have one gradient, which is faster."""
+        if self.altered or self.exact is not torch.float32:
+            return super().forward(*inputs)
         return dense(
             inputs[0], self.weight, self.bias, self.quantiser, self.spec, self.bias_unit, self.slope, folds=not self.emits
         )
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(samples, outputs) accumulators times `slope`."""
-        return F.linear(inputs[0], *self.parts())
+        return F.linear(self._read(inputs[0]), *self.parts())
 
 
 class UnitConv2d(UnitProduct):
@@ -188,7 +206,7 @@ class UnitConv2d(UnitProduct):
 
     def sums(self, *inputs: torch.Tensor) -> torch.Tensor:
         """(samples, outputs, H', W') accumulators times `slope`."""
-        return self._convolve(inputs[0], *self.parts())
+        return self._convolve(self._read(inputs[0]), *self.parts())
 
     def _convolve(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         x, padding = padded(x, self.padding, self.fill)

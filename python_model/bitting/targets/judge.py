@@ -82,7 +82,7 @@ def accuracy(answers: torch.Tensor, labels: np.ndarray) -> float:
 
 
 def judge(
-    program: Program,
+    program: Program | Stolen,
     x: torch.Tensor | np.ndarray,
     labels: np.ndarray,
     targets: Sequence[Target] | None = None,
@@ -93,7 +93,7 @@ def judge(
     """Run an unlocked model on every target.
 
     Args:
-        program: in clear: codes are value indices.
+        program: in clear: codes are value indices; or what a thief has made of it (`bitting.targets.repair`).
         x: (samples, input_words) activations.
         labels: what `score` compares with: (samples,) classes.
         targets: by default all of `families.toml`.
@@ -112,7 +112,7 @@ def judge(
         raise BittingError(f"{len(inputs)} samples have {len(labels)} labels; they must be as many, and at least one")
     chosen = every_target(program.spec.acc_bits) if targets is None else targets
     seen = inputs[:CALIBRATION_SAMPLES] if calibration is None else torch.as_tensor(calibration)[:CALIBRATION_SAMPLES]
-    stolen = Stolen.of(program)
+    stolen = program if isinstance(program, Stolen) else Stolen.of(program)
     results: list[Judged] = []
     for target in chosen:
         answers = target.run(stolen, seen)(inputs)

@@ -18,7 +18,7 @@ from bitting.data import datasets
 from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
 from bitting.program.interface import Task
-from bitting.training import architectures, randomness, tasks
+from bitting.training import architectures, randomness, splitting, tasks
 from bitting.training.checkpoint import Checkpoint
 from bitting.training.inputs import Inputs
 from bitting.training.material import STATISTICS_SAMPLES, Material
@@ -107,6 +107,8 @@ def train(
                 progress(run.name, epoch + 1, config.epochs, record["test_score"])
         scores[run.name] = run.judge(material.held_out)[1]
     saved.remove()
+    if config.soft:
+        network = splitting.split(network, config.known_seed)
     metric = interface.metric.lower()
     claims = {
         "dataset": data.name,
@@ -116,6 +118,7 @@ def train(
         **({f"converted_{metric}": scores["converted"]} if model is not None else {}),
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
+        **({"soft": config.soft} if config.soft else {}),
         "notes": network.notes,
         "config": asdict(config),
         "epochs": [{"network": run.name, **record} for run in runs for record in run.records],

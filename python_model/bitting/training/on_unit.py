@@ -11,7 +11,7 @@ from bitting.conversion.converter import Activation, convert
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
-from bitting.training import balance, randomness
+from bitting.training import balance, randomness, splitting
 from bitting.training.balance import Balance
 from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig
@@ -44,6 +44,9 @@ def on_unit(
         _draw_biases(network, config)
     if config.logit_weight_rms:
         network.products[-1].learn_scale(config.logit_weight_rms)
+    if config.soft:
+        network.calibrate(first, config.accumulator_std)
+        splitting.prepare(network)
     project = _projection(network, config)
     project()
     network.calibrate(first, config.accumulator_std)

@@ -43,6 +43,7 @@ class TrainConfig:
             checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
         activation: of a given model: "fold" puts the unit's wave in place of its activation functions, "relu" keeps ReLU and
             begins where reconstruction ends (`bitting.convert`).
+        soft: "quantisation", or nothing: a soft lock, see `bitting.training.splitting`.
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
     """
@@ -65,6 +66,7 @@ class TrainConfig:
     distillation_weight: float = 0.0
     seed: int | None = field(default=None, repr=False)
     activation: str = "fold"
+    soft: str = ""
     balance: Balance = Balance.NONE
     match_random_spectrum: bool = False
 
@@ -147,6 +149,24 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     return replace(
         config, activation="relu", epochs=10, learning_rate=KEPT_RATE, label_smoothing=0.0, bias_lr_ratio=1.0,
         logit_weight_rms=0.0, distillation_weight=0.5, balance=Balance.NONE, match_random_spectrum=False,
+    )  # fmt: skip
+
+
+#: Soft locks by name.
+SOFT = ("quantisation",)
+
+
+def soft(config: TrainConfig, name: str) -> TrainConfig:
+    """The configuration of the same network with a soft lock: small weights, whose histogram is left to training.
+
+    Raises:
+        BittingError: if there is no lock of this name.
+    """
+    if name not in SOFT:
+        raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT)}")
+    return replace(
+        config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
+        balance=Balance.NONE, match_random_spectrum=False,
     )  # fmt: skip
 
 

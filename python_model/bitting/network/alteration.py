@@ -1,0 +1,28 @@
+"""What other hardware than the unit does to a layer while it is trained: nothing, unless a subclass says otherwise."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Alteration:
+    """Another hardware in the unit's place, for a forward pass with gradients (`UnitNetwork.altered`).
+
+    The exact hardware judges a finished program (`bitting.targets.target`); this is what training sees of it.
+    """
+
+    def weights(self, weights: torch.Tensor) -> torch.Tensor:
+        """(outputs, ...) integers times a power of two, as that hardware has them."""
+        return weights
+
+    def entering(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations before they are multiplied; any shape."""
+        return x
+
+    def leaving(self, sums: torch.Tensor, slope: float) -> torch.Tensor:
+        """Sums in steps of the wave (of those that leave: in units of the accumulator, with `slope` 1), as it holds them."""
+        return sums
+
+    def activations(self, steps: torch.Tensor) -> torch.Tensor | None:
+        """What it has in place of the fold, of sums in steps; None: the fold."""
+        return None

@@ -1,0 +1,68 @@
+"""What a thief does to a stolen network before he converts it, without any data. Level of claim: family.
+
+`merged` is the answer to `bitting.training.splitting`, by somebody who knows it; `clipped` is what is done to outliers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bitting.targets.stolen import Kind, Stolen, StolenLayer
+
+#: Random inputs on which channels are compared.
+_INPUTS = 64
+
+
+def merged(stolen: Stolen, seed: int = 0) -> Stolen:
+    """Weights of inputs that are always equal are added up, and biases reduced modulo the period of the wave.
+
+    Exact: it answers as before. Inputs are equal if they were on random inputs; no sample is needed.
+
+    Args:
+        stolen: the network; is left as it is.
+        seed: of the random inputs.
+    """
+    spec, generator = stolen.spec, torch.Generator().manual_seed(seed)
+    x = torch.randint(spec.act_min, spec.act_max + 1, (_INPUTS, stolen.input_words), generator=generator)
+    scratch = stolen.scratch(x)
+    layers = []
+    for layer, how in zip(stolen.layers, stolen.exact(), strict=True):
+        layers.append(_merged(layer, scratch) if layer.kind is Kind.PRODUCT else layer)
+        stolen.step(layer, how, scratch)
+    return replace(stolen, layers=tuple(layers))
+
+
+def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
+    """A layer's inputs as `scratch` has them now."""
+    weights = layer.weights.clone()
+    for group in layer.groups:
+        columns = scratch[:, group.addresses].flatten(0, 1).T  # (K, inputs times positions)
+        _, first = torch.unique(columns, dim=0, return_inverse=True)
+        sums = torch.zeros(len(weights[group.channels]), int(first.max()) + 1, dtype=weights.dtype)
+        sums.index_add_(1, first, weights[group.channels])
+        place = torch.full((sums.shape[1],), -1)
+        for column, kind in enumerate(first.tolist()):
+            if place[kind] < 0:
+                place[kind] = column
+        rows = torch.zeros_like(weights[group.channels])
+        rows[:, place] = sums
+        weights[group.channels] = rows
+    if layer.emits:
+        return replace(layer, weights=weights)
+    period = 4 * layer.quarter
+    bias = layer.bias - period * (layer.bias / period + 0.5).floor()
+    # What is a whole number of periods changes nothing in a weight either.
+    return replace(layer, weights=weights - period * (weights / period + 0.5).floor(), bias=bias)
+
+
+def clipped(stolen: Stolen, deviations: float) -> Stolen:
+    """Trained weights beyond so many standard deviations of their layer are brought back to there."""
+    layers = []
+    for layer in stolen.layers:
+        if layer.kind is Kind.PRODUCT:
+            most = deviations * float(layer.weights.std())
+            layer = replace(layer, weights=layer.weights.clamp(-most, most))
+        layers.append(layer)
+    return replace(stolen, layers=tuple(layers))

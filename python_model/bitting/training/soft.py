@@ -1,0 +1,172 @@
+"""Soft locks: a loss that keeps a network right on the unit and makes it wrong on sampled hardware that is not the unit.
+
+The hardware is sampled from the training families of `bitting.targets.families.toml`, at their settings or between them; what
+was never sampled judges the result. A soft lock needs no key and stops nobody who emulates the unit exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from bitting.emulator import emulate
+from bitting.errors import BittingError
+from bitting.network.alteration import Alteration
+from bitting.network.graph import UnitNetwork
+from bitting.targets.families import Split, targets
+from bitting.targets.pruning import Pruning
+from bitting.targets.target import Target
+from bitting.targets.waves import Wave
+from bitting.unit.spec import UnitSpec
+
+
+class SoftKind(StrEnum):
+    """What a soft lock is trained against."""
+
+    QUANTISATION = "quantisation"
+    """Other number formats, waves and accumulators."""
+    SPARSITY = "sparsity"
+    """Other sparsities."""
+    QU_ANTI = "qu-anti"
+    """Baseline (Hong et al. 2021, arXiv 2111.06979): squared distance of int8 and int4 networks' cross entropy to a margin."""
+
+
+#: Families of `families.toml` that a lock is trained against.
+FAMILIES = {
+    SoftKind.QUANTISATION: ("half", "fp8-e4m3", "int8", "int4", "clamp", "relu", "saturating"),
+    SoftKind.SPARSITY: ("unstructured",),
+    SoftKind.QU_ANTI: ("int8", "int4"),
+}
+#: Cross entropy that a sample is to have at least on other hardware: its class then has a probability of at most 5%.
+MARGIN = 3.0
+#: Standard deviation to which logits of other hardware are brought: only their order counts, whatever their size.
+_LOGIT_SPREAD = 2.0
+#: Weight of the newest batch in the mean accuracy of each target, by which the next are drawn.
+_MOMENTUM = 0.1
+#: How much oftener a target is drawn for each point of accuracy it still has.
+_SHARPNESS = 0.06
+
+
+class Hardware(Alteration):
+    """A target of our own engine, as a layer sees it in training: nearest rounding, scales of the batch."""
+
+    def __init__(self, target: Target, spec: UnitSpec):
+        self.target = target
+        self._slope = emulate.fold_slope(spec, 0)
+        self._wave = None if target.wave == "fold" else Wave(target.wave, spec, target.gain)
+
+    def weights(self, weights: torch.Tensor) -> torch.Tensor:
+        """Pruned, then in the format; see the base class."""
+        rows = weights.flatten(1)
+        if self.target.pruning:
+            rows = self.target.pruning(rows)
+        if self.target.weights:
+            rows = self.target.weights(rows)
+        return rows.reshape(weights.shape)
+
+    def entering(self, x: torch.Tensor) -> torch.Tensor:
+        """In the format of activations; see the base class."""
+        return self.target.activations(x) if self.target.activations else x
+
+    def leaving(self, sums: torch.Tensor, slope: float) -> torch.Tensor:
+        """In the accumulator; see the base class."""
+        if self.target.accumulator is None:
+            return sums
+        if slope == 1.0:  # they leave: the unit of the accumulator, which has as many steps as a layer without a shift
+            return self.target.accumulator.leaving(self._slope)(sums)
+        return self.target.accumulator.leaving(slope)(sums / slope) * slope
+
+    def activations(self, steps: torch.Tensor) -> torch.Tensor | None:
+        """The stand-in, if there is one; see the base class."""
+        return self._wave.activations(steps) if self._wave else None
+
+
+@dataclass(frozen=True)
+class SoftConfig:
+    """Settings of a soft lock.
+
+    Attributes:
+        kind: what it is trained against.
+        weight: of the penalty beside the loss of the unit.
+        targets: hardware that is sampled for each batch.
+        begins: share of the training that passes before the penalty is there; it then grows over as much again.
+    """
+
+    kind: SoftKind
+    weight: float = 0.3
+    targets: int = 2
+    begins: float = 0.1
+
+
+class SoftObjective:
+    """The penalty of a soft lock. Draws from numpy's generator of a seed, so that a run can be repeated.
+
+    Attributes:
+        accuracy: target -> mean accuracy on the batches that it was seen in.
+    """
+
+    def __init__(self, config: SoftConfig, spec: UnitSpec, seed: int):
+        self.config = config
+        self.spec = spec
+        self._rng = np.random.default_rng(seed)
+        chosen = FAMILIES[config.kind]
+        self.targets = [each for each in targets(Split.TRAINING, spec.acc_bits) if each.family in chosen]
+        self.accuracy = {each.name: 1.0 for each in self.targets}
+
+    def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
+        """Bounded by `weight` times `MARGIN`; 0 before it begins.
+
+        Args:
+            network: in training.
+            x: (samples, ...) as the network takes them.
+            labels: (samples,) classes.
+            done: share of the training.
+        """
+        begins = self.config.begins
+        share = 1.0 if not begins else min(max(done / begins - 1, 0.0), 1.0)
+        if not share:
+            return x.new_zeros(())
+        drawn = self.targets if self.config.kind == SoftKind.QU_ANTI else self._drawn()
+        losses = [self._of_target(network, x, labels, each) for each in drawn]
+        return share * self.config.weight * torch.stack(losses).mean()
+
+    def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
+        with network.altered(Hardware(self._between(target), self.spec)):
+            answers = network.accumulators(network.integers(x)).float()
+        logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
+        right = float((logits.detach().argmax(1) == labels).float().mean())
+        self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
+        if self.config.kind == SoftKind.QU_ANTI:
+            return (F.cross_entropy(logits, labels) - MARGIN).square()
+        return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
+
+    def _drawn(self) -> Sequence[Target]:
+        """The worse a target is fooled so far, the oftener."""
+        wrong = np.array([100 * self.accuracy[each.name] for each in self.targets])
+        shares = np.exp(_SHARPNESS * (wrong - wrong.max()))
+        count = min(self.config.targets, len(self.targets))
+        indices = self._rng.choice(len(self.targets), count, replace=False, p=shares / shares.sum())
+        return [self.targets[index] for index in indices]
+
+    def _between(self, target: Target) -> Target:
+        """The target with a setting between those of its family."""
+        alike = [each for each in self.targets if each.family == target.family and each.wave == target.wave]
+        gains = [each.gain for each in alike]
+        if target.wave != "fold" and len(set(gains)) > 1:
+            target = replace(target, gain=float(self._rng.uniform(min(gains), max(gains))))
+        if target.pruning and target.pruning.kind == "unstructured":
+            levels = [each.pruning.share for each in alike if each.pruning]
+            target = replace(target, pruning=Pruning("unstructured", float(self._rng.uniform(min(levels), max(levels)))))
+        return target
+
+
+def of_name(name: str) -> SoftConfig:
+    """The settings of a lock by its name. Raises BittingError if there is none."""
+    if name not in list(SoftKind):
+        raise BittingError(f"--soft {name} is unknown; allowed: {', '.join(SoftKind)}")
+    return SoftConfig(SoftKind(name))

@@ -1,0 +1,209 @@
+"""A soft lock by construction: every hidden channel twice, and every weight that reads it as the difference of two large ones.
+
+The unit's sums are exact, so the network answers as before, to the bit. Hardware that rounds weights loses the small difference
+of large weights; hardware that rounds or saturates sums loses their place on the wave, for biases are moved by whole periods.
+
+Whoever knows it takes it off: channels that are always equal can be found with any inputs and merged, and biases reduced modulo
+the period (`bitting.targets.repair`). It deters who converts a model with the tools that there are, and nobody else.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitting.emulator import emulate
+from bitting.errors import BittingError
+from bitting.network.averaging import UnitAveragePool2d
+from bitting.network.graph import INPUT, Node, UnitNetwork
+from bitting.network.layers import IntegerDropout, UnitConv2d, UnitLinear, UnitProduct
+from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
+from bitting.network.moving import Flatten
+from bitting.network.normalised import UnitNormalisedConv2d
+from bitting.network.straight_through import WeightQuantiser
+
+#: What leaves channels where they are, whatever their number.
+_EACH_CHANNEL = (UnitAveragePool2d, UnitMaxPool2d, UnitRectifier, Flatten, IntegerDropout, nn.Identity)
+#: Share of the largest power of two among the weights that both parts of a difference reach at least: nearer to it, fewer of
+#: their digits survive in any format.
+LEAST_SHARE = 3 / 8
+#: Root mean square of weights as training begins, of layers that read split channels and of others. Hidden ones are to be small
+#: beside the parts; the shift makes the period fit them.
+_READING, _OTHER = 4, 16
+#: Random inputs that a network that was split must answer as before.
+_CHECKED = 64
+#: Exponents that a family is to have at least.
+_LEAST_EXPONENT = 10
+
+
+@torch.no_grad()
+def prepare(network: UnitNetwork) -> None:
+    """Small weights, before training, which splitting will hide in large ones.
+
+    Calibrate before, with weights of the family's usual size, and afterwards: larger shifts follow from smaller weights.
+
+    Raises:
+        BittingError: if the family has too small weights, or the network parts that can not be split.
+    """
+    spec = network.spec
+    if spec.max_exponent < _LEAST_EXPONENT or spec.max_shift < _LEAST_EXPONENT:
+        raise BittingError(
+            f"a soft lock hides small weights in large ones, and {spec.name} has exponents to {spec.max_exponent} and shifts "
+            f"to {spec.max_shift}; it wants {_LEAST_EXPONENT} of both at least: --spec soft"
+        )
+    if any(isinstance(module, UnitNormalisedConv2d) for module in network.graph.values()):
+        raise BittingError("a soft lock is not trained with batch normalisation yet; use another network, mlp or lenet")
+    readers = {reader for _, reader in _pairs(network)}
+    for name, module in network.graph.items():
+        if isinstance(module, UnitProduct) and not module.emits:
+            smaller = math.floor(math.log2(spec.value_set.sigma / (_READING if name in readers else _OTHER)))
+            module.learn_scale(2.0 ** -min(smaller, spec.max_shift - module.shift))
+
+
+@torch.no_grad()
+def split(network: UnitNetwork, seed: int) -> UnitNetwork:
+    """The same function of the same inputs, harder to convert.
+
+    A product's channels are doubled if one other product reads them and nothing else does, pooling and the like between them.
+
+    Args:
+        network: trained; is left as it is.
+        seed: of the choice of parts and periods.
+
+    Returns:
+        A network in evaluation mode whose program gives the same sums.
+
+    Raises:
+        BittingError: if no layer can be split, or the family has no such differences.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = list(_pairs(network))
+    if not pairs:
+        raise BittingError("no hidden layer can be split: none is read by one Linear or Conv2d alone")
+    doubled = {first for first, _ in pairs}
+    halves = _Differences(network.spec.values, rng)
+    nodes = []
+    for name, inputs in network.nodes:
+        module = network.graph[name]
+        if isinstance(module, UnitProduct):
+            reads = name in {second for _, second in pairs}
+            module = _product(module, reads, name in doubled, _block(network, name) if reads else 1, halves, rng)
+        else:
+            module = copy.deepcopy(module)
+        nodes.append(Node(name, inputs, module))
+    made = UnitNetwork(network.spec, network.input_shape, network.input_scale, nodes)
+    made.output_gain, made.output_offset = network.output_gain.clone(), network.output_offset.clone()
+    made.preparation, made.ends_with, made.regression = network.preparation, network.ends_with, network.regression
+    made.locations, made.notes = dict(network.locations), list(network.notes)
+    _require_same(network, made.eval())
+    return made
+
+
+def _require_same(network: UnitNetwork, made: UnitNetwork) -> None:
+    """Raises BittingError unless both give the same sums for random activations."""
+    spec, generator = network.spec, torch.Generator().manual_seed(0)
+    x = torch.randint(spec.act_min, spec.act_max + 1, (_CHECKED, *network.input_shape), generator=generator).float()
+    training = network.training
+    before, after = (emulate.wrap(each.accumulators(x), spec.acc_bits) for each in (network.eval(), made))
+    network.train(training)
+    if not torch.equal(before, after):
+        raise BittingError(
+            "a network that was split answers otherwise than before; please report this with the versions in use"
+        )
+
+
+def _pairs(network: UnitNetwork) -> Iterator[tuple[str, str]]:
+    """Each product whose channels only one other product reads, and that one."""
+    readers: dict[str, list[str]] = {}
+    for name, inputs in network.nodes:
+        for source in inputs:
+            readers.setdefault(source, []).append(name)
+    for name, _ in network.nodes:
+        if not isinstance(network.graph[name], UnitProduct) or network.graph[name].emits:
+            continue
+        reader = name
+        while len(readers.get(reader, ())) == 1:
+            (reader,) = readers[reader]
+            module = network.graph[reader]
+            if isinstance(module, UnitLinear) or (isinstance(module, UnitConv2d) and module.groups == 1):
+                if not module.emits:  # its weights are as large as those that would hide them
+                    yield name, reader
+                break
+            if not isinstance(module, _EACH_CHANNEL):
+                break
+
+
+def _block(network: UnitNetwork, name: str) -> int:
+    """How many inputs of a dense layer are positions of one channel."""
+    inputs = dict(network.nodes)
+    source = inputs[name][0]
+    while source != INPUT and not isinstance(network.graph[source], UnitProduct):
+        source = inputs[source][0]
+    channels = len(network.get_parameter(f"graph.{source}.weight"))
+    weight = network.get_parameter(f"graph.{name}.weight")
+    return weight.shape[1] // channels if weight.ndim == 2 else 1
+
+
+class _Differences:
+    """Weights of a family as sums of two large ones of opposite signs."""
+
+    def __init__(self, values: tuple[int, ...], rng: np.random.Generator):
+        family = np.array(values)
+        least = LEAST_SHARE * 2 ** np.floor(np.log2(family.max()))
+        large = family[np.abs(family) >= least]
+        self._rng = rng
+        self._parts: dict[int, np.ndarray] = {}
+        for value in values:
+            rest = value - large
+            self._parts[value] = large[np.isin(rest, large) & (np.sign(rest) != np.sign(large))]
+
+    def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two arrays that sum to `weights`; where there is no difference, the weight and 0."""
+        first = weights.copy()
+        for value in np.unique(weights):
+            parts = self._parts[int(value)]
+            if len(parts):
+                place = weights == value
+                first[place] = self._rng.choice(parts, int(place.sum()))
+        return first, weights - first
+
+
+def _product(
+    module: UnitProduct, reads: bool, doubled: bool, block: int, halves: _Differences, rng: np.random.Generator
+) -> UnitProduct:
+    """The layer with integer weights, for twice as many inputs (`reads`) and outputs (`doubled`)."""
+    weights = module.quantiser.values(module.latent).double().numpy()
+    bias = module.integer_bias().double().numpy()
+    if doubled:
+        weights, bias = np.concatenate([weights, weights]), np.concatenate([bias, bias])
+    if reads:
+        first, second = halves.of(weights)
+        if block > 1:
+            parts = [each.reshape(len(each), -1, block) for each in (first, second)]
+            weights = np.concatenate(parts, 1).reshape(len(weights), -1)
+        else:
+            weights = np.concatenate([first, second], 1)
+    if doubled and module.shift:
+        period = 1 << (module.spec.acc_bits - module.shift)
+        half = 1 << (module.spec.acc_bits - 1)
+        # To either end of the accumulator: whatever saturates does it there, and whatever rounds large sums rounds most.
+        bias = (bias + half) % period + rng.integers(0, 2, len(bias)) * (2 * half - period) - half
+    made = _emptied(module, *weights.shape[:2])
+    made.quantiser = WeightQuantiser(module.spec, normalise=False)
+    made.shift, made.fill, made.activated = module.shift, module.fill, module.activated
+    made.weight.copy_(torch.from_numpy(weights / made.quantiser.sigma))
+    made.bias.copy_(torch.from_numpy(bias / made.bias_unit))
+    return made
+
+
+def _emptied(module: UnitProduct, outputs: int, inputs: int) -> UnitProduct:
+    """A layer of the same kind without its weights, for so many channels."""
+    if isinstance(module, UnitConv2d):
+        geometry = (module.kernel, module.stride, module.padding, module.dilation)
+        return UnitConv2d(module.spec, inputs * module.groups, outputs, *geometry, groups=module.groups, emits=module.emits)
+    return UnitLinear(module.spec, inputs, outputs, emits=module.emits)

@@ -1,0 +1,117 @@
+"""The soft lock by construction: the same answers on the unit, no sense on hardware that rounds, and how it is taken off."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bitting
+from bitting.data import datasets
+from bitting.emulator.emulate import Emulator
+from bitting.errors import BittingError
+from bitting.network.layers import UnitConv2d, UnitLinear
+from bitting.targets.families import Split, targets
+from bitting.targets.judge import judge
+from bitting.targets.repair import clipped, merged
+from bitting.targets.stolen import Stolen
+from bitting.training import loop, recipes, splitting
+from bitting.training.recipes import TrainConfig
+from bitting.unit.spec import PRESETS, parse_spec
+
+SOFT = parse_spec("soft:scratch_words=8192")
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+
+def prepared(model, *shape):
+    """A network on `soft`, with random weights of the sizes that training begins with."""
+    torch.manual_seed(4)
+    x = torch.rand(40, *shape)
+    network = bitting.convert(model, SOFT, x, fresh=True)
+    network.calibrate(x, (0.6,))
+    splitting.prepare(network)
+    network.calibrate(x, (0.6,))
+    return network.eval(), x
+
+
+def dense():
+    return nn.Sequential(nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+
+
+@pytest.mark.parametrize(("make", "shape"), [(convolutional, (2, 8, 8)), (dense, (9,))])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_answers_are_the_same_for_any_activations(make, shape, seed):
+    network, _ = prepared(make(), *shape)
+    made = splitting.split(network, seed)
+    x = np.random.default_rng(seed).integers(SOFT.act_min, SOFT.act_max + 1, (200, int(np.prod(shape)))).astype(np.int8)
+    before, after = (Emulator(each.to_program(), range(SOFT.codes))(x) for each in (network, made))
+    assert torch.equal(before, after) and made.to_program().macs > network.to_program().macs
+    again = splitting.split(network, seed)
+    assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), again.state_dict().values(), strict=True)
+               if isinstance(a, torch.Tensor))  # fmt: skip
+    thief = merged(Stolen.of(made.to_program()))
+    assert torch.equal(thief(x), Stolen.of(made.to_program())(x)), "and exactly so is the repair of who knows it"
+
+
+def test_every_weight_that_is_read_twice_is_the_difference_of_large_ones():
+    network, _ = prepared(convolutional(), 2, 8, 8)
+    made = splitting.split(network, 0)
+    least = splitting.LEAST_SHARE * 4096
+    split = 0
+    for before, after in zip(network.products, made.products, strict=True):
+        old, new = (each.quantiser.values(each.latent) for each in (before, after))
+        assert isinstance(after, UnitConv2d if new.ndim == 4 else UnitLinear)
+        if new.shape[1] > old.shape[1]:
+            split += 1
+            assert new.shape[1] == 2 * old.shape[1] and float(new.abs().min()) >= least > float(old.abs().max())
+    assert split == 2, "the second convolution and the first dense layer; logits are as large as what would hide them"
+
+
+def test_biases_lie_at_the_ends_of_the_accumulator():
+    network, _ = prepared(convolutional(), 2, 8, 8)
+    first = splitting.split(network, 0).products[0]
+    period = 1 << (SOFT.acc_bits - first.shift)
+    assert bool((first.integer_bias().abs() >= (1 << (SOFT.acc_bits - 1)) - period).all())
+
+
+def test_what_can_not_be_split_is_refused():
+    small = bitting.convert(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), PRESETS["base"], torch.rand(9, 4))
+    with pytest.raises(BittingError, match=r"base has exponents to 6 and shifts to 7; it wants 10 of both .* --spec soft"):
+        splitting.prepare(small)
+    single, _ = prepared(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), 4)
+    with pytest.raises(BittingError, match="no hidden layer can be split"):
+        splitting.split(single, 0)
+    with pytest.raises(BittingError, match="batch normalisation"):
+        loop.train(
+            SOFT, "fashion-mnist", recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "residual"), "quantisation")
+        )
+    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation"):
+        recipes.soft(TrainConfig(), "hope")
+
+
+@pytest.fixture(scope="module")
+def model():
+    data = datasets.load("digits")
+    config = recipes.soft(TrainConfig(hidden=(64, 32), epochs=25, seed=0), "quantisation")
+    return data, loop.train(SOFT, data, config)
+
+
+def test_a_trained_network_is_right_on_the_unit_and_nowhere_that_it_was_made_against(model):
+    data, locked = model
+    x = locked.interface.activations(data.test_x)
+    thief = Stolen.of(locked.program)
+    chosen = targets(Split.TRAINING, SOFT.acc_bits)
+    found = judge(locked.program, x, data.test_y, chosen, calibration=x[:128])
+    assert locked.claims["soft"] == "quantisation" and found.authorised == locked.claims["accuracy"] > 0.93
+    for family, worst in found.worst_of_families().items():
+        assert worst.accuracy < (0.5 if family == "half" else 0.25), worst
+    rounded = [each for each in chosen if each.family == "int8"]
+    repaired = judge(merged(thief), x, data.test_y, rounded, calibration=x[:128])
+    assert min(each.accuracy for each in repaired.results) > 0.9, "who knows it takes it off"
+    naive = judge(clipped(thief, 1.0), x, data.test_y, rounded, calibration=x[:128])
+    assert naive.worst(Split.TRAINING).accuracy < 0.3, "clipping does not"
