@@ -90,7 +90,7 @@ def test_what_can_not_be_split_is_refused():
         loop.train(
             SOFT, "fashion-mnist", recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "residual"), "quantisation")
         )
-    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation"):
+    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sampled, qu-anti"):
         recipes.soft(TrainConfig(), "hope")
 
 

@@ -72,7 +72,7 @@ def train(
     ] = "",
     soft: Annotated[
         str,
-        typer.Option(help="Soft lock: quantisation. Wants --spec soft; doubles hidden channels (docs/soft-locks.md)."),
+        typer.Option(help="Soft lock: quantisation, with --spec soft; it doubles hidden channels (docs/soft-locks.md)."),
     ] = "",
     json: JsonOption = False,
 ) -> None:

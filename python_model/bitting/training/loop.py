@@ -23,8 +23,9 @@ from bitting.training.checkpoint import Checkpoint
 from bitting.training.inputs import Inputs
 from bitting.training.material import STATISTICS_SAMPLES, Material
 from bitting.training.on_unit import on_unit
-from bitting.training.recipes import TrainConfig, recipe
+from bitting.training.recipes import SPLIT, TrainConfig, recipe
 from bitting.training.run import Run
+from bitting.training.soft import SoftKind, SoftObjective
 from bitting.unit.spec import UnitSpec, as_spec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test score: accuracy, or R squared of a regression).
@@ -90,9 +91,12 @@ def train(
     if model is not None:
         _require_outputs(reference, samples[:2], data)
     network, finish_epoch = on_unit(model or reference, spec, samples, inputs, config, model is None)
+    penalty = _soft(spec, config, data)
     runs = [
         Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, network.ends_with),
-        Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch),
+        Run(
+            "unit", network, scale, config.learning_rate, config, material.goal, finish_epoch, penalty=_soft(spec, config, data)
+        ),
     ]
     scores = {"converted": runs[1].judge(material.held_out)[1]} if model is not None else {}
     for run in runs:
@@ -107,7 +111,7 @@ def train(
                 progress(run.name, epoch + 1, config.epochs, record["test_score"])
         scores[run.name] = run.judge(material.held_out)[1]
     saved.remove()
-    if config.soft:
+    if config.soft == SPLIT:
         network = splitting.split(network, config.known_seed)
     metric = interface.metric.lower()
     claims = {
@@ -125,6 +129,13 @@ def train(
     }
     said = tasks.of_sums(material.goal, network)
     return export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
+
+
+def _soft(spec: UnitSpec, config: TrainConfig, data: Dataset) -> SoftObjective | None:
+    """The penalty of a soft lock that has one. Raises BittingError for a task without classes."""
+    if config.soft and data.task != Task.CLASSES:
+        raise BittingError(f"a soft lock is trained for classes; {data.name} is for {data.task}")
+    return None if config.soft in ("", SPLIT) else SoftObjective(SoftKind(config.soft), spec, config.known_seed)
 
 
 def _fingerprint(model: nn.Module) -> str:

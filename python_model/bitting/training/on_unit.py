@@ -14,7 +14,7 @@ from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.training import balance, randomness, splitting
 from bitting.training.balance import Balance
 from bitting.training.inputs import Inputs
-from bitting.training.recipes import TrainConfig
+from bitting.training.recipes import SPLIT, TrainConfig
 from bitting.unit.spec import UnitSpec
 
 #: Training samples that shifts are calibrated on.
@@ -44,7 +44,7 @@ def on_unit(
         _draw_biases(network, config)
     if config.logit_weight_rms:
         network.products[-1].learn_scale(config.logit_weight_rms)
-    if config.soft:
+    if config.soft == SPLIT:
         network.calibrate(first, config.accumulator_std)
         splitting.prepare(network)
     project = _projection(network, config)

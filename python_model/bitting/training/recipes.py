@@ -43,7 +43,7 @@ class TrainConfig:
             checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
         activation: of a given model: "fold" puts the unit's wave in place of its activation functions, "relu" keeps ReLU and
             begins where reconstruction ends (`bitting.convert`).
-        soft: "quantisation", or nothing: a soft lock, see `bitting.training.splitting`.
+        soft: a soft lock, one of `SOFT`, or nothing.
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
     """
@@ -152,8 +152,10 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     )  # fmt: skip
 
 
-#: Soft locks by name.
-SOFT = ("quantisation",)
+#: Soft locks by name: by construction (`bitting.training.splitting`), and to compare with it by a penalty on sampled hardware,
+#: ours and a published one (`bitting.training.soft`).
+SPLIT = "quantisation"
+SOFT = (SPLIT, "sampled", "qu-anti")
 
 
 def soft(config: TrainConfig, name: str) -> TrainConfig:

@@ -15,6 +15,7 @@ from bitting.training import distributed, randomness
 from bitting.training.finetuning import cosine, share_of_weights
 from bitting.training.material import Part
 from bitting.training.recipes import TrainConfig
+from bitting.training.soft import SoftObjective
 from bitting.training.tasks import Goal
 
 
@@ -74,8 +75,10 @@ class Run:
         goal: Goal,
         finish_epoch: Callable[[], None],
         ends_with: str = "",
+        penalty: SoftObjective | None = None,
     ):
         self.name = name
+        self.penalty = penalty
         self.goal = goal
         self.objective = _Objective(network, scale, goal.loss, ends_with)
         self.config = config
@@ -106,6 +109,9 @@ class Run:
                 group["lr"] = group["share"] * self.peak_rate * cosine(done)
             chosen = distributed.share(order[step * batch : (step + 1) * batch])
             loss = self.shared(x[chosen], targets[chosen])
+            if self.penalty and isinstance(self.objective.network, UnitNetwork):
+                inputs = x[chosen] * self.objective.scale
+                loss = loss + self.penalty.penalty(self.objective.network, inputs, targets[chosen].argmax(1), done)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()

@@ -7,7 +7,7 @@ was never sampled judges the result. A soft lock needs no key and stops nobody w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 
 from bitting.emulator import emulate
-from bitting.errors import BittingError
 from bitting.network.alteration import Alteration
 from bitting.network.graph import UnitNetwork
 from bitting.targets.families import Split, targets
@@ -26,24 +25,24 @@ from bitting.unit.spec import UnitSpec
 
 
 class SoftKind(StrEnum):
-    """What a soft lock is trained against."""
+    """Which penalty."""
 
-    QUANTISATION = "quantisation"
-    """Other number formats, waves and accumulators."""
-    SPARSITY = "sparsity"
-    """Other sparsities."""
+    SAMPLED = "sampled"
+    """On hardware of all training families."""
     QU_ANTI = "qu-anti"
     """Baseline (Hong et al. 2021, arXiv 2111.06979): squared distance of int8 and int4 networks' cross entropy to a margin."""
 
 
 #: Families of `families.toml` that a lock is trained against.
 FAMILIES = {
-    SoftKind.QUANTISATION: ("half", "fp8-e4m3", "int8", "int4", "clamp", "relu", "saturating"),
-    SoftKind.SPARSITY: ("unstructured",),
+    SoftKind.SAMPLED: ("half", "fp8-e4m3", "int8", "int4", "clamp", "relu", "saturating", "unstructured"),
     SoftKind.QU_ANTI: ("int8", "int4"),
 }
 #: Cross entropy that a sample is to have at least on other hardware: its class then has a probability of at most 5%.
 MARGIN = 3.0
+#: Of the penalty beside the loss of the unit, hardware that is drawn for each batch, and the share of the training that passes
+#: before the penalty is there; it then grows over as much again.
+WEIGHT, _DRAWN, _BEGINS = 0.3, 2, 0.1
 #: Standard deviation to which logits of other hardware are brought: only their order counts, whatever their size.
 _LOGIT_SPREAD = 2.0
 #: Weight of the newest batch in the mean accuracy of each target, by which the next are drawn.
@@ -86,23 +85,6 @@ class Hardware(Alteration):
         return self._wave.activations(steps) if self._wave else None
 
 
-@dataclass(frozen=True)
-class SoftConfig:
-    """Settings of a soft lock.
-
-    Attributes:
-        kind: what it is trained against.
-        weight: of the penalty beside the loss of the unit.
-        targets: hardware that is sampled for each batch.
-        begins: share of the training that passes before the penalty is there; it then grows over as much again.
-    """
-
-    kind: SoftKind
-    weight: float = 0.3
-    targets: int = 2
-    begins: float = 0.1
-
-
 class SoftObjective:
     """The penalty of a soft lock. Draws from numpy's generator of a seed, so that a run can be repeated.
 
@@ -110,16 +92,16 @@ class SoftObjective:
         accuracy: target -> mean accuracy on the batches that it was seen in.
     """
 
-    def __init__(self, config: SoftConfig, spec: UnitSpec, seed: int):
-        self.config = config
+    def __init__(self, kind: SoftKind, spec: UnitSpec, seed: int):
+        self.kind = kind
         self.spec = spec
         self._rng = np.random.default_rng(seed)
-        chosen = FAMILIES[config.kind]
+        chosen = FAMILIES[kind]
         self.targets = [each for each in targets(Split.TRAINING, spec.acc_bits) if each.family in chosen]
         self.accuracy = {each.name: 1.0 for each in self.targets}
 
     def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
-        """Bounded by `weight` times `MARGIN`; 0 before it begins.
+        """Of sampled hardware at most `WEIGHT` times `MARGIN`; 0 before it begins.
 
         Args:
             network: in training.
@@ -127,13 +109,12 @@ class SoftObjective:
             labels: (samples,) classes.
             done: share of the training.
         """
-        begins = self.config.begins
-        share = 1.0 if not begins else min(max(done / begins - 1, 0.0), 1.0)
+        share = min(max(done / _BEGINS - 1, 0.0), 1.0)
         if not share:
             return x.new_zeros(())
-        drawn = self.targets if self.config.kind == SoftKind.QU_ANTI else self._drawn()
+        drawn = self.targets if self.kind == SoftKind.QU_ANTI else self._drawn()
         losses = [self._of_target(network, x, labels, each) for each in drawn]
-        return share * self.config.weight * torch.stack(losses).mean()
+        return share * WEIGHT * torch.stack(losses).mean()
 
     def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
         with network.altered(Hardware(self._between(target), self.spec)):
@@ -141,7 +122,7 @@ class SoftObjective:
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
-        if self.config.kind == SoftKind.QU_ANTI:
+        if self.kind == SoftKind.QU_ANTI:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
@@ -149,7 +130,7 @@ class SoftObjective:
         """The worse a target is fooled so far, the oftener."""
         wrong = np.array([100 * self.accuracy[each.name] for each in self.targets])
         shares = np.exp(_SHARPNESS * (wrong - wrong.max()))
-        count = min(self.config.targets, len(self.targets))
+        count = min(_DRAWN, len(self.targets))
         indices = self._rng.choice(len(self.targets), count, replace=False, p=shares / shares.sum())
         return [self.targets[index] for index in indices]
 
@@ -163,10 +144,3 @@ class SoftObjective:
             levels = [each.pruning.share for each in alike if each.pruning]
             target = replace(target, pruning=Pruning("unstructured", float(self._rng.uniform(min(levels), max(levels)))))
         return target
-
-
-def of_name(name: str) -> SoftConfig:
-    """The settings of a lock by its name. Raises BittingError if there is none."""
-    if name not in list(SoftKind):
-        raise BittingError(f"--soft {name} is unknown; allowed: {', '.join(SoftKind)}")
-    return SoftConfig(SoftKind(name))

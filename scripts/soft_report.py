@@ -1,0 +1,82 @@
+"""Soft locks judged: an unlocked network, two that were trained against sampled hardware, one that was split; and its repairs.
+
+    python scripts/soft_report.py [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
+
+An MLP on MNIST in the family `soft`. Every network is judged on every target of `families.toml`; the tables give the worst
+target of each family. `--objectives` names what is trained: "none", "sampled" (`bitting.training.soft`), "qu-anti", "split".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bitting
+from bitting.data import datasets
+from bitting.targets.families import Split
+from bitting.targets.judge import Judgement, judge
+from bitting.targets.repair import clipped, merged
+from bitting.targets.stolen import Stolen
+from bitting.training import loop, recipes
+
+SPEC = "soft"
+OBJECTIVES = {"split": "quantisation", "sampled": "sampled", "qu-anti": "qu-anti"}
+#: What a thief does to a network that was split, before he converts it.
+REPAIRS = {
+    "split, clipped at 1 deviation": lambda stolen: clipped(stolen, 1.0),
+    "split, clipped at 2 deviations": lambda stolen: clipped(stolen, 2.0),
+    "split, equal channels merged": merged,
+}
+
+
+def trained(objective: str, seed: int, epochs: int) -> bitting.Model:
+    """A model with one of the objectives."""
+    data = datasets.load("mnist")
+    config = replace(recipes.recipe(data), seed=seed, epochs=epochs)
+    return loop.train(SPEC, data, config if objective == "none" else recipes.soft(config, OBJECTIVES[objective]))
+
+
+def row(name: str, found: Judgement) -> dict[str, Any]:
+    """One line of the table, and what goes into JSON."""
+    worst = {split: found.worst(split) for split in (Split.TRAINING, Split.HELD_OUT)}
+    print(f"{name}: authorised {100 * found.authorised:.2f}%, " + ", ".join(
+        f"worst {split} {100 * each.accuracy:.1f}% ({each.target})" for split, each in worst.items()))  # fmt: skip
+    print("    " + ", ".join(f"{key} {100 * each.accuracy:.1f}" for key, each in found.worst_of_families().items()), flush=True)
+    return {"name": name, **found.to_dict()}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--objectives", nargs="+", choices=("none", *OBJECTIVES), default=["none", "split"])
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--samples", type=int, default=2000, help="of the test set, judged on every target")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    data = datasets.load("mnist")
+    rows: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        for objective in options.objectives:
+            model = trained(objective, seed, options.epochs)
+            x = model.interface.activations(data.test_x[: options.samples])
+            seen = model.interface.activations(data.train_x[np.random.default_rng(seed).permutation(len(data.train_x))[:512]])
+            labels = data.test_y[: options.samples]
+            claims = f"unit {100 * model.claims['accuracy']:.2f}%, twin {100 * model.claims['twin_accuracy']:.2f}%"
+            print(f"seed {seed}, {objective}: {claims} of {len(data.test_y)}", flush=True)
+            rows.append({"seed": seed, "claims": claims, **row(objective, judge(model.program, x, labels, calibration=seen))})
+            if objective == "split":
+                stolen = Stolen.of(model.program)
+                for name, repair in REPAIRS.items():
+                    rows.append({"seed": seed, **row(name, judge(repair(stolen), x, labels, calibration=seen))})
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
