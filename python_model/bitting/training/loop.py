@@ -94,9 +94,7 @@ def train(
     penalty = _soft(spec, config, data)
     runs = [
         Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, network.ends_with),
-        Run(
-            "unit", network, scale, config.learning_rate, config, material.goal, finish_epoch, penalty=_soft(spec, config, data)
-        ),
+        Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch, penalty=penalty),
     ]
     scores = {"converted": runs[1].judge(material.held_out)[1]} if model is not None else {}
     for run in runs:
