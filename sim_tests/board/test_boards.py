@@ -170,14 +170,16 @@ def test_an_artefact_runs_on_the_simulated_board(artefact):
 
 
 @pytest.mark.slow
-def test_without_torch_a_run_says_that_nothing_was_compared(artefact):
+def test_without_torch_a_run_says_that_nothing_was_compared(artefact, board):
     """A host that has no emulator shows the accuracy, and never a comparison that did not take place."""
-    arguments = ["run", "for-A", "--device", "A.key", "--allow-unsigned", "--samples", "2", "--port", "simulated"]
-    done = bitting(*arguments, without=["torch"], cwd=artefact)
+    arguments = ["run", "for-A", "--expect-device", "A.key", "--allow-unsigned", "--samples", "2", "--port"]
+    with served(board("A")) as url:
+        done = bitting(*arguments, url, without=["torch"], cwd=artefact)
     told = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if line.startswith("│")]
     assert ["wrong logits", "not compared"] in told and ["wrong cycles", "not compared"] in told
     assert done.stderr.strip().splitlines()[-1].startswith("not compared with the emulator, which needs torch; to get it: pip")
-    found = json.loads(bitting(*arguments, "--json", without=["torch"], cwd=artefact).stdout)
+    with served(board("A")) as url:
+        found = json.loads(bitting(*arguments, url, "--json", without=["torch"], cwd=artefact).stdout)
     assert found["wrong_logits"] is found["wrong_cycles"] is None and 0 <= found["accuracy"] <= 1
 
 

@@ -21,9 +21,9 @@ def folder(tmp_path_factory):
     y = 2 * x[:, 0] - 0.1 * x[:, 1] + 30
     rows = [",".join(f"{value:.6f}" for value in (*row, target)) for row, target in zip(x, y, strict=True)]
     (path / "flow.csv").write_text("\n".join(["speed,heat,width,flow", *rows]) + "\n")
-    command("train", "--data", path / "flow.csv", "-o", path / "model", "--spec", "tiny", "--epochs", "40")
+    command("train", "--data", path / "flow.csv", "-o", path / "model", "--spec", "tiny", "--epochs", "40", "--seed", "0")
     command("device", "new", path / "A.key", "--spec", "tiny")
-    command("lock", path / "model", "--device", path / "A.key", "-o", path / "artefact")
+    command("lock", path / "model", "--device", path / "A.key", "-o", path / "artefact", "--allow-reproducible")
     return path
 
 

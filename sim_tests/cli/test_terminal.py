@@ -69,21 +69,22 @@ def test_no_name_in_a_file_is_obeyed_by_the_terminal(tmp_path, source):
 @pytest.mark.parametrize("stream", ["out", "err"])
 def test_results_and_notes_quote_what_they_are_told(monkeypatch, stream):
     printer, written = getattr(console, stream), io.StringIO()
-    monkeypatch.setattr(printer, "file", written)
+    # Not `file`: setting that back would keep the stream of this test for all tests that come after.
+    monkeypatch.setattr(printer, "_file", written)
     printer.print(f"{ESCAPES}[bold][/nope]:smile:\u202e\udc80")
     assert written.getvalue() == f"{SHOWN}[bold][/nope]:smile:\\u202e\\udc80\n"
 
 
 def test_an_error_or_note_is_one_line(monkeypatch):
     written = io.StringIO()
-    monkeypatch.setattr(console.err, "file", written)
+    monkeypatch.setattr(console.err, "_file", written)
     console.err.print("a note\nbitting: verified\r\u2028of a name")
     assert written.getvalue() == "a note bitting: verified  of a name\n"
 
 
 def test_tables_quote_what_they_are_told(monkeypatch):
     written = io.StringIO()
-    monkeypatch.setattr(console.out, "file", written)
+    monkeypatch.setattr(console.out, "_file", written)
     console.table(f"title[red]{ESCAPES}", ("head[red]", f"n{ESCAPES}"), [("cell[/nope]", ESCAPES)])
     shown = written.getvalue()
     assert f"title[red]{SHOWN}" in shown and "head[red]" in shown and "cell[/nope]" in shown
