@@ -1,5 +1,7 @@
 """The soft lock by construction: the same answers on the unit, no sense on hardware that rounds, and how it is taken off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import bitting
 from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError
+from bitting.locking.scheme import pairings
 from bitting.network.layers import UnitConv2d, UnitLinear
 from bitting.targets.families import Split, targets
 from bitting.targets.judge import judge
@@ -115,3 +118,15 @@ def test_a_trained_network_is_right_on_the_unit_and_nowhere_that_it_was_made_aga
     assert min(each.accuracy for each in repaired.results) > 0.9, "who knows it takes it off"
     naive = judge(clipped(thief, 1.0), x, data.test_y, rounded, calibration=x[:128])
     assert naive.worst(Split.TRAINING).accuracy < 0.3, "clipping does not"
+
+
+@pytest.mark.parametrize("vault", ["ascon", "aes"])
+def test_with_a_hard_lock_on_top_the_right_device_has_the_same_network(model, vault):
+    data, locked = model
+    spec = SOFT.replace(vault=vault)
+    own = bitting.Model(replace(locked.program, spec=spec), locked.claims, locked.interface)
+    device, x = bitting.Device(spec, bytes(range(16))), data.test_x[:50]
+    for scheme in pairings(spec):
+        artefact = bitting.lock(own, device, scheme.fingerprint, scheme.transform, allow_reproducible=True)
+        assert np.array_equal(bitting.unlock(artefact, device).sums(x), locked.sums(x)), scheme
+        assert artefact.claims["soft"] == "quantisation"
