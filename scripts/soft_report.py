@@ -1,4 +1,4 @@
-"""Soft locks judged: an unlocked network, two that were trained against sampled hardware, one that was split; and its repairs.
+"""Soft locks judged: networks without one, split, or trained against sampled hardware; and what a thief does to a split one.
 
     python scripts/soft_report.py [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,23 @@ def row(name: str, found: Judgement) -> dict[str, Any]:
     return {"name": name, **found.to_dict()}
 
 
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines of Markdown: for each family its worst target, percent, mean of the seeds and in brackets the largest."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for each in rows:
+        worst: dict[str, float] = {"the unit": each["authorised"]}
+        for result in each["results"]:
+            key = f"{result['split']}: {result['family']}"
+            worst[key] = max(worst.get(key, 0.0), result["accuracy"])
+        for key, accuracy in worst.items():
+            found.setdefault(key, {}).setdefault(each["name"], []).append(100 * accuracy)
+    names = list(dict.fromkeys(each["name"] for each in rows))
+    yield f"| | {' | '.join(names)} |"
+    yield "|---|" + "---|" * len(names)
+    for key, of_names in found.items():
+        yield f"| {key} | " + " | ".join(f"{np.mean(of_names[name]):.1f} ({max(of_names[name]):.1f})" for name in names) + " |"
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +94,7 @@ def main() -> None:
                     rows.append({"seed": seed, **row(name, judge(repair(stolen), x, labels, calibration=seen))})
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ from torch import nn
 
 import bitting
 from bitting.data import datasets
+from bitting.emulator import emulate
 from bitting.emulator.emulate import Emulator
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ProgramError
 from bitting.locking.scheme import pairings
 from bitting.network.layers import UnitConv2d, UnitLinear
-from bitting.targets.families import Split, targets
+from bitting.targets.families import Split, every_target, targets
 from bitting.targets.judge import judge
 from bitting.targets.repair import clipped, merged
 from bitting.targets.stolen import Stolen
-from bitting.training import loop, recipes, splitting
+from bitting.training import loop, recipes, soft, splitting
 from bitting.training.recipes import TrainConfig
+from bitting.training.soft import Hardware
 from bitting.unit.spec import PRESETS, parse_spec
 
 SOFT = parse_spec("soft:scratch_words=8192")
@@ -79,22 +81,105 @@ def test_biases_lie_at_the_ends_of_the_accumulator():
     network, _ = prepared(convolutional(), 2, 8, 8)
     first = splitting.split(network, 0).products[0]
     period = 1 << (SOFT.acc_bits - first.shift)
-    assert bool((first.integer_bias().abs() >= (1 << (SOFT.acc_bits - 1)) - period).all())
+    ends = first.integer_bias()
+    assert (
+        first.shift > 4 and bool((ends.abs() >= (1 << (SOFT.acc_bits - 1)) - period).all()) and len(ends.sign().unique()) == 2
+    )
 
 
 def test_what_can_not_be_split_is_refused():
     small = bitting.convert(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), PRESETS["base"], torch.rand(9, 4))
     with pytest.raises(BittingError, match=r"base has exponents to 6 and shifts to 7; it wants 10 of both .* --spec soft"):
         splitting.prepare(small)
-    single, _ = prepared(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), 4)
     with pytest.raises(BittingError, match="no hidden layer can be split"):
-        splitting.split(single, 0)
+        prepared(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), 4)
+    grouped = nn.Sequential(
+        nn.Conv2d(4, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.Flatten()
+    )
+    with pytest.raises(BittingError, match="no hidden layer can be split"):
+        prepared(nn.Sequential(*grouped), 4, 5, 5)
     with pytest.raises(BittingError, match="batch normalisation"):
         loop.train(
             SOFT, "fashion-mnist", recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "residual"), "quantisation")
         )
     with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sampled, qu-anti"):
         recipes.soft(TrainConfig(), "hope")
+
+
+def test_what_does_not_fit_when_it_is_split_is_said_before_training(tmp_path):
+    told = []
+    config = recipes.soft(TrainConfig(hidden=(400, 32), epochs=1, seed=0), "quantisation")
+    with pytest.raises(ProgramError, match="scratch"):
+        loop.train("soft:scratch_words=512", "digits", config, tmp_path / "run", lambda *item: told.append(item))
+    assert not told
+    with pytest.raises(BittingError, match="with a network of ours; found a model that is given"):
+        loop.train(
+            SOFT,
+            "digits",
+            config,
+            model=nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10)),
+        )
+    with pytest.raises(BittingError, match="soft lock 'hope' is unknown"):
+        loop.train(SOFT, "digits", replace(config, soft="hope"))
+
+
+@pytest.mark.parametrize("name", ["int8-channel", "fp8-e4m3-channel", "clamp-1", "clamp-0.7", "pruned-50"])
+def test_training_sees_of_hardware_what_the_thief_has(name):
+    """Formats of weights, waves, accumulators and pruning: the same answers as the target's own.
+
+    Weights that are no integers make sums that are rounded, in fp32 here and in fp64 there; one that lies next to a step of the
+    wave may end on either side of it, and changes the answers of its sample.
+    """
+    network, x = prepared(convolutional(), 2, 8, 8)
+    (target,) = (each for each in every_target(SOFT.acc_bits) if each.name == name)
+    target = replace(target, activations=None)  # a target has their range from its calibration, training from the batch
+    activations = network.integers(x)
+    with torch.no_grad(), network.altered(Hardware(target, SOFT)):
+        seen = network.accumulators(activations).double()
+    answers = target.run(Stolen.of(network.to_program()), activations.flatten(1))(activations.flatten(1))
+    seen, answers = emulate.wrap(seen, SOFT.acc_bits), emulate.wrap(answers.double(), SOFT.acc_bits)
+    equal = ((seen - answers).abs() <= 1e-4 * answers.abs().max()).all(1)
+    assert float(equal.double().mean()) > 0.8 if "8" in name else torch.equal(seen, answers)
+    assert not torch.equal(network.accumulators(activations).double(), seen), "and it is other hardware"
+
+
+@pytest.mark.parametrize("name", ["sampled", "qu-anti"])
+def test_a_penalty_is_repeated_and_resumed(name, tmp_path):
+    data = datasets.load("digits")
+    config = recipes.soft(TrainConfig(hidden=(12, 8), epochs=3, seed=0), name)
+    whole = loop.train("soft", data, config)
+
+    def stop(*told):
+        if told[:2] == ("unit", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train("soft", data, config, tmp_path / "run", stop)
+    resumed = loop.train("soft", data, config, tmp_path / "run")
+    for a, b in zip(whole.program.layers, resumed.program.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
+    without = loop.train("soft", data, replace(config, soft=""))
+    assert any(not np.array_equal(a.codes, b.codes) for a, b in zip(whole.program.layers, without.program.layers, strict=True))
+
+
+def test_penalties_are_what_they_say():
+    network, x = prepared(convolutional(), 2, 8, 8)
+    labels = torch.arange(len(x)) % 3
+    for name, most in (("sampled", soft.WEIGHT * soft.MARGIN), ("qu-anti", float("inf"))):
+        objective = soft.SoftObjective(name, SOFT, 5)
+        assert float(objective.penalty(network, x, labels, 0.05)) == 0
+        value = objective.penalty(network.train(), x, labels, 1.0)
+        assert 0 < float(value.detach()) <= most
+        value.backward()
+        assert any(float(each.grad.abs().sum()) > 0 for each in network.parameters() if each.grad is not None)
+    by_hand = []
+    for target in objective.targets:
+        with torch.no_grad(), network.altered(Hardware(target, SOFT)):
+            answers = network.accumulators(network.integers(x)).float()
+        entropy = nn.functional.cross_entropy(2 * answers / answers.std(), labels)
+        by_hand.append(float((entropy - soft.MARGIN) ** 2))
+    assert {each.family for each in objective.targets} == {"int8", "int4"}
+    assert float(value.detach()) == pytest.approx(soft.WEIGHT * np.mean(by_hand), rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +189,7 @@ def model():
     return data, loop.train(SOFT, data, config)
 
 
-def test_a_trained_network_is_right_on_the_unit_and_nowhere_that_it_was_made_against(model):
+def test_a_split_network_is_right_on_the_unit_and_on_no_target_that_it_may_be_trained_against(model):
     data, locked = model
     x = locked.interface.activations(data.test_x)
     thief = Stolen.of(locked.program)
@@ -112,7 +197,8 @@ def test_a_trained_network_is_right_on_the_unit_and_nowhere_that_it_was_made_aga
     found = judge(locked.program, x, data.test_y, chosen, calibration=x[:128])
     assert locked.claims["soft"] == "quantisation" and found.authorised == locked.claims["accuracy"] > 0.93
     for family, worst in found.worst_of_families().items():
-        assert worst.accuracy < (0.5 if family == "half" else 0.25), worst
+        # Errors of 64 products do not add up as those of 256 do: docs/soft-locks.md has what is left on MNIST.
+        assert worst.accuracy < (0.5 if family in ("half", "int8") else 0.25), worst
     rounded = [each for each in chosen if each.family == "int8"]
     repaired = judge(merged(thief), x, data.test_y, rounded, calibration=x[:128])
     assert min(each.accuracy for each in repaired.results) > 0.9, "who knows it takes it off"

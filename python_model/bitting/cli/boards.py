@@ -35,6 +35,8 @@ def board(
     any host (`bitting run --port`, the host in C), until it is interrupted.
     """
     if name == SIMULATED:
+        if output or spec or json or seeds != 1:
+            raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
         _simulate(device)
         return
     if output is None:

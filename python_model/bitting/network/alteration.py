@@ -19,8 +19,13 @@ class Alteration:
         """Activations before they are multiplied; any shape."""
         return x
 
-    def leaving(self, sums: torch.Tensor, slope: float) -> torch.Tensor:
-        """Sums in steps of the wave (of those that leave: in units of the accumulator, with `slope` 1), as it holds them."""
+    def leaving(self, sums: torch.Tensor, slope: float | None) -> torch.Tensor:
+        """Sums as it holds them.
+
+        Args:
+            sums: in steps of the wave, or answers in units of the accumulator.
+            slope: steps for each unit of the accumulator; None: these are answers.
+        """
         return sums
 
     def activations(self, steps: torch.Tensor) -> torch.Tensor | None:

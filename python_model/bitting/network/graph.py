@@ -189,8 +189,8 @@ class UnitNetwork(nn.Module):
 
     @contextlib.contextmanager
     def altered(self, hardware: Alteration) -> Iterator[None]:
-        """Other hardware computes all layers meanwhile, with gradients for this network's parameters."""
-        layers = [module for module in self.graph.values() if isinstance(module, UnitLayer)]
+        """Other hardware computes the layers with weights meanwhile, with gradients; means and maxima any hardware has."""
+        layers = self.products
         for layer in layers:
             layer.altered = hardware
         try:

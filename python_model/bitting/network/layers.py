@@ -73,9 +73,11 @@ class UnitLayer(nn.Module):
         """Integer activations, as float32; accumulators if `emits`."""
         sums = self.sums(*inputs)
         if self.altered:
-            sums = self.altered.leaving(sums if self.emits else sums * self.factor, self.slope)
-            written = None if self.emits else self.altered.activations(sums)
-            return sums if self.emits else fold(sums, self.spec) if written is None else written
+            if self.emits:
+                return self.altered.leaving(sums, None)
+            steps = self.altered.leaving(sums * self.factor, self.slope)
+            written = self.altered.activations(steps)
+            return (fold(steps, self.spec) if written is None else written).float()
         return sums if self.emits else fold(sums, self.spec, self.factor).float()
 
     @torch.no_grad()
@@ -144,7 +146,8 @@ class UnitProduct(UnitLayer):
         """From now on the scale of the weights is learnt too; it begins at `rms` (root mean square, in units of sigma)."""
         self.quantiser = WeightQuantiser(self.spec, normalise=False)
         self.weight.mul_(rms / self.weight.square().mean().sqrt())
-        self.bias.mul_(rms)
+        if self.emits:  # else they are in quarter periods, which shrink with the weights when the shift is found
+            self.bias.mul_(rms)
 
     def parts(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and bias, both times `slope`: a power of two costs nothing here, and the product then suits the fold."""

@@ -47,8 +47,9 @@ def _carry(port: SimulatedPort, board: int, over: threading.Event) -> None:
         with contextlib.suppress(BlockingIOError):  # the host has nothing to say now
             came = os.read(board, _CHUNK)
         port.write(came)
-        answers += port.read_now()
-        quiet = 0 if came or answers else quiet + 1
+        answered = port.read_now()
+        answers += answered
+        quiet = 0 if came or answered else quiet + 1
         with contextlib.suppress(BlockingIOError):  # or does not take more now
             answers = answers[os.write(board, answers) :]
         if quiet > _PATIENCE:

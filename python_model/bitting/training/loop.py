@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitting.artefact.claims import SOFT_LOCKS, SPLIT
 from bitting.artefact.model import Model
 from bitting.conversion.exporting import export
 from bitting.data import datasets
@@ -23,9 +24,9 @@ from bitting.training.checkpoint import Checkpoint
 from bitting.training.inputs import Inputs
 from bitting.training.material import STATISTICS_SAMPLES, Material
 from bitting.training.on_unit import on_unit
-from bitting.training.recipes import SPLIT, TrainConfig, recipe
+from bitting.training.recipes import TrainConfig, recipe
 from bitting.training.run import Run
-from bitting.training.soft import SoftKind, SoftObjective
+from bitting.training.soft import SoftObjective
 from bitting.unit.spec import UnitSpec, as_spec
 
 #: Called after every epoch with (name of the network, epoch, epochs, test score: accuracy, or R squared of a regression).
@@ -91,7 +92,9 @@ def train(
     if model is not None:
         _require_outputs(reference, samples[:2], data)
     network, finish_epoch = on_unit(model or reference, spec, samples, inputs, config, model is None)
-    penalty = _soft(spec, config, data)
+    penalty = _soft(spec, config, data, model is not None)
+    if config.soft == SPLIT:
+        splitting.split(network, config.known_seed).to_program()  # what does not fit is said now, and not after training
     runs = [
         Run("twin", reference, scale, config.twin_learning_rate, config, material.goal, lambda: None, network.ends_with),
         Run("unit", network, scale, config.learning_rate, config, material.goal, finish_epoch, penalty=penalty),
@@ -108,7 +111,6 @@ def train(
             if progress:
                 progress(run.name, epoch + 1, config.epochs, record["test_score"])
         scores[run.name] = run.judge(material.held_out)[1]
-    saved.remove()
     if config.soft == SPLIT:
         network = splitting.split(network, config.known_seed)
     metric = interface.metric.lower()
@@ -126,14 +128,21 @@ def train(
         "epochs": [{"network": run.name, **record} for run in runs for record in run.records],
     }
     said = tasks.of_sums(material.goal, network)
-    return export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
+    trained = export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
+    saved.remove()
+    return trained
 
 
-def _soft(spec: UnitSpec, config: TrainConfig, data: Dataset) -> SoftObjective | None:
-    """The penalty of a soft lock that has one. Raises BittingError for a task without classes."""
-    if config.soft and data.task != Task.CLASSES:
-        raise BittingError(f"a soft lock is trained for classes; {data.name} is for {data.task}")
-    return None if config.soft in ("", SPLIT) else SoftObjective(SoftKind(config.soft), spec, config.known_seed)
+def _soft(spec: UnitSpec, config: TrainConfig, data: Dataset, given: bool) -> SoftObjective | None:
+    """The penalty of a soft lock that has one. Raises BittingError if there is no such lock, or none for what is trained."""
+    if not config.soft:
+        return None
+    if config.soft not in SOFT_LOCKS:
+        raise BittingError(f"soft lock {config.soft!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
+    if given or data.task != Task.CLASSES:
+        found = "a model that is given" if given else f"a {data.task}"
+        raise BittingError(f"a soft lock is trained for classes, with a network of ours; found {found}")
+    return None if config.soft == SPLIT else SoftObjective(config.soft, spec, config.known_seed)
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from bitting.artefact.claims import SPLIT
 from bitting.conversion.converter import Activation, convert
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
@@ -14,7 +15,7 @@ from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.training import balance, randomness, splitting
 from bitting.training.balance import Balance
 from bitting.training.inputs import Inputs
-from bitting.training.recipes import SPLIT, TrainConfig
+from bitting.training.recipes import TrainConfig
 from bitting.unit.spec import UnitSpec
 
 #: Training samples that shifts are calibrated on.
@@ -45,6 +46,7 @@ def on_unit(
     if config.logit_weight_rms:
         network.products[-1].learn_scale(config.logit_weight_rms)
     if config.soft == SPLIT:
+        # Shifts of weights of the usual size tell how much smaller they can be; the last calibration finds those of small ones.
         network.calibrate(first, config.accumulator_std)
         splitting.prepare(network)
     project = _projection(network, config)

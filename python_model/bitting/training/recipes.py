@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bitting.artefact.claims import SOFT_LOCKS
 from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
 from bitting.program.interface import Task
@@ -38,12 +39,12 @@ class TrainConfig:
         scale_lr_by_init: `learning_rate` is for weights of the size that PyTorch's layers begin with; latent weights are
             larger, and their rates grow alike. Else it is for latent weights.
         distillation_weight: share of the twin's answers in what the unit's network learns; the rest are the labels.
-        seed: what initial weights, drawn histograms, the order of samples and dropout follow from, see
+        seed: what initial weights, drawn histograms, the order of samples, dropout and what a soft lock draws follow from, see
             `bitting.training.randomness`. None: `train` draws 128 secret bits, which go into the model's file and the
             checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
         activation: of a given model: "fold" puts the unit's wave in place of its activation functions, "relu" keeps ReLU and
             begins where reconstruction ends (`bitting.convert`).
-        soft: a soft lock, one of `SOFT`, or nothing.
+        soft: a soft lock, one of `SOFT_LOCKS`, or nothing.
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
     """
@@ -152,20 +153,14 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     )  # fmt: skip
 
 
-#: Soft locks by name: by construction (`bitting.training.splitting`), and to compare with it by a penalty on sampled hardware,
-#: ours and a published one (`bitting.training.soft`).
-SPLIT = "quantisation"
-SOFT = (SPLIT, "sampled", "qu-anti")
-
-
 def soft(config: TrainConfig, name: str) -> TrainConfig:
-    """The configuration of the same network with a soft lock: small weights, whose histogram is left to training.
+    """The configuration of the same network with a soft lock: the histogram of weights is left to training.
 
     Raises:
         BittingError: if there is no lock of this name.
     """
-    if name not in SOFT:
-        raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT)}")
+    if name not in SOFT_LOCKS:
+        raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
     return replace(
         config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
         balance=Balance.NONE, match_random_spectrum=False,

@@ -99,6 +99,8 @@ class Run:
         """One pass in an order that depends on the seed and the epoch only."""
         self.objective.train()
         seed = self.config.known_seed
+        if self.penalty:
+            self.penalty.begin(epoch)
         randomness.seed_torch(seed, epoch)  # dropout, so that a resumed run repeats it
         batch = self.config.batch_size
         order = torch.randperm(len(x), generator=randomness.torch_generator(seed, epoch))
@@ -148,6 +150,7 @@ class Run:
             "module": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "records": self.records,
+            "fooled": self.penalty.accuracy if self.penalty else {},
         }
 
     def restore(self, state: dict[str, Any] | None) -> None:
@@ -156,3 +159,5 @@ class Run:
             self.epoch, self.records = state["epoch"], state.get("records", [])  # checkpoints of earlier versions have none
             self.objective.load_state_dict(state["module"])
             self.optimiser.load_state_dict(state["optimiser"])
+            if self.penalty:
+                self.penalty.accuracy.update(state["fooled"])

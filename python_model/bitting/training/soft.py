@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bitting.artefact.claims import QU_ANTI, SAMPLED
 from bitting.emulator import emulate
 from bitting.network.alteration import Alteration
 from bitting.network.graph import UnitNetwork
@@ -21,23 +21,11 @@ from bitting.targets.families import Split, targets
 from bitting.targets.pruning import Pruning
 from bitting.targets.target import Target
 from bitting.targets.waves import Wave
+from bitting.training import randomness
 from bitting.unit.spec import UnitSpec
 
-
-class SoftKind(StrEnum):
-    """Which penalty."""
-
-    SAMPLED = "sampled"
-    """On hardware of all training families."""
-    QU_ANTI = "qu-anti"
-    """Baseline (Hong et al. 2021, arXiv 2111.06979): squared distance of int8 and int4 networks' cross entropy to a margin."""
-
-
-#: Families of `families.toml` that a lock is trained against.
-FAMILIES = {
-    SoftKind.SAMPLED: ("half", "fp8-e4m3", "int8", "int4", "clamp", "relu", "saturating", "unstructured"),
-    SoftKind.QU_ANTI: ("int8", "int4"),
-}
+#: Families that the published loss (Hong et al. 2021, arXiv 2111.06979) has; ours has all that may be trained against.
+_INTEGERS = ("int8", "int4")
 #: Cross entropy that a sample is to have at least on other hardware: its class then has a probability of at most 5%.
 MARGIN = 3.0
 #: Of the penalty beside the loss of the unit, hardware that is drawn for each batch, and the share of the training that passes
@@ -47,6 +35,8 @@ WEIGHT, _DRAWN, _BEGINS = 0.3, 2, 0.1
 _LOGIT_SPREAD = 2.0
 #: Weight of the newest batch in the mean accuracy of each target, by which the next are drawn.
 _MOMENTUM = 0.1
+#: Purpose of what it draws, for `randomness.numpy_generator`.
+_PURPOSE = 16_001
 #: How much oftener a target is drawn for each point of accuracy it still has.
 _SHARPNESS = 0.06
 
@@ -72,11 +62,11 @@ class Hardware(Alteration):
         """In the format of activations; see the base class."""
         return self.target.activations(x) if self.target.activations else x
 
-    def leaving(self, sums: torch.Tensor, slope: float) -> torch.Tensor:
+    def leaving(self, sums: torch.Tensor, slope: float | None) -> torch.Tensor:
         """In the accumulator; see the base class."""
         if self.target.accumulator is None:
             return sums
-        if slope == 1.0:  # they leave: the unit of the accumulator, which has as many steps as a layer without a shift
+        if slope is None:  # they have as many steps as those of a layer without a shift
             return self.target.accumulator.leaving(self._slope)(sums)
         return self.target.accumulator.leaving(slope)(sums / slope) * slope
 
@@ -86,22 +76,30 @@ class Hardware(Alteration):
 
 
 class SoftObjective:
-    """The penalty of a soft lock. Draws from numpy's generator of a seed, so that a run can be repeated.
+    """The penalty of a soft lock. What it draws follows from a seed and the epoch, so that a run can be repeated and resumed.
+
+    Args:
+        name: `claims.SAMPLED` or `claims.QU_ANTI`.
 
     Attributes:
         accuracy: target -> mean accuracy on the batches that it was seen in.
     """
 
-    def __init__(self, kind: SoftKind, spec: UnitSpec, seed: int):
-        self.kind = kind
+    def __init__(self, name: str, spec: UnitSpec, seed: int):
+        self.name = name
         self.spec = spec
-        self._rng = np.random.default_rng(seed)
-        chosen = FAMILIES[kind]
-        self.targets = [each for each in targets(Split.TRAINING, spec.acc_bits) if each.family in chosen]
+        self._seed = seed
+        allowed = targets(Split.TRAINING, spec.acc_bits)
+        self.targets = [each for each in allowed if name == SAMPLED or each.family in _INTEGERS]
         self.accuracy = {each.name: 1.0 for each in self.targets}
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """An epoch begins, the first is 0."""
+        self._rng = randomness.numpy_generator(self._seed, _PURPOSE, epoch)
 
     def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
-        """Of sampled hardware at most `WEIGHT` times `MARGIN`; 0 before it begins.
+        """Not negative; of ours at most `WEIGHT` times `MARGIN`. 0 before it begins.
 
         Args:
             network: in training.
@@ -112,7 +110,7 @@ class SoftObjective:
         share = min(max(done / _BEGINS - 1, 0.0), 1.0)
         if not share:
             return x.new_zeros(())
-        drawn = self.targets if self.kind == SoftKind.QU_ANTI else self._drawn()
+        drawn = self.targets if self.name == QU_ANTI else self._drawn()
         losses = [self._of_target(network, x, labels, each) for each in drawn]
         return share * WEIGHT * torch.stack(losses).mean()
 
@@ -122,14 +120,14 @@ class SoftObjective:
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
-        if self.kind == SoftKind.QU_ANTI:
+        if self.name == QU_ANTI:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
     def _drawn(self) -> Sequence[Target]:
-        """The worse a target is fooled so far, the oftener."""
-        wrong = np.array([100 * self.accuracy[each.name] for each in self.targets])
-        shares = np.exp(_SHARPNESS * (wrong - wrong.max()))
+        """The less a target is fooled so far, the oftener."""
+        kept = np.array([100 * self.accuracy[each.name] for each in self.targets])
+        shares = np.exp(_SHARPNESS * (kept - kept.max()))
         count = min(_DRAWN, len(self.targets))
         indices = self._rng.choice(len(self.targets), count, replace=False, p=shares / shares.sum())
         return [self.targets[index] for index in indices]

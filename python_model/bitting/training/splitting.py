@@ -1,4 +1,4 @@
-"""A soft lock by construction: every hidden channel twice, and every weight that reads it as the difference of two large ones.
+"""A soft lock by construction: hidden channels twice, and each weight that reads one as the difference of two large ones.
 
 The unit's sums are exact, so the network answers as before, to the bit. Hardware that rounds weights loses the small difference
 of large weights; hardware that rounds or saturates sums loses their place on the wave, for biases are moved by whole periods.
@@ -26,6 +26,7 @@ from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import Flatten
 from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.network.straight_through import WeightQuantiser
+from bitting.training import randomness
 
 #: What leaves channels where they are, whatever their number.
 _EACH_CHANNEL = (UnitAveragePool2d, UnitMaxPool2d, UnitRectifier, Flatten, IntegerDropout, nn.Identity)
@@ -35,6 +36,9 @@ LEAST_SHARE = 3 / 8
 #: Root mean square of weights as training begins, of layers that read split channels and of others. Hidden ones are to be small
 #: beside the parts; the shift makes the period fit them.
 _READING, _OTHER = 4, 16
+_NOTHING = "no hidden layer can be split: none is read by one other Linear or Conv2d alone, before that of the answers"
+#: Of what it draws, for `randomness.numpy_generator`.
+_PURPOSE = 16_002
 #: Random inputs that a network that was split must answer as before.
 _CHECKED = 64
 #: Exponents that a family is to have at least.
@@ -59,6 +63,8 @@ def prepare(network: UnitNetwork) -> None:
     if any(isinstance(module, UnitNormalisedConv2d) for module in network.graph.values()):
         raise BittingError("a soft lock is not trained with batch normalisation yet; use another network, mlp or lenet")
     readers = {reader for _, reader in _pairs(network)}
+    if not readers:
+        raise BittingError(_NOTHING)
     for name, module in network.graph.items():
         if isinstance(module, UnitProduct) and not module.emits:
             smaller = math.floor(math.log2(spec.value_set.sigma / (_READING if name in readers else _OTHER)))
@@ -69,7 +75,8 @@ def prepare(network: UnitNetwork) -> None:
 def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     """The same function of the same inputs, harder to convert.
 
-    A product's channels are doubled if one other product reads them and nothing else does, pooling and the like between them.
+    A product's channels are doubled if one other product reads them and nothing else does, pooling and the like between them,
+    and if that does not give the answers. A weight that is no difference of large ones stays as it is (`notes` counts them).
 
     Args:
         network: trained; is left as it is.
@@ -81,10 +88,10 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     Raises:
         BittingError: if no layer can be split, or the family has no such differences.
     """
-    rng = np.random.default_rng(seed)
+    rng = randomness.numpy_generator(seed, _PURPOSE)
     pairs = list(_pairs(network))
     if not pairs:
-        raise BittingError("no hidden layer can be split: none is read by one Linear or Conv2d alone")
+        raise BittingError(_NOTHING)
     doubled = {first for first, _ in pairs}
     halves = _Differences(network.spec.values, rng)
     nodes = []
@@ -100,6 +107,8 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     made.output_gain, made.output_offset = network.output_gain.clone(), network.output_offset.clone()
     made.preparation, made.ends_with, made.regression = network.preparation, network.ends_with, network.regression
     made.locations, made.notes = dict(network.locations), list(network.notes)
+    if halves.kept:
+        made.notes.append(f"{halves.kept} weights are no difference of large ones and were not split")
     _require_same(network, made.eval())
     return made
 
@@ -124,7 +133,8 @@ def _pairs(network: UnitNetwork) -> Iterator[tuple[str, str]]:
         for source in inputs:
             readers.setdefault(source, []).append(name)
     for name, _ in network.nodes:
-        if not isinstance(network.graph[name], UnitProduct) or network.graph[name].emits:
+        product = network.graph[name]
+        if not isinstance(product, UnitProduct) or product.emits or getattr(product, "groups", 1) != 1:
             continue
         reader = name
         while len(readers.get(reader, ())) == 1:
@@ -157,6 +167,7 @@ class _Differences:
         least = LEAST_SHARE * 2 ** np.floor(np.log2(family.max()))
         large = family[np.abs(family) >= least]
         self._rng = rng
+        self.kept = 0  # weights that are no difference of large ones
         self._parts: dict[int, np.ndarray] = {}
         for value in values:
             rest = value - large
@@ -166,9 +177,10 @@ class _Differences:
         """Two arrays that sum to `weights`; where there is no difference, the weight and 0."""
         first = weights.copy()
         for value in np.unique(weights):
-            parts = self._parts[int(value)]
-            if len(parts):
-                place = weights == value
+            parts, place = self._parts[int(value)], weights == value
+            if not len(parts):
+                self.kept += int(place.sum())
+            else:
                 first[place] = self._rng.choice(parts, int(place.sum()))
         return first, weights - first
 
