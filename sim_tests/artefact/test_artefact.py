@@ -51,7 +51,7 @@ def test_files_are_unlocked_by_their_names(shipped, tmp_path, kind):
     path, _ = shipped
     Device(SPEC, ROOT).save(tmp_path / "A.key")
     model = bitting.unlock(kind(path), kind(tmp_path / "A.key"))
-    loaded = bitting.unlock(Artefact.load(path), Device(SPEC, ROOT))
+    loaded = bitting.unlock(Artefact.load(kind(path)), Device.load(kind(tmp_path / "A.key")))
     for a, b in zip(model.program.layers, loaded.program.layers, strict=True):
         assert np.array_equal(a.codes, b.codes)
     with pytest.raises(ArtefactError, match="can not read"):

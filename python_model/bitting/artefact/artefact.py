@@ -82,7 +82,7 @@ class Artefact:
         container.save(path, self.KIND, self.program.spec, header, tensors, owner=owner)
 
     @classmethod
-    def load(cls, path: Path) -> Artefact:
+    def load(cls, path: Path | str) -> Artefact:
         """Read and check a file; a signature must fit the contents, whoever made it.
 
         Raises:

@@ -81,7 +81,7 @@ def save(
     files.write_bytes(path, safetensors.numpy.save(tensors, metadata), mode)
 
 
-def load(path: Path, kind: str | None = None) -> Contents:
+def load(path: Path | str, kind: str | None = None) -> Contents:
     """Read a file; a signature must fit the contents, whoever made it.
 
     Args:
@@ -92,6 +92,7 @@ def load(path: Path, kind: str | None = None) -> Contents:
         ArtefactError: if the file is missing, too large, truncated, corrupted, foreign, or of another kind.
         SignatureError: if it was changed after it was signed.
     """
+    path = Path(path)
     header, tensors, signed_by = _read(path)
     if header.get("format") != FORMAT:
         raise ArtefactError(f"{path} has format {header.get('format')!r}; this version of bitting reads {FORMAT!r}")

@@ -84,7 +84,7 @@ class Model:
         container.save(path, self.KIND, self.program.spec, {**fields, "claims": self.claims}, tensors, mode=files.PRIVATE)
 
     @classmethod
-    def load(cls, path: Path) -> Model:
+    def load(cls, path: Path | str) -> Model:
         """Read and check a file.
 
         Raises:

@@ -32,6 +32,8 @@ _CONSTANTS = (
 )
 #: Relative errors of layers that the notes of a model that was kept name.
 NOTED_ERROR = 0.3
+#: What is noted of a model whose activation functions became the fold; true until it is trained.
+UNTRAINED = "the unit's wave is in the place of activation functions: train it before you use it"
 #: Standard deviation of accumulators in quarter periods, see `UnitNetwork.calibrate`.
 ACCUMULATOR_STD = (0.6,)
 
@@ -83,8 +85,7 @@ def convert(
             an offset of its own (`UnitNetwork.output_gain`).
 
     Raises:
-        ConversionError: listing, with the place in the user's code, everything that can not be mapped, layers among them that
-            are too long for exact training.
+        ConversionError: listing, with the place in the user's code, everything that can not be mapped.
         ProgramError: naming the layer, the limit and a spec that would do, if this one can not hold the network.
         SpecError: for a name that is no spec.
 
@@ -126,7 +127,7 @@ def convert(
     else:
         conversion.calibrate(network, calibration, accumulator_std)
         if not fresh and any(isinstance(module, UnitLayer) and module.activated for module in network.graph.values()):
-            network.notes.append("the unit's wave is in the place of activation functions: train it before you use it")
+            network.notes.append(UNTRAINED)
     return network
 
 

@@ -15,6 +15,11 @@ from bitting.errors import BittingError
 from bitting.targets.formats import FLOATS
 
 
+def reduced(sums: torch.Tensor, period: float) -> torch.Tensor:
+    """Modulo a period, to the half of it on either side of 0; any shape. The gradient is that of `sums`."""
+    return sums - period * (sums.detach() / period + 0.5).floor()
+
+
 @dataclass(frozen=True)
 class Accumulator:
     """How sums are held.
@@ -44,4 +49,4 @@ class Accumulator:
         half = float(1 << (self.bits - 1))
         if self.kind == "saturating":
             return lambda sums: sums.clamp(-half, half - 1)
-        return lambda sums: sums - 2 * half * (sums.detach() / (2 * half) + 0.5).floor()
+        return lambda sums: reduced(sums, 2 * half)

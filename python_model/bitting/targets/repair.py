@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from bitting.targets.accumulators import reduced
 from bitting.targets.stolen import Kind, Stolen, StolenLayer
 
 #: Random inputs on which channels are compared.
@@ -52,10 +53,8 @@ def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
         weights[group.channels] = rows
     if layer.emits:
         return replace(layer, weights=weights)
-    period = 4 * layer.quarter
-    bias = layer.bias - period * (layer.bias / period + 0.5).floor()
-    # What is a whole number of periods changes nothing in a weight either.
-    return replace(layer, weights=weights - period * (weights / period + 0.5).floor(), bias=bias)
+    period = 4 * layer.quarter  # whole numbers of it change nothing, neither in a bias nor in a weight
+    return replace(layer, weights=reduced(weights, period), bias=reduced(layer.bias, period))
 
 
 def clipped(stolen: Stolen, deviations: float) -> Stolen:

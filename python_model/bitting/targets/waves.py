@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from bitting.errors import BittingError
+from bitting.targets.accumulators import reduced
 from bitting.unit.spec import UnitSpec
 
 #: Stand-ins by name: value as a share of the fold's amplitude, of a sum in quarter periods.
@@ -65,8 +66,7 @@ class Wave:
         """Sums that leave: modulo four quarters if the fold is kept, as they are beside a stand-in, which knows no modulus."""
         if self.name != "fold":
             return sums
-        period = 4 * quarter
-        return sums - period * (sums.detach() / period + 0.5).floor()
+        return reduced(sums, 4 * quarter)
 
 
 def fold(spec: UnitSpec) -> Wave:

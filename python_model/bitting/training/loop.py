@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bitting.artefact.claims import SOFT_LOCKS, SPLIT
+from bitting.artefact.claims import SPLIT
 from bitting.artefact.model import Model
+from bitting.conversion.converter import UNTRAINED
 from bitting.conversion.exporting import export
 from bitting.data import datasets
 from bitting.data.dataset import Dataset
@@ -24,7 +25,7 @@ from bitting.training.checkpoint import Checkpoint
 from bitting.training.inputs import Inputs
 from bitting.training.material import STATISTICS_SAMPLES, Material
 from bitting.training.on_unit import on_unit
-from bitting.training.recipes import TrainConfig, recipe
+from bitting.training.recipes import TrainConfig, recipe, require_soft_lock
 from bitting.training.run import Run
 from bitting.training.soft import SoftObjective
 from bitting.unit.spec import UnitSpec, as_spec
@@ -123,7 +124,7 @@ def train(
         "twin": "fp32, as given" if model else "fp32, ReLU; same shape, samples, epochs and regularisation",
         "reproducible": given.seed is not None,
         **({"soft": config.soft} if config.soft else {}),
-        "notes": network.notes,
+        "notes": [note for note in network.notes if not (config.epochs and note == UNTRAINED)],
         "config": asdict(config),
         "epochs": [{"network": run.name, **record} for run in runs for record in run.records],
     }
@@ -137,8 +138,7 @@ def _soft(spec: UnitSpec, config: TrainConfig, data: Dataset, given: bool) -> So
     """The penalty of a soft lock that has one. Raises BittingError if there is no such lock, or none for what is trained."""
     if not config.soft:
         return None
-    if config.soft not in SOFT_LOCKS:
-        raise BittingError(f"soft lock {config.soft!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
+    require_soft_lock(config.soft)
     if given or data.task != Task.CLASSES:
         found = "a model that is given" if given else f"a {data.task}"
         raise BittingError(f"a soft lock is trained for classes, with a network of ours; found {found}")

@@ -153,14 +153,19 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     )  # fmt: skip
 
 
+def require_soft_lock(name: str) -> None:
+    """Raises BittingError if there is no soft lock of this name."""
+    if name not in SOFT_LOCKS:
+        raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
+
+
 def soft(config: TrainConfig, name: str) -> TrainConfig:
     """The configuration of the same network with a soft lock: the histogram of weights is left to training.
 
     Raises:
         BittingError: if there is no lock of this name.
     """
-    if name not in SOFT_LOCKS:
-        raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
+    require_soft_lock(name)
     return replace(
         config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
         balance=Balance.NONE, match_random_spectrum=False,

@@ -92,13 +92,13 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     pairs = list(_pairs(network))
     if not pairs:
         raise BittingError(_NOTHING)
-    doubled = {first for first, _ in pairs}
+    doubled, readers = ({names[place] for names in pairs} for place in (0, 1))
     halves = _Differences(network.spec.values, rng)
     nodes = []
     for name, inputs in network.nodes:
         module = network.graph[name]
         if isinstance(module, UnitProduct):
-            reads = name in {second for _, second in pairs}
+            reads = name in readers
             module = _product(module, reads, name in doubled, _block(network, name) if reads else 1, halves, rng)
         else:
             module = copy.deepcopy(module)
