@@ -33,29 +33,54 @@ def convolutional():
     )  # fmt: skip
 
 
-def prepared(model, *shape):
-    """A network on `soft`, with random weights of the sizes that training begins with."""
+def calibrated(model, *shape):
+    """A network on `soft`, with random weights of the family's usual size."""
     torch.manual_seed(4)
     x = torch.rand(40, *shape)
     network = bitting.convert(model, SOFT, x, fresh=True)
     network.calibrate(x, (0.6,))
+    return network.eval(), x
+
+
+def prepared(model, *shape):
+    """With random weights of the sizes that training begins with, of a network that is to be split."""
+    network, x = calibrated(model, *shape)
     splitting.prepare(network)
     network.calibrate(x, (0.6,))
     return network.eval(), x
+
+
+class normalised(nn.Module):  # noqa: N801 - called as the functions beside it
+    """Batch normalisation and a way around: one convolution is split, what is added is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.conv1, self.norm1 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x))))) + x)
+        return self.head(nn.functional.avg_pool2d(x, 2).flatten(1))
 
 
 def dense():
     return nn.Sequential(nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
 
 
-@pytest.mark.parametrize(("make", "shape"), [(convolutional, (2, 8, 8)), (dense, (9,))])
+@pytest.mark.parametrize(("make", "shape"), [(convolutional, (2, 8, 8)), (normalised, (2, 8, 8)), (dense, (9,))])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_answers_are_the_same_for_any_activations(make, shape, seed):
     network, _ = prepared(make(), *shape)
     made = splitting.split(network, seed)
     x = np.random.default_rng(seed).integers(SOFT.act_min, SOFT.act_max + 1, (200, int(np.prod(shape)))).astype(np.int8)
-    before, after = (Emulator(each.to_program(), range(SOFT.codes))(x) for each in (network, made))
-    assert torch.equal(before, after) and made.to_program().macs > network.to_program().macs
+    before = emulate.wrap(network.accumulators(torch.from_numpy(x).float().reshape(-1, *shape)), SOFT.acc_bits)
+    after = Emulator(made.to_program(), range(SOFT.codes))(x)
+    assert len(before.unique()) > 50 and torch.equal(before.long(), after.long())
+    with pytest.raises(ProgramError, match="still to be changed into values of the family"):
+        network.to_program()
     again = splitting.split(network, seed)
     assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), again.state_dict().values(), strict=True)
                if isinstance(a, torch.Tensor))  # fmt: skip
@@ -63,17 +88,31 @@ def test_answers_are_the_same_for_any_activations(make, shape, seed):
     assert torch.equal(thief(x), Stolen.of(made.to_program())(x)), "and exactly so is the repair of who knows it"
 
 
-def test_every_weight_that_is_read_twice_is_the_difference_of_large_ones():
+def test_every_weight_that_is_read_twice_is_the_sum_of_two_that_grids_confuse():
     network, _ = prepared(convolutional(), 2, 8, 8)
     made = splitting.split(network, 0)
-    least = splitting.LEAST_SHARE * 4096
     split = 0
     for before, after in zip(network.products, made.products, strict=True):
         old, new = (each.quantiser.values(each.latent) for each in (before, after))
         assert isinstance(after, UnitConv2d if new.ndim == 4 else UnitLinear)
-        if new.shape[1] > old.shape[1]:
-            split += 1
-            assert new.shape[1] == 2 * old.shape[1] and float(new.abs().min()) >= least > float(old.abs().max())
+        if new.shape[1] == old.shape[1]:
+            continue
+        split += 1
+        parts = new.unflatten(1, (2, -1))
+        first, second = parts[:, 0], parts[:, 1]
+        old = old.repeat(len(new) // len(old), *(1 for _ in old.shape[1:]))  # its own channels may be doubled too
+        assert torch.equal(first + second, old) and 0 < float(old.abs().max()) <= 2 * 4096 * splitting.NEAR
+        near = ((first.abs() - 4096).abs() <= 4096 * splitting.NEAR) & ((second.abs() - 4096).abs() <= 4096 * splitting.NEAR)
+        assert bool((near | (old == 0)).all()) and bool((first.sign() == -second.sign()).all())
+        assert 0 < float((~near).float().mean()) < 1.5 * splitting.ELSEWHERE
+        assert float(new.abs().max()) == 4104
+        for target in targets(Split.TRAINING, SOFT.acc_bits):
+            if target.family in ("int8", "int4"):
+                assert target.weights
+                rows = new.flatten(1).double()
+                seen = target.weights(rows).reshape(new.shape).unflatten(1, (2, -1)).sum(1)
+                unequal = (seen != 0).double().mean()
+                assert float(unequal) < 0.05, f"{target.name}: nearly all sums are 0"
     assert split == 2, "the second convolution and the first dense layer; logits are as large as what would hide them"
 
 
@@ -98,10 +137,6 @@ def test_what_can_not_be_split_is_refused():
     )
     with pytest.raises(BittingError, match="no hidden layer can be split"):
         prepared(nn.Sequential(*grouped), 4, 5, 5)
-    with pytest.raises(BittingError, match="batch normalisation"):
-        loop.train(
-            SOFT, "fashion-mnist", recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "residual"), "quantisation")
-        )
     with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sampled, qu-anti"):
         recipes.soft(TrainConfig(), "hope")
 
@@ -130,7 +165,7 @@ def test_training_sees_of_hardware_what_the_thief_has(name):
     Weights that are no integers make sums that are rounded, in fp32 here and in fp64 there; one that lies next to a step of the
     wave may end on either side of it, and changes the answers of its sample.
     """
-    network, x = prepared(convolutional(), 2, 8, 8)
+    network, x = calibrated(convolutional(), 2, 8, 8)
     (target,) = (each for each in every_target(SOFT.acc_bits) if each.name == name)
     target = replace(target, activations=None)  # a target has their range from its calibration, training from the batch
     activations = network.integers(x)
@@ -185,7 +220,7 @@ def test_penalties_are_what_they_say():
 @pytest.fixture(scope="module")
 def model():
     data = datasets.load("digits")
-    config = recipes.soft(TrainConfig(hidden=(64, 32), epochs=25, seed=0), "quantisation")
+    config = recipes.soft(TrainConfig(hidden=(64, 32), epochs=40, seed=0), "quantisation")
     return data, loop.train(SOFT, data, config)
 
 
@@ -197,8 +232,8 @@ def test_a_split_network_is_right_on_the_unit_and_on_no_target_that_it_may_be_tr
     found = judge(locked.program, x, data.test_y, chosen, calibration=x[:128])
     assert locked.claims["soft"] == "quantisation" and found.authorised == locked.claims["accuracy"] > 0.93
     for family, worst in found.worst_of_families().items():
-        # Errors of 64 products do not add up as those of 256 do: docs/soft-locks.md has what is left on MNIST.
-        assert worst.accuracy < (0.5 if family in ("half", "int8") else 0.25), worst
+        # Few of 64 products hide 0 elsewhere: what saturates keeps more than on MNIST (docs/soft-locks.md).
+        assert worst.accuracy < (0.5 if family == "saturating" else 0.25), worst
     rounded = [each for each in chosen if each.family == "int8"]
     repaired = judge(merged(thief), x, data.test_y, rounded, calibration=x[:128])
     assert min(each.accuracy for each in repaired.results) > 0.9, "who knows it takes it off"

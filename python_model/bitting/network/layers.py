@@ -24,7 +24,8 @@ class UnitLayer(nn.Module):
     """What all layers share: a spec, the left shift before the fold, and how it is found.
 
     Attributes:
-        shift: 0..max_shift.
+        shift: 0..`most_shift`.
+        most_shift: the largest that `calibrate` chooses; as a rule the spec's.
         activated: the model it was converted from has an activation function here.
         emits: the layer gives accumulators instead of activations. They are exact integers but not yet reduced modulo 2^W,
             for the reduction has no useful gradient; `UnitNetwork` reduces them.
@@ -41,6 +42,7 @@ class UnitLayer(nn.Module):
         super().__init__()
         self.spec = spec
         self.shift = 0
+        self.most_shift = spec.max_shift
         self.activated = False
         self.emits = False
         self.fill = 0
@@ -89,7 +91,7 @@ class UnitLayer(nn.Module):
         with _without_bias(self):  # where on the wave a sum starts says nothing of how far it reaches
             deviation = float(self.sums(*inputs).std()) * self.factor / self.slope
         wanted = accumulator_std * (1 << (self.spec.acc_bits - 2))
-        ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.spec.max_shift + 1)]
+        ratios = [abs(math.log(max(deviation, 1e-9) * 2**s / wanted)) for s in range(self.most_shift + 1)]
         self.shift = ratios.index(min(ratios))
 
     def get_extra_state(self) -> dict[str, int]:

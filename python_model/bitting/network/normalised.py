@@ -30,6 +30,7 @@ class UnitNormalisedConv2d(UnitConv2d):
         bias: their wanted mean, in quarter periods.
         deviation: (outputs,) running standard deviation of sums of the latent weights, in activations times latent units.
         mean: (outputs,) running mean of the sums without bias, in quarter periods.
+        full: largest root mean square of a channel's weights, in units of the family's sigma; the shift follows.
     """
 
     deviation: torch.Tensor
@@ -39,6 +40,7 @@ class UnitNormalisedConv2d(UnitConv2d):
         """Arguments as for `UnitConv2d`, without `emits` and `normalise`."""
         super().__init__(*arguments)
         self.quantiser = WeightQuantiser(self.spec, normalise=False)
+        self.full = FULL
         self.gain = nn.Parameter(torch.zeros_like(self.bias))
         self.register_buffer("deviation", torch.ones_like(self.bias))
         self.register_buffer("mean", torch.zeros_like(self.bias))
@@ -93,7 +95,9 @@ class UnitNormalisedConv2d(UnitConv2d):
     @torch.no_grad()
     def _fit_shift(self) -> None:
         largest = float(self.latent.flatten(1).square().mean(1).max().sqrt())
-        while largest > FULL and self.shift < self.spec.max_shift:
+        while largest > self.full and self.shift < self.most_shift:
             self.shift, largest = self.shift + 1, largest / 2
-        while largest < 0.45 * FULL and self.shift > 0:  # less than half, or it would go to and fro
+        while self.shift > self.most_shift or (
+            largest < 0.45 * self.full and self.shift > 0
+        ):  # less than half, or it would go to and fro
             self.shift, largest = self.shift - 1, largest * 2

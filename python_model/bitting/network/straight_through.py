@@ -6,11 +6,13 @@ Each is one pass over memory with the native kernel, and the same bits in torch 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from bitting.emulator import emulate, kernel
+from bitting.errors import ProgramError
 from bitting.unit.spec import UnitSpec
 
 
@@ -47,10 +49,13 @@ class WeightQuantiser:
 
     Args:
         normalise: divide by rms(latent); without, latents are in units of sigma already (`bitting.training.balance`).
+        values: ascending integers to round to, of a layer that is still to be changed into one of the family; by default the
+            family's.
     """
 
-    def __init__(self, spec: UnitSpec, normalise: bool = True):
-        values = spec.values
+    def __init__(self, spec: UnitSpec, normalise: bool = True, values: Sequence[int] | None = None):
+        self._of_family = values is None
+        values = spec.values if values is None else values
         self._normalise = normalise
         self.sigma = spec.value_set.sigma
         # Midpoints of integers are multiples of 1/2, so floor(2 w) decides which value is nearest.
@@ -86,7 +91,13 @@ class WeightQuantiser:
         return table.to(latent.device).index_select(0, bucket.view(-1)).view(latent.shape)
 
     def indices(self, latent: torch.Tensor) -> torch.Tensor:
-        """Value indices, uint8, of the shape of `latent`."""
+        """Value indices, uint8, of the shape of `latent`.
+
+        Raises:
+            ProgramError: if it rounds to other values than the family's.
+        """
+        if not self._of_family:
+            raise ProgramError("these weights are still to be changed into values of the family, and have no codes yet")
         # From the weights themselves: two computations of the same rounding could disagree.
         return torch.searchsorted(self._family.to(latent.device), self.values(latent)).to(torch.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bitting.artefact.claims import SOFT_LOCKS
 from bitting.data.dataset import Dataset
@@ -159,6 +160,12 @@ def require_soft_lock(name: str) -> None:
         raise BittingError(f"soft lock {name!r} is unknown; allowed: {', '.join(SOFT_LOCKS)}")
 
 
+#: What an MLP with a soft lock has otherwise: biases at peaks, where a clamp in the wave's place is wrong for half of all sums.
+_SOFT_MLP: dict[str, Any] = {
+    "learning_rate": 0.02, "accumulator_std": (0.6,), "initial_bias": 1.0, "bias_at_peaks": True,
+}  # fmt: skip
+
+
 def soft(config: TrainConfig, name: str) -> TrainConfig:
     """The configuration of the same network with a soft lock: the histogram of weights is left to training.
 
@@ -167,8 +174,8 @@ def soft(config: TrainConfig, name: str) -> TrainConfig:
     """
     require_soft_lock(name)
     return replace(
-        config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
-        balance=Balance.NONE, match_random_spectrum=False,
+        config, soft=name, bias_lr_ratio=1.0, balance=Balance.NONE, match_random_spectrum=False,
+        **(_SOFT_MLP if config.network == "mlp" else {}),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class _Objective(nn.Module):
 
 def _share_of_rate(name: str, parameter: nn.Parameter, config: TrainConfig) -> float:
     """Learning rate of a parameter of the unit, in units of `config.learning_rate`."""
-    if (config.soft or config.activation == Activation.RELU) and name.endswith("weight"):
+    if (config.soft or config.activation == Activation.RELU) and not config.scale_lr_by_init and name.endswith("weight"):
         return share_of_weights(parameter)
     if name.endswith("bias"):
         return config.bias_lr_ratio

@@ -10,7 +10,6 @@ the period (`bitting.targets.repair`). It deters who converts a model with the t
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,15 +26,18 @@ from bitting.network.moving import Flatten
 from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.network.straight_through import WeightQuantiser
 from bitting.training import randomness
+from bitting.unit.spec import UnitSpec
 
 #: What leaves channels where they are, whatever their number.
 _EACH_CHANNEL = (UnitAveragePool2d, UnitMaxPool2d, UnitRectifier, Flatten, IntegerDropout, nn.Identity)
-#: Share of the largest power of two among the weights that both parts of a difference reach at least: nearer to it, fewer of
-#: their digits survive in any format.
-LEAST_SHARE = 3 / 8
-#: Root mean square of weights as training begins, of layers that read split channels and of others. Hidden ones are to be small
-#: beside the parts; the shift makes the period fit them.
-_READING, _OTHER = 4, 16
+#: How far parts are from the largest power of two among the weights, as a share of it: a quarter of a step of an 8-bit grid, so
+#: that all have the same code.
+NEAR = 1 / 512
+#: Share of all pairs which hide 0 and lie elsewhere: few, for who prunes by magnitude takes these first, and breaks nothing.
+ELSEWHERE = 1 / 10
+#: Root mean square of weights as training begins, of layers that read split channels and of others; the shift makes the period
+#: fit them. Of a normalised layer it is that of the largest channel: twice as much.
+_READING, _OTHER = 6, 256
 _NOTHING = "no hidden layer can be split: none is read by one other Linear or Conv2d alone, before that of the answers"
 #: Of what it draws, for `randomness.numpy_generator`.
 _PURPOSE = 16_002
@@ -60,15 +62,24 @@ def prepare(network: UnitNetwork) -> None:
             f"a soft lock hides small weights in large ones, and {spec.name} has exponents to {spec.max_exponent} and shifts "
             f"to {spec.max_shift}; it wants {_LEAST_EXPONENT} of both at least: --spec soft"
         )
-    if any(isinstance(module, UnitNormalisedConv2d) for module in network.graph.values()):
-        raise BittingError("a soft lock is not trained with batch normalisation yet; use another network, mlp or lenet")
     readers = {reader for _, reader in _pairs(network)}
     if not readers:
         raise BittingError(_NOTHING)
     for name, module in network.graph.items():
         if isinstance(module, UnitProduct) and not module.emits:
-            smaller = math.floor(math.log2(spec.value_set.sigma / (_READING if name in readers else _OTHER)))
-            module.learn_scale(2.0 ** -min(smaller, spec.max_shift - module.shift))
+            reads, normalised = name in readers, isinstance(module, UnitNormalisedConv2d)
+            wanted = (_READING if reads else _OTHER) * (1 + normalised)
+            share = wanted / spec.value_set.sigma
+            if reads:
+                module.most_shift = _most_shift(spec)
+            else:
+                share = max(share, 2.0 ** (module.shift - spec.max_shift))
+            if isinstance(module, UnitNormalisedConv2d):
+                module.full *= share
+            else:
+                module.learn_scale(share)
+            if reads:
+                module.quantiser = WeightQuantiser(spec, normalise=False, values=_Differences(spec).values)
 
 
 @torch.no_grad()
@@ -76,7 +87,7 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     """The same function of the same inputs, harder to convert.
 
     A product's channels are doubled if one other product reads them and nothing else does, pooling and the like between them,
-    and if that does not give the answers. A weight that is no difference of large ones stays as it is (`notes` counts them).
+    and if that does not give the answers.
 
     Args:
         network: trained; is left as it is.
@@ -86,14 +97,14 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
         A network in evaluation mode whose program gives the same sums.
 
     Raises:
-        BittingError: if no layer can be split, or the family has no such differences.
+        BittingError: if no layer can be split, or a weight is no such difference.
     """
     rng = randomness.numpy_generator(seed, _PURPOSE)
     pairs = list(_pairs(network))
     if not pairs:
         raise BittingError(_NOTHING)
     doubled, readers = ({names[place] for names in pairs} for place in (0, 1))
-    halves = _Differences(network.spec.values, rng)
+    halves = _Differences(network.spec)
     nodes = []
     for name, inputs in network.nodes:
         module = network.graph[name]
@@ -107,8 +118,6 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     made.output_gain, made.output_offset = network.output_gain.clone(), network.output_offset.clone()
     made.preparation, made.ends_with, made.regression = network.preparation, network.ends_with, network.regression
     made.locations, made.notes = dict(network.locations), list(network.notes)
-    if halves.kept:
-        made.notes.append(f"{halves.kept} weights are no difference of large ones and were not split")
     _require_same(network, made.eval())
     return made
 
@@ -159,29 +168,58 @@ def _block(network: UnitNetwork, name: str) -> int:
     return weight.shape[1] // channels if weight.ndim == 2 else 1
 
 
+def _largest_power(spec: UnitSpec) -> int:
+    """The largest power of two among the weights, about which parts lie."""
+    return 1 << (max(spec.values).bit_length() - 1)
+
+
+def _most_shift(spec: UnitSpec) -> int:
+    """The largest shift of a layer that reads split channels: the period is twice that power, no part is near a multiple."""
+    return min(spec.max_shift, spec.acc_bits - _largest_power(spec).bit_length())
+
+
 class _Differences:
-    """Weights of a family as sums of two large ones of opposite signs."""
+    """Weights of a family that are sums of two large ones of opposite signs and nearly the same magnitude.
 
-    def __init__(self, values: tuple[int, ...], rng: np.random.Generator):
-        family = np.array(values)
-        least = LEAST_SHARE * 2 ** np.floor(np.log2(family.max()))
-        large = family[np.abs(family) >= least]
-        self._rng = rng
-        self.kept = 0  # weights that are no difference of large ones
-        self._parts: dict[int, np.ndarray] = {}
-        for value in values:
-            rest = value - large
-            self._parts[value] = large[np.isin(rest, large) & (np.sign(rest) != np.sign(large))]
+    Parts lie about one power of two: a grid of 8 bits over them has one number there, and each sum becomes 0. That power is
+    half a period of the wave at the largest shift, so that a copy which is one off (hardware that saturates) would turn all
+    sums of the next layer alike, and half of the samples would be right: some parts that hide 0 lie elsewhere, where any grid
+    has both. Others that hide 0 are the largest: no other part is at the end of a grid, where one of two signs is rounded away.
+    """
 
-    def of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays that sum to `weights`; where there is no difference, the weight and 0."""
+    def __init__(self, spec: UnitSpec):
+        family, power = np.array(spec.values), _largest_power(spec)
+        beyond = np.abs(family) - power
+        self.large = family[(beyond >= -NEAR * power) & (beyond <= NEAR * power / 2)]
+        paired = np.isin(-family, family)
+        self._elsewhere = family[paired & (beyond >= -3 * power // 4) & (beyond <= -power // 8)]
+        self._furthest = family[paired & (beyond == NEAR * power)]
+
+    @property
+    def values(self) -> list[int]:
+        """The sums, ascending; most of them are not in the family."""
+        above, below = self.large[self.large > 0], self.large[self.large < 0]
+        return np.unique(above[:, None] + below[None, :]).tolist()
+
+    def of(self, weights: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Two arrays of parts that sum to `weights`.
+
+        Raises:
+            BittingError: if a weight is no such sum.
+        """
         first = weights.copy()
         for value in np.unique(weights):
-            parts, place = self._parts[int(value)], weights == value
+            rest, place = value - self.large, weights == value
+            parts = self.large[np.isin(rest, self.large) & (np.sign(rest) != np.sign(self.large))]
             if not len(parts):
-                self.kept += int(place.sum())
-            else:
-                first[place] = self._rng.choice(parts, int(place.sum()))
+                raise BittingError(
+                    f"weight {value:g} is no sum of two large ones; allowed: {self.values}, which `prepare` sees to"
+                )
+            first[place] = rng.choice(parts, int(place.sum()))
+        zeros = max(int((weights == 0).sum()), 1)
+        moved = (weights == 0) & (rng.random(weights.shape) < ELSEWHERE * weights.size / zeros)
+        first[moved] = rng.choice(self._elsewhere, int(moved.sum()))
+        first[moved & (rng.random(weights.shape) < 1 / 4)] = self._furthest.max()
         return first, weights - first
 
 
@@ -194,17 +232,19 @@ def _product(
     if doubled:
         weights, bias = np.concatenate([weights, weights]), np.concatenate([bias, bias])
     if reads:
-        first, second = halves.of(weights)
+        first, second = halves.of(weights, rng)
         if block > 1:
             parts = [each.reshape(len(each), -1, block) for each in (first, second)]
             weights = np.concatenate(parts, 1).reshape(len(weights), -1)
         else:
             weights = np.concatenate([first, second], 1)
-    if doubled and module.shift:
+    if module.shift:
         period = 1 << (module.spec.acc_bits - module.shift)
         half = 1 << (module.spec.acc_bits - 1)
-        # To either end of the accumulator: whatever saturates does it there, and whatever rounds large sums rounds most.
-        bias = (bias + half) % period + rng.integers(0, 2, len(bias)) * (2 * half - period) - half
+        # To the ends of the accumulator, where whatever rounds large sums rounds most, and whatever saturates does it: one copy
+        # to either end, so that they are no longer equal then.
+        ends = rng.integers(0, 2, len(bias)) if not doubled else np.arange(len(bias)) >= len(bias) // 2
+        bias = (bias + half) % period + ends * (2 * half - period) - half
     made = _emptied(module, *weights.shape[:2])
     made.quantiser = WeightQuantiser(module.spec, normalise=False)
     made.shift, made.fill, made.activated = module.shift, module.fill, module.activated

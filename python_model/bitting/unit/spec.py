@@ -243,8 +243,8 @@ class UnitSpec:
 
 
 #: Named families: `tiny` for an iCE40UP5K, `base`, `wide` with 8-bit codes and three digits, and `soft` for soft locks, with
-#: weights up to 5120 in 8-bit codes of two digits. Its accumulator has the six bits more that its weights have: random codes
-#: fill the wave as those of `base` do, and a shift of six more gives smaller weights the wave that `base` would give them.
+#: weights up to 5120 in 8-bit codes of two digits. Its accumulator has the six bits more that its weights have, and two: small
+#: weights find a wave that fits them far from the ends, where numbers of 11 bits have lost their place on it.
 PRESETS: dict[str, UnitSpec] = {
     "tiny": UnitSpec(
         name="tiny", code_bits=4, max_digits=2, max_exponent=3, act_bits=4, acc_bits=10,
@@ -255,7 +255,7 @@ PRESETS: dict[str, UnitSpec] = {
         name="wide", code_bits=8, max_digits=3, max_exponent=7, act_bits=8, acc_bits=20,
     ),
     "soft": UnitSpec(
-        name="soft", code_bits=8, max_digits=2, max_exponent=12, acc_bits=22, max_shift=13,
+        name="soft", code_bits=8, max_digits=2, max_exponent=12, acc_bits=24, max_shift=15,
     ),
 }  # fmt: skip
 
