@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from bitting.data import datasets
-from bitting.targets import relearning, repair
+from bitting.targets import relearning, repair, unfolding
 from bitting.targets.equalisation import equalised
 from bitting.targets.families import every_target
 from bitting.targets.formats import IntegerFormat
@@ -31,6 +31,7 @@ from bitting.targets.judge import accuracy
 from bitting.targets.relearning import Effort
 from bitting.targets.stolen import Stolen
 from bitting.targets.target import Target
+from bitting.targets.waves import Wave
 from soft_report import OBJECTIVES, trained
 
 DATA = "mnist"
@@ -39,6 +40,8 @@ TARGETS = ("int8-channel", "int4-channel-mse", "clamp-1", "relu-1", "pruned-2-4"
 COUNTS = (100, 1000)
 #: Of them, so many find the scales of a converted network's activations.
 CALIBRATED = 512
+#: Half periods on either side, over which the wave is written out: 5 clamps or 9 ReLUs for a channel.
+HALVES = 2
 #: Steps of everything that learns, and the rates at which it begins: with learnt weights, and where some are random.
 STEPS, RATE, RANDOM_RATE = 200, 0.01, 0.03
 
@@ -103,6 +106,7 @@ FREE: dict[str, Callable[[Case], Stolen]] = {
     "outliers: largest 1% of each channel trimmed": lambda case: repair.trimmed(case.stolen, 0.01),
     "cross-layer equalisation": lambda case: equalised(case.stolen),
     "mean of 8 noisy roundings": lambda case: case.averaged(),
+    "smallest weights with the same sums": lambda case: repair.shrunk(case.stolen, case.seed),
     "merged": lambda case: case.merged,
     "merged, bias correction, random inputs": lambda case: repair.bias_corrected(case.merged, case.target, case.seed),
 }
@@ -125,15 +129,21 @@ def free(case: Case, judged: Judge) -> Iterator[dict[str, Any]]:
     inputs = repair.random_inputs(case.stolen, case.seed)
     for name, make in FREE.items():
         yield {"repair": name, "samples": 0, "accuracy": judged(case.target, make(case), inputs)}
+    wave = Wave(case.target.wave, case.stolen.spec, case.target.gain)
+    if wave.name in unfolding.NAMES:
+        for name, start in (("", repair.with_reduced_biases(case.stolen)), ("merged, ", case.merged)):
+            found = judged(case.target, unfolding.unfolded(start, wave, HALVES), inputs)
+            yield {"repair": f"{name}wave written out", "samples": 0, "accuracy": found}
 
 
 def converted(case: Case, judged: Judge) -> Iterator[dict[str, Any]]:
     """Conversions with unlabelled samples."""
-    for name, asked in CONVERSIONS.items():
-        if "rounding" in asked and not isinstance(case.target.weights, IntegerFormat):
-            continue
-        found = judged(replace(case.target, **asked), case.stolen, case.x)
-        yield {"repair": f"unlabelled: {name}", "samples": len(case.x), "accuracy": found}
+    for start in ("as stolen", "merged"):
+        for name, asked in CONVERSIONS.items():
+            if "rounding" in asked and (start == "merged" or not isinstance(case.target.weights, IntegerFormat)):
+                continue
+            found = judged(replace(case.target, **asked), case.starts[start], case.x)
+            yield {"repair": f"unlabelled: {name}, {start}", "samples": len(case.x), "accuracy": found}
 
 
 def learnt(case: Case, judged: Judge) -> Iterator[dict[str, Any]]:

@@ -1,37 +1,24 @@
 """Cross-layer equalisation: exact where the wave is the identity, not beyond, and only between layers that have nobody else."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from bitting.errors import BittingError
-from bitting.program.layers import Program, dense
 from bitting.targets.equalisation import equalised
 from bitting.targets.families import every_target
 from bitting.targets.stolen import Stolen
 from bitting.unit.spec import PRESETS
+from tb.stolen import chained
 
 BASE = PRESETS["base"].replace(acc_bits=14)
 #: Shift of a layer whose sums are steps of the wave, so that rounding down takes nothing away.
 STEPS = BASE.acc_bits - 1 - BASE.act_bits
 
 
-def thief(*layers: tuple[list[list[int]], int, int], bias: int = 0) -> Stolen:
-    """Layers of any weights with the words that they read and write from; the first has `bias`, the last emits."""
-    made = []
-    for number, (weights, reads, writes) in enumerate(layers):
-        last, start = number == len(layers) - 1, np.full(len(weights), 0 if number else bias)
-        made.append(dense(np.zeros(np.shape(weights)), start, reads, 0 if last else writes, 0 if last else STEPS, last))
-    stolen = Stolen.of(Program(BASE, tuple(made), 0, 2))
-    given = [torch.tensor(weights, dtype=stolen.dtype) for weights, _, _ in layers]
-    return replace(stolen, layers=tuple(replace(a, weights=b) for a, b in zip(stolen.layers, given, strict=True)))
-
-
 def chain(bias: int = 0) -> Stolen:
     """Two channels; the largest weights that make and read them are 1 and 4, and 4 and 1: factors 1/2 and 2."""
-    return thief(([[1, -1], [4, 2]], 0, 2), ([[4, 1], [2, 0]], 2, 0), bias=bias)
+    return chained(BASE, STEPS, ([[1, -1], [4, 2]], 0, 2), ([[4, 1], [2, 0]], 2, 0), bias=bias)
 
 
 def even(most: int) -> torch.Tensor:
@@ -76,6 +63,6 @@ def test_factors_are_limited():
 
 def test_channels_that_somebody_else_reads_stay():
     both = [[1, 1, 1, 1]]  # reads what both of the others have written
-    stolen = thief(([[1, -1], [4, 2]], 0, 2), ([[4, 1], [2, 0]], 2, 4), (both, 2, 0))
+    stolen = chained(BASE, STEPS, ([[1, -1], [4, 2]], 0, 2), ([[4, 1], [2, 0]], 2, 4), (both, 2, 0))
     for before, after in zip(stolen.layers, equalised(stolen).layers, strict=True):
         assert torch.equal(before.weights, after.weights)

@@ -14,7 +14,7 @@ from bitting.targets.stolen import Kind, Stolen
 from bitting.targets.target import Target
 from bitting.unit.spec import PRESETS
 from tb.programs import random_activations, random_program
-from tb.stolen import network_program
+from tb.stolen import chained, network_program
 
 BASE = PRESETS["base"]
 
@@ -79,6 +79,21 @@ def test_a_bias_corrected_without_data_gives_sums_their_means_back():
         assert float((after / before).max()) < share
     assert torch.equal(repair.bias_corrected(stolen, target).layers[0].bias, corrected.layers[0].bias)
     assert torch.equal(corrected.layers[0].weights, stolen.layers[0].weights)
+
+
+def test_the_smallest_weights_with_the_same_sums_take_a_split_off():
+    """Two channels that are made alike, and read by a small difference of large weights: halves of it remain."""
+    stolen = chained(BASE, BASE.max_shift, ([[3, 5], [3, 5], [-2, 7]], 0, 2), ([[900, -893, 4], [-700, 702, 1]], 2, 0))
+    found, x = repair.shrunk(stolen), repair.random_inputs(stolen, seed=9)
+    wanted = torch.tensor([[3.5, 3.5, 4], [1, 1, 1]], dtype=torch.float64)
+    assert torch.allclose(found.layers[1].weights, wanted, atol=1e-6)
+    assert torch.equal(found.layers[0].weights, stolen.layers[0].weights), "inputs span everything"
+    assert torch.allclose(found(x), stolen(x), atol=1e-3) and float(stolen(x).std()) > 10
+    for seed in range(4):
+        program, activations = network_program(seed, "fold")
+        network = Stolen.of(program)
+        differ = (repair.shrunk(network)(activations) - network(activations)).abs().amax(1)
+        assert float((differ < 1e-3).double().mean()) > 0.5, "rounding moves sums that lie at a step of the wave"
 
 
 def test_random_inputs_have_the_whole_range():

@@ -19,7 +19,7 @@ from bitting.targets.stolen import Kind, Stolen
 
 
 @dataclass(frozen=True, eq=False)
-class _Reading:
+class Reading:
     """Which channel of `writer` each column of `reader` reads, (K,); both are numbers of layers."""
 
     writer: int
@@ -43,7 +43,7 @@ def equalised(stolen: Stolen, limit: float = float("inf")) -> Stolen:
         raise BittingError(f"factors are limited to {limit}; allowed is 1 (nothing is changed) or more")
     reduced = with_reduced_biases(stolen)
     layers = list(reduced.layers)
-    for pair in _readings(reduced):
+    for pair in readings(reduced):
         first, second = layers[pair.writer], layers[pair.reader]
         makes = first.weights.abs().amax(1)
         reads = torch.zeros_like(makes).scatter_reduce(0, pair.channels, second.weights.abs().amax(0), "amax")
@@ -53,8 +53,8 @@ def equalised(stolen: Stolen, limit: float = float("inf")) -> Stolen:
     return replace(reduced, layers=tuple(layers))
 
 
-def _readings(stolen: Stolen) -> list[_Reading]:
-    """Pairs of layers that can be equalised: what one writes is read by the other, and by nothing else."""
+def readings(stolen: Stolen) -> list[Reading]:
+    """Pairs of layers of trained weights: what one writes the other reads, a channel in each column, and nothing else does."""
     source = torch.full((stolen.reach,), -1)  # layer that wrote a word last; words are written over
     channel = torch.zeros(stolen.reach, dtype=torch.long)
     readers: dict[int, set[int]] = {}
@@ -66,7 +66,7 @@ def _readings(stolen: Stolen) -> list[_Reading]:
             readers.setdefault(writer, set()).add(number)
         columns = channel[words]
         if layer.kind is Kind.PRODUCT and len(writers) == 1 and bool((columns == columns[0]).all()):
-            found[writers.pop()] = _Reading(int(source[words[0, 0]]), number, columns[0])
+            found[writers.pop()] = Reading(int(source[words[0, 0]]), number, columns[0])
         if not layer.emits:
             source[layer.written] = number
             channel[layer.written] = torch.arange(len(layer.bias)).repeat_interleave(len(layer.written) // len(layer.bias))

@@ -20,12 +20,15 @@ from bitting.targets.target import Target
 
 #: Random inputs on which channels are compared.
 _INPUTS = 256
+#: Random inputs for each column of the widest layer, where a span is taken from them; and the share of the largest mean square
+#: along a direction, below which it does not belong to the span: rounding leaves 1e-12 or so.
+_SPANNING, _SPAN = 4, 1e-9
 
 
-def random_inputs(stolen: Stolen, seed: int = 0) -> torch.Tensor:
-    """What a thief without data knows of inputs: (256, words) activations of the whole range, all alike."""
+def random_inputs(stolen: Stolen, seed: int = 0, count: int = _INPUTS) -> torch.Tensor:
+    """What a thief without data knows of inputs: (count, words) activations of the whole range, all alike."""
     spec, generator = stolen.spec, torch.Generator().manual_seed(seed)
-    return torch.randint(spec.act_min, spec.act_max + 1, (_INPUTS, stolen.input_words), generator=generator)
+    return torch.randint(spec.act_min, spec.act_max + 1, (count, stolen.input_words), generator=generator)
 
 
 def merged(stolen: Stolen, seed: int = 0) -> Stolen:
@@ -65,6 +68,39 @@ def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
         return replace(layer, weights=weights)
     period = 4 * layer.quarter  # whole numbers of it change nothing, neither in a bias nor in a weight
     return replace(layer, weights=reduced(weights, period), bias=reduced(layer.bias, period))
+
+
+def shrunk(stolen: Stolen, seed: int = 0) -> Stolen:
+    """The smallest trained weights that give the same sums: their part within the span of what a layer reads.
+
+    What lies outside of it meets no input and is free. Whoever fits a layer to its own sums with the least decay of weights
+    finds this, without knowing of channels that are equal: a difference of two that read the same becomes two halves.
+
+    Args:
+        stolen: the network; is left as it is.
+        seed: of the random inputs that the span is taken from; no sample is needed.
+    """
+    reduced_biases = with_reduced_biases(stolen)
+    # Fewer inputs than columns would span less than there is.
+    widest = max(layer.weights.shape[1] for layer in stolen.layers)
+    scratch = stolen.scratch(random_inputs(stolen, seed, _SPANNING * widest))
+    layers = []
+    for layer, how in zip(reduced_biases.layers, stolen.exact(), strict=True):
+        layers.append(_shrunk(layer, scratch) if layer.kind is Kind.PRODUCT else layer)
+        stolen.step(layer, replace(how, weights=layer.weights, bias=layer.bias), scratch)
+    return replace(stolen, layers=tuple(layers))
+
+
+def _shrunk(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
+    weights = layer.weights.clone()
+    for group in layer.groups:
+        read = scratch[:, group.addresses].flatten(0, 1).double()
+        values, vectors = torch.linalg.eigh(read.t() @ read / len(read))
+        span = vectors[:, values > _SPAN * values[-1]]
+        if span.shape[1] == len(span):
+            continue  # nothing lies outside, and a product with almost the identity would move sums that lie at a step
+        weights[group.channels] = (weights[group.channels].double() @ span @ span.t()).to(weights.dtype)
+    return replace(layer, weights=weights)
 
 
 def clipped(stolen: Stolen, deviations: float) -> Stolen:
