@@ -17,14 +17,12 @@ import torch
 from bitting.errors import BittingError
 from bitting.network.loss import logit_scale, ranged_cross_entropy
 from bitting.targets import waves
-from bitting.targets.formats import Quantiser
-from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer, written
+from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, written
+from bitting.targets.student import RANGED, Student
 from bitting.targets.target import Target
 
 #: Steps after which scales and masks are found again: a range of least error costs more than a step.
 _REFRESHED = 25
-#: Samples on which scales of activations are found.
-_RANGED = 256
 #: Standard deviation that sums of random weights have, in quarter periods: as `recipes` begin, and small for answers.
 _SPREAD, _ANSWERS_SPREAD = 0.6, 0.1
 
@@ -122,7 +120,7 @@ def reconstructed(
     _require(target, x)
     teacher = teacher or stolen
     unit, own = teacher.scratch(x), stolen.scratch(x).float()
-    student, generator = _Student(stolen, target), torch.Generator().manual_seed(effort.seed)
+    student, generator = Student(stolen, target), torch.Generator().manual_seed(effort.seed)
     share = replace(effort, steps=max(1, effort.steps // max(1, len(student.learners))))
     for number, (layer, exactly) in enumerate(zip(teacher.layers, teacher.exact(), strict=True)):
         with torch.no_grad():
@@ -154,7 +152,7 @@ def random_weights(stolen: Stolen, target: Target, x: torch.Tensor, seed: int = 
     """
     _require(target, x)
     generator, wave = torch.Generator().manual_seed(seed), waves.Wave(target.wave, stolen.spec, target.gain)
-    scratch, layers = stolen.scratch(x[:_RANGED]), []
+    scratch, layers = stolen.scratch(x[:RANGED]), []
     for number, layer in enumerate(stolen.layers):
         if layer.kind is Kind.PRODUCT and number >= kept:
             weights = torch.randn(layer.weights.shape, generator=generator).to(layer.weights.dtype)
@@ -167,95 +165,6 @@ def random_weights(stolen: Stolen, target: Target, x: torch.Tensor, seed: int = 
     return replace(stolen, layers=tuple(layers))
 
 
-class _Learner:
-    """A layer of trained weights on the target; scales and masks stay until they are found again."""
-
-    def __init__(self, layer: StolenLayer, target: Target, wave: waves.Wave):
-        self.layer, self._target, self._wave = layer, target, wave
-        self._size = layer.weights.square().mean().sqrt().clamp(min=1e-9)
-        self._weights = (layer.weights / self._size).requires_grad_()
-        self._bias = (layer.bias / layer.quarter).requires_grad_()
-        self.parameters = [self._weights, self._bias]
-        self._mask: torch.Tensor | None = None
-        self._grid: Quantiser | None = None
-        self._entering: Quantiser | None = None
-
-    def refresh(self, own: torch.Tensor) -> None:
-        """Find scales and masks again. `own`: (samples, words) as the target has them before this layer."""
-        weights = self._weights.detach() * self._size
-        if self._target.pruning:
-            self._mask = self._target.pruning.mask(weights)
-            weights = weights * self._mask
-        self._grid = self._target.weights.grid(weights) if self._target.weights else None
-        self._entering = self._target.reading(self.layer, own)
-
-    def arithmetic(self) -> LayerArithmetic:
-        """With gradients for `parameters`."""
-        weights = self._weights * self._size
-        if self._mask is not None:
-            weights = weights * self._mask
-        if self._grid:
-            weights = self._grid(weights)
-        groups = self.layer.groups
-        # One group has all channels in order; to pick them would cost as much as the product.
-        product = (lambda _, x: x @ weights.t()) if len(groups) == 1 else None
-        leaving = self._target.leaving(self.layer)
-        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, leaving, product)
-
-    def learnt(self, dtype: torch.dtype) -> StolenLayer:
-        """The layer as it is now, not rounded."""
-        weights, bias = self._weights.detach() * self._size, self._bias.detach() * self.layer.quarter
-        return replace(self.layer, weights=weights.to(dtype), bias=bias.to(dtype))
-
-
-class _Student:
-    """A stolen network that learns, in fp32: what hardware rounds is coarser. Converted, it is judged in the type it had."""
-
-    def __init__(self, stolen: Stolen, target: Target):
-        self._stolen = stolen
-        layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in stolen.layers)
-        self.network = replace(stolen, layers=layers, dtype=torch.float32)
-        self._wave = waves.Wave(target.wave, stolen.spec, target.gain)
-        self.learners = {
-            number: _Learner(layer, target, self._wave) for number, layer in enumerate(layers) if layer.kind is Kind.PRODUCT
-        }
-
-    def arithmetic_of(self, number: int) -> LayerArithmetic:
-        """Of one layer."""
-        layer = self.network.layers[number]
-        return (
-            self.learners[number].arithmetic()
-            if number in self.learners
-            else LayerArithmetic(layer.weights, layer.bias, self._wave)
-        )
-
-    @torch.no_grad()
-    def refresh(self, x: torch.Tensor) -> None:
-        """Scales and masks of every layer. `x`: (samples, input_words)."""
-        own = self.network.scratch(x[:_RANGED])
-        for number, layer in enumerate(self.network.layers):
-            if number in self.learners:
-                self.learners[number].refresh(own)
-            self.network.step(layer, self.arithmetic_of(number), own)
-
-    def sums(self, x: torch.Tensor) -> torch.Tensor:
-        """(samples, outputs) sums that leave, not reduced: through the reduction there is no useful gradient."""
-        scratch, answers = self.network.scratch(x), []
-        for number, layer in enumerate(self.network.layers):
-            sums = self.network.step(layer, self.arithmetic_of(number), scratch)
-            if layer.emits:
-                answers.append(sums.flatten(1))
-        return torch.cat(answers, 1)
-
-    def learnt(self) -> Stolen:
-        """The network as it is now."""
-        layers = [
-            self.learners[number].learnt(self._stolen.dtype) if number in self.learners else layer
-            for number, layer in enumerate(self._stolen.layers)
-        ]
-        return replace(self._stolen, layers=tuple(layers))
-
-
 def _require(target: Target, x: torch.Tensor) -> None:
     if target.engine != "bitting":
         raise BittingError(f"target {target.name} runs on {target.engine}, which has no gradients; train for one of bitting's")
@@ -266,7 +175,7 @@ def _require(target: Target, x: torch.Tensor) -> None:
 def _trained(stolen: Stolen, target: Target, x: torch.Tensor, wanted: torch.Tensor, effort: Effort) -> Stolen:
     """All layers together. `wanted`: (samples, outputs) probabilities."""
     _require(target, x)
-    student, generator = _Student(stolen, target), torch.Generator().manual_seed(effort.seed)
+    student, generator = Student(stolen, target), torch.Generator().manual_seed(effort.seed)
     scale = logit_scale(stolen.spec.acc_bits)
 
     def loss(rows: torch.Tensor) -> torch.Tensor:
@@ -278,7 +187,7 @@ def _trained(stolen: Stolen, target: Target, x: torch.Tensor, wanted: torch.Tens
 
 
 def _reconstruct(
-    student: _Student, number: int, own: torch.Tensor, wanted: torch.Tensor, effort: Effort, generator: torch.Generator
+    student: Student, number: int, own: torch.Tensor, wanted: torch.Tensor, effort: Effort, generator: torch.Generator
 ) -> None:
     """One layer. `own`: scratch memories before it; `wanted`: (samples, channels, positions) to be written, or answers."""
     learner, network = student.learners[number], student.network
@@ -292,7 +201,7 @@ def _reconstruct(
             found = written(network.spec, layer, how.wave, found)
         return (found - wanted[rows]).square().mean() / unit
 
-    _minimise(loss, learner.parameters, len(own), effort, generator, lambda: learner.refresh(own[:_RANGED]))
+    _minimise(loss, learner.parameters, len(own), effort, generator, lambda: learner.refresh(own[:RANGED]))
 
 
 def _minimise(
