@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 import bitting
-from bitting.program.layers import Program
+from bitting.program.layers import Program, dense
+from bitting.targets.stolen import Stolen
+from bitting.unit.spec import UnitSpec
 from tb.conversions import SPEC
 from tb.networks import RandomNetwork
 from tb.programs import random_activations
@@ -25,3 +30,20 @@ def network_program(seed: int, activation: str, kind: type[RandomNetwork] = Rand
         if name.endswith("bias"):
             nn.init.uniform_(parameter, -2, 2)
     return network.to_program(), torch.from_numpy(x)
+
+
+def chained(spec: UnitSpec, shift: int, *layers: tuple[Sequence[Sequence[float]], int, int], bias: int = 0) -> Stolen:
+    """Dense layers of any weights, in fp64, each with the words that it reads and writes from; the inputs are two words.
+
+    The first has `bias` in every channel, the last emits, the others have `shift`.
+    """
+    made = []
+    for number, (weights, reads, writes) in enumerate(layers):
+        last, start = number == len(layers) - 1, np.full(len(weights), 0 if number else bias)
+        made.append(dense(np.zeros(np.shape(weights)), start, reads, 0 if last else writes, 0 if last else shift, last))
+    stolen = Stolen.of(Program(spec, tuple(made), 0, 2))
+    real = [
+        replace(layer, weights=torch.tensor(weights, dtype=torch.float64), bias=layer.bias.double())
+        for layer, (weights, _, _) in zip(stolen.layers, layers, strict=True)
+    ]
+    return replace(stolen, layers=tuple(real), dtype=torch.float64)

@@ -14,7 +14,7 @@ import torch
 from bitting.errors import BittingError
 from bitting.targets import rounding, waves
 from bitting.targets.accumulators import Accumulator
-from bitting.targets.formats import Format, Grid, IntegerFormat
+from bitting.targets.formats import Format, Grid, IntegerFormat, Quantiser
 from bitting.targets.pruning import Pruning
 from bitting.targets.stolen import Group, Kind, LayerArithmetic, Stolen, StolenLayer
 
@@ -124,13 +124,21 @@ class Target:
             found.append(how)
         return found
 
+    def reading(self, layer: StolenLayer, own: torch.Tensor) -> Quantiser | None:
+        """What is done to the activations that a layer multiplies. `own`: (samples, words) as this hardware has them."""
+        if not self.activations:
+            return None
+        read = torch.cat([group.addresses.flatten() for group in layer.groups]).unique()
+        return self.activations.grid(own[:, read])
+
+    def leaving(self, layer: StolenLayer) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What is done to a layer's sums before the wave."""
+        return self.accumulator.leaving(layer.slope) if self.accumulator else None
+
     def _product(self, layer: StolenLayer, how: LayerArithmetic, unit: torch.Tensor, own: torch.Tensor) -> LayerArithmetic:
         """A layer of trained weights, with scratch memories as the unit and this hardware have left them."""
         weights = self.pruning(how.weights) if self.pruning else how.weights
-        entering = None
-        if self.activations:
-            read = torch.cat([group.addresses.flatten() for group in layer.groups]).unique()
-            entering = self.activations.grid(own[:, read])
+        entering = self.reading(layer, own)
         if self.weights:
             grid = self.weights.grid(weights)
             if self.rounding == "nearest":
@@ -143,8 +151,7 @@ class Target:
                     exact, x = (_inputs(group, scratch) for scratch in (unit, own))
                     x = entering(x) if entering else x
                     weights[group.channels] = self._rounded(exact, x, weights[group.channels], part)
-        leaving = self.accumulator.leaving(layer.slope) if self.accumulator else None
-        return LayerArithmetic(weights, how.bias, how.wave, entering, leaving)
+        return LayerArithmetic(weights, how.bias, how.wave, entering, self.leaving(layer))
 
     def _rounded(self, exact: torch.Tensor, x: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
         if self.rounding == "gptq":

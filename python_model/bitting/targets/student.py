@@ -1,0 +1,108 @@
+"""A stolen network that learns on hardware: its weights and biases as parameters, through the arithmetic of a target.
+
+What a target finds in data, scales and masks, stays for some steps until it is found again: a range of least error costs more
+than a step does. `bitting.targets.relearning` says towards what it learns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bitting.targets import waves
+from bitting.targets.formats import Quantiser
+from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer
+from bitting.targets.target import Target
+
+#: Samples on which scales of activations are found.
+RANGED = 256
+
+
+class Learner:
+    """A layer of trained weights on the target; scales and masks stay until they are found again."""
+
+    def __init__(self, layer: StolenLayer, target: Target, wave: waves.Wave):
+        self.layer, self._target, self._wave = layer, target, wave
+        self._size = layer.weights.square().mean().sqrt().clamp(min=1e-9)
+        self._weights = (layer.weights / self._size).requires_grad_()
+        self._bias = (layer.bias / layer.quarter).requires_grad_()
+        self.parameters = [self._weights, self._bias]
+        self._mask: torch.Tensor | None = None
+        self._grid: Quantiser | None = None
+        self._entering: Quantiser | None = None
+
+    def refresh(self, own: torch.Tensor) -> None:
+        """Find scales and masks again. `own`: (samples, words) as the target has them before this layer."""
+        weights = self._weights.detach() * self._size
+        if self._target.pruning:
+            self._mask = self._target.pruning.mask(weights)
+            weights = weights * self._mask
+        self._grid = self._target.weights.grid(weights) if self._target.weights else None
+        self._entering = self._target.reading(self.layer, own)
+
+    def arithmetic(self) -> LayerArithmetic:
+        """With gradients for `parameters`."""
+        weights = self._weights * self._size
+        if self._mask is not None:
+            weights = weights * self._mask
+        if self._grid:
+            weights = self._grid(weights)
+        groups = self.layer.groups
+        # One group has all channels in order; to pick them would cost as much as the product.
+        product = (lambda _, x: x @ weights.t()) if len(groups) == 1 else None
+        leaving = self._target.leaving(self.layer)
+        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, leaving, product)
+
+    def learnt(self, dtype: torch.dtype) -> StolenLayer:
+        """The layer as it is now, not rounded."""
+        weights, bias = self._weights.detach() * self._size, self._bias.detach() * self.layer.quarter
+        return replace(self.layer, weights=weights.to(dtype), bias=bias.to(dtype))
+
+
+class Student:
+    """A stolen network that learns, in fp32: what hardware rounds is coarser. Converted, it is judged in the type it had."""
+
+    def __init__(self, stolen: Stolen, target: Target):
+        self._stolen = stolen
+        layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in stolen.layers)
+        self.network = replace(stolen, layers=layers, dtype=torch.float32)
+        self._wave = waves.Wave(target.wave, stolen.spec, target.gain)
+        self.learners = {
+            number: Learner(layer, target, self._wave) for number, layer in enumerate(layers) if layer.kind is Kind.PRODUCT
+        }
+
+    def arithmetic_of(self, number: int) -> LayerArithmetic:
+        """Of one layer."""
+        layer = self.network.layers[number]
+        return (
+            self.learners[number].arithmetic()
+            if number in self.learners
+            else LayerArithmetic(layer.weights, layer.bias, self._wave)
+        )
+
+    @torch.no_grad()
+    def refresh(self, x: torch.Tensor) -> None:
+        """Scales and masks of every layer. `x`: (samples, input_words)."""
+        own = self.network.scratch(x[:RANGED])
+        for number, layer in enumerate(self.network.layers):
+            if number in self.learners:
+                self.learners[number].refresh(own)
+            self.network.step(layer, self.arithmetic_of(number), own)
+
+    def sums(self, x: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs) sums that leave, not reduced: through the reduction there is no useful gradient."""
+        scratch, answers = self.network.scratch(x), []
+        for number, layer in enumerate(self.network.layers):
+            sums = self.network.step(layer, self.arithmetic_of(number), scratch)
+            if layer.emits:
+                answers.append(sums.flatten(1))
+        return torch.cat(answers, 1)
+
+    def learnt(self) -> Stolen:
+        """The network as it is now."""
+        layers = [
+            self.learners[number].learnt(self._stolen.dtype) if number in self.learners else layer
+            for number, layer in enumerate(self._stolen.layers)
+        ]
+        return replace(self._stolen, layers=tuple(layers))
