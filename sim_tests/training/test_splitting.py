@@ -102,7 +102,7 @@ def test_what_can_not_be_split_is_refused():
         loop.train(
             SOFT, "fashion-mnist", recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "residual"), "quantisation")
         )
-    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sampled, qu-anti"):
+    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sparsity, sampled, qu-anti"):
         recipes.soft(TrainConfig(), "hope")
 
 

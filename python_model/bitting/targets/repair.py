@@ -1,6 +1,7 @@
 """What a thief does to a stolen network before he converts it, without any data. Level of claim: family.
 
-`merged` is the answer to `bitting.training.splitting`, by somebody who knows it; `clipped` is what is done to outliers.
+`merged` is the answer to `bitting.training.splitting`, by somebody who knows it; `clipped` is what is done to outliers;
+`filled` makes dense matrices of the gather lists of `bitting.training.sparsity`, as hardware without such lists wants them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from bitting.targets.accumulators import reduced
-from bitting.targets.stolen import Kind, Stolen, StolenLayer
+from bitting.targets.stolen import Group, Kind, Stolen, StolenLayer
 
 #: Random inputs on which channels are compared.
 _INPUTS = 256
@@ -55,6 +56,43 @@ def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
         return replace(layer, weights=weights)
     period = 4 * layer.quarter  # whole numbers of it change nothing, neither in a bias nor in a weight
     return replace(layer, weights=reduced(weights, period), bias=reduced(layer.bias, period))
+
+
+def filled(stolen: Stolen) -> Stolen:
+    """Neighbouring layers whose channels could be those of one, with gather lists filled up with zeros: the same answers."""
+    layers: list[StolenLayer] = []
+    for layer in stolen.layers:
+        if layers and _belong(layers[-1], layer):
+            layers[-1] = _filled(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return replace(stolen, layers=tuple(layers))
+
+
+def _belong(first: StolenLayer, second: StolenLayer) -> bool:
+    """Both are trained, read words that overlap at one position alone, and neither reads what the other writes."""
+    if any(layer.kind is not Kind.PRODUCT or layer.emits or len(layer.groups) != 1 for layer in (first, second)):
+        return False
+    alike = first.slope == second.slope and first.quarter == second.quarter
+    reads = [layer.groups[0].addresses for layer in (first, second)]
+    if not alike or any(len(addresses) != 1 for addresses in reads):
+        return False
+    return bool(torch.isin(*reads).any()) and not bool(torch.isin(reads[1], first.written).any())
+
+
+def _filled(first: StolenLayer, second: StolenLayer) -> StolenLayer:
+    """One layer of both's channels."""
+    union = torch.cat([layer.groups[0].addresses[0] for layer in (first, second)]).unique()
+    rows = []
+    for layer in (first, second):
+        weights = torch.zeros(len(layer.weights), len(union), dtype=layer.weights.dtype)
+        weights[:, torch.searchsorted(union, layer.groups[0].addresses[0])] = layer.weights
+        rows.append(weights)
+    weights = torch.cat(rows)
+    return replace(
+        first, weights=weights, bias=torch.cat([first.bias, second.bias]), written=torch.cat([first.written, second.written]),
+        groups=(Group(torch.arange(len(weights)), union[None]),),
+    )  # fmt: skip
 
 
 def clipped(stolen: Stolen, deviations: float) -> Stolen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bitting.artefact.claims import SOFT_LOCKS
+from bitting.artefact.claims import SOFT_LOCKS, SPARSITY
 from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
 from bitting.program.interface import Task
@@ -166,10 +166,12 @@ def soft(config: TrainConfig, name: str) -> TrainConfig:
         BittingError: if there is no lock of this name.
     """
     require_soft_lock(name)
-    return replace(
+    config = replace(
         config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
         balance=Balance.NONE, match_random_spectrum=False,
     )  # fmt: skip
+    # Weights of one magnitude learn more where sums reach less far, and channels begin all along the wave.
+    return replace(config, accumulator_std=(0.4,), initial_bias=1.0) if name == SPARSITY else config
 
 
 def _of_own_data(data: Dataset) -> TrainConfig:

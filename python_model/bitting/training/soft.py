@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bitting.artefact.claims import QU_ANTI, SAMPLED
+from bitting.artefact.claims import QU_ANTI, SAMPLED, SPARSITY
 from bitting.emulator import emulate
 from bitting.network.alteration import Alteration
 from bitting.network.graph import UnitNetwork
@@ -22,10 +22,12 @@ from bitting.targets.pruning import Pruning
 from bitting.targets.target import Target
 from bitting.targets.waves import Wave
 from bitting.training import randomness
+from bitting.training.sparsity import Pruned
 from bitting.unit.spec import UnitSpec
 
-#: Families that the published loss (Hong et al. 2021, arXiv 2111.06979) has; ours has all that may be trained against.
-_INTEGERS = ("int8", "int4")
+#: Families that a penalty is on, if not on all that may be trained against: those of the published loss (Hong et al. 2021,
+#: arXiv 2111.06979), and of the sparsity lock.
+_FAMILIES = {QU_ANTI: ("int8", "int4"), SPARSITY: ("unstructured",)}
 #: Cross entropy that a sample is to have at least on other hardware: its class then has a probability of at most 5%.
 MARGIN = 3.0
 #: Of the penalty beside the loss of the unit, hardware that is drawn for each batch, and the share of the training that passes
@@ -79,7 +81,7 @@ class SoftObjective:
     """The penalty of a soft lock. What it draws follows from a seed and the epoch, so that a run can be repeated and resumed.
 
     Args:
-        name: `claims.SAMPLED` or `claims.QU_ANTI`.
+        name: `claims.SAMPLED`, `claims.QU_ANTI` or `claims.SPARSITY`.
 
     Attributes:
         accuracy: target -> mean accuracy on the batches that it was seen in.
@@ -90,7 +92,7 @@ class SoftObjective:
         self.spec = spec
         self._seed = seed
         allowed = targets(Split.TRAINING, spec.acc_bits)
-        self.targets = [each for each in allowed if name == SAMPLED or each.family in _INTEGERS]
+        self.targets = [each for each in allowed if name == SAMPLED or each.family in _FAMILIES[name]]
         self.accuracy = {each.name: 1.0 for each in self.targets}
         self.begin(0)
 
@@ -115,7 +117,7 @@ class SoftObjective:
         return share * WEIGHT * torch.stack(losses).mean()
 
     def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
-        with network.altered(Hardware(self._between(target), self.spec)):
+        with network.altered(self._hardware(self._between(target))):
             answers = network.accumulators(network.integers(x)).float()
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
@@ -124,11 +126,18 @@ class SoftObjective:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
+    def _hardware(self, target: Target) -> Alteration:
+        """What computes the layers. Of a network with a pattern thieves have the zeros or not, and prune by place or chance."""
+        if self.name == SPARSITY and target.pruning:
+            filled, by_place = self._rng.integers(2, size=2)
+            return Pruned(target.pruning.share, bool(filled), bool(by_place))
+        return Hardware(target, self.spec)
+
     def _drawn(self) -> Sequence[Target]:
         """The less a target is fooled so far, the oftener."""
         kept = np.array([100 * self.accuracy[each.name] for each in self.targets])
         shares = np.exp(_SHARPNESS * (kept - kept.max()))
-        count = min(_DRAWN, len(self.targets))
+        count = max(1, min(_DRAWN, len(self.targets) // 2))  # of few not all: then nothing would be sampled
         indices = self._rng.choice(len(self.targets), count, replace=False, p=shares / shares.sum())
         return [self.targets[index] for index in indices]
 
