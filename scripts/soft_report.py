@@ -3,7 +3,8 @@
     python scripts/soft_report.py [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
 
 An MLP on MNIST in the family `soft`. Every network is judged on every target of `families.toml`; the tables give the worst
-target of each family. `--objectives` names what is trained: "none", "sampled" (`bitting.training.soft`), "qu-anti", "split".
+target of each family. `--objectives` names what is trained: "none", "sampled" (`bitting.training.soft`), "qu-anti", "split",
+"sparsity" (of which `sparsity_report.py` says more).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bitting.targets.stolen import Stolen
 from bitting.training import loop, recipes
 
 SPEC = "soft"
-OBJECTIVES = {"split": "quantisation", "sampled": "sampled", "qu-anti": "qu-anti"}
+OBJECTIVES = {"split": "quantisation", "sparsity": "sparsity", "sampled": "sampled", "qu-anti": "qu-anti"}
 #: What a thief does to a network that was split, before he converts it.
 REPAIRS = {
     "split, clipped at 1 deviation": lambda stolen: clipped(stolen, 1.0),

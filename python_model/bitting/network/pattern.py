@@ -27,8 +27,10 @@ class PatternQuantiser(WeightQuantiser):
         self.magnitude = magnitude
         self.pattern = pattern
         self.sigma = float(magnitude)
+        self._sizes: dict[float, torch.Tensor] = {}  # by factor
 
     def values(self, latent: torch.Tensor, scale: float | None = None, factor: float = 1.0) -> torch.Tensor:
         """As of any quantiser; `scale` does not matter to signs."""
-        size = self.magnitude * factor
-        return torch.where(latent >= 0, size, -size) * self.pattern.to(latent.device)
+        if (sizes := self._sizes.get(factor)) is None:
+            sizes = self._sizes[factor] = self.pattern * (self.magnitude * factor)
+        return torch.copysign(sizes.to(latent.device), latent)

@@ -170,8 +170,10 @@ def soft(config: TrainConfig, name: str) -> TrainConfig:
         config, soft=name, learning_rate=0.01, accumulator_std=(0.6,), bias_lr_ratio=1.0, scale_lr_by_init=False,
         balance=Balance.NONE, match_random_spectrum=False,
     )  # fmt: skip
-    # Weights of one magnitude learn more where sums reach less far, and channels begin all along the wave.
-    return replace(config, accumulator_std=(0.4,), initial_bias=1.0) if name == SPARSITY else config
+    if name != SPARSITY:
+        return config
+    # Weights of one magnitude learn more where sums reach less far, channels begin all along the wave, and signs turn sooner.
+    return replace(config, accumulator_std=(0.4,), initial_bias=1.0, learning_rate=0.02)
 
 
 def _of_own_data(data: Dataset) -> TrainConfig:

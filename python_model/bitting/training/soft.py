@@ -33,6 +33,8 @@ MARGIN = 3.0
 #: Of the penalty beside the loss of the unit, hardware that is drawn for each batch, and the share of the training that passes
 #: before the penalty is there; it then grows over as much again.
 WEIGHT, _DRAWN, _BEGINS = 0.3, 2, 0.1
+#: Of the penalty on pruned networks: weights of one magnitude have little to lose by it.
+PRUNED_WEIGHT = 0.6
 #: Standard deviation to which logits of other hardware are brought: only their order counts, whatever their size.
 _LOGIT_SPREAD = 2.0
 #: Weight of the newest batch in the mean accuracy of each target, by which the next are drawn.
@@ -101,7 +103,7 @@ class SoftObjective:
         self._rng = randomness.numpy_generator(self._seed, _PURPOSE, epoch)
 
     def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
-        """Not negative; of ours at most `WEIGHT` times `MARGIN`. 0 before it begins.
+        """Not negative; of ours at most `WEIGHT` (on pruned networks `PRUNED_WEIGHT`) times `MARGIN`. 0 before it begins.
 
         Args:
             network: in training.
@@ -114,10 +116,11 @@ class SoftObjective:
             return x.new_zeros(())
         drawn = self.targets if self.name == QU_ANTI else self._drawn()
         losses = [self._of_target(network, x, labels, each) for each in drawn]
-        return share * WEIGHT * torch.stack(losses).mean()
+        weight = PRUNED_WEIGHT if self.name == SPARSITY else WEIGHT
+        return share * weight * torch.stack(losses).mean()
 
     def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
-        with network.altered(self._hardware(self._between(target))):
+        with network.altered(self._hardware(target)):
             answers = network.accumulators(network.integers(x)).float()
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
@@ -127,17 +130,24 @@ class SoftObjective:
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
     def _hardware(self, target: Target) -> Alteration:
-        """What computes the layers. Of a network with a pattern thieves have the zeros or not, and prune by place or chance."""
-        if self.name == SPARSITY and target.pruning:
-            filled, by_place = self._rng.integers(2, size=2)
-            return Pruned(target.pruning.share, bool(filled), bool(by_place))
-        return Hardware(target, self.spec)
+        """What computes the layers: the target with a setting between those of its family.
+
+        Of a network with a pattern thieves have the zeros or not, and prune by place or chance; and at the settings themselves
+        it has to fall as well, where most is gone.
+        """
+        between = self._between(target)
+        if self.name != SPARSITY:
+            return Hardware(between, self.spec)
+        given, filled, by_place = self._rng.integers(2, size=3)
+        pruning = (target if given else between).pruning
+        assert pruning  # all of its targets prune
+        return Pruned(pruning.share, bool(filled), bool(by_place))
 
     def _drawn(self) -> Sequence[Target]:
         """The less a target is fooled so far, the oftener."""
         kept = np.array([100 * self.accuracy[each.name] for each in self.targets])
         shares = np.exp(_SHARPNESS * (kept - kept.max()))
-        count = max(1, min(_DRAWN, len(self.targets) // 2))  # of few not all: then nothing would be sampled
+        count = min(_DRAWN, len(self.targets))
         indices = self._rng.choice(len(self.targets), count, replace=False, p=shares / shares.sum())
         return [self.targets[index] for index in indices]
 
