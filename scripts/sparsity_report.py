@@ -5,7 +5,8 @@
 An MLP on MNIST in the family `soft`, with the lock and without, each judged on every target of `families.toml`; with the lock
 also by a thief who fills gather lists up with zeros first. Clocks are of one batch (as many samples as the unit has lanes), by
 the timing law, and with `--rtl` those of the Verilated engine for that many samples, compared to the bit and the cycle.
-"Relabelled" is the accuracy of pruned networks whose thief, with labels, has found which class each answer means by now.
+"Relabelled" is the accuracy of pruned networks whose thief, with labels, has found which class each answer means by now;
+"levelled" that of one who brings every answer back to one mean and deviation, without labels.
 
 Times elsewhere are of the products of all layers, a thousand samples, one thread, in processor time; rivals take turns, and
 ratios are medians over rounds of this way with the lock's weights / dense with the weights of the network without the lock.
@@ -39,7 +40,7 @@ from bitting.locking.transform import lock_program
 from bitting.program import latency
 from bitting.program.layers import Program
 from bitting.targets.families import every_target
-from bitting.targets.judge import judge
+from bitting.targets.judge import accuracy, judge
 from bitting.targets.repair import filled
 from bitting.targets.stolen import Stolen
 
@@ -69,10 +70,20 @@ def relabelled(answers: torch.Tensor, labels: np.ndarray) -> float:
     return float(counts[linear_sum_assignment(-counts)].sum()) / len(labels)
 
 
-def pruned(stolen: Stolen, x: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy of each pruned network, relabelled."""
+def levelled(answers: torch.Tensor, labels: np.ndarray) -> float:
+    """Accuracy if every answer has one mean and deviation over all samples: a score for `judge`."""
+    answers = answers.double()
+    return accuracy((answers - answers.mean(0)) / answers.std(0).clamp(min=1e-9), labels)
+
+
+def repaired(stolen: Stolen, x: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Accuracy of each pruned network, relabelled and levelled."""
     targets = [each for each in every_target(stolen.spec.acc_bits) if each.pruning]
-    return {each.target: each.accuracy for each in judge(stolen, x, labels, targets, score=relabelled).results}
+    scores = {"relabelled": relabelled, "levelled": levelled}
+    return {
+        name: {each.target: each.accuracy for each in judge(stolen, x, labels, targets, score=score).results}
+        for name, score in scores.items()
+    }
 
 
 def on_rtl(model: bitting.Model, x: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
     """Lines of figures by seed, after the table of accuracies."""
     lines = []
     for each in rows:
-        for kind in ("unit", "rtl", "factors", "times", "relabelled"):
+        for kind in ("unit", "rtl", "factors", "times", "relabelled", "levelled"):
             if kind in each:
                 figures = ", ".join(f"{key} {value:.4g}" for key, value in each[kind].items())
                 lines.append(f"seed {each['seed']}, {each['name']}, {kind}: {figures}")
@@ -185,7 +196,7 @@ def main() -> None:
             print(f"seed {seed}, {name}: {claims} of {len(data.test_y)}", flush=True)
             stolen = Stolen.of(model.program)
             found = {"seed": seed, "claims": claims, **soft_report.row(name, judge(stolen, x, labels, calibration=seen))}
-            rows.append({**found, "unit": on_unit(model.program), "relabelled": pruned(stolen, x, labels)})
+            rows.append({**found, "unit": on_unit(model.program), **repaired(stolen, x, labels)})
             if options.rtl:
                 given = model.interface.activations(data.test_x[: options.rtl])
                 rows[-1]["rtl"] = on_rtl(model, given, data.test_y[: options.rtl])
@@ -195,7 +206,7 @@ def main() -> None:
                 unit["times"] = times(stolen, Stolen.of(models[PLAIN].program))
                 dense = filled(stolen)
                 found = {"seed": seed, **soft_report.row(FILLED, judge(dense, x, labels, calibration=seen))}
-                rows.append({**found, "relabelled": pruned(dense, x, labels)})
+                rows.append({**found, **repaired(dense, x, labels)})
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1) + "\n")
         print("\n".join([*soft_report.table(rows), *summary(rows)]), flush=True)

@@ -12,7 +12,7 @@ from bitting.data import datasets
 from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError, ProgramError
 from bitting.locking.device import Device
-from bitting.locking.scheme import LockScheme
+from bitting.locking.scheme import LockScheme, pairings
 from bitting.locking.transform import lock_program
 from bitting.network.pattern import PatternQuantiser
 from bitting.program import latency, lowering, packets
@@ -251,6 +251,17 @@ def test_pruned_networks_fall_and_without_the_lock_they_do_not(models):
     assert plain_at["pruned-50"] > 0.8 and plain_at["pruned-2-4"] > 0.8, plain_at
     hidden = [[each for each in model.program.layers if not each.emits] for model in (locked, plain)]
     assert clocks(locked.program) < 0.7 * clocks(plain.program) and len(hidden[0]) == 8 and len(hidden[1]) == 2
+
+
+@pytest.mark.parametrize("vault", ["ascon", "aes"])
+def test_with_a_hard_lock_on_top_the_right_device_has_the_same_network(models, vault):
+    data, locked, _ = models
+    spec = locked.program.spec.replace(vault=vault)
+    own = bitting.Model(replace(locked.program, spec=spec), locked.claims, locked.interface)
+    device, x = Device(spec, bytes(range(16))), data.test_x[:50]
+    for scheme in pairings(spec):
+        artefact = bitting.lock(own, device, scheme.fingerprint, scheme.transform, allow_reproducible=True)
+        assert np.array_equal(bitting.unlock(artefact, device).sums(x), locked.sums(x)), scheme
 
 
 def test_who_fills_lists_up_has_the_same_answers_and_still_may_not_prune(models):

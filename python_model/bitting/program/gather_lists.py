@@ -1,7 +1,7 @@
 """Shorter gather lists: what a layer would multiply by 0 is not read, and costs no clock.
 
-The lists of a program are in clear, in a sealed one too. So which weights are 0 is public afterwards, and whoever lowers a
-network has to ask for it.
+Lists stand in clear beside codes that the vault `aes` enciphers, and of a sealed program the lengths still show. So this tells
+which weights are 0, and whoever lowers a network has to ask for it.
 """
 
 from __future__ import annotations

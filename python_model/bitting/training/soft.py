@@ -103,7 +103,9 @@ class SoftObjective:
         self._rng = randomness.numpy_generator(self._seed, _PURPOSE, epoch)
 
     def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
-        """Not negative; of ours at most `WEIGHT` (on pruned networks `PRUNED_WEIGHT`) times `MARGIN`. 0 before it begins.
+        """Not negative; 0 before it begins, and of `SAMPLED` at most `WEIGHT` times `MARGIN`.
+
+        That of `SPARSITY` is what answers of pruned networks say of their samples' classes, so 0 of answers that say nothing.
 
         Args:
             network: in training.
@@ -122,11 +124,15 @@ class SoftObjective:
     def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
         with network.altered(self._hardware(target)):
             answers = network.accumulators(network.integers(x)).float()
+        if self.name == SPARSITY:  # as a thief has them who brings every answer back to its usual mean and size
+            answers = (answers - answers.mean(0)) / answers.std(0).clamp(min=1e-6)
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
         if self.name == QU_ANTI:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
+        if self.name == SPARSITY:  # no likelier than the class of another sample, and no unlikelier, which would tell as much
+            return F.relu(F.cross_entropy(logits, labels.roll(1)) - F.cross_entropy(logits, labels))
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
     def _hardware(self, target: Target) -> Alteration:
