@@ -1,6 +1,8 @@
 """The sparsity lock: shorter on the unit and equal to the bit there, wrong where it is pruned, exact where nobody prunes."""
 
+import contextlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,3 +278,38 @@ def test_who_fills_lists_up_has_the_same_answers_and_still_may_not_prune(models)
     assert at["pruned-2-4"] < 0.3 and at["pruned-50"] < 0.3, at
     assert at["pruned-25"] > 0.9, "at the share that the unit leaves out itself hardly anything goes"
     assert found.worst(Split.TRAINING).accuracy < 0.3
+
+
+class Answers:
+    """In place of a network: it gives what it is told, on any hardware."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def altered(self, hardware):
+        assert isinstance(hardware, sparsity.Pruned)
+        return contextlib.nullcontext()
+
+    def integers(self, x):
+        return x
+
+    def accumulators(self, x):
+        return self.answers
+
+
+def test_the_penalty_is_what_levelled_answers_say_of_the_classes():
+    torch.manual_seed(1)
+    labels = torch.arange(60) % 10
+    right = torch.eye(10)[labels] + 0.1 * torch.randn(60, 10)
+    objective = SoftObjective("sparsity", BASE, 3)
+
+    def penalty(answers, done=1.0):
+        network: Any = Answers(answers)
+        return float(objective.penalty(network, torch.zeros(60, 4), labels, done))
+
+    assert penalty(right) > 1 and penalty(right, 0.05) == 0
+    assert penalty(right + 50 * torch.arange(10)) == pytest.approx(penalty(right), rel=1e-3), (
+        "one answer always wins: no matter"
+    )
+    assert penalty(torch.zeros(60, 10)) == 0 and penalty(-right) == 0
+    assert penalty(torch.randn(60, 10)) < 0.2 * penalty(right)

@@ -131,7 +131,7 @@ class SoftObjective:
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
         if self.name == QU_ANTI:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
-        if self.name == SPARSITY:  # no likelier than the class of another sample, and no unlikelier, which would tell as much
+        if self.name == SPARSITY:  # its class likelier than that of another sample; nothing is gained by less likely ones
             return F.relu(F.cross_entropy(logits, labels.roll(1)) - F.cross_entropy(logits, labels))
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
 
