@@ -1,8 +1,8 @@
 """What a thief gets back of a soft-locked network with work: repairs without data, with unlabelled samples, with labels.
 
-    python scripts/soft_repairs.py [--seeds 0 1 2] [--objective NAME] [--epochs N] [--samples N] [--json FILE]
+    python scripts/soft_repairs.py [--seeds 0 1 2] [--network NAME] [--objective NAME] [--epochs N] [--samples N] [--json FILE]
 
-An MLP on MNIST in the family `soft`, trained with an objective of `soft_report.py`. The thief's samples are drawn from the
+A network of `soft_report.py`, trained with one of its objectives. The thief's samples are drawn from the
 second half of the test set and the first half judges, so that neither was trained on: a thief's own data are new to the model.
 Where something learns, training from scratch stands beside it: random weights of the same shape, on the same hardware, with the
 same samples, answers or labels, and as many steps.
@@ -32,9 +32,8 @@ from bitting.targets.relearning import Effort
 from bitting.targets.stolen import Stolen
 from bitting.targets.target import Target
 from bitting.targets.waves import Wave
-from soft_report import OBJECTIVES, trained
+from soft_report import NETWORKS, OBJECTIVES, trained
 
-DATA = "mnist"
 TARGETS = ("int8-channel", "int4-channel-mse", "clamp-1", "relu-1", "pruned-2-4")
 #: Samples of the thief's.
 COUNTS = (100, 1000)
@@ -173,7 +172,7 @@ def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def measured(seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every repair of one network on every target."""
-    model, data = trained(options.objective, seed, options.epochs), datasets.load(DATA)
+    model, data = trained(options.objective, seed, options.epochs, options.network), datasets.load(NETWORKS[options.network][0])
     half = len(data.test_x) // 2
     x, labels = torch.as_tensor(model.interface.activations(data.test_x)), np.asarray(data.test_y)
     judges = min(options.samples, half)
@@ -200,6 +199,7 @@ def measured(seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objective", choices=("none", *OBJECTIVES), default="split")
     parser.add_argument("--epochs", type=int, default=12)
@@ -213,7 +213,7 @@ def main() -> None:
             if options.json:
                 options.json.write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(table(found)))
-    judged = f"{found[0]['judged']} images of the first half of the test set of {DATA}"
+    judged = f"{found[0]['judged']} images of the first half of the test set of {NETWORKS[options.network][0]}"
     units = [100 * each for each in {result["seed"]: result["unit"] for result in found}.values()]
     print(
         f"Judged on {judged}; the unit itself: {np.mean(units):.1f} ({max(units):.1f}). Behind a stroke: training from scratch."

@@ -1,9 +1,10 @@
 """Soft locks judged: networks without one, split, or trained against sampled hardware; and what a thief does to a split one.
 
-    python scripts/soft_report.py [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
+    python scripts/soft_report.py [--network NAME] [--objectives ...] [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
 
-An MLP on MNIST in the family `soft`. Every network is judged on every target of `families.toml`; the tables give the worst
-target of each family. `--objectives` names what is trained: "none", "sampled" (`bitting.training.soft`), "qu-anti", "split".
+An MLP on MNIST, LeNet or the residual network on Fashion-MNIST, in the family `soft`. Every network is judged on every target
+of `families.toml`; the table gives the worst target of each family. `--objectives` names what is trained: "none", "sampled"
+(`bitting.training.soft`), "qu-anti", "split", "sparsity" (of which `sparsity_report.py` says more).
 """
 
 from __future__ import annotations
@@ -25,21 +26,23 @@ from bitting.targets.repair import clipped, merged
 from bitting.targets.stolen import Stolen
 from bitting.training import loop, recipes
 
-SPEC = "soft"
-OBJECTIVES = {"split": "quantisation", "sampled": "sampled", "qu-anti": "qu-anti"}
-#: What a thief does to a network that was split, before he converts it.
-REPAIRS = {
-    "split, clipped at 1 deviation": lambda stolen: clipped(stolen, 1.0),
-    "split, clipped at 2 deviations": lambda stolen: clipped(stolen, 2.0),
-    "split, equal channels merged": merged,
+#: Network -> data set, and a unit whose scratch memory holds it with channels doubled.
+NETWORKS = {
+    "mlp": ("mnist", "soft"),
+    "lenet": ("fashion-mnist", "soft:scratch_words=16384"),
+    "residual": ("fashion-mnist", "soft:scratch_words=16384"),
 }
+OBJECTIVES = {"split": "quantisation", "sparsity": "sparsity", "sampled": "sampled", "qu-anti": "qu-anti"}
+#: What a thief does to a network that was split, before he converts it.
+REPAIRS = {"split, clipped at 2 deviations": lambda stolen: clipped(stolen, 2.0), "split, merged": merged}
 
 
-def trained(objective: str, seed: int, epochs: int) -> bitting.Model:
+def trained(objective: str, seed: int, epochs: int, network: str = "mlp") -> bitting.Model:
     """A model with one of the objectives."""
-    data = datasets.load("mnist")
-    config = replace(recipes.recipe(data), seed=seed, epochs=epochs)
-    return loop.train(SPEC, data, config if objective == "none" else recipes.soft(config, OBJECTIVES[objective]))
+    name, spec = NETWORKS[network]
+    data = datasets.load(name)
+    config = replace(recipes.recipe(data, network), seed=seed, epochs=epochs)
+    return loop.train(spec, data, config if objective == "none" else recipes.soft(config, OBJECTIVES[objective]))
 
 
 def row(name: str, found: Judgement) -> dict[str, Any]:
@@ -71,17 +74,18 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objectives", nargs="+", choices=("none", *OBJECTIVES), default=["none", "split"])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=2000, help="of the test set, judged on every target")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    data = datasets.load("mnist")
+    data = datasets.load(NETWORKS[options.network][0])
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
         for objective in options.objectives:
-            model = trained(objective, seed, options.epochs)
+            model = trained(objective, seed, options.epochs, options.network)
             x = model.interface.activations(data.test_x[: options.samples])
             seen = model.interface.activations(data.train_x[np.random.default_rng(seed).permutation(len(data.train_x))[:512]])
             labels = data.test_y[: options.samples]

@@ -137,7 +137,7 @@ def test_what_can_not_be_split_is_refused():
     )
     with pytest.raises(BittingError, match="no hidden layer can be split"):
         prepared(nn.Sequential(*grouped), 4, 5, 5)
-    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sampled, qu-anti"):
+    with pytest.raises(BittingError, match="soft lock 'hope' is unknown; allowed: quantisation, sparsity, sampled, qu-anti"):
         recipes.soft(TrainConfig(), "hope")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: Soft locks by name: by construction (`bitting.training.splitting`), and to compare with it by a penalty on sampled hardware,
-#: ours and a published one (`bitting.training.soft`).
-SPLIT, SAMPLED, QU_ANTI = "quantisation", "sampled", "qu-anti"
-SOFT_LOCKS = (SPLIT, SAMPLED, QU_ANTI)
+#: Soft locks by name: against other number formats by construction (`bitting.training.splitting`), and to compare with it by a
+#: penalty on sampled hardware, ours and a published one (`bitting.training.soft`); against other sparsity by both
+#: (`bitting.training.sparsity`).
+SPLIT, SAMPLED, QU_ANTI, SPARSITY = "quantisation", "sampled", "qu-anti", "sparsity"
+SOFT_LOCKS = (SPLIT, SPARSITY, SAMPLED, QU_ANTI)
 #: Claim -> the types it may have, or the texts. None says anything of a weight, but a soft lock's how it was made.
 PUBLIC: dict[str, type | tuple[type, ...] | tuple[str, ...]] = {
     "dataset": str,

@@ -72,7 +72,10 @@ def train(
     ] = "",
     soft: Annotated[
         str,
-        typer.Option(help="Soft lock: quantisation, with --spec soft; it doubles hidden channels (docs/soft-locks.md)."),
+        typer.Option(
+            help="Soft lock: quantisation, with --spec soft (doubles hidden channels), or sparsity (fewer clocks here, wrong "
+            "where it is pruned); see docs/soft-locks.md."
+        ),
     ] = "",
     json: JsonOption = False,
 ) -> None:

@@ -20,6 +20,7 @@ from bitting.network.loss import logit_scale, range_penalty, ranged_cross_entrop
 from bitting.network.maximum import UnitMaxPool2d, UnitRectifier
 from bitting.network.moving import Concatenate, Flatten, Permute, Repeat, Reshape, UnitChannelMean, ZeroPad
 from bitting.network.normalised import UnitNormalisedConv2d
+from bitting.network.pattern import PatternQuantiser
 from bitting.network.straight_through import integers
 from bitting.program import comparing, lowering, moves
 from bitting.program.layers import Program
@@ -293,6 +294,7 @@ def _operation(name: str, inputs: tuple[str, ...], module: nn.Module) -> lowerin
         codes = module.quantiser.indices(module.latent).cpu().numpy()
         bias = module.integer_bias().to(torch.int32).cpu().numpy()
         common: dict[str, Any] = {"shift": module.shift, "emits": module.emits}
+        common["skips_zeros"] = isinstance(module.quantiser, PatternQuantiser)
         if isinstance(module, UnitConv2d):
             common |= {"stride": module.stride, "padding": module.padding, "dilation": module.dilation, "groups": module.groups}
             common["fill"] = module.fill

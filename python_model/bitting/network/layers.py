@@ -15,6 +15,7 @@ from torch import nn
 
 from bitting.emulator import emulate
 from bitting.network.alteration import Alteration
+from bitting.network.pattern import PatternQuantiser
 from bitting.network.straight_through import WeightQuantiser, dense, fold, quantise, round_bias
 from bitting.program.constants import identity_scale
 from bitting.unit.spec import UnitSpec
@@ -134,14 +135,22 @@ class UnitProduct(UnitLayer):
         self.quantiser = WeightQuantiser(spec, normalise)
         self.weight = nn.Parameter(torch.randn(*shape))
         self.bias = nn.Parameter(torch.zeros(shape[0]))
-        inputs = math.prod(shape[1:])
-        worst = max(abs(v) for v in spec.values) * -spec.act_min * inputs + (1 << (spec.acc_bits - 1))
-        self.exact = emulate.exact_dtype(worst)
+        self.exact = self._exact(max(abs(v) for v in spec.values))
+
+    def _exact(self, largest: int) -> torch.dtype:
+        """The type for weights up to a magnitude."""
+        worst = largest * -self.spec.act_min * self.weight[0].numel() + (1 << (self.spec.acc_bits - 1))
+        return emulate.exact_dtype(worst)
 
     @property
     def latent(self) -> torch.Tensor:
         """What the quantiser rounds to the family's values."""
         return self.weight
+
+    def keep_pattern(self, magnitude: int, pattern: torch.Tensor) -> None:
+        """From now on weights are of one magnitude and a pattern; arguments as for `PatternQuantiser`."""
+        self.quantiser = PatternQuantiser(self.spec, magnitude, pattern)
+        self.exact = self._exact(magnitude)
 
     @torch.no_grad()
     def learn_scale(self, rms: float) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+
+from bitting.unit.spec import UnitSpec
 
 #: Cross entropy sees accumulators in units of 2^(W-2) / LOGIT_GAIN.
 LOGIT_GAIN = 5.0
@@ -13,11 +16,22 @@ RANGE = 1.7
 RANGE_WEIGHT = 30.0
 
 _LIMIT = RANGE * LOGIT_GAIN
+#: Products of a weight of sigma and the largest activation in a quarter of the accumulator's range, of the family `base`.
+_USUAL_PRODUCTS = 15.0
 
 
 def logit_scale(acc_bits: int) -> float:
     """Logits per unit of accumulator."""
     return LOGIT_GAIN / (1 << (acc_bits - 2))
+
+
+def logit_gain(spec: UnitSpec) -> float:
+    """What logits of a network that is trained from the start are multiplied by, a power of two of 1 at least.
+
+    An accumulator wider than weights and activations need would make logits too small to learn from.
+    """
+    products = (1 << (spec.acc_bits - 2)) / (spec.value_set.sigma * -spec.act_min)
+    return 2.0 ** max(math.floor(math.log2(products / _USUAL_PRODUCTS)), 0)
 
 
 def range_penalty(logits: torch.Tensor) -> torch.Tensor:

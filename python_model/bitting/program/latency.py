@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bitting.program.layers import Program
+from bitting.program.layers import Layer, Program
 from bitting.unit import timing
 from bitting.unit.protocol import FRAME_WORDS, LAYER_FIXED_WORDS, TILE_FIXED_WORDS
 
@@ -18,8 +18,10 @@ def clocks(program: Program, cycles: Sequence[Sequence[int]]) -> int:
         program: its codes are not looked at.
         cycles: of every tile of every layer.
     """
-    total = 0
-    for layer, counts in zip(program.layers, cycles, strict=True):
-        load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
-        total += LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in counts)
-    return total
+    return sum(layer_clocks(layer, counts) for layer, counts in zip(program.layers, cycles, strict=True))
+
+
+def layer_clocks(layer: Layer, cycles: Sequence[int]) -> int:
+    """The same of one layer, whose codes are not looked at either. `cycles`: of every tile."""
+    load = layer.tile_codes + TILE_FIXED_WORDS + FRAME_WORDS
+    return LAYER_FIXED_WORDS + layer.tile_codes + load + sum(max(load, count + timing.TILE_GAP) for count in cycles)

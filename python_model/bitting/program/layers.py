@@ -13,6 +13,7 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.unit import timing
+from bitting.unit.digits import Decoding
 from bitting.unit.protocol import LayerFlag, TileFlag
 from bitting.unit.spec import UnitSpec
 
@@ -74,6 +75,12 @@ class Layer:
         """The packet flags that change what the layer computes."""
         named = ((self.emits, LayerFlag.EMIT), (self.plain, LayerFlag.PLAIN_WEIGHTS), (self.constant, LayerFlag.CONSTANT))
         return sum(flag.value for is_set, flag in named if is_set)
+
+    def tile_cycles(self, decoding: Decoding) -> list[int]:
+        """Clock cycles of every tile, if its codes mean `decoding`."""
+        of_code = np.asarray(decoding.cycles)
+        cycles: list[int] = (of_code[self.codes].sum(axis=1) * self.position_count + timing.TILE_OVERHEAD).tolist()
+        return cycles
 
     @property
     def channels(self) -> int:
@@ -161,11 +168,8 @@ class Program:
 
     def tile_cycles(self, table: Sequence[int]) -> list[list[int]]:
         """Clock cycles of every tile of every layer, on a device with this bitting table."""
-        of_code = [np.asarray(self.spec.decoding(table, plain).cycles) for plain in (False, True)]
-        return [
-            (of_code[layer.plain][layer.codes].sum(axis=1) * layer.position_count + timing.TILE_OVERHEAD).tolist()
-            for layer in self.layers
-        ]
+        decodings = [self.spec.decoding(table, plain) for plain in (False, True)]
+        return [layer.tile_cycles(decodings[layer.plain]) for layer in self.layers]
 
     def map_codes(self, permutation: Sequence[int]) -> Program:
         """The same program with every code c replaced by permutation[c], but for constants."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program.comparing import ComparisonLowering, MaxPool, Rectifier
+from bitting.program.gather_lists import without_zeros
 from bitting.program.layers import Layer, Program
 from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample, copied
 from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
@@ -32,7 +33,7 @@ class Product:
     """A convolution, or (codes of rank 2) a dense layer over all of its input in the order channels, rows, columns.
 
     `codes`: (outputs, inputs / groups, kernel rows, kernel columns), or (outputs, inputs); `bias`: (outputs,); `fill`: the
-    activation that padding holds.
+    activation that padding holds; `skips_zeros`: weights of 0 are left out where that saves clocks, which shows where they are.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Product:
     shift: int = 0
     emits: bool = False
     fill: int = 0
+    skips_zeros: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,10 @@ class _Lowering(MoveLowering, ComparisonLowering):
             out_strides=out_strides if positions != (1, 1) else (0, 0),
             **common,  # type: ignore[arg-type]
         )
-        self.layers.append(_split(self.spec, whole, operation.name, channels, source.plane))
+        layers = without_zeros(self.spec, whole) if operation.skips_zeros else [whole]
+        if max(layer.tile_codes for layer in layers) > self.spec.tile_codes:
+            layers = [whole]  # the tiles of a chain share one list, which has to be regular
+        self.layers += [_split(self.spec, layer, operation.name, channels, source.plane) for layer in layers]
 
     def _pool(self, operation: Pool) -> None:
         source, positions = self._windows(operation, operation.kernel, (1, 1))

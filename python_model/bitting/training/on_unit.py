@@ -7,12 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bitting.artefact.claims import SPLIT
+from bitting.artefact.claims import SPARSITY, SPLIT
 from bitting.conversion.converter import Activation, convert
 from bitting.errors import BittingError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
-from bitting.training import balance, randomness, splitting
+from bitting.network.loss import logit_gain
+from bitting.training import balance, randomness, sparsity, splitting
 from bitting.training.balance import Balance
 from bitting.training.inputs import Inputs
 from bitting.training.recipes import TrainConfig
@@ -42,6 +43,7 @@ def on_unit(
     if network.fits:
         return network, lambda: None
     if fresh:
+        network.output_gain.fill_(logit_gain(spec))
         _draw_biases(network, config)
     if config.logit_weight_rms:
         network.products[-1].learn_scale(config.logit_weight_rms)
@@ -49,6 +51,8 @@ def on_unit(
         # Shifts of weights of the usual size tell how much smaller they can be; the last calibration finds those of small ones.
         network.calibrate(first, config.accumulator_std)
         splitting.prepare(network)
+    if config.soft == SPARSITY:
+        sparsity.prepare(network, config.known_seed)
     project = _projection(network, config)
     project()
     network.calibrate(first, config.accumulator_std)

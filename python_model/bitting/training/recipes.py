@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bitting.artefact.claims import SOFT_LOCKS
+from bitting.artefact.claims import SOFT_LOCKS, SPARSITY
 from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
 from bitting.program.interface import Task
@@ -173,10 +173,16 @@ def soft(config: TrainConfig, name: str) -> TrainConfig:
         BittingError: if there is no lock of this name.
     """
     require_soft_lock(name)
-    return replace(
+    config = replace(
         config, soft=name, bias_lr_ratio=1.0, balance=Balance.NONE, match_random_spectrum=False,
         **(_SOFT_MLP if config.network == "mlp" else {}),
     )  # fmt: skip
+    if name != SPARSITY:
+        return config
+    # Weights of one magnitude learn more where sums reach less far, channels begin all along the wave, and signs turn sooner.
+    return replace(
+        config, accumulator_std=(0.4,), initial_bias=1.0, bias_at_peaks=False, learning_rate=0.02, scale_lr_by_init=False
+    )
 
 
 def _of_own_data(data: Dataset) -> TrainConfig:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bitting.artefact.claims import QU_ANTI, SAMPLED
+from bitting.artefact.claims import QU_ANTI, SAMPLED, SPARSITY
 from bitting.emulator import emulate
 from bitting.network.alteration import Alteration
 from bitting.network.graph import UnitNetwork
@@ -22,15 +22,19 @@ from bitting.targets.pruning import Pruning
 from bitting.targets.target import Target
 from bitting.targets.waves import Wave
 from bitting.training import randomness
+from bitting.training.sparsity import Pruned
 from bitting.unit.spec import UnitSpec
 
-#: Families that the published loss (Hong et al. 2021, arXiv 2111.06979) has; ours has all that may be trained against.
-_INTEGERS = ("int8", "int4")
+#: Families that a penalty is on, if not on all that may be trained against: those of the published loss (Hong et al. 2021,
+#: arXiv 2111.06979), and of the sparsity lock.
+_FAMILIES = {QU_ANTI: ("int8", "int4"), SPARSITY: ("unstructured",)}
 #: Cross entropy that a sample is to have at least on other hardware: its class then has a probability of at most 5%.
 MARGIN = 3.0
 #: Of the penalty beside the loss of the unit, hardware that is drawn for each batch, and the share of the training that passes
 #: before the penalty is there; it then grows over as much again.
 WEIGHT, _DRAWN, _BEGINS = 0.3, 2, 0.1
+#: Of the penalty on pruned networks: weights of one magnitude have little to lose by it.
+PRUNED_WEIGHT = 0.6
 #: Standard deviation to which logits of other hardware are brought: only their order counts, whatever their size.
 _LOGIT_SPREAD = 2.0
 #: Weight of the newest batch in the mean accuracy of each target, by which the next are drawn.
@@ -79,7 +83,7 @@ class SoftObjective:
     """The penalty of a soft lock. What it draws follows from a seed and the epoch, so that a run can be repeated and resumed.
 
     Args:
-        name: `claims.SAMPLED` or `claims.QU_ANTI`.
+        name: `claims.SAMPLED`, `claims.QU_ANTI` or `claims.SPARSITY`.
 
     Attributes:
         accuracy: target -> mean accuracy on the batches that it was seen in.
@@ -90,7 +94,7 @@ class SoftObjective:
         self.spec = spec
         self._seed = seed
         allowed = targets(Split.TRAINING, spec.acc_bits)
-        self.targets = [each for each in allowed if name == SAMPLED or each.family in _INTEGERS]
+        self.targets = [each for each in allowed if name == SAMPLED or each.family in _FAMILIES[name]]
         self.accuracy = {each.name: 1.0 for each in self.targets}
         self.begin(0)
 
@@ -99,7 +103,9 @@ class SoftObjective:
         self._rng = randomness.numpy_generator(self._seed, _PURPOSE, epoch)
 
     def penalty(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, done: float) -> torch.Tensor:
-        """Not negative; of ours at most `WEIGHT` times `MARGIN`. 0 before it begins.
+        """Not negative; 0 before it begins, and of `SAMPLED` at most `WEIGHT` times `MARGIN`.
+
+        That of `SPARSITY` is what answers of pruned networks say of their samples' classes, so 0 of answers that say nothing.
 
         Args:
             network: in training.
@@ -112,17 +118,36 @@ class SoftObjective:
             return x.new_zeros(())
         drawn = self.targets if self.name == QU_ANTI else self._drawn()
         losses = [self._of_target(network, x, labels, each) for each in drawn]
-        return share * WEIGHT * torch.stack(losses).mean()
+        weight = PRUNED_WEIGHT if self.name == SPARSITY else WEIGHT
+        return share * weight * torch.stack(losses).mean()
 
     def _of_target(self, network: UnitNetwork, x: torch.Tensor, labels: torch.Tensor, target: Target) -> torch.Tensor:
-        with network.altered(Hardware(self._between(target), self.spec)):
+        with network.altered(self._hardware(target)):
             answers = network.accumulators(network.integers(x)).float()
+        if self.name == SPARSITY:  # as a thief has them who brings every answer back to its usual mean and size
+            answers = (answers - answers.mean(0)) / answers.std(0).clamp(min=1e-6)
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])
         if self.name == QU_ANTI:
             return (F.cross_entropy(logits, labels) - MARGIN).square()
+        if self.name == SPARSITY:  # its class likelier than that of another sample; nothing is gained by less likely ones
+            return F.relu(F.cross_entropy(logits, labels.roll(1)) - F.cross_entropy(logits, labels))
         return F.relu(MARGIN - F.cross_entropy(logits, labels, reduction="none")).mean()
+
+    def _hardware(self, target: Target) -> Alteration:
+        """What computes the layers: the target with a setting between those of its family.
+
+        Of a network with a pattern thieves have the zeros or not, and prune by place or chance; and at the settings themselves
+        it has to fall as well, where most is gone.
+        """
+        between = self._between(target)
+        if self.name != SPARSITY:
+            return Hardware(between, self.spec)
+        given, filled, by_place = self._rng.integers(2, size=3)
+        pruning = (target if given else between).pruning
+        assert pruning  # all of its targets prune
+        return Pruned(pruning.share, bool(filled), bool(by_place))
 
     def _drawn(self) -> Sequence[Target]:
         """The less a target is fooled so far, the oftener."""
