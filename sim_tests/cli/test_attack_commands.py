@@ -75,3 +75,30 @@ def test_mistakes_are_told(folder):
     assert "they differ in vault" in error_of("attack", "file", folder / "aes0", "--device", folder / "ascon.key", UNSIGNED)
     assert "is not signed" in error_of("attack", "file", folder / "aes0")
     assert "of the same vault" in error_of("attack", "file", folder / "aes0", folder / "ascon0", UNSIGNED)
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory):
+    """A network with a soft lock, of one epoch."""
+    path = tmp_path_factory.mktemp("soft") / "model.safetensors"
+    bitting(
+        "train", "--data", "digits", "--spec", "soft", "--soft", "quantisation", "--hidden", "32,16", "--epochs", 8, "-o", path
+    )
+    return path
+
+
+def test_conversions_of_a_network_in_clear(soft):
+    options = ("attack", "conversions", soft, "--family", "int8", "--family", "exact", "--samples", 200)
+    stolen, known = (json.loads(bitting(*options, "--repair", name, "--json").stdout) for name in ("nothing", "merged"))
+    assert {each["family"] for each in stolen["results"]} == {"int8", "exact"} and stolen["samples"] == 200
+    for found, least, most in ((stolen, 0, 0.4), (known, 0.6, 1)):
+        integers = [each["accuracy"] for each in found["results"] if each["family"] == "int8"]
+        assert found["authorised"] > 0.7 and len(integers) == 4 and least <= max(integers) <= most
+    text = bitting(*options[:5], "--samples", 50).stdout
+    assert "int8" in text and "sine" not in text and "level of claim: family" in text
+
+
+def test_mistakes_about_conversions_are_told(soft):
+    assert "--family int7 is unknown; allowed: half, fp8" in error_of("attack", "conversions", soft, "--family", "int7")
+    message = error_of("attack", "conversions", soft, "--family", "int8", "--repair", "prayer")
+    assert "--repair prayer is unknown; allowed: nothing, merged, shrunk, filled" in message

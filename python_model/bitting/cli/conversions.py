@@ -1,0 +1,80 @@
+"""The command that converts a network in clear to other hardware, as a thief would, and says what is left of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from bitting.cli import console
+from bitting.cli.console import percent
+from bitting.cli.options import DataOption, JsonOption, ModelArgument, SamplesOption, inputs_of, selected, test_data
+from bitting.errors import BittingError
+from bitting.program.interface import Task
+
+if TYPE_CHECKING:
+    from bitting.artefact.model import Model
+    from bitting.targets.stolen import Stolen
+
+#: Before a conversion; see `bitting.targets.repair` and `bitting.targets.filling`.
+REPAIRS = ("nothing", "merged", "shrunk", "filled")
+#: Samples that are judged if nobody says how many: all of them on every target take minutes.
+_SAMPLES = 1000
+
+
+def conversions(
+    model: ModelArgument,
+    data: DataOption = "",
+    samples: SamplesOption = "",
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this family of hardware; may be repeated.")] = None,
+    repair: Annotated[str, typer.Option("--repair", help=f"What the thief does first: {', '.join(REPAIRS)}.")] = "nothing",
+    json: JsonOption = False,
+) -> None:
+    """What other hardware makes of a network in clear: number formats, pruning, other waves (minutes).
+
+    Of each family of hardware the one that gives a thief the most, see docs/soft-locks.md. The first 1000 test samples judge
+    unless --samples says otherwise. onnxruntime and torchao are wanted by two families (`pip install 'bitting[targets]'`).
+    """
+    from bitting.artefact.model import Model
+    from bitting.targets.families import every_target
+    from bitting.targets.judge import judge
+
+    loaded = Model.load(model)
+    dataset = test_data(loaded, data)
+    if dataset.task != Task.CLASSES:
+        raise BittingError(f"{dataset.name} is for {dataset.task}; converted networks are judged by the classes they tell")
+    chosen = every_target(loaded.program.spec.acc_bits)
+    if family:
+        known = list(dict.fromkeys(each.family for each in chosen))
+        if unknown := [name for name in family if name not in known]:
+            raise BittingError(f"--family {unknown[0]} is unknown; allowed: {', '.join(known)}")
+        chosen = tuple(each for each in chosen if each.family in family)
+    part = selected(samples, len(dataset.test_y), _SAMPLES)
+    seen = dataset.train_x[np.random.default_rng(0).permutation(len(dataset.train_x))[:_SAMPLES]]
+    with console.progress("conversions", len(chosen)) as done:
+        found = judge(
+            _repaired(repair, loaded), inputs_of(loaded, dataset.test_x[part]), dataset.test_y[part], chosen,
+            calibration=inputs_of(loaded, seen), progress=lambda now, _total, _last: done(now),
+        )  # fmt: skip
+    if json:
+        console.emit_json({"repair": repair, **found.to_dict()})
+        return
+    rows = [("the unit, or exact emulation", "", percent(found.authorised), "")]
+    rows += [
+        (each.family, each.split.replace("_", " "), percent(each.accuracy), each.target)
+        for each in found.worst_of_families().values()
+    ]
+    title = f"{model}: {dataset.name}, {found.samples} samples, repair: {repair}; level of claim: family"
+    console.table(title, ("hardware", "list", "accuracy", "best of the family"), rows)
+
+
+def _repaired(name: str, model: Model) -> Stolen:
+    from bitting.targets import filling, repair
+    from bitting.targets.stolen import Stolen
+
+    stolen = Stolen.of(model.program)
+    if name not in REPAIRS:
+        raise BittingError(f"--repair {name} is unknown; allowed: {', '.join(REPAIRS)}")
+    made = {"merged": repair.merged, "shrunk": repair.shrunk, "filled": filling.filled}
+    return made[name](stolen) if name in made else stolen
