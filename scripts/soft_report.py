@@ -1,10 +1,12 @@
 """Soft locks judged: networks without one, split, or trained against sampled hardware; and what a thief does to a split one.
 
-    python scripts/soft_report.py [--network NAME] [--objectives ...] [--seeds 0 1 2] [--epochs N] [--samples N] [--json FILE]
+    python scripts/soft_report.py [--network NAME] [--objectives ...] [--seeds 0 1 2] [--epochs N] [--samples N]
+        [--json FILE] [--read FILE ...]
 
 An MLP on MNIST, LeNet or the residual network on Fashion-MNIST, in the family `soft`. Every network is judged on every target
 of `families.toml`; the table gives the worst target of each family. `--objectives` names what is trained: "none", "sampled"
-(`bitting.training.soft`), "qu-anti", "split", "sparsity" (of which `sparsity_report.py` says more).
+(`bitting.training.soft`), "qu-anti", "split", "sparsity" (of which `sparsity_report.py` says more). A run that was
+interrupted goes on from its JSON file.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ import numpy as np
 
 import bitting
 from bitting.data import datasets
+from bitting.files import write_text
 from bitting.targets.families import Split
-from bitting.targets.judge import Judgement, judge
-from bitting.targets.repair import clipped, merged
+from bitting.targets.judge import CALIBRATION_SAMPLES, Judgement, judge
+from bitting.targets.repair import merged
 from bitting.targets.stolen import Stolen
 from bitting.training import loop, recipes
 
@@ -34,7 +37,7 @@ NETWORKS = {
 }
 OBJECTIVES = {"split": "quantisation", "sparsity": "sparsity", "sampled": "sampled", "qu-anti": "qu-anti"}
 #: What a thief does to a network that was split, before he converts it.
-REPAIRS = {"split, clipped at 2 deviations": lambda stolen: clipped(stolen, 2.0), "split, merged": merged}
+REPAIRS = {"split, merged": merged}
 
 
 def trained(objective: str, seed: int, epochs: int, network: str = "mlp") -> bitting.Model:
@@ -63,41 +66,60 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             key = f"{result['split']}: {result['family']}"
             worst[key] = max(worst.get(key, 0.0), result["accuracy"])
         for key, accuracy in worst.items():
-            found.setdefault(key, {}).setdefault(each["name"], []).append(100 * accuracy)
-    names = list(dict.fromkeys(each["name"] for each in rows))
+            found.setdefault(key, {}).setdefault(_column(each), []).append(100 * accuracy)
+    names = list(dict.fromkeys(_column(each) for each in rows))
     yield f"| | {' | '.join(names)} |"
     yield "|---|" + "---|" * len(names)
     for key, of_names in found.items():
         yield f"| {key} | " + " | ".join(f"{np.mean(of_names[name]):.1f} ({max(of_names[name]):.1f})" for name in names) + " |"
 
 
+def _column(result: dict[str, Any]) -> str:
+    """What stands above a network's results."""
+    return f"{result['network']}, {result['name']}" if "network" in result else result["name"]
+
+
+def judged(options: argparse.Namespace, objective: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Train a network, and judge it and what a thief makes of it."""
+    data = datasets.load(NETWORKS[options.network][0])
+    model = trained(objective, seed, options.epochs, options.network)
+    part = slice(options.samples)
+    x, labels = model.interface.activations(data.test_x[part]), data.test_y[part]
+    drawn = np.random.default_rng(seed).permutation(len(data.train_x))[:CALIBRATION_SAMPLES]
+    seen = model.interface.activations(data.train_x[drawn])
+    accuracies = {name: model.claims[name] for name in ("accuracy", "twin_accuracy", "test_samples")}
+    print(f"{options.network}, seed {seed}, {objective}: " + ", ".join(f"{key} {value}" for key, value in accuracies.items()))
+    made = {"network": options.network, "objective": objective, "seed": seed, **accuracies}
+    yield {**made, **row(objective, judge(model.program, x, labels, calibration=seen))}
+    if objective == "split":
+        stolen = Stolen.of(model.program)
+        for name, repair in REPAIRS.items():
+            yield {**made, **row(name, judge(repair(stolen), x, labels, calibration=seen))}
+
+
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure what the command line asks for; what its JSON file has already is not measured again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--objectives", nargs="+", choices=("none", *OBJECTIVES), default=["none", "split"])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=2000, help="of the test set, judged on every target")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where results go, and from where a run that was interrupted goes on")
+    parser.add_argument("--read", type=Path, nargs="*", default=[], help="JSON of other runs, for the same table")
     options = parser.parse_args()
-    data = datasets.load(NETWORKS[options.network][0])
     rows: list[dict[str, Any]] = []
+    if options.json and options.json.exists():
+        rows = json.loads(options.json.read_text())
     for seed in options.seeds:
         for objective in options.objectives:
-            model = trained(objective, seed, options.epochs, options.network)
-            x = model.interface.activations(data.test_x[: options.samples])
-            seen = model.interface.activations(data.train_x[np.random.default_rng(seed).permutation(len(data.train_x))[:512]])
-            labels = data.test_y[: options.samples]
-            claims = f"unit {100 * model.claims['accuracy']:.2f}%, twin {100 * model.claims['twin_accuracy']:.2f}%"
-            print(f"seed {seed}, {objective}: {claims} of {len(data.test_y)}", flush=True)
-            rows.append({"seed": seed, "claims": claims, **row(objective, judge(model.program, x, labels, calibration=seen))})
-            if objective == "split":
-                stolen = Stolen.of(model.program)
-                for name, repair in REPAIRS.items():
-                    rows.append({"seed": seed, **row(name, judge(repair(stolen), x, labels, calibration=seen))})
+            if any((each["network"], each["objective"], each["seed"]) == (options.network, objective, seed) for each in rows):
+                continue
+            rows += judged(options, objective, seed)
             if options.json:
-                options.json.write_text(json.dumps(rows, indent=1) + "\n")
+                write_text(options.json, json.dumps(rows, indent=1) + "\n")
+    for path in options.read:
+        rows += json.loads(path.read_text())
     print("\n".join(table(rows)))
 
 

@@ -91,7 +91,7 @@ def test_answers_are_the_same_for_any_activations(make, shape, seed):
 def test_every_weight_that_is_read_twice_is_the_sum_of_two_that_grids_confuse():
     network, _ = prepared(convolutional(), 2, 8, 8)
     made = splitting.split(network, 0)
-    split = 0
+    split, furthest = 0, 0.0
     for before, after in zip(network.products, made.products, strict=True):
         old, new = (each.quantiser.values(each.latent) for each in (before, after))
         assert isinstance(after, UnitConv2d if new.ndim == 4 else UnitLinear)
@@ -105,7 +105,7 @@ def test_every_weight_that_is_read_twice_is_the_sum_of_two_that_grids_confuse():
         near = ((first.abs() - 4096).abs() <= 4096 * splitting.NEAR) & ((second.abs() - 4096).abs() <= 4096 * splitting.NEAR)
         assert bool((near | (old == 0)).all()) and bool((first.sign() == -second.sign()).all())
         assert 0 < float((~near).float().mean()) < 1.5 * splitting.ELSEWHERE
-        assert float(new.abs().max()) == 4104
+        furthest = max(furthest, float(new.abs().max()))
         for target in targets(Split.TRAINING, SOFT.acc_bits):
             if target.family in ("int8", "int4"):
                 assert target.weights
@@ -113,6 +113,7 @@ def test_every_weight_that_is_read_twice_is_the_sum_of_two_that_grids_confuse():
                 seen = target.weights(rows).reshape(new.shape).unflatten(1, (2, -1)).sum(1)
                 unequal = (seen != 0).double().mean()
                 assert float(unequal) < 0.05, f"{target.name}: nearly all sums are 0"
+    assert furthest == 4104
     assert split == 2, "the second convolution and the first dense layer; logits are as large as what would hide them"
 
 
@@ -128,7 +129,7 @@ def test_biases_lie_at_the_ends_of_the_accumulator():
 
 def test_what_can_not_be_split_is_refused():
     small = bitting.convert(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), PRESETS["base"], torch.rand(9, 4))
-    with pytest.raises(BittingError, match=r"base has exponents to 6 and shifts to 7; it wants 10 of both .* --spec soft"):
+    with pytest.raises(BittingError, match=r"64; base has 0 such sums and shifts to 7; .* --spec soft"):
         splitting.prepare(small)
     with pytest.raises(BittingError, match="no hidden layer can be split"):
         prepared(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), 4)

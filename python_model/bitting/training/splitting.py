@@ -35,6 +35,8 @@ _EACH_CHANNEL = (UnitAveragePool2d, UnitMaxPool2d, UnitRectifier, Flatten, Integ
 NEAR = 1 / 512
 #: Share of all pairs which hide 0 and lie elsewhere: few, for who prunes by magnitude takes these first, and breaks nothing.
 ELSEWHERE = 1 / 10
+#: Share of those that are the largest parts instead.
+FURTHEST = 1 / 4
 #: Root mean square of weights as training begins, of layers that read split channels and of others; the shift makes the period
 #: fit them. Of a normalised layer it is that of the largest channel: twice as much.
 _READING, _OTHER = 6, 256
@@ -43,8 +45,8 @@ _NOTHING = "no hidden layer can be split: none is read by one other Linear or Co
 _PURPOSE = 16_002
 #: Random inputs that a network that was split must answer as before.
 _CHECKED = 64
-#: Exponents that a family is to have at least.
-_LEAST_EXPONENT = 10
+#: Small weights that a family is to hide at least, 0 among them, and its least largest shift: a period is to fit them.
+_LEAST_VALUES, _LEAST_SHIFT = 15, 10
 
 
 @torch.no_grad()
@@ -54,13 +56,15 @@ def prepare(network: UnitNetwork) -> None:
     Calibrate before, with weights of the family's usual size, and afterwards: larger shifts follow from smaller weights.
 
     Raises:
-        BittingError: if the family has too small weights, or the network parts that can not be split.
+        BittingError: if the family has too few such weights, or the network no layer that can be split.
     """
     spec = network.spec
-    if spec.max_exponent < _LEAST_EXPONENT or spec.max_shift < _LEAST_EXPONENT:
+    hidden = _Differences(spec)
+    if len(hidden.values) < _LEAST_VALUES or not len(hidden.furthest) or spec.max_shift < _LEAST_SHIFT:
         raise BittingError(
-            f"a soft lock hides small weights in large ones, and {spec.name} has exponents to {spec.max_exponent} and shifts "
-            f"to {spec.max_shift}; it wants {_LEAST_EXPONENT} of both at least: --spec soft"
+            f"a soft lock hides small weights in sums of two about plus and minus {_largest_power(spec)}; {spec.name} has "
+            f"{len(hidden.values)} such sums and shifts to {spec.max_shift}; allowed are {_LEAST_VALUES} and {_LEAST_SHIFT} at "
+            "least: use --spec soft"
         )
     readers = {reader for _, reader in _pairs(network)}
     if not readers:
@@ -79,7 +83,7 @@ def prepare(network: UnitNetwork) -> None:
             else:
                 module.learn_scale(share)
             if reads:
-                module.quantiser = WeightQuantiser(spec, normalise=False, values=_Differences(spec).values)
+                module.quantiser = WeightQuantiser(spec, normalise=False, values=hidden.values)
 
 
 @torch.no_grad()
@@ -190,15 +194,15 @@ class _Differences:
     def __init__(self, spec: UnitSpec):
         family, power = np.array(spec.values), _largest_power(spec)
         beyond = np.abs(family) - power
-        self.large = family[(beyond >= -NEAR * power) & (beyond <= NEAR * power / 2)]
+        self._large = family[(beyond >= -NEAR * power) & (beyond <= NEAR * power / 2)]
         paired = np.isin(-family, family)
         self._elsewhere = family[paired & (beyond >= -3 * power // 4) & (beyond <= -power // 8)]
-        self._furthest = family[paired & (beyond == NEAR * power)]
+        self.furthest = family[paired & (beyond == NEAR * power)]
 
     @property
     def values(self) -> list[int]:
         """The sums, ascending; most of them are not in the family."""
-        above, below = self.large[self.large > 0], self.large[self.large < 0]
+        above, below = self._large[self._large > 0], self._large[self._large < 0]
         return np.unique(above[:, None] + below[None, :]).tolist()
 
     def of(self, weights: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -209,8 +213,8 @@ class _Differences:
         """
         first = weights.copy()
         for value in np.unique(weights):
-            rest, place = value - self.large, weights == value
-            parts = self.large[np.isin(rest, self.large) & (np.sign(rest) != np.sign(self.large))]
+            rest, place = value - self._large, weights == value
+            parts = self._large[np.isin(rest, self._large) & (np.sign(rest) != np.sign(self._large))]
             if not len(parts):
                 raise BittingError(
                     f"weight {value:g} is no sum of two large ones; allowed: {self.values}, which `prepare` sees to"
@@ -219,7 +223,8 @@ class _Differences:
         zeros = max(int((weights == 0).sum()), 1)
         moved = (weights == 0) & (rng.random(weights.shape) < ELSEWHERE * weights.size / zeros)
         first[moved] = rng.choice(self._elsewhere, int(moved.sum()))
-        first[moved & (rng.random(weights.shape) < 1 / 4)] = self._furthest.max()
+        ends = moved & (rng.random(weights.shape) < FURTHEST)
+        first[ends] = rng.choice(self.furthest, int(ends.sum()))
         return first, weights - first
 
 
