@@ -35,8 +35,8 @@ _EACH_CHANNEL = (UnitAveragePool2d, UnitMaxPool2d, UnitRectifier, Flatten, Integ
 NEAR = 1 / 512
 #: Share of all pairs which hide 0 and lie elsewhere: few, for who prunes by magnitude takes these first, and breaks nothing.
 ELSEWHERE = 1 / 10
-#: Share of those that are the largest parts instead.
-FURTHEST = 1 / 4
+#: Every so many of those in a row are the largest parts instead.
+FURTHEST = 4
 #: Root mean square of weights as training begins, of layers that read split channels and of others; the shift makes the period
 #: fit them. Of a normalised layer it is that of the largest channel: twice as much.
 _READING, _OTHER = 6, 256
@@ -223,7 +223,8 @@ class _Differences:
         zeros = max(int((weights == 0).sum()), 1)
         moved = (weights == 0) & (rng.random(weights.shape) < ELSEWHERE * weights.size / zeros)
         first[moved] = rng.choice(self._elsewhere, int(moved.sum()))
-        ends = moved & (rng.random(weights.shape) < FURTHEST)
+        rows = moved.reshape(len(moved), -1)
+        ends = (rows & (rows.cumsum(1) % FURTHEST == 1)).reshape(moved.shape)  # wherever there is one at all, the first is
         first[ends] = rng.choice(self.furthest, int(ends.sum()))
         return first, weights - first
 
