@@ -119,7 +119,7 @@ def test_the_demonstration(tmp_path):
     refused = [rows["device B (one key bit away), RTL"], rows["device A, one bit of the file changed, RTL"]]
     assert refused == ["refused"] * 2 and rows["best of 1128 wrong keys"] == "all refused"
     assert rows["device A, RTL"] == rows["device A, emulator"]
-    soft = ("soft lock, no key: on its unit", "best of 4 conversions to int8", "the same after merging")
+    soft = ("soft lock, no key: on its unit", "best of 4 roundings to int8", "the first after merging")
     unit, converted, merged = (float(rows[name].rstrip("%")) for name in soft)
     assert unit > 90 and converted < 40 and merged > 90
     assert {path.name for path in tmp_path.iterdir()} == {

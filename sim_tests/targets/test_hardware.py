@@ -115,6 +115,17 @@ def test_rounding_that_looks_at_data_beats_the_nearest():
         assert float(((made["adaround"] - weights) / grid.scale).abs().max()) < 1 + 1e-4, "up or down, no further"
 
 
+def test_learned_rounding_ends_at_whole_numbers_where_two_inputs_are_always_equal():
+    """Each weight is a difference of two large ones: the nearest numbers have none of it, and two roundings can have it."""
+    x = torch.randn(2000, 6, generator=GENERATOR) @ torch.randn(6, 24, generator=GENERATOR)
+    small = torch.randint(-12, 13, (8, 24), generator=GENERATOR).float()
+    weights = torch.cat([4096.0 + small.div(2).floor(), small - small.div(2).floor() - 4096.0], 1)
+    grid, twice = IntegerFormat(8, per_channel=True).grid(weights), torch.cat([x, x], 1)
+    learnt = rounding.adaround(twice, weights, grid, twice @ weights.t())
+    errors = [float((twice @ (each - weights).t()).square().mean()) for each in (learnt, grid(weights))]
+    assert errors[0] < 0.6 * errors[1], errors
+
+
 def test_a_corrected_bias_gives_sums_their_means_back():
     wanted, found = (torch.randn(50, 4, 3, generator=GENERATOR) + shift for shift in (0, 5))
     bias = torch.arange(4.0)

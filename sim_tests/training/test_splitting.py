@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import bitting
+from bitting.artefact.claims import SOFT_LOCKS, SPLIT
 from bitting.data import datasets
 from bitting.emulator import emulate
 from bitting.emulator.emulate import Emulator
@@ -216,6 +217,24 @@ def test_penalties_are_what_they_say():
         by_hand.append(float((entropy - soft.MARGIN) ** 2))
     assert {each.family for each in objective.targets} == {"int8", "int4"}
     assert float(value.detach()) == pytest.approx(soft.WEIGHT * np.mean(by_hand), rel=1e-5)
+
+
+def test_one_sample_a_batch_has_a_penalty_too():
+    """A table of a few samples, or a process's share of a batch: no deviation to divide by."""
+    network, x = calibrated(convolutional(), 2, 8, 8)
+    for name in SOFT_LOCKS:
+        if name != SPLIT:
+            value = soft.SoftObjective(name, SOFT, 5).penalty(network.train(), x[:1], torch.zeros(1, dtype=torch.long), 1.0)
+            assert bool(value.isfinite()), name
+
+
+def test_readers_keep_to_the_shift_with_a_period_of_two_parts():
+    network, _ = prepared(normalised(), 2, 8, 8)
+    readers = [layer for layer in network.products if layer.most_shift < SOFT.max_shift]
+    assert [layer.most_shift for layer in readers] == [SOFT.acc_bits - 13] and readers[0] is network.graph["conv2"]
+    for layer in network.products[:-1]:
+        largest = float(layer.quantiser.values(layer.latent).flatten(1).square().mean(1).max().sqrt())
+        assert layer.shift <= layer.most_shift and largest < (30 if layer in readers else 1000) < SOFT.value_set.sigma
 
 
 @pytest.fixture(scope="module")

@@ -71,12 +71,12 @@ def train(
         ),
     ] = "",
     soft: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Soft lock: quantisation, with --spec soft (doubles hidden channels), or sparsity (fewer clocks here, wrong "
-            "where it is pruned); see docs/soft-locks.md."
+            help="Soft lock, of classes: quantisation, with --spec soft (doubles hidden channels), or sparsity (fewer clocks "
+            "here, wrong where it is pruned); baselines that do not lock: sampled, qu-anti. See docs/soft-locks.md."
         ),
-    ] = "",
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a network on the unit's exact arithmetic, and its unlocked twin beside it.
@@ -96,9 +96,9 @@ def train(
     config = replace(recipes.recipe(dataset, network), seed=seed)
     config = _for_given(config, given is not None, activation, epochs)
     config = replace(config, epochs=epochs) if epochs is not None else config
-    if soft and given is not None:
+    if soft is not None and given is not None:
         raise BittingError("--soft trains a network of ours; --torch or --onnx gives another")
-    config = recipes.soft(config, soft) if soft else config
+    config = config if soft is None else recipes.soft(config, soft)
     config = replace(config, hidden=tuple(numbers("--hidden", hidden))) if hidden else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
@@ -124,6 +124,7 @@ def train(
         *([("converted, before training", score_text(before, metric))] if before is not None else []),
         (f"unit {metric}", score_text(model.claims[name], metric)),
         (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", score_text(model.claims[f"twin_{name}"], metric)),
+        *([("soft lock", f"{soft}, no key; judge it with bitting attack conversions {output}")] if soft else []),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
         *([("learning curve", ", ".join(map(str, curve)))] if curve else []),

@@ -78,8 +78,9 @@ class UnitNetwork(nn.Module):
         locations: node -> where it stands in the code it was converted from.
         notes: what the conversion did that one might not expect.
         preparation: what the model does to its input first; None: nothing.
-        output_gain: logits are accumulators times this and `logit_scale`, plus `output_offset`. They are 1 and 0, or what makes
-            them those of the model that was kept by conversion: (1,) or of a regression (outputs,).
+        output_gain: logits are accumulators times this and `logit_scale`, plus `output_offset`. They are `logit_gain` (of most
+            families 1) and 0, or what makes them those of the model that was kept by conversion: (1,), or of a regression
+            (outputs,).
         output_offset: likewise.
         regression: the outputs are numbers, each in its own unit, and not logits.
         fits: how well each layer does what that model's does; nothing if the model was not kept.

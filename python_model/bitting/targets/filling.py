@@ -13,7 +13,10 @@ from bitting.targets.stolen import Group, Kind, Stolen, StolenLayer
 
 
 def filled(stolen: Stolen) -> Stolen:
-    """Neighbouring layers whose channels could be those of one, with gather lists filled up with zeros: the same answers."""
+    """Neighbouring dense layers whose channels could be those of one, lists filled up with zeros: the same answers.
+
+    Layers of more than one position, convolutions, stay as they are.
+    """
     layers: list[StolenLayer] = []
     for layer in stolen.layers:
         if layers and _belong(layers[-1], layer):

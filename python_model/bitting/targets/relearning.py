@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bitting.errors import BittingError
-from bitting.network.loss import logit_scale, ranged_cross_entropy
+from bitting.network.loss import logit_gain, logit_scale, range_penalty
 from bitting.targets import waves
 from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, written
 from bitting.targets.student import RANGED, Student
@@ -96,7 +96,8 @@ def distilled(stolen: Stolen, target: Target, x: torch.Tensor, answers: torch.Te
     """
     if len(answers) != len(x) or not len(x):
         raise BittingError(f"{len(x)} samples have {len(answers)} answers; they must be as many, and at least one")
-    return _trained(stolen, target, x, (answers * logit_scale(stolen.spec.acc_bits)).float().softmax(1), effort)
+    scale = logit_scale(stolen.spec.acc_bits) * logit_gain(stolen.spec)
+    return _trained(stolen, target, x, (answers * scale).float().softmax(1), effort)
 
 
 def reconstructed(
@@ -176,10 +177,11 @@ def _trained(stolen: Stolen, target: Target, x: torch.Tensor, wanted: torch.Tens
     """All layers together. `wanted`: (samples, outputs) probabilities."""
     _require(target, x)
     student, generator = Student(stolen, target), torch.Generator().manual_seed(effort.seed)
-    scale = logit_scale(stolen.spec.acc_bits)
+    scale, gain = logit_scale(stolen.spec.acc_bits), logit_gain(stolen.spec)  # those that the network was trained with
 
     def loss(rows: torch.Tensor) -> torch.Tensor:
-        return ranged_cross_entropy(student.sums(x[rows]), wanted[rows], scale)[0]
+        logits = student.sums(x[rows]) * scale
+        return torch.nn.functional.cross_entropy(logits * gain, wanted[rows]) + range_penalty(logits)
 
     parameters = [each for learner in student.learners.values() for each in learner.parameters]
     _minimise(loss, parameters, len(x), effort, generator, lambda: student.refresh(x))

@@ -10,11 +10,12 @@ import torch
 from bitting.conversion.rounding import compensated
 from bitting.targets.formats import Grid
 
-#: AdaRound as published: the stretched sigmoid's ends, strength of the pull to 0 and 1, its exponent at begin and end.
+#: AdaRound as published: the stretched sigmoid's ends, and the exponent of the pull to 0 and 1 at begin and end. Its strength
+#: is of the mean over the weights beside an error of 1: as much as it takes to end at 0 or 1 everywhere.
 _STRETCH = (-0.1, 1.1)
-_PULL, _EXPONENTS = 0.01, (20.0, 2.0)
+_PULL, _EXPONENTS = 3.0, (20.0, 2.0)
 #: Steps and rate of Adam, samples a step, and the share of steps before the pull begins.
-_STEPS, _RATE, _BATCH, _WARM = 300, 0.03, 256, 0.2
+_STEPS, _RATE, _BATCH, _WARM = 500, 0.1, 256, 0.2
 
 
 def gptq(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -42,8 +42,8 @@ def on_unit(
     network.preparation = None  # `inputs` are prepared
     if network.fits:
         return network, lambda: None
+    network.output_gain.fill_(logit_gain(spec))
     if fresh:
-        network.output_gain.fill_(logit_gain(spec))
         _draw_biases(network, config)
     if config.logit_weight_rms:
         network.products[-1].learn_scale(config.logit_weight_rms)

@@ -125,7 +125,7 @@ class SoftObjective:
         with network.altered(self._hardware(target)):
             answers = network.accumulators(network.integers(x)).float()
         if self.name == SPARSITY:  # as a thief has them who brings every answer back to its usual mean and size
-            answers = (answers - answers.mean(0)) / answers.std(0).clamp(min=1e-6)
+            answers = (answers - answers.mean(0)) / answers.std(0, correction=0).clamp(min=1e-6)
         logits = _LOGIT_SPREAD * answers / answers.detach().std().clamp(min=1e-6)
         right = float((logits.detach().argmax(1) == labels).float().mean())
         self.accuracy[target.name] += _MOMENTUM * (right - self.accuracy[target.name])

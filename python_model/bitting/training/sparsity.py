@@ -30,7 +30,7 @@ GROUPS = 4
 _SHARE_OF_SIGMA = 1 / 4
 #: Weights that differ by less than this share count as equal for who prunes: chance decides which of them go.
 _ALIKE = 1e-3
-#: Of what it draws, for `randomness.torch_generator`.
+#: Of what it draws, for `randomness.numpy_generator`.
 _PURPOSE = 16_003
 
 
@@ -49,7 +49,7 @@ def prepare(network: UnitNetwork, seed: int) -> None:
             of one digit and both signs.
     """
     if any(isinstance(module, UnitNormalisedConv2d) for module in network.graph.values()):
-        raise BittingError("a soft lock is not trained with batch normalisation yet; use another network, mlp or lenet")
+        raise BittingError("the sparsity lock is not trained with batch normalisation yet; use another network, mlp or lenet")
     hidden = [layer for layer in network.products if not layer.emits]
     if not hidden:
         raise BittingError("the network has no hidden layer, and answers keep all of their inputs; use one with hidden layers")

@@ -40,7 +40,10 @@ FURTHEST = 4
 #: Root mean square of weights as training begins, of layers that read split channels and of others; the shift makes the period
 #: fit them. Of a normalised layer it is that of the largest channel: twice as much.
 _READING, _OTHER = 6, 256
-_NOTHING = "no hidden layer can be split: none is read by one other Linear or Conv2d alone, before that of the answers"
+_NOTHING = (
+    "no hidden layer can be split: none is read by one other Linear or Conv2d alone, before that of the answers; "
+    "an MLP wants two hidden layers at least, e.g. --hidden 64,32"
+)
 #: Of what it draws, for `randomness.numpy_generator`.
 _PURPOSE = 16_002
 #: Random inputs that a network that was split must answer as before.
