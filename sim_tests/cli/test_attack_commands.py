@@ -98,6 +98,11 @@ def test_conversions_of_a_network_in_clear(soft):
     assert "int8" in text and "sine" not in text and "level of claim: family" in text
 
 
+def test_the_claim_of_a_soft_lock_is_shown(soft):
+    assert "soft lock, as the file claims: quantisation; no key" in bitting("inspect", soft).stdout
+    assert json.loads(bitting("inspect", soft, "--json").stdout)["soft"] == "quantisation"
+
+
 def test_mistakes_about_conversions_are_told(soft):
     assert "--family int7 is unknown; allowed: half, fp8" in error_of("attack", "conversions", soft, "--family", "int7")
     message = error_of("attack", "conversions", soft, "--family", "int8", "--repair", "prayer")

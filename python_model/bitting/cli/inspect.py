@@ -9,6 +9,7 @@ import typer
 
 from bitting import files
 from bitting.artefact.artefact import Artefact, load
+from bitting.artefact.claims import SOFT_LOCKS
 from bitting.artefact.model import Model
 from bitting.cli import console
 from bitting.cli.options import JsonOption
@@ -47,10 +48,14 @@ def inspect(
         learning.draw(curve, learning.records_of(loaded.claims, file), metric, title)
     if output:
         inspection_chart.draw(output, found, f"{file.name}: {_summary(found)}", mode)
+    soft = loaded.claims.get("soft")
+    soft = soft if soft in SOFT_LOCKS else None
     if json:
-        console.emit_json(found.to_dict() | {"clock_mhz": clock})
+        console.emit_json(found.to_dict() | {"clock_mhz": clock, "soft": soft})
         return
     _print(file, found, clock)
+    if soft:
+        console.out.print(f"soft lock, as the file claims: {soft}; no key, level of claim family (docs/soft-locks.md)")
     for path in (output, curve):
         if path:
             console.out.print(f"drawn: {path}")
