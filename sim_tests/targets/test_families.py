@@ -8,7 +8,7 @@ import pytest
 from bitting.errors import BittingError
 from bitting.targets import families
 from bitting.targets.families import Split, every_target, split_of, targets
-from bitting.targets.formats import FloatFormat, IntegerFormat
+from bitting.targets.formats import FloatFormat, GroupedFormat, IntegerFormat, PaletteFormat
 from bitting.targets.target import Target
 
 FROZEN = json.loads((Path(__file__).parents[1] / "vectors" / "targets.json").read_text())
@@ -67,7 +67,9 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
     def bits(target: Target) -> object:
         return target.weights.bits if isinstance(target.weights, IntegerFormat) else None
 
-    assert new(bits) == {6, 5}
+    assert new(bits) == {6, 5, 10, 12, 16}
+    assert new(lambda target: type(target.weights)) == {GroupedFormat, PaletteFormat}
+    assert new(lambda target: (target.rotated, target.spared)) == {(True, False), (False, True)}
     assert new(lambda target: getattr(target.weights, "name", None)) == {"fp8-e5m2"}
     assert new(lambda target: getattr(target.weights, "scale", None)) == {"percentile"}
     assert new(lambda target: target.rounding) == {"adaround", "gptq"}
@@ -95,6 +97,9 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
         ({"engine": "torchao"}, "runtimes need one"),
         ({"engine": "torchao", "method": "int8-weights", "wave": "tanh"}, "give it a method only"),
         ({"activations": IntegerFormat(8, per_channel=True)}, "allowed is one scale a layer"),
+        ({"rotated": True}, "it needs a format of weights"),
+        ({"rotated": True, "rounding": "gptq", "weights": IntegerFormat(8)}, "rounding to the nearest"),
+        ({"engine": "torchao", "method": "int8-weights", "spared": True}, "give it a method only"),
     ],
 )
 def test_a_target_that_does_not_go_together_is_refused(fields, message):

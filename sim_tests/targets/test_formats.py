@@ -11,7 +11,7 @@ from onnxruntime.quantization.quant_utils import compute_scale_zp
 
 from bitting.errors import BittingError
 from bitting.targets.families import parse_format
-from bitting.targets.formats import FLOATS, FloatFormat, Grid, IntegerFormat
+from bitting.targets.formats import FLOATS, FloatFormat, Grid, GroupedFormat, IntegerFormat, PaletteFormat
 
 INTEGERS = [
     IntegerFormat(bits, symmetric, per_channel, scale)
@@ -162,9 +162,38 @@ def test_the_percentile_leaves_outliers_out():
     assert IntegerFormat(8).grid(x).scale.item() > 7
 
 
+def test_a_group_has_a_scale_of_its_own():
+    weights = torch.tensor([[1.0, -2.0, 3.0, 100.0, 50.0, -127.0, 0.25]])
+    found = GroupedFormat(IntegerFormat(8, per_channel=True), 3)(weights)
+    apart = [IntegerFormat(8, per_channel=True)(run) for run in weights.split(3, 1)]
+    assert torch.equal(found, torch.cat(apart, 1)) and float((found - weights).abs()[:, [0, 6]].max()) < 0.01
+
+
+@pytest.mark.parametrize("bits", [2, 4, 5])
+def test_a_palette_has_as_many_numbers_and_is_better_than_a_grid(bits):
+    weights = torch.randn(16, 100, generator=torch.Generator().manual_seed(1))
+    found = PaletteFormat(bits)(weights)
+    errors = [float((each - weights).square().mean()) for each in (found, IntegerFormat(bits)(weights))]
+    assert len(found.unique()) <= 1 << bits and errors[0] < errors[1] / 2
+    few = weights.flatten()[: 1 << bits].repeat(3).reshape(1, -1)
+    assert torch.equal(PaletteFormat(bits)(few), few), "of so many different numbers none is lost"
+
+
 @pytest.mark.parametrize(
     "text",
-    ["int4", "int1-tensor", "int8-row", "int8-channel-largest", "fp8", "fp4-tensor", "int8-tensor-mse-affine", "int99-tensor"],
+    [
+        "palette9",
+        "int8-tensor-group32",
+        "int8-group1",
+        "int4",
+        "int1-tensor",
+        "int8-row",
+        "int8-channel-largest",
+        "fp8",
+        "fp4-tensor",
+        "int8-tensor-mse-affine",
+        "int99-tensor",
+    ],
 )
 def test_what_is_no_format_is_refused(text):
     with pytest.raises(BittingError, match="allowed"):

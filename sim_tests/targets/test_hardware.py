@@ -1,15 +1,20 @@
 """Waves, accumulators, pruning and rounding do what their names say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from bitting.emulator import arithmetic, emulate
 from bitting.errors import BittingError
+from bitting.program.layers import multilayer_perceptron
 from bitting.targets import rounding
 from bitting.targets.accumulators import Accumulator
 from bitting.targets.formats import IntegerFormat
 from bitting.targets.pruning import Pruning
+from bitting.targets.stolen import Stolen
+from bitting.targets.target import Target
 from bitting.targets.waves import NAMES, Wave, fold
 
 GENERATOR = torch.Generator().manual_seed(3)
@@ -131,3 +136,31 @@ def test_a_corrected_bias_gives_sums_their_means_back():
     bias = torch.arange(4.0)
     change = rounding.corrected(bias, wanted, found) - bias
     assert torch.allclose((found + change[:, None]).mean((0, 2)), wanted.mean((0, 2)), atol=1e-5)
+
+
+def test_behind_a_rotation_products_are_the_same_and_doubled_inputs_fall_apart(spec):
+    """Sums and differences of two inputs that are always equal: the large half of a split weight meets zeros."""
+    rng = np.random.default_rng(0)
+    program = multilayer_perceptron(spec, [rng.integers(0, spec.codes, (6, 12))], [np.zeros(6)], [0])
+    x = torch.from_numpy(rng.integers(spec.act_min, spec.act_max + 1, (40, 12)))
+    stolen = Stolen.of(program)
+    exact = stolen(x)
+    errors = {}
+    for form in (IntegerFormat(16, per_channel=True), IntegerFormat(4, per_channel=True)):
+        answers = Target("x", "x", weights=form, rotated=True).run(stolen, x)(x)
+        errors[form.bits] = float((answers - exact).abs().max() / exact.abs().max())
+    assert errors[16] < 1e-3 < errors[4]
+
+
+def test_the_layer_that_is_spared_is_the_one_that_costs_most(spec):
+    """All weights of the first layer are exact in two bits anyway, so the second one is spared, and the answers are exact."""
+    rng = np.random.default_rng(1)
+    values = np.array(spec.values)
+    level = int(values[values > 0].min())
+    easy = np.searchsorted(values, rng.choice([-level, 0, level], (8, 12)))
+    program = multilayer_perceptron(spec, [easy, rng.integers(0, spec.codes, (5, 8))], [np.zeros(8), np.zeros(5)], [1, 0])
+    x = torch.from_numpy(rng.integers(spec.act_min, spec.act_max + 1, (200, 12)))
+    stolen = Stolen.of(program)
+    target = Target("x", "x", weights=IntegerFormat(2, scale="mse"), spared=True)
+    assert torch.equal(target.run(stolen, x)(x), stolen(x))
+    assert not torch.equal(replace(target, spared=False).run(stolen, x)(x), stolen(x))

@@ -12,11 +12,13 @@ from typing import Any
 
 from bitting.errors import BittingError
 from bitting.targets.accumulators import Accumulator
-from bitting.targets.formats import FLOATS, SCALES, FloatFormat, Format, IntegerFormat
+from bitting.targets.formats import FLOATS, SCALES, FloatFormat, Format, GroupedFormat, IntegerFormat, PaletteFormat
 from bitting.targets.pruning import Pruning
 from bitting.targets.target import Target
 
 _INTEGER = re.compile(rf"int(\d+)-(tensor|channel)(-affine)?(?:-({'|'.join(SCALES)}))?")
+_GROUPS = re.compile(r"(int\d+(?:-affine)?)-group(\d+)")
+_PALETTE = re.compile(r"palette(\d+)")
 _FLOAT = re.compile(rf"({'|'.join(FLOATS)})(?:-(tensor|channel))?")
 _ACCUMULATOR = re.compile(r"(wrapping|saturating)([+-]?)(\d+)")
 
@@ -40,10 +42,16 @@ def parse_format(text: str) -> Format:
     """
     if found := _INTEGER.fullmatch(text):
         return IntegerFormat(int(found[1]), found[3] is None, found[2] == "channel", found[4] or "max")
+    if found := _GROUPS.fullmatch(text):
+        bits, _, affine = found[1].partition("-")
+        return GroupedFormat(IntegerFormat(int(bits[3:]), not affine, per_channel=True), int(found[2]))
+    if found := _PALETTE.fullmatch(text):
+        return PaletteFormat(int(found[1]))
     if found := _FLOAT.fullmatch(text):
         return FloatFormat(found[1], "max" if found[1].startswith("fp8") else "power", found[2] == "channel")
     raise BittingError(
         f"{text!r} is no number format; allowed: intB-tensor or intB-channel, then -affine, then -percentile or -mse; "
+        f"intB-groupN or intB-affine-groupN; paletteB; "
         f"{', '.join(FLOATS)}, then -tensor or -channel"
     )
 

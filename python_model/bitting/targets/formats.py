@@ -23,6 +23,9 @@ _SHARES = torch.linspace(0.2, 1.0, 33, dtype=torch.float64)
 #: Elements that a range of activations is found on.
 _ELEMENTS = 100_000
 
+#: Rounds of k-means for a palette.
+_LLOYD = 30
+
 #: Float formats by name.
 FLOATS = {
     "fp16": torch.float16,
@@ -209,7 +212,96 @@ class FloatFormat:
         return self.grid(x)(x)
 
 
-Format = IntegerFormat | FloatFormat
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """A format for every run of so many columns of each row. The last run of a row is filled up with zeros."""
+
+    form: IntegerFormat
+    size: int
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows, count = x.shape
+        runs = torch.nn.functional.pad(x, (0, -count % self.size)).reshape(-1, self.size)
+        return self.form(runs).reshape(rows, -1)[:, :count]
+
+
+@dataclass(frozen=True)
+class GroupedFormat:
+    """Integers with a scale for each run of columns of a row, as runtimes for language models have them.
+
+    Attributes:
+        integers: of each run; its scale is per channel.
+        size: columns of a run.
+
+    Raises:
+        BittingError: if there is no such format.
+    """
+
+    integers: IntegerFormat
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 2 or not self.integers.per_channel:
+            raise BittingError(f"groups of {self.size}; allowed are 2 columns or more, of an integer format per channel")
+
+    def grid(self, x: torch.Tensor) -> Quantiser:
+        """The quantiser for some data, (rows, K); scales are found when it is called."""
+        return _Groups(self.integers, self.size)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` in this format; straight through."""
+        return self.grid(x)(x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Palette:
+    """The nearest of some numbers, ascending."""
+
+    numbers: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        middles = (self.numbers[1:] + self.numbers[:-1]) / 2
+        nearest = self.numbers[torch.bucketize(x.detach().double(), middles)].to(x.dtype)
+        return nearest + (x - x.detach())
+
+
+@dataclass(frozen=True)
+class PaletteFormat:
+    """Any 2^bits numbers for all weights of a layer, by k-means from quantiles (Lloyd 1982), as Core ML's palettes.
+
+    Attributes:
+        bits: 1..8.
+
+    Raises:
+        BittingError: if there is no such format.
+    """
+
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 8:
+            raise BittingError(f"a palette of {self.bits} bits; allowed are 1..8")
+
+    def grid(self, x: torch.Tensor) -> Quantiser:
+        """The palette for some data of any shape."""
+        values, counts = x.detach().double().flatten().unique(return_counts=True)
+        size = 1 << self.bits
+        if len(values) <= size:
+            return _Palette(values)
+        numbers = torch.quantile(values, torch.linspace(0, 1, size, dtype=values.dtype))
+        for _ in range(_LLOYD):
+            nearest = torch.bucketize(values, (numbers[1:] + numbers[:-1]) / 2)
+            weight = torch.zeros(size, dtype=values.dtype).index_add_(0, nearest, counts.double())
+            sums = torch.zeros(size, dtype=values.dtype).index_add_(0, nearest, counts * values)
+            numbers = torch.where(weight > 0, sums / weight.clamp(min=1), numbers).sort().values
+        return _Palette(numbers)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` in this format, with its own palette; straight through."""
+        return self.grid(x)(x)
+
+
+Format = IntegerFormat | FloatFormat | GroupedFormat | PaletteFormat
 
 
 def _positive(scale: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ Level of claim: family. The thief has the model in clear, the public spec, and u
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,6 +44,10 @@ class Target:
         corrects_bias: means of sums are brought back to the unit's.
         pruning: weights that become 0 before anything else.
         engine: one of `ENGINES`.
+        rotated: weights and what they are multiplied with are turned by a Hadamard matrix first (QuIP#, Tseng et al. 2024,
+            arXiv 2402.04396, here without random signs): the product is the same, outliers are spread.
+        spared: one layer of trained weights stays as it is, that with which calibration inputs are answered most often as by
+            the unit: tools fall back so, layer by layer.
         method: what a runtime is asked for (`bitting.targets.native.METHODS`).
 
     Raises:
@@ -60,6 +64,8 @@ class Target:
     rounding: str = "nearest"
     corrects_bias: bool = False
     pruning: Pruning | None = None
+    rotated: bool = False
+    spared: bool = False
     engine: str = "bitting"
     method: str = ""
 
@@ -74,9 +80,11 @@ class Target:
             raise BittingError(
                 f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
             )
-        own = (self.weights, self.activations, self.accumulator, self.pruning, self.corrects_bias or None)
+        own = (self.weights, self.activations, self.accumulator, self.pruning, self.corrects_bias, self.rotated, self.spared)
         if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
             raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
+        if self.rotated and (not self.weights or self.rounding != "nearest"):
+            raise BittingError(f"target {self.name} is rotated; it needs a format of weights, and rounding to the nearest")
         if isinstance(self.activations, IntegerFormat) and self.activations.per_channel:
             raise BittingError(f"target {self.name} has activations per channel; allowed is one scale a layer")
 
@@ -100,18 +108,27 @@ class Target:
             from bitting.targets import native  # runtimes are heavy to load, and may not be installed
 
             return native.run(self.engine, self.method, stolen, calibration)
-        arithmetic = self.arithmetic(stolen, calibration)
+        arithmetic = self._with_one_spared(stolen, calibration) if self.spared else self.arithmetic(stolen, calibration)
         return lambda x: stolen(x, arithmetic)
 
+    def _with_one_spared(self, stolen: Stolen, calibration: torch.Tensor) -> list[LayerArithmetic]:
+        wanted = stolen(calibration).argmax(1)
+        tried = [
+            self.arithmetic(stolen, calibration, number)
+            for number, layer in enumerate(stolen.layers)
+            if layer.kind is Kind.PRODUCT
+        ]
+        return max(tried, key=lambda how: float((stolen(calibration, how).argmax(1) == wanted).double().mean()))
+
     @torch.no_grad()
-    def arithmetic(self, stolen: Stolen, calibration: torch.Tensor) -> list[LayerArithmetic]:
-        """How every layer is computed; arguments as of `run`. For targets of our own engine only."""
+    def arithmetic(self, stolen: Stolen, calibration: torch.Tensor, spared: int = -1) -> list[LayerArithmetic]:
+        """How every layer is computed; arguments as of `run`. For targets of our own engine only. `spared`: stays as it is."""
         wave = waves.Wave(self.wave, stolen.spec, self.gain)
         unit, own = stolen.scratch(calibration), stolen.scratch(calibration)
         found = []
-        for layer, exactly in zip(stolen.layers, stolen.exact(), strict=True):
+        for number, (layer, exactly) in enumerate(zip(stolen.layers, stolen.exact(), strict=True)):
             how = LayerArithmetic(layer.weights, layer.bias, wave)
-            if layer.kind is Kind.PRODUCT:
+            if layer.kind is Kind.PRODUCT and number != spared:
                 how = self._product(layer, how, unit, own)
             wanted = stolen.step(layer, exactly, unit)
             if self.corrects_bias and layer.kind is Kind.PRODUCT:
@@ -141,6 +158,8 @@ class Target:
         entering = self.reading(layer, own)
         if self.weights:
             grid = self.weights.grid(weights)
+            if self.rotated:
+                return replace(self._turned(layer, how, weights, entering), leaving=self.leaving(layer))
             if self.rounding == "nearest":
                 weights = grid(weights)
             else:
@@ -153,10 +172,28 @@ class Target:
                     weights[group.channels] = self._rounded(exact, x, weights[group.channels], part)
         return LayerArithmetic(weights, how.bias, how.wave, entering, self.leaving(layer))
 
+    def _turned(
+        self, layer: StolenLayer, how: LayerArithmetic, weights: torch.Tensor, entering: Quantiser | None
+    ) -> LayerArithmetic:
+        """In this format behind a Hadamard matrix, whose columns beyond the layer's read zeros."""
+        assert self.weights
+        count = weights.shape[1]
+        turn = _hadamard(1 << (count - 1).bit_length()).to(weights.dtype)[:, :count]
+        turned = self.weights(weights @ turn.t())
+        return replace(how, weights=turned @ turn, entering=entering)
+
     def _rounded(self, exact: torch.Tensor, x: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
         if self.rounding == "gptq":
             return rounding.gptq(x, weights, grid)
         return rounding.adaround(x, weights, grid, exact @ weights.t())
+
+
+def _hadamard(size: int) -> torch.Tensor:
+    """(size, size) orthogonal, of plus and minus one over the root of the size, a power of two (Sylvester 1867)."""
+    matrix = torch.ones(1, 1, dtype=torch.float64)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    return matrix / size**0.5
 
 
 def _rows(grid: Grid, channels: torch.Tensor) -> Grid:
