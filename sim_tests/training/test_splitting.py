@@ -89,31 +89,41 @@ def test_answers_are_the_same_for_any_activations(make, shape, seed):
     assert torch.equal(thief(x), Stolen.of(made.to_program())(x)), "and exactly so is the repair of who knows it"
 
 
+def inputs_of(network, x):
+    """What each product reads, (channels or features, what one is)."""
+    read = {}
+    network.accumulators(x, lambda module, inputs: read.setdefault(module, inputs[0].transpose(0, 1).flatten(1)))
+    return [read[product] for product in network.products]
+
+
 def test_every_weight_that_is_read_twice_is_the_sum_of_two_that_grids_confuse():
-    network, _ = prepared(convolutional(), 2, 8, 8)
+    network, x = prepared(convolutional(), 2, 8, 8)
     made = splitting.split(network, 0)
     split, furthest = 0, 0.0
-    for before, after in zip(network.products, made.products, strict=True):
+    activations = [inputs_of(each, network.integers(x)) for each in (network, made)]
+    for before, after, one, two in zip(network.products, made.products, *activations, strict=True):
         old, new = (each.quantiser.values(each.latent) for each in (before, after))
         assert isinstance(after, UnitConv2d if new.ndim == 4 else UnitLinear)
         if new.shape[1] == old.shape[1]:
             continue
         split += 1
-        parts = new.unflatten(1, (2, -1))
-        first, second = parts[:, 0], parts[:, 1]
-        old = old.repeat(len(new) // len(old), *(1 for _ in old.shape[1:]))  # its own channels may be doubled too
-        assert torch.equal(first + second, old) and 0 < float(old.abs().max()) <= 2 * 4096 * splitting.NEAR
+        twins = (two[:, None] == one).all(2)  # (new inputs, old inputs); copies stand in any order
+        assert bool((twins.sum(1) == 1).all()) and bool((twins.sum(0) == 2).all())
+        assert not torch.equal(twins.int().argmax(1), torch.arange(len(one)).repeat(2)), "nor one half behind the other"
+        first, second = (new[:, place] for place in twins.int().t().topk(2).indices.t())
+        sums = (first + second).flatten(1)
+        rows = old.repeat(len(new) // len(old), *(1 for _ in old.shape[1:])).flatten(1)  # its own channels may be doubled
+        assert sorted(sums.tolist()) == sorted(rows.tolist()) and 0 < float(old.abs().max()) <= 2 * 4096 * splitting.NEAR
         near = ((first.abs() - 4096).abs() <= 4096 * splitting.NEAR) & ((second.abs() - 4096).abs() <= 4096 * splitting.NEAR)
-        assert bool((near | (old == 0)).all()) and bool((first.sign() == -second.sign()).all())
+        assert bool((near | (first + second == 0)).all()) and bool((first.sign() == -second.sign()).all())
         assert 0 < float((~near).float().mean()) < 1.5 * splitting.ELSEWHERE
         furthest = max(furthest, float(new.abs().max()))
         for target in targets(Split.TRAINING, SOFT.acc_bits):
             if target.family in ("int8", "int4"):
                 assert target.weights
-                rows = new.flatten(1).double()
-                seen = target.weights(rows).reshape(new.shape).unflatten(1, (2, -1)).sum(1)
-                unequal = (seen != 0).double().mean()
-                assert float(unequal) < 0.05, f"{target.name}: nearly all sums are 0"
+                seen = target.weights(new.flatten(1).double()).reshape(new.shape)
+                left, right = (seen[:, place] for place in twins.int().t().topk(2).indices.t())
+                assert float((left != -right).double().mean()) < 0.05, f"{target.name}: nearly all sums are 0"
     assert furthest == 4104
     assert split == 2, "the second convolution and the first dense layer; logits are as large as what would hide them"
 

@@ -110,14 +110,16 @@ def split(network: UnitNetwork, seed: int) -> UnitNetwork:
     pairs = list(_pairs(network))
     if not pairs:
         raise BittingError(_NOTHING)
-    doubled, readers = ({names[place] for names in pairs} for place in (0, 1))
+    # Copies stand in any order: a rotation would tell neighbours that are always equal apart, or two halves of a layer.
+    order = {name: rng.permutation(2 * len(network.get_parameter(f"graph.{name}.weight"))) for name, _ in pairs}
+    read = {reader: order[name] for name, reader in pairs}
     halves = _Differences(network.spec)
     nodes = []
     for name, inputs in network.nodes:
         module = network.graph[name]
         if isinstance(module, UnitProduct):
-            reads = name in readers
-            module = _product(module, reads, name in doubled, _block(network, name) if reads else 1, halves, rng)
+            block = _block(network, name) if name in read else 1
+            module = _product(module, read.get(name), order.get(name), block, halves, rng)
         else:
             module = copy.deepcopy(module)
         nodes.append(Node(name, inputs, module))
@@ -233,27 +235,39 @@ class _Differences:
 
 
 def _product(
-    module: UnitProduct, reads: bool, doubled: bool, block: int, halves: _Differences, rng: np.random.Generator
+    module: UnitProduct,
+    read: np.ndarray | None,
+    order: np.ndarray | None,
+    block: int,
+    halves: _Differences,
+    rng: np.random.Generator,
 ) -> UnitProduct:
-    """The layer with integer weights, for twice as many inputs (`reads`) and outputs (`doubled`)."""
+    """The layer with integer weights.
+
+    Args:
+        module: the layer.
+        read: order of the channels that it reads, if they are doubled.
+        order: of its own, likewise.
+        block: inputs that are positions of one channel.
+        halves: of its weights.
+        rng: decides between halves, and between ends of the accumulator.
+    """
     weights = module.quantiser.values(module.latent).double().numpy()
     bias = module.integer_bias().double().numpy()
-    if doubled:
+    if order is not None:
         weights, bias = np.concatenate([weights, weights]), np.concatenate([bias, bias])
-    if reads:
-        first, second = halves.of(weights, rng)
-        if block > 1:
-            parts = [each.reshape(len(each), -1, block) for each in (first, second)]
-            weights = np.concatenate(parts, 1).reshape(len(weights), -1)
-        else:
-            weights = np.concatenate([first, second], 1)
+    if read is not None:
+        parts = [each.reshape(len(each), -1, block, *each.shape[2:]) for each in halves.of(weights, rng)]
+        weights = np.concatenate(parts, 1)[:, read].reshape(len(weights), -1, *weights.shape[2:])
     if module.shift:
         period = 1 << (module.spec.acc_bits - module.shift)
         half = 1 << (module.spec.acc_bits - 1)
         # To the ends of the accumulator, where whatever rounds large sums rounds most, and whatever saturates does it: one copy
         # to either end, so that they are no longer equal then.
-        ends = rng.integers(0, 2, len(bias)) if not doubled else np.arange(len(bias)) >= len(bias) // 2
+        ends = rng.integers(0, 2, len(bias)) if order is None else np.arange(len(bias)) >= len(bias) // 2
         bias = (bias + half) % period + ends * (2 * half - period) - half
+    if order is not None:
+        weights, bias = weights[order], bias[order]
     made = _emptied(module, *weights.shape[:2])
     made.quantiser = WeightQuantiser(module.spec, normalise=False)
     made.shift, made.fill, made.activated = module.shift, module.fill, module.activated
