@@ -91,7 +91,7 @@ def test_answers_are_the_same_for_any_activations(make, shape, seed):
 
 def inputs_of(network, x):
     """What each product reads, (channels or features, what one is)."""
-    read = {}
+    read: dict[nn.Module, torch.Tensor] = {}
     network.accumulators(x, lambda module, inputs: read.setdefault(module, inputs[0].transpose(0, 1).flatten(1)))
     return [read[product] for product in network.products]
 
