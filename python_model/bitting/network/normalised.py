@@ -97,7 +97,6 @@ class UnitNormalisedConv2d(UnitConv2d):
         largest = float(self.latent.flatten(1).square().mean(1).max().sqrt())
         while largest > self.full and self.shift < self.most_shift:
             self.shift, largest = self.shift + 1, largest / 2
-        while self.shift > self.most_shift or (
-            largest < 0.45 * self.full and self.shift > 0
-        ):  # less than half, or it would go to and fro
+        least = 0.45 * self.full  # less than half, or it would go to and fro
+        while self.shift > self.most_shift or (largest < least and self.shift > 0):
             self.shift, largest = self.shift - 1, largest * 2

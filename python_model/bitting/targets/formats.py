@@ -43,6 +43,18 @@ class Quantiser(Protocol):
         ...
 
 
+class _Calibrated:
+    """What all formats share: scales, or whatever else, are found from the data itself."""
+
+    def grid(self, x: torch.Tensor) -> Quantiser:
+        """The quantiser for some data."""
+        raise NotImplementedError
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` in this format, with its own quantiser; straight through."""
+        return self.grid(x)(x)
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """The numbers (q - zero) scale for the integers q in low..high.
@@ -73,7 +85,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class IntegerFormat:
+class IntegerFormat(_Calibrated):
     """Signed integers with a scale, and a zero point if it is affine.
 
     Attributes:
@@ -128,10 +140,6 @@ class IntegerFormat:
         shape = (-1, 1) if self.per_channel else (1,)
         return Grid(grid.scale.to(data.dtype).reshape(shape), grid.zero.to(data.dtype).reshape(shape), self.low, self.high)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` in this format, with its own grid; straight through."""
-        return self.grid(x)(x)
-
     def _between(self, least: torch.Tensor, most: torch.Tensor) -> Grid:
         """(rows, 1) ranges, which hold 0, to a grid."""
         if self.symmetric:
@@ -173,7 +181,7 @@ class _Cast:
 
 
 @dataclass(frozen=True)
-class FloatFormat:
+class FloatFormat(_Calibrated):
     """A floating point type of torch, behind a scale.
 
     Attributes:
@@ -207,10 +215,6 @@ class FloatFormat:
             scale = torch.exp2(torch.floor(torch.log2(most))) if self.scale == "power" else torch.ones_like(most)
         return _Cast(dtype, scale.reshape((-1, 1) if self.per_channel else (1,)))
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` in this format, with its own scale; straight through."""
-        return self.grid(x)(x)
-
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
@@ -226,7 +230,7 @@ class _Groups:
 
 
 @dataclass(frozen=True)
-class GroupedFormat:
+class GroupedFormat(_Calibrated):
     """Integers with a scale for each run of columns of a row, as runtimes for language models have them.
 
     Attributes:
@@ -248,10 +252,6 @@ class GroupedFormat:
         """The quantiser for some data, (rows, K); scales are found when it is called."""
         return _Groups(self.integers, self.size)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` in this format; straight through."""
-        return self.grid(x)(x)
-
 
 @dataclass(frozen=True, eq=False)
 class _Palette:
@@ -266,7 +266,7 @@ class _Palette:
 
 
 @dataclass(frozen=True)
-class PaletteFormat:
+class PaletteFormat(_Calibrated):
     """Any 2^bits numbers for all weights of a layer, by k-means from quantiles (Lloyd 1982), as Core ML's palettes.
 
     Attributes:
@@ -295,10 +295,6 @@ class PaletteFormat:
             sums = torch.zeros(size, dtype=values.dtype).index_add_(0, nearest, counts * values)
             numbers = torch.where(weight > 0, sums / weight.clamp(min=1), numbers).sort().values
         return _Palette(numbers)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` in this format, with its own palette; straight through."""
-        return self.grid(x)(x)
 
 
 Format = IntegerFormat | FloatFormat | GroupedFormat | PaletteFormat
