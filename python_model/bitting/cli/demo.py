@@ -152,9 +152,9 @@ def _soft_lock(dataset: Dataset, config: TrainConfig) -> list[tuple[str, str, st
     found, gptq, known = best(stolen, plain), best(stolen, careful), best(merged(stolen), plain)
     return [
         ("soft lock, no key: on its unit", percent(model.claims["accuracy"]), "hidden channels twice; level of claim: family"),
-        (f"best of {len(plain)} roundings to int8", percent(found.accuracy), f"nearest, without data: {found.target}"),
+        (f"best of {len(plain)} roundings to int8", percent(found.accuracy), f"each weight to the nearest: {found.target}"),
         ("rounded by GPTQ", percent(gptq.accuracy), f"{len(seen)} unlabelled samples: {gptq.target}"),
-        ("the first after merging", percent(known.accuracy), "by a thief who knows how it is made; no data"),
+        ("the first after merging", percent(known.accuracy), "by a thief who knows how it is made"),
     ]
 
 
