@@ -1,12 +1,12 @@
 """Soft locks judged: networks without one, split, or trained against sampled hardware; and what a thief does to a split one.
 
     python scripts/soft_report.py [--network NAME] [--objectives ...] [--seeds 0 1 2] [--epochs N] [--samples N]
-        [--json FILE] [--read FILE ...]
+        [--models FOLDER] [--json FILE] [--read FILE ...]
 
 An MLP on MNIST, LeNet or the residual network on Fashion-MNIST, in the family `soft`. Every network is judged on every target
 of `families.toml`; the table gives the worst target of each family. `--objectives` names what is trained: "none", "sampled"
 (`bitting.training.soft`), "qu-anti", "split", "sparsity" (of which `sparsity_report.py` says more). A run that was
-interrupted goes on from its JSON file.
+interrupted goes on from its JSON file, and trains no model again that is in `--models`.
 """
 
 from __future__ import annotations
@@ -40,12 +40,19 @@ OBJECTIVES = {"split": "quantisation", "sparsity": "sparsity", "sampled": "sampl
 REPAIRS = {"split, merged": merged}
 
 
-def trained(objective: str, seed: int, epochs: int, network: str = "mlp") -> bitting.Model:
-    """A model with one of the objectives."""
+def trained(objective: str, seed: int, epochs: int, network: str = "mlp", models: Path | None = None) -> bitting.Model:
+    """A model with one of the objectives. `models`: folder of those that were trained before, and where this one is put."""
+    kept = models / f"{network}-{objective}-{epochs}-epochs-seed-{seed}.safetensors" if models else None
+    if kept and kept.exists():
+        return bitting.Model.load(kept)
     name, spec = NETWORKS[network]
     data = datasets.load(name)
     config = replace(recipes.recipe(data, network), seed=seed, epochs=epochs)
-    return loop.train(spec, data, config if objective == "none" else recipes.soft(config, OBJECTIVES[objective]))
+    model = loop.train(spec, data, config if objective == "none" else recipes.soft(config, OBJECTIVES[objective]))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        model.save(kept)
+    return model
 
 
 def row(name: str, found: Judgement) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def _column(result: dict[str, Any]) -> str:
 def judged(options: argparse.Namespace, objective: str, seed: int) -> Iterator[dict[str, Any]]:
     """Train a network, and judge it and what a thief makes of it."""
     data = datasets.load(NETWORKS[options.network][0])
-    model = trained(objective, seed, options.epochs, options.network)
+    model = trained(objective, seed, options.epochs, options.network, options.models)
     part = slice(options.samples)
     x, labels = model.interface.activations(data.test_x[part]), data.test_y[part]
     drawn = np.random.default_rng(seed).permutation(len(data.train_x))[:CALIBRATION_SAMPLES]
@@ -105,6 +112,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", choices=("none", *OBJECTIVES), default=["none", "split"])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=2000, help="of the test set, judged on every target")
+    parser.add_argument("--models", type=Path, help="a folder of the trained models: what is in it is not trained again")
     parser.add_argument("--json", type=Path, help="where results go, and from where a run that was interrupted goes on")
     parser.add_argument("--read", type=Path, nargs="*", default=[], help="JSON of other runs, for the same table")
     options = parser.parse_args()
