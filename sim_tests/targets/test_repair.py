@@ -96,6 +96,16 @@ def test_the_smallest_weights_with_the_same_sums_take_a_split_off():
         assert float((differ < 1e-3).double().mean()) > 0.5, "rounding moves sums that lie at a step of the wave"
 
 
+def test_a_network_whose_span_is_too_large_for_memory_is_refused():
+    """A file can name networks of any size; this one wants a matrix of 34 GB."""
+    stolen = one_layer((1.0, 2.0))
+    wide = replace(stolen.layers[0], weights=torch.zeros(1, 1).expand(1, 65_536))
+    with pytest.raises(BittingError, match=r"layers of up to 65536 inputs.*allowed are 8192"):
+        repair.shrunk(replace(stolen, layers=(wide,)))
+    with pytest.raises(BittingError, match="words of random activations"):
+        repair.shrunk(replace(stolen, reach=1 << 27))
+
+
 def test_random_inputs_have_the_whole_range():
     program, _ = network_program(0, "fold")
     x = repair.random_inputs(Stolen.of(program))

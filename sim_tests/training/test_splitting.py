@@ -156,6 +156,11 @@ def test_what_can_not_be_split_is_refused():
 
 def test_what_does_not_fit_when_it_is_split_is_said_before_training(tmp_path):
     told = []
+    lenet = recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "lenet"), "quantisation")
+    with pytest.raises(ProgramError, match="8192 would do, for the network before its channels are doubled: take"):
+        loop.train("soft", "fashion-mnist", lenet)
+    with pytest.raises(ProgramError, match=r"soft:scratch_words=16384 would do$"):
+        loop.train("soft:scratch_words=8192", "fashion-mnist", lenet)
     config = recipes.soft(TrainConfig(hidden=(400, 32), epochs=1, seed=0), "quantisation")
     with pytest.raises(ProgramError, match="scratch"):
         loop.train("soft:scratch_words=512", "digits", config, tmp_path / "run", lambda *item: told.append(item))
@@ -201,6 +206,28 @@ def test_a_penalty_is_repeated_and_resumed(name, tmp_path):
         assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
     without = loop.train("soft", data, replace(config, soft=""))
     assert any(not np.array_equal(a.codes, b.codes) for a, b in zip(whole.program.layers, without.program.layers, strict=True))
+
+
+@pytest.mark.parametrize("network", ["lenet", "residual"])
+def test_convolutional_networks_are_split_as_they_end_and_resumed(network, tmp_path):
+    """Few pictures: what is learnt is no matter, the file is. Its answers are those that training measured."""
+    whole = datasets.load("fashion-mnist")
+    data = replace(
+        whole, train_x=whole.train_x[:192], train_y=whole.train_y[:192], test_x=whole.test_x[:100], test_y=whole.test_y[:100]
+    )
+    config = replace(recipes.soft(recipes.recipe(whole, network), SPLIT), epochs=3, seed=0)
+    first = loop.train("soft:scratch_words=16384", data, config)
+    again = resumed("soft:scratch_words=16384", data, config, tmp_path / "run")
+    for a, b in zip(first.program.layers, again.program.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes) and np.array_equal(a.bias, b.bias)
+    usual = loop.train("soft:scratch_words=16384", data, replace(config, soft="", epochs=0))
+    layers = [pair for pair in zip(first.program.layers, usual.program.layers, strict=True) if not pair[0].constant]
+    wider = [after.channels / before.channels for after, before in layers]
+    assert wider == {"lenet": [2, 2, 2, 1, 1], "residual": [1, 2, 1, 2, 1, 1, 1]}[network]
+    sums = first.sums(data.test_x.reshape(-1, 1, 28, 28))
+    assert float((sums.argmax(1) == data.test_y).mean()) == first.claims["accuracy"]
+    x = first.interface.activations(data.test_x)
+    assert torch.equal(merged(Stolen.of(first.program))(x), Stolen.of(first.program)(x)), "taken off without data"
 
 
 def test_penalties_are_what_they_say():

@@ -81,7 +81,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
         *_attacks(model, artefact, device, dataset),
     ]
     say("[bold]5. Soft lock[/]: a network of the family soft without any key, and what conversion to int8 leaves of it")
-    rows += _soft_lock(dataset, config)
+    rows += _soft_lock(dataset, config, folder / "soft.safetensors")
     title = f"{data}, {right.samples} test samples, {scheme.fingerprint} x {scheme.transform}, level of claim: {scheme.level}"
     console.table(title, ("", "accuracy", ""), rows)
     say(
@@ -89,7 +89,8 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
         f"The lock is the keyed transform. What it does not withstand: {scheme.caution}."
     )
     console.out.print(
-        f"files: {folder}/model.safetensors, A.key, owner.key (secret); artefact.safetensors (ships), owner.key.pub"
+        f"files: {folder}/model.safetensors, soft.safetensors, A.key, owner.key (secret); "
+        "artefact.safetensors (ships), owner.key.pub"
     )
     if not all(report.divergence is None for report in reports.values()) or right.refused:
         raise SystemExit(console.EXIT_MISMATCH)
@@ -137,10 +138,14 @@ def _attacks(model: Model, artefact: Artefact, device: Device, dataset: Dataset)
     ]
 
 
-def _soft_lock(dataset: Dataset, config: TrainConfig) -> list[tuple[str, str, str]]:
-    """Rows of the final table: a network that no key protects, converted by tools, and by who knows how it was made."""
+def _soft_lock(dataset: Dataset, config: TrainConfig, path: Path) -> list[tuple[str, str, str]]:
+    """Rows of the final table: a network that no key protects, converted by tools, and by who knows how it was made.
+
+    `path`: where it is saved.
+    """
     with console.progress("training with a soft lock", 2 * config.epochs) as done:
         model = loop.train("soft", dataset, recipes.soft(config, SPLIT), progress=loop.counted(done))
+    model.save(path)
     x, stolen = model.interface.activations(dataset.test_x), Stolen.of(model.program)
     plain = [each for each in every_target(stolen.spec.acc_bits) if each.family == "int8"]
     careful = [each for each in every_target(stolen.spec.acc_bits) if each.family == "gptq"]

@@ -34,7 +34,7 @@ from bitting.errors import DeviceError, SpecError
 from bitting.locking import sealing
 from bitting.locking.kinds import Level
 from bitting.unit.protocol import DRAW_BITS, LABEL_SEED, LABEL_TABLE
-from bitting.unit.spec import UnitSpec, VaultKind
+from bitting.unit.spec import UnitSpec, VaultKind, spec_text
 
 ROOT_BYTES = 16
 _FORMAT = "bitting device key 1"
@@ -182,5 +182,5 @@ class Device:
             changed = [k for k, v in spec.parameters().items() if v != self.spec.parameters()[k]]
             raise DeviceError(
                 f"the device is a {self.spec.name!r} ({self.spec.id}), {what} needs {spec.name!r} ({spec.id}); "
-                f"they differ in {', '.join(changed)}"
+                f"they differ in {', '.join(changed)}; `bitting enroll NEW.key --spec {spec_text(spec)}` makes such a device"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bitting.errors import ProgramError
-from bitting.unit.spec import ADDRESS_FIELD_BITS, PRESETS, UnitSpec
+from bitting.unit.spec import ADDRESS_FIELD_BITS, UnitSpec, spec_text
 
 #: (channels, rows, columns).
 Shape = tuple[int, int, int]
@@ -143,7 +143,4 @@ def _remedy(spec: UnitSpec, needed: int) -> str:
     words = 1 << (needed - 1).bit_length()
     if words > 1 << ADDRESS_FIELD_BITS:
         return f"no spec would do: addresses have {ADDRESS_FIELD_BITS} bits; use fewer channels or smaller images"
-    for name, preset in PRESETS.items():
-        if spec.replace(scratch_words=words).parameters() == preset.replace(scratch_words=words).parameters():
-            return f"{name}:scratch_words={words} would do"
-    return f"the same spec with scratch_words={words} would do"
+    return f"{spec_text(spec.replace(scratch_words=words))} would do"

@@ -23,6 +23,11 @@ _INPUTS = 256
 #: Random inputs for each column of the widest layer, where a span is taken from them; and the share of the largest mean square
 #: along a direction, below which it does not belong to the span: rounding leaves 1e-12 or so.
 _SPANNING, _SPAN = 4, 1e-9
+#: Inputs of a layer that a span is found for, and scratch words of all random inputs together: about a gigabyte for each, for a
+#: file that somebody has made can name networks of any size.
+_WIDEST, _MOST_WORDS = 8192, 1 << 28
+#: Random inputs that are looked at together.
+_TOGETHER = 256
 
 
 def random_inputs(stolen: Stolen, seed: int = 0, count: int = _INPUTS) -> torch.Tensor:
@@ -79,23 +84,36 @@ def shrunk(stolen: Stolen, seed: int = 0) -> Stolen:
     Args:
         stolen: the network; is left as it is.
         seed: of the random inputs that the span is taken from; no sample is needed.
+
+    Raises:
+        BittingError: if the network is so large that the span would not fit into memory.
     """
     reduced_biases = with_reduced_biases(stolen)
     # Fewer inputs than columns would span less than there is.
     widest = max(layer.weights.shape[1] for layer in stolen.layers)
+    words = _SPANNING * widest * stolen.reach
+    if widest > _WIDEST or words > _MOST_WORDS:
+        raise BittingError(
+            f"the smallest weights are sought in layers of up to {widest} inputs, with {words} words of random activations; "
+            f"allowed are {_WIDEST} and {_MOST_WORDS}: use another repair"
+        )
     scratch = stolen.scratch(random_inputs(stolen, seed, _SPANNING * widest))
     layers = []
     for layer, how in zip(reduced_biases.layers, stolen.exact(), strict=True):
         layers.append(_shrunk(layer, scratch) if layer.kind is Kind.PRODUCT else layer)
-        stolen.step(layer, replace(how, weights=layer.weights, bias=layer.bias), scratch)
+        for part in scratch.split(_TOGETHER):
+            stolen.step(layer, replace(how, weights=layer.weights, bias=layer.bias), part)
     return replace(stolen, layers=tuple(layers))
 
 
 def _shrunk(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
     weights = layer.weights.clone()
     for group in layer.groups:
-        read = scratch[:, group.addresses].flatten(0, 1).double()
-        values, vectors = torch.linalg.eigh(read.t() @ read / len(read))
+        alike = torch.zeros(2 * (weights.shape[1],), dtype=torch.float64)
+        for part in scratch.split(_TOGETHER):
+            read = part[:, group.addresses].flatten(0, 1).double()
+            alike += read.t() @ read
+        values, vectors = torch.linalg.eigh(alike)
         span = vectors[:, values > _SPAN * values[-1]]
         if span.shape[1] == len(span):
             continue  # nothing lies outside, and a product with almost the identity would move sums that lie at a step

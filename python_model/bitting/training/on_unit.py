@@ -9,7 +9,7 @@ from torch import nn
 
 from bitting.artefact.claims import SPARSITY, SPLIT
 from bitting.conversion.converter import Activation, convert
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ProgramError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
 from bitting.network.loss import logit_gain
@@ -29,16 +29,21 @@ def on_unit(
     """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
     randomness.seed_torch(config.known_seed)
     first = samples[:CALIBRATION_SAMPLES]
-    network = convert(
-        reference,
-        spec,
-        inputs.undone(first),
-        input_scale=1.0 / inputs.scale,
-        accumulator_std=config.accumulator_std,
-        normalise=config.balance == Balance.NONE,
-        fresh=fresh,
-        activation=Activation.FOLD if fresh else config.activation,
-    )
+    try:
+        network = convert(
+            reference,
+            spec,
+            inputs.undone(first),
+            input_scale=1.0 / inputs.scale,
+            accumulator_std=config.accumulator_std,
+            normalise=config.balance == Balance.NONE,
+            fresh=fresh,
+            activation=Activation.FOLD if fresh else config.activation,
+        )
+    except ProgramError as error:
+        if config.soft != SPLIT:
+            raise
+        raise ProgramError(f"{error}, for the network before its channels are doubled: take twice as many words") from None
     network.preparation = None  # `inputs` are prepared
     if network.fits:
         return network, lambda: None

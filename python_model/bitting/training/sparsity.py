@@ -88,10 +88,11 @@ class Pruned(Alteration):
 
     def weights(self, weights: torch.Tensor) -> torch.Tensor:
         """The weights that stay, the others 0; see the base class. Draws from torch's generator."""
-        if self.filled or bool((weights != 0).all()):
-            return self._pruned(weights, round(self.share * weights.numel()))
         runs = weights.tensor_split(GROUPS)
-        unread = [int((run == 0).sum()) for run in runs]
+        # An input that a run does not read is 0 in all of it; a 0 that was learnt stands alone, and is pruned as any weight.
+        unread = [int((run.flatten(1) == 0).all(0).sum()) * len(run) for run in runs]
+        if self.filled or not any(unread):
+            return self._pruned(weights, round(self.share * weights.numel()))
         return torch.cat(
             [
                 self._pruned(run, zeros + round(self.share * (run.numel() - zeros)))

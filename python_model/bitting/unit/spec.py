@@ -286,6 +286,22 @@ def parse_spec(text: str) -> UnitSpec:
     return PRESETS[name].replace(**changes)
 
 
+def spec_text(spec: UnitSpec) -> str:
+    """The shortest text that `parse_spec` reads as a spec with these parameters, whatever its name.
+
+    Example:
+        >>> import bitting
+        >>> spec_text(bitting.parse_spec("base:lanes=64"))
+        'base:lanes=64'
+    """
+    texts = []
+    for name, preset in PRESETS.items():
+        usual = preset.parameters()
+        changes = ",".join(f"{key}={value}" for key, value in spec.parameters().items() if value != usual[key])
+        texts.append(f"{name}:{changes}" if changes else name)
+    return min(texts, key=len)
+
+
 def as_spec(spec: UnitSpec | str) -> UnitSpec:
     """A spec, or the one that `parse_spec` reads from a text. Raises SpecError as `parse_spec`."""
     return parse_spec(spec) if isinstance(spec, str) else spec
