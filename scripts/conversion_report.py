@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import bitting
+from bitting import malloc
 from bitting.data import datasets
 from bitting.network.graph import UnitNetwork
 from bitting.training.architectures import ResNet8
@@ -248,6 +249,7 @@ def measure(name: str, seed: int, device: torch.device, weights: Path, epochs: t
 
 def main() -> None:
     """Measure what the command line asks for."""
+    malloc.keep_freed()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=[name for name in SETS if name != "cifar-10"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitting import malloc
 from bitting.data import datasets
 from bitting.targets import relearning, repair, unfolding
 from bitting.targets.equalisation import equalised
@@ -198,6 +199,7 @@ def measured(seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]
 
 def main() -> None:
     """Measure what the command line asks for."""
+    malloc.keep_freed()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

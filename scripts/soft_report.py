@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import bitting
+from bitting import malloc
 from bitting.data import datasets
 from bitting.files import write_text
 from bitting.targets.families import Split
@@ -106,6 +107,7 @@ def judged(options: argparse.Namespace, objective: str, seed: int) -> Iterator[d
 
 def main() -> None:
     """Measure what the command line asks for; what its JSON file has already is not measured again."""
+    malloc.keep_freed()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mlp")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])

@@ -31,6 +31,7 @@ from torch.nn import functional
 import bitting
 import emulation_price
 import soft_report
+from bitting import malloc
 from bitting.artefact.artefact import Artefact
 from bitting.check.verification import verify
 from bitting.data import datasets
@@ -175,6 +176,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Measure what the command line asks for."""
+    malloc.keep_freed()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitting import malloc
 from bitting.unit.spec import PRESETS, UnitSpec
 
 
@@ -27,6 +28,7 @@ def rng() -> np.random.Generator:
 def one_thread() -> None:
     """Tests run side by side; torch's own threads would only fight."""
     torch.set_num_threads(1)
+    malloc.keep_freed()
 
 
 #: The longest files, longest first: workers that begin with them end at about the same time.

@@ -12,7 +12,7 @@ import bitting_rtl
 
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
-    "errors", "files", "unit", "program", "emulator", "locking", "artefact", "look", "data", "network", "conversion",
+    "errors", "files", "malloc", "unit", "program", "emulator", "locking", "artefact", "look", "data", "network", "conversion",
     "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.

@@ -245,9 +245,9 @@ def test_penalties_are_what_they_say():
         with torch.no_grad(), network.altered(Hardware(target, SOFT)):
             answers = network.accumulators(network.integers(x)).float()
         entropy = nn.functional.cross_entropy(2 * answers / answers.std(), labels)
-        by_hand.append(float((entropy - soft.MARGIN) ** 2))
-    assert {each.family for each in objective.targets} == {"int8", "int4"}
-    assert float(value.detach()) == pytest.approx(soft.WEIGHT * np.mean(by_hand), rel=1e-5)
+        by_hand.append(float((entropy - 5) ** 2))
+    assert [each.name for each in objective.targets] == ["int8-tensor", "int4-tensor"]
+    assert float(value.detach()) == pytest.approx(soft.QU_ANTI_WEIGHT * np.sum(by_hand), rel=1e-5)
 
 
 def test_one_sample_a_batch_has_a_penalty_too():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bitting import __version__
+from bitting import __version__, malloc
 from bitting.cli import attacks, boards, console, conversions, fpga, hosts, inspect, locks, models, packages, runs
 from bitting.errors import BittingError, missing_extra
 
@@ -43,6 +43,7 @@ def main() -> None:
         # Read when torch is loaded. By default threads spin for milliseconds: on processors that have other work too, the demo
         # then took more than ten minutes instead of half of one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    malloc.keep_freed()
     try:
         with missing_extra("this command"):
             status = app(standalone_mode=False) or 0  # the status of a typer.Exit, or None
