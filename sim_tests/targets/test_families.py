@@ -79,7 +79,7 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
     assert new(lambda target: getattr(target.weights, "scale", None)) == {"percentile"}
     assert new(lambda target: target.rounding) == {"adaround", "gptq", "gptq-tuned"}
     assert new(lambda target: target.pruning_by_data and target.pruning_by_data.criterion) == set(CRITERIA)
-    assert new(lambda target: target.reduces_biases) == {True}
+    assert new(lambda target: (target.reduces_biases, target.refits)) == {(True, False), (False, True), (True, True)}
     assert new(lambda target: target.corrects_bias) == {True}
     assert new(lambda target: target.wave) == {"sine", "tanh"}
     assert new(lambda target: target.gain) >= {0.5, 2.0}
@@ -102,6 +102,7 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
         ({"rounding": "gptq-tuned", "weights": IntegerFormat(8)}, "give it a format per channel"),
         ({"pruning": Pruning("2:4"), "pruning_by_data": DataPruning("wanda", Pruning("2:4"))}, "allowed is one of both"),
         ({"engine": "torchao", "method": "int8-weights", "reduces_biases": True}, "give it a method only"),
+        ({"refits": True}, "it needs bias correction, too"),
         ({"rounding": "gptq"}, "without an integer format"),
         ({"engine": "tensorrt"}, "allowed: bitting, onnxruntime, torchao"),
         ({"engine": "torchao"}, "runtimes need one"),

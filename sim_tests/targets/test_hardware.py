@@ -173,6 +173,17 @@ def test_a_search_of_damping_and_range_leaves_a_smaller_error_of_sums(bits, symm
         assert len(row.unique()) <= 1 << bits
 
 
+def test_weights_fitted_to_sums_are_small_where_inputs_are_equal_and_mend_what_was_done_to_them():
+    x = torch.randn(600, 24, generator=GENERATOR) + 2
+    small = torch.randint(-12, 13, (8, 24), generator=GENERATOR).float()
+    weights, twice = torch.cat([4096.0 + small, torch.full_like(small, -4096.0)], 1), torch.cat([x, x], 1)
+    noisy = twice + 0.01 * torch.randn(twice.shape, generator=GENERATOR)  # copies that are no longer equal
+    found = rounding.refitted(noisy, twice @ weights.t())
+    assert float(found.abs().max()) < 12
+    errors = [float((noisy @ each.t() - x @ small.t()).var(0).mean()) for each in (found, weights)]
+    assert errors[0] < 0.01 * float((x @ small.t()).var(0).mean()) < errors[1], errors
+
+
 def test_learned_rounding_ends_at_whole_numbers_where_two_inputs_are_always_equal():
     """Each weight is a difference of two large ones: the nearest numbers have none of it, and two roundings can have it."""
     x = torch.randn(2000, 6, generator=GENERATOR) @ torch.randn(6, 24, generator=GENERATOR)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from bitting.conversion.rounding import DAMPING, compensated
+from bitting.conversion.rounding import DAMPING, compensated, inverse_root
 from bitting.targets.formats import Grid
 
 #: AdaRound as published: the stretched sigmoid's ends, and the exponent of the pull to 0 and 1 at begin and end. Its strength
@@ -20,6 +20,23 @@ _STEPS, _RATE, _BATCH, _WARM = 500, 0.1, 256, 0.2
 DAMPINGS = (DAMPING, 1e-6)
 #: Shares of the range that `gptq_tuned` tries. More than the range leaves room to make up for what was rounded.
 _SHARES = (0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+
+
+def refitted(inputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The smallest weights whose sums are near the wanted ones: ridge regression towards 0, in closed form.
+
+    It mends what earlier layers did to the inputs, and what inputs have in common is shared among their weights.
+
+    Args:
+        inputs: (rows, K) of the layer, on the hardware.
+        wanted: (rows, sums) without the bias; means do not count, for the bias sees to them.
+
+    Returns:
+        (sums, K), in the type of `wanted`.
+    """
+    x, sums = (each.double() - each.double().mean(0) for each in (inputs, wanted))
+    root = inverse_root(x.t() @ x / len(x), DAMPING)
+    return (sums.t() @ x / len(x) @ root.t() @ root).to(wanted.dtype)
 
 
 def gptq(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -45,6 +45,7 @@ class Target:
         corrects_bias: means of sums are brought back to the unit's.
         pruning: weights that become 0 before anything else.
         pruning_by_data: in its place, by what the layer reads on calibration inputs.
+        refits: before all that weights are fitted to the unit's sums on calibration inputs (`rounding.refitted`).
         reduces_biases: whole periods of the wave are taken off the biases first, so that sums are as small as they can be.
         engine: one of `ENGINES`.
         rotated: weights and what they are multiplied with are turned by a Hadamard matrix first (QuIP#, Tseng et al. 2024,
@@ -68,6 +69,7 @@ class Target:
     corrects_bias: bool = False
     pruning: Pruning | None = None
     pruning_by_data: DataPruning | None = None
+    refits: bool = False
     reduces_biases: bool = False
     rotated: bool = False
     spared: bool = False
@@ -83,6 +85,8 @@ class Target:
             raise BittingError(f"target {self.name} searches a range for each row; give it a format per channel")
         if self.pruning and self.pruning_by_data:
             raise BittingError(f"target {self.name} is pruned by magnitude and by data; allowed is one of both")
+        if self.refits and not self.corrects_bias:
+            raise BittingError(f"target {self.name} fits weights to sums about their means; it needs bias correction, too")
         if self.engine not in ENGINES:
             raise BittingError(f"target {self.name} runs on {self.engine!r}; allowed: {', '.join(ENGINES)}")
         if bool(self.method) != (self.engine != "bitting"):
@@ -90,7 +94,7 @@ class Target:
                 f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
             )
         formats = (self.weights, self.activations, self.accumulator, self.pruning, self.pruning_by_data)
-        own = (*formats, self.reduces_biases, self.corrects_bias, self.rotated, self.spared)
+        own = (*formats, self.refits, self.reduces_biases, self.corrects_bias, self.rotated, self.spared)
         if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
             raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
         if self.rotated and (not self.weights or self.rounding != "nearest"):
@@ -187,8 +191,15 @@ class Target:
 
     def _product(self, layer: StolenLayer, how: LayerArithmetic, unit: torch.Tensor, own: torch.Tensor) -> LayerArithmetic:
         """A layer of trained weights, with scratch memories as the unit and this hardware have left them."""
-        weights = self.pruning(how.weights) if self.pruning else how.weights
         entering = self.reading(layer, own)
+        weights = how.weights
+        if self.refits:
+            weights = weights.clone()
+            for group in layer.groups:
+                exact, x = _inputs(group, unit), _inputs(group, own)
+                sums = exact @ layer.weights[group.channels].t()
+                weights[group.channels] = rounding.refitted(entering(x) if entering else x, sums)
+        weights = self.pruning(weights) if self.pruning else weights
         if self.pruning_by_data:
             weights = self._pruned_by_data(self.pruning_by_data, layer, weights, entering, own)
         if self.weights:
