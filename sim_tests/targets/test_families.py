@@ -7,9 +7,12 @@ import pytest
 
 from bitting.errors import BittingError
 from bitting.targets import families
+from bitting.targets.accumulators import STORED
+from bitting.targets.data_pruning import CRITERIA, DataPruning
 from bitting.targets.families import Split, every_target, split_of, targets
-from bitting.targets.formats import FloatFormat, GroupedFormat, IntegerFormat, PaletteFormat
-from bitting.targets.target import Target
+from bitting.targets.formats import FloatFormat, GroupedFormat, IntegerFormat, PaletteFormat, TwiceFormat
+from bitting.targets.pruning import Pruning
+from bitting.targets.target import ROUNDINGS, Target
 
 FROZEN = json.loads((Path(__file__).parents[1] / "vectors" / "targets.json").read_text())
 TRAINING, HELD_OUT = targets(Split.TRAINING, 16), targets(Split.HELD_OUT, 16)
@@ -49,7 +52,9 @@ def test_the_rest_of_the_list_is_covered():
     every = every_target(16)
     names = {each.name for target in every for each in (target.weights, target.activations) if isinstance(each, FloatFormat)}
     assert names == {"fp16", "bf16", "fp8-e4m3", "fp8-e5m2"}
-    assert {target.rounding for target in every} == {"nearest", "adaround", "gptq"}
+    assert {target.rounding for target in every} == set(ROUNDINGS)
+    assert {target.pruning_by_data.criterion for target in every if target.pruning_by_data} == set(CRITERIA)
+    assert {target.accumulator.stored for target in every if target.accumulator} == set(STORED)
     assert {target.wave for target in every} == {"fold", "clamp", "relu", "relu-clamp", "sine", "tanh"}
     assert {target.engine for target in every} == {"bitting", "onnxruntime", "torchao"}
     assert any(target.corrects_bias for target in every) and any(target.name == "fp32" for target in every)
@@ -68,11 +73,13 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
         return target.weights.bits if isinstance(target.weights, IntegerFormat) else None
 
     assert new(bits) == {6, 5, 10, 12, 16}
-    assert new(lambda target: type(target.weights)) == {GroupedFormat, PaletteFormat}
+    assert new(lambda target: type(target.weights)) == {GroupedFormat, PaletteFormat, TwiceFormat}
     assert new(lambda target: (target.rotated, target.spared)) == {(True, False), (False, True)}
     assert new(lambda target: getattr(target.weights, "name", None)) == {"fp8-e5m2"}
     assert new(lambda target: getattr(target.weights, "scale", None)) == {"percentile"}
-    assert new(lambda target: target.rounding) == {"adaround", "gptq"}
+    assert new(lambda target: target.rounding) == {"adaround", "gptq", "gptq-tuned"}
+    assert new(lambda target: target.pruning_by_data and target.pruning_by_data.criterion) == set(CRITERIA)
+    assert new(lambda target: (target.reduces_biases, target.refits)) == {(True, False), (False, True), (True, True)}
     assert new(lambda target: target.corrects_bias) == {True}
     assert new(lambda target: target.wave) == {"sine", "tanh"}
     assert new(lambda target: target.gain) >= {0.5, 2.0}
@@ -91,7 +98,11 @@ def test_the_held_out_ones_are_unlike_those_trained_against():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rounding": "up"}, "allowed: nearest, adaround, gptq"),
+        ({"rounding": "up"}, "allowed: nearest, adaround, gptq, gptq-tuned"),
+        ({"rounding": "gptq-tuned", "weights": IntegerFormat(8)}, "give it a format per channel"),
+        ({"pruning": Pruning("2:4"), "pruning_by_data": DataPruning("wanda", Pruning("2:4"))}, "allowed is one of both"),
+        ({"engine": "torchao", "method": "int8-weights", "reduces_biases": True}, "give it a method only"),
+        ({"refits": True}, "it needs bias correction, too"),
         ({"rounding": "gptq"}, "without an integer format"),
         ({"engine": "tensorrt"}, "allowed: bitting, onnxruntime, torchao"),
         ({"engine": "torchao"}, "runtimes need one"),
@@ -112,3 +123,6 @@ def test_names_that_are_none_are_refused():
         targets("test", 16)
     with pytest.raises(BittingError, match="unknown family 'int3'; allowed: half, "):
         split_of("int3")
+    for name, text in (("pruning_by_data", "wanda"), ("pruning_by_data", "magnitude-0.5"), ("accumulator", "fp16-wrapped")):
+        with pytest.raises(BittingError, match=f"'{text}' is no .*; allowed: "):
+            families._target("x", "x", {name: text}, 16)

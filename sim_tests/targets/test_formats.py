@@ -11,7 +11,7 @@ from onnxruntime.quantization.quant_utils import compute_scale_zp
 
 from bitting.errors import BittingError
 from bitting.targets.families import parse_format
-from bitting.targets.formats import FLOATS, FloatFormat, Grid, GroupedFormat, IntegerFormat, PaletteFormat
+from bitting.targets.formats import FLOATS, FloatFormat, Grid, GroupedFormat, IntegerFormat, PaletteFormat, TwiceFormat
 
 INTEGERS = [
     IntegerFormat(bits, symmetric, per_channel, scale)
@@ -169,6 +169,16 @@ def test_a_group_has_a_scale_of_its_own():
     assert torch.equal(found, torch.cat(apart, 1)) and float((found - weights).abs()[:, [0, 6]].max()) < 0.01
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_two_integers_are_as_near_as_one_of_twice_the_bits(bits):
+    weights, one = matrix().requires_grad_(), IntegerFormat(bits, per_channel=True)
+    twice, wide = TwiceFormat(one)(weights), IntegerFormat(2 * bits, per_channel=True)(weights)
+    errors = [(found - weights).square().mean(1) for found in (twice, wide, one(weights))]
+    assert (errors[0] < 2 * errors[1]).all() and (errors[0] < errors[2] / (1 << bits)).all()
+    assert torch.allclose(twice, one(weights) + one(weights - one(weights)), rtol=1e-6)
+    assert (torch.autograd.grad(twice.sum(), weights)[0] == 1).all() and (TwiceFormat(one)(torch.zeros(2, 3)) == 0).all()
+
+
 @pytest.mark.parametrize("bits", [2, 4, 5])
 def test_a_palette_has_as_many_numbers_and_is_better_than_a_grid(bits):
     weights = torch.randn(16, 100, generator=torch.Generator().manual_seed(1))
@@ -185,6 +195,9 @@ def test_a_palette_has_as_many_numbers_and_is_better_than_a_grid(bits):
         "palette9",
         "int8-tensor-group32",
         "int8-group1",
+        "two-int8-group32",
+        "two-fp16",
+        "two-int8",
         "int4",
         "int1-tensor",
         "int8-row",

@@ -10,12 +10,13 @@ from bitting.emulator import arithmetic, emulate
 from bitting.errors import BittingError
 from bitting.program.layers import multilayer_perceptron
 from bitting.targets import rounding
-from bitting.targets.accumulators import Accumulator
+from bitting.targets.accumulators import STORED, Accumulator
 from bitting.targets.formats import IntegerFormat
 from bitting.targets.pruning import Pruning
 from bitting.targets.stolen import Stolen
 from bitting.targets.target import Target
 from bitting.targets.waves import NAMES, Wave, fold
+from bitting.unit.spec import PRESETS
 
 GENERATOR = torch.Generator().manual_seed(3)
 
@@ -69,14 +70,48 @@ def test_what_is_no_wave_is_refused(spec, name, gain):
 
 def test_accumulators_wrap_saturate_and_round():
     sums = torch.arange(-70_000, 70_000, 7).double()
-    wrapped = Accumulator("wrapping", 12).leaving(1.0)(sums)
+    wrapped = Accumulator("wrapping", 12).leaving(1.0, 4096.0, sums)(sums)
     assert np.array_equal(wrapped.numpy(), arithmetic.wrap(sums.long().numpy(), 12))
-    assert torch.equal(Accumulator("saturating", 12).leaving(1.0)(sums), sums.clamp(-2048, 2047))
+    assert torch.equal(Accumulator("saturating", 12).leaving(1.0, 4096.0, sums)(sums), sums.clamp(-2048, 2047))
     slope = 2.0**-9
-    assert torch.equal(Accumulator("fp16").leaving(slope)(sums), (sums.float() * slope).half().double() / slope)
-    for kind, bits in (("exact", 8), ("wrapping", 1), ("saturating", 40)):
+    steps = Accumulator("fp16").leaving(slope, 4096.0, sums)(sums)
+    assert torch.equal(steps, (sums.float() * slope).half().double() / slope)
+    for kind, bits, stored in (
+        ("exact", 8, "steps"),
+        ("wrapping", 1, "steps"),
+        ("saturating", 40, "steps"),
+        ("fp16", 0, "wrapped"),
+        ("wrapping", 12, "modulo"),
+    ):
         with pytest.raises(BittingError, match="allowed"):
-            Accumulator(kind, bits)
+            Accumulator(kind, bits, stored)
+
+
+def test_sums_that_are_infinite_in_steps_are_not_if_they_are_scaled_or_reduced():
+    sums = torch.arange(-(1 << 23), 1 << 23, 1003).double()
+    slope, period = 2.0**-5, 4096.0  # 2^18 steps at the ends, 128 in a period
+    stored = {kind: Accumulator("fp16", stored=kind).leaving(slope, period, sums / 2) for kind in STORED}
+    assert not stored["steps"](sums).isfinite().all()
+    scaled, modulo = stored["scaled"](sums), stored["modulo"](sums)
+    assert float(((scaled - sums) / sums).abs().max()) <= 2.0**-11, "as exact as fp16 is"
+    turns = (modulo - sums) / period
+    assert float(modulo.abs().max()) <= period / 2
+    assert float((turns - turns.round()).abs().max()) <= 2.0**-12, "half a unit of the last place, of half a period"
+
+
+def test_biases_without_whole_periods_are_stored_better_and_are_nothing_to_exact_hardware():
+    spec = PRESETS["soft"]
+    rng = np.random.default_rng(5)
+    period = 1 << (spec.acc_bits - spec.max_shift)
+    codes = [rng.choice(np.flatnonzero(np.abs(spec.values) < 20), (6, 8)), rng.integers(0, spec.codes, (4, 6))]
+    biases = [(1 << (spec.acc_bits - 1)) - period + rng.integers(0, period // 4, 6), np.zeros(4)]
+    program = multilayer_perceptron(spec, codes, biases, [spec.max_shift, 0])
+    stolen, x = Stolen.of(program), torch.from_numpy(rng.integers(spec.act_min, spec.act_max + 1, (60, 8)))
+    exact = stolen(x)
+    assert torch.equal(Target("x", "x", reduces_biases=True).run(stolen, x)(x), exact)
+    scaled = Target("x", "x", accumulator=Accumulator("bf16", stored="scaled"))
+    errors = [float((each.run(stolen, x)(x) - exact).abs().mean()) for each in (scaled, replace(scaled, reduces_biases=True))]
+    assert errors[1] < 0.3 * errors[0], errors
 
 
 @pytest.mark.parametrize("count", [4, 32, 35, 33])
@@ -118,6 +153,35 @@ def test_rounding_that_looks_at_data_beats_the_nearest():
         for each in made.values():
             assert torch.allclose(grid(each), each, rtol=1e-6), "numbers of the grid"
         assert float(((made["adaround"] - weights) / grid.scale).abs().max()) < 1 + 1e-4, "up or down, no further"
+
+
+@pytest.mark.parametrize(("bits", "symmetric"), [(8, True), (4, True), (4, False)])
+def test_a_search_of_damping_and_range_leaves_a_smaller_error_of_sums(bits, symmetric):
+    """On the calibration inputs no row has a larger one; nor have all together on others, where inputs make up for others."""
+    mixing = torch.randn(12, 48, generator=GENERATOR)
+    x, unseen = (torch.randn(rows, 12, generator=GENERATOR) @ mixing + 3 for rows in (600, 600))
+    weights = torch.randn(8, 48, generator=GENERATOR)
+    grid = IntegerFormat(bits, symmetric, per_channel=True).grid(weights)
+
+    def errors(found: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        return (inputs @ (found - weights).t()).var(0)
+
+    tuned, plain = rounding.gptq_tuned(x, weights, grid, x @ weights.t()), rounding.gptq(x, weights, grid)
+    assert (errors(tuned, x) <= errors(plain, x) * (1 + 1e-4)).all()
+    assert errors(tuned, unseen).mean() < 0.8 * errors(plain, unseen).mean()
+    for row in tuned:
+        assert len(row.unique()) <= 1 << bits
+
+
+def test_weights_fitted_to_sums_are_small_where_inputs_are_equal_and_mend_what_was_done_to_them():
+    x = torch.randn(600, 24, generator=GENERATOR) + 2
+    small = torch.randint(-12, 13, (8, 24), generator=GENERATOR).float()
+    weights, twice = torch.cat([4096.0 + small, torch.full_like(small, -4096.0)], 1), torch.cat([x, x], 1)
+    noisy = twice + 0.01 * torch.randn(twice.shape, generator=GENERATOR)  # copies that are no longer equal
+    found = rounding.refitted(noisy, twice @ weights.t())
+    assert float(found.abs().max()) < 12
+    errors = [float((noisy @ each.t() - x @ small.t()).var(0).mean()) for each in (found, weights)]
+    assert errors[0] < 0.01 * float((x @ small.t()).var(0).mean()) < errors[1], errors
 
 
 def test_learned_rounding_ends_at_whole_numbers_where_two_inputs_are_always_equal():

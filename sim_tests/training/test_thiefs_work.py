@@ -57,3 +57,12 @@ def test_training_from_scratch_beats_training_what_was_stolen(thief):
     tuned = relearning.fine_tuned(stolen, target, x, labels, effort)
     scratch = relearning.fine_tuned(relearning.random_weights(stolen, target, x), target, x, labels, effort)
     assert judged(tuned, target.name) < 0.5 < 0.75 < judged(scratch, target.name)
+
+
+def test_layers_that_learn_their_sums_take_it_off_and_those_that_learn_what_is_written_do_not(thief):
+    stolen, x, _, judged = thief
+    effort, target = Effort(150), TARGETS["int8-channel"]
+    behind = relearning._by_layers(stolen, target, x, effort, stolen, before_wave=False)
+    found = relearning.reconstructed(stolen, target, x, effort)
+    assert judged(stolen, target.name) < 0.3 and judged(behind, target.name) < 0.3
+    assert judged(found, target.name) > 0.8

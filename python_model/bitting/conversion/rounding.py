@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 #: Share of the mean diagonal of the inputs' second moments that is added to it: directions without inputs stay as they are.
-_DAMPING = 0.01
+DAMPING = 0.01
 #: Strengths of the pull towards the float weights that are tried when weights are fitted, in the same unit.
 _PULLS = (0.03, 0.3, 3.0)
 #: Of the inputs, so many parts in ten choose among them.
@@ -53,24 +53,23 @@ def fitted(inputs: torch.Tensor, weights: torch.Tensor, sums: torch.Tensor) -> t
     return weights + changes[errors.index(min(errors))]
 
 
-def compensated(inputs: torch.Tensor, weights: torch.Tensor, family: torch.Tensor) -> torch.Tensor:
+def compensated(inputs: torch.Tensor, weights: torch.Tensor, family: torch.Tensor, damping: float = DAMPING) -> torch.Tensor:
     """Weights rounded one input after another; the weights still to come make up for each rounding (Frantar et al. 2022, GPTQ).
 
     Args:
         inputs: (rows, K); their means do not matter, for the bias sees to them.
         weights: (outputs, K), in units of the family.
         family: its values, ascending.
+        damping: share of the mean diagonal of the second moments that is added to it. Far below the default the inputs are to
+            be float64, or rounding of the moments is larger.
 
     Returns:
         (outputs, K) values of the family.
     """
     x = inputs - inputs.mean(0)
     moments = (x.t() @ x).double() / len(x)
-    damping = _DAMPING * float(moments.diagonal().mean()) + 1e-9
-    moments += damping * torch.eye(len(moments))
     order = moments.diagonal().argsort(descending=True)  # what matters most while there is most to make up for it
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments[order][:, order]))
-    upper = torch.linalg.cholesky(inverse, upper=True).float()
+    upper = inverse_root(moments[order][:, order], damping).float()
     left = weights[:, order].clone()
     rounded = torch.empty_like(left)
     for k in range(left.shape[1]):
@@ -79,3 +78,17 @@ def compensated(inputs: torch.Tensor, weights: torch.Tensor, family: torch.Tenso
     result = torch.empty_like(rounded)
     result[:, order] = rounded
     return result
+
+
+def inverse_root(moments: torch.Tensor, damping: float) -> torch.Tensor:
+    """The upper triangle whose product with its transpose, that first, is the inverse of the damped moments.
+
+    Row k, divided by its first entry, says how inputs k and later make up for a change of weight k.
+
+    Args:
+        moments: (K, K) float64 second moments of the inputs.
+        damping: share of their mean diagonal that is added to it.
+    """
+    damped = moments + (damping * float(moments.diagonal().mean()) + 1e-9) * torch.eye(len(moments))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return torch.linalg.cholesky(inverse, upper=True)

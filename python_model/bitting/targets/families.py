@@ -11,8 +11,18 @@ from importlib import resources
 from typing import Any
 
 from bitting.errors import BittingError
-from bitting.targets.accumulators import Accumulator
-from bitting.targets.formats import FLOATS, SCALES, FloatFormat, Format, GroupedFormat, IntegerFormat, PaletteFormat
+from bitting.targets.accumulators import STORED, Accumulator
+from bitting.targets.data_pruning import CRITERIA, DataPruning
+from bitting.targets.formats import (
+    FLOATS,
+    SCALES,
+    FloatFormat,
+    Format,
+    GroupedFormat,
+    IntegerFormat,
+    PaletteFormat,
+    TwiceFormat,
+)
 from bitting.targets.pruning import Pruning
 from bitting.targets.target import Target
 
@@ -20,6 +30,9 @@ _INTEGER = re.compile(rf"int(\d+)-(tensor|channel)(-affine)?(?:-({'|'.join(SCALE
 _GROUPS = re.compile(r"(int\d+(?:-affine)?)-group(\d+)")
 _PALETTE = re.compile(r"palette(\d+)")
 _FLOAT = re.compile(rf"({'|'.join(FLOATS)})(?:-(tensor|channel))?")
+_TWICE = re.compile(r"two-(int\d+-.*)")
+_BY_DATA = re.compile(rf"({'|'.join(CRITERIA)})-(2:4|0\.\d+)(-refit)?")
+_STORED = re.compile(rf"({'|'.join(FLOATS)})(?:-({'|'.join(STORED)}))?")
 _ACCUMULATOR = re.compile(r"(wrapping|saturating)([+-]?)(\d+)")
 
 
@@ -47,11 +60,13 @@ def parse_format(text: str) -> Format:
         return GroupedFormat(IntegerFormat(int(bits[3:]), not affine, per_channel=True), int(found[2]))
     if found := _PALETTE.fullmatch(text):
         return PaletteFormat(int(found[1]))
+    if (found := _TWICE.fullmatch(text)) and isinstance(integers := parse_format(found[1]), IntegerFormat):
+        return TwiceFormat(integers)
     if found := _FLOAT.fullmatch(text):
         return FloatFormat(found[1], "max" if found[1].startswith("fp8") else "power", found[2] == "channel")
     raise BittingError(
         f"{text!r} is no number format; allowed: intB-tensor or intB-channel, then -affine, then -percentile or -mse; "
-        f"intB-groupN or intB-affine-groupN; paletteB; "
+        f"intB-groupN or intB-affine-groupN; two- and such an integer format; paletteB; "
         f"{', '.join(FLOATS)}, then -tensor or -channel"
     )
 
@@ -108,6 +123,7 @@ def _target(name: str, family: str, fields: dict[str, Any], acc_bits: int) -> Ta
         activations=_optional(given, "activations"),
         accumulator=_accumulator(given.pop("accumulator", ""), acc_bits),
         pruning=_pruning(given.pop("pruning", None)),
+        pruning_by_data=_by_data(given.pop("pruning_by_data", "")),
         engine=given.pop("engine", "bitting"),
         method=given.pop("method", ""),
         wave=given.pop("wave", "fold"),
@@ -127,12 +143,31 @@ def _pruning(given: str | float | None) -> Pruning | None:
     return Pruning(given) if isinstance(given, str) else Pruning("unstructured", given)
 
 
+def _by_data(text: str) -> DataPruning | None:
+    """`wanda-0.5`, `sparsegpt-2:4-refit`."""
+    if not text:
+        return None
+    found = _BY_DATA.fullmatch(text)
+    if not found:
+        raise BittingError(
+            f"{text!r} is no pruning by data; allowed: {', '.join(CRITERIA)}, then -2:4 or a share as -0.5, then -refit"
+        )
+    pattern = _pruning(found[2] if found[2] == "2:4" else float(found[2]))
+    assert pattern
+    return DataPruning(found[1], pattern, bool(found[3]))
+
+
 def _accumulator(text: str, acc_bits: int) -> Accumulator | None:
-    """`fp16`; `saturating-1` is one bit narrower than the unit's, `wrapping32` has 32."""
-    if not text or text in FLOATS:
-        return Accumulator(text) if text else None
+    """`fp16`, `fp16-scaled`; `saturating-1` is one bit narrower than the unit's, `wrapping32` has 32."""
+    if not text:
+        return None
+    if found := _STORED.fullmatch(text):
+        return Accumulator(found[1], stored=found[2] or "steps")
     found = _ACCUMULATOR.fullmatch(text)
     if not found:
-        raise BittingError(f"{text!r} is no accumulator; allowed: wrapping or saturating with -N, +N or N, or a float format")
+        raise BittingError(
+            f"{text!r} is no accumulator; allowed: wrapping or saturating with -N, +N or N, or a float format, then "
+            f"{' or '.join('-' + each for each in STORED)}"
+        )
     bits = int(found[3])
     return Accumulator(found[1], acc_bits + int(found[2] + found[3]) if found[2] else bits)

@@ -297,7 +297,38 @@ class PaletteFormat(_Calibrated):
         return _Palette(numbers)
 
 
-Format = IntegerFormat | FloatFormat | GroupedFormat | PaletteFormat
+@dataclass(frozen=True, eq=False)
+class _Twice:
+    """The nearest number of one quantiser, and that of another for what it leaves over."""
+
+    first: Quantiser
+    second: Quantiser
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        exact = x.detach()
+        rough = self.first(exact)
+        return x + (rough + self.second(exact - rough) - exact)
+
+
+@dataclass(frozen=True)
+class TwiceFormat(_Calibrated):
+    """Every number as the sum of two integers, the second with a scale of what the first left over (residual quantisation).
+
+    Hardware of these integers runs two products and adds them.
+
+    Attributes:
+        integers: of both.
+    """
+
+    integers: IntegerFormat
+
+    def grid(self, x: torch.Tensor) -> Quantiser:
+        """The quantiser for some data, as `IntegerFormat.grid` has it."""
+        first = self.integers.grid(x)
+        return _Twice(first, self.integers.grid(x.detach() - first(x.detach())))
+
+
+Format = IntegerFormat | FloatFormat | GroupedFormat | PaletteFormat | TwiceFormat
 
 
 def _positive(scale: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """What a thief trains after he has stolen a network: its weights, on his hardware, with few samples. Level of claim: family.
 
 Weights and biases become real numbers and learn through the target's own arithmetic, straight through where it rounds: layer by
-layer towards what the exact unit writes (as BRECQ does, Li et al. 2021, arXiv 2102.05426, here with single layers and without
-its second derivatives), end to end towards the exact unit's answers (Hinton et al. 2015, arXiv 1503.02531), or towards labels.
-Whoever has no stolen weights begins with `random_weights`: the control of each.
+layer towards the exact unit's sums, or what it writes (as BRECQ does, Li et al. 2021, arXiv 2102.05426, here with single
+layers and without its second derivatives), end to end towards the exact unit's answers (Hinton et al. 2015, arXiv 1503.02531),
+or towards labels. Whoever has no stolen weights begins with `random_weights`: the control of each.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import torch
 from bitting.errors import BittingError
 from bitting.network.loss import logit_gain, logit_scale, range_penalty
 from bitting.targets import waves
-from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, written
+from bitting.targets.repair import with_reduced_biases
+from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer, written
 from bitting.targets.student import RANGED, Student
 from bitting.targets.target import Target
 
 #: Steps after which scales and masks are found again: a range of least error costs more than a step.
 _REFRESHED = 25
+#: Shares of the rate that are tried where a layer learns its sums: large weights want steps well below one of the grid.
+_SHARES = (1.0, 0.1, 0.01)
 #: Standard deviation that sums of random weights have, in quarter periods: as `recipes` begin, and small for answers.
 _SPREAD, _ANSWERS_SPREAD = 0.6, 0.1
 
@@ -103,38 +106,52 @@ def distilled(stolen: Stolen, target: Target, x: torch.Tensor, answers: torch.Te
 def reconstructed(
     stolen: Stolen, target: Target, x: torch.Tensor, effort: Effort = Effort(), teacher: Stolen | None = None
 ) -> Stolen:
-    """Trained layer by layer: each is to write, from what the target has before it, what the exact unit writes.
+    """Trained layer by layer: each is to give, from what the target has before it, what it gives on the exact unit.
+
+    Both ways are tried, towards what a layer writes and towards its sums before the wave, these at several rates, and that
+    stays which answers the samples most often as the unit does. Behind a wave that folds many times gradients are useless. Sums
+    lie in order; biases are reduced by periods first, so that none is far away, and scales and masks stay as they are found at
+    the beginning. Where hardware has another wave, or can not reach the sums, what is written may be the better aim.
 
     Args:
         stolen: where it begins; is left as it is.
         target: through whose arithmetic.
         x: (samples, input_words) activations, without labels.
-        effort: steps and rate; every layer of trained weights has an equal share of the steps.
-        teacher: whose exact activations are wanted; by default those of `stolen`.
+        effort: steps and rate, of each trial; every layer of trained weights has an equal share of the steps.
+        teacher: whose exact sums and activations are wanted; by default those of `stolen`.
 
     Returns:
-        A network with real weights, to be converted to the same target.
+        A network with real weights, or with the target's own numbers, to be converted to the same target.
 
     Raises:
         BittingError: if there are no samples, or the target is a runtime.
     """
     _require(target, x)
     teacher = teacher or stolen
+    reduced, reduced_teacher = with_reduced_biases(stolen), with_reduced_biases(teacher)
+    answers = teacher(x).argmax(1)
+    tried = [_by_layers(stolen, target, x, effort, teacher, before_wave=False)]
+    for share in _SHARES:
+        slower = replace(effort, rate=effort.rate * share)
+        tried.append(_by_layers(reduced, target, x, slower, reduced_teacher, before_wave=True))
+    return max(tried, key=lambda found: float((target.run(found, x)(x).argmax(1) == answers).double().mean()))
+
+
+def _by_layers(stolen: Stolen, target: Target, x: torch.Tensor, effort: Effort, teacher: Stolen, before_wave: bool) -> Stolen:
+    """Arguments as of `reconstructed`. `before_wave`: sums are wanted, else what is written, or the answers."""
     unit, own = teacher.scratch(x), stolen.scratch(x).float()
     student, generator = Student(stolen, target), torch.Generator().manual_seed(effort.seed)
     share = replace(effort, steps=max(1, effort.steps // max(1, len(student.learners))))
     for number, (layer, exactly) in enumerate(zip(teacher.layers, teacher.exact(), strict=True)):
         with torch.no_grad():
             sums = teacher.step(layer, exactly, unit)
-            wanted = (
-                exactly.wave.answers(sums, layer.quarter) if layer.emits else written(stolen.spec, layer, exactly.wave, sums)
-            )
+            wanted = sums if before_wave else _given(stolen, layer, exactly.wave, sums)
         if number in student.learners:
-            _reconstruct(student, number, own, wanted.float(), share, generator)
+            _reconstruct(student, number, own, wanted.float(), share, generator, before_wave)
         with torch.no_grad():
             how = student.arithmetic_of(number)
             student.network.step(student.network.layers[number], how, own)
-    return student.learnt()
+    return student.learnt(rounded=before_wave)
 
 
 @torch.no_grad()
@@ -188,10 +205,21 @@ def _trained(stolen: Stolen, target: Target, x: torch.Tensor, wanted: torch.Tens
     return student.learnt()
 
 
+def _given(stolen: Stolen, layer: StolenLayer, wave: waves.Wave, sums: torch.Tensor) -> torch.Tensor:
+    """What a layer gives to others: activations, or answers."""
+    return wave.answers(sums, layer.quarter) if layer.emits else written(stolen.spec, layer, wave, sums)
+
+
 def _reconstruct(
-    student: Student, number: int, own: torch.Tensor, wanted: torch.Tensor, effort: Effort, generator: torch.Generator
+    student: Student,
+    number: int,
+    own: torch.Tensor,
+    wanted: torch.Tensor,
+    effort: Effort,
+    generator: torch.Generator,
+    before_wave: bool,
 ) -> None:
-    """One layer. `own`: scratch memories before it; `wanted`: (samples, channels, positions) to be written, or answers."""
+    """One layer. `own`: scratch memories before it; `wanted`: (samples, channels, positions), as of `_by_layers`."""
     learner, network = student.learners[number], student.network
     layer = network.layers[number]
     unit = wanted.square().mean().clamp(min=1e-9)
@@ -199,11 +227,18 @@ def _reconstruct(
     def loss(rows: torch.Tensor) -> torch.Tensor:
         how = learner.arithmetic()
         found = network.step(layer, how, own[rows])
-        if not layer.emits:
+        if not before_wave and not layer.emits:
             found = written(network.spec, layer, how.wave, found)
         return (found - wanted[rows]).square().mean() / unit
 
-    _minimise(loss, learner.parameters, len(own), effort, generator, lambda: learner.refresh(own[:RANGED]))
+    def refresh() -> None:
+        learner.refresh(own[:RANGED])
+
+    if before_wave:  # a scale that moves would round all weights anew, and what was learnt of their errors would be lost
+        refresh()
+        _minimise(loss, learner.parameters, len(own), effort, generator, lambda: None)
+    else:
+        _minimise(loss, learner.parameters, len(own), effort, generator, refresh)
 
 
 def _minimise(

@@ -71,8 +71,8 @@ def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
         weights[group.channels] = rows
     if layer.emits:
         return replace(layer, weights=weights)
-    period = 4 * layer.quarter  # whole numbers of it change nothing, neither in a bias nor in a weight
-    return replace(layer, weights=reduced(weights, period), bias=reduced(layer.bias, period))
+    # Whole periods change nothing, neither in a bias nor in a weight.
+    return replace(layer.with_reduced_bias(), weights=reduced(weights, layer.period))
 
 
 def shrunk(stolen: Stolen, seed: int = 0) -> Stolen:
@@ -155,9 +155,7 @@ def trimmed(stolen: Stolen, share: float) -> Stolen:
 
 def with_reduced_biases(stolen: Stolen) -> Stolen:
     """Whole periods of the wave taken off the biases, which changes nothing on the unit: half of what `merged` does."""
-    return _of_products(
-        stolen, lambda layer: layer if layer.emits else replace(layer, bias=reduced(layer.bias, 4 * layer.quarter))
-    )
+    return _of_products(stolen, StolenLayer.with_reduced_bias)
 
 
 def averaged(stolen: Stolen, weights: Format, count: int, noise: float, seed: int = 0) -> Stolen:

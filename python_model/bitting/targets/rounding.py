@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from bitting.conversion.rounding import compensated
+from bitting.conversion.rounding import DAMPING, compensated, inverse_root
 from bitting.targets.formats import Grid
 
 #: AdaRound as published: the stretched sigmoid's ends, and the exponent of the pull to 0 and 1 at begin and end. Its strength
@@ -16,6 +16,27 @@ _STRETCH = (-0.1, 1.1)
 _PULL, _EXPONENTS = 3.0, (20.0, 2.0)
 #: Steps and rate of Adam, samples a step, and the share of steps before the pull begins.
 _STEPS, _RATE, _BATCH, _WARM = 500, 0.1, 256, 0.2
+#: Dampings that a careful thief tries: that of the tools, and one with which equal inputs make up for one another entirely.
+DAMPINGS = (DAMPING, 1e-6)
+#: Shares of the range that `gptq_tuned` tries. More than the range leaves room to make up for what was rounded.
+_SHARES = (0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)
+
+
+def refitted(inputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The smallest weights whose sums are near the wanted ones: ridge regression towards 0, in closed form.
+
+    It mends what earlier layers did to the inputs, and what inputs have in common is shared among their weights.
+
+    Args:
+        inputs: (rows, K) of the layer, on the hardware.
+        wanted: (rows, sums) without the bias; means do not count, for the bias sees to them.
+
+    Returns:
+        (sums, K), in the type of `wanted`.
+    """
+    x, sums = (each.double() - each.double().mean(0) for each in (inputs, wanted))
+    root = inverse_root(x.t() @ x / len(x), DAMPING)
+    return (sums.t() @ x / len(x) @ root.t() @ root).to(wanted.dtype)
 
 
 def gptq(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -29,10 +50,40 @@ def gptq(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tenso
     Returns:
         (sums, K) numbers of the grid.
     """
+    return _compensated(inputs.float(), weights, grid, DAMPING)
+
+
+def gptq_tuned(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid, wanted: torch.Tensor) -> torch.Tensor:
+    """GPTQ with its two settings searched: each row has the damping and the range whose sums have the least error.
+
+    Args:
+        inputs: (rows, K) of the layer, on the hardware.
+        weights: (sums, K).
+        grid: of these weights, with a scale for each row.
+        wanted: (rows, sums) without the bias; means do not count, for the bias sees to them.
+
+    Returns:
+        (sums, K) numbers, each row of a grid of its own.
+    """
+    x = inputs.double() - inputs.double().mean(0)
+    target = (wanted.double() - wanted.double().mean(0)).t()
+    best, least = weights, torch.full((len(weights),), torch.inf, dtype=torch.float64)
+    # Rows do not know of one another, so those of all shares are rounded at once.
+    scales = torch.cat([grid.scale * share for share in _SHARES])
+    stacked = Grid(scales, grid.zero.repeat(len(_SHARES), 1), grid.low, grid.high)
+    for damping in DAMPINGS:
+        for found in _compensated(x, weights.repeat(len(_SHARES), 1), stacked, damping).split(len(weights)):
+            error = (found.double() @ x.t() - target).square().mean(1)
+            best = torch.where((error < least)[:, None], found, best)
+            least = torch.minimum(error, least)
+    return best
+
+
+def _compensated(inputs: torch.Tensor, weights: torch.Tensor, grid: Grid, damping: float) -> torch.Tensor:
     # In units of a code all rows have the same numbers, whatever their scales.
     codes = torch.arange(grid.low, grid.high + 1, dtype=torch.float32)
     inverse = (weights / grid.scale + grid.zero).float()
-    return grid.values(compensated(inputs.float(), inverse, codes).to(weights.dtype))
+    return grid.values(compensated(inputs, inverse, codes, damping).to(weights.dtype))
 
 
 @torch.enable_grad()  # type: ignore[untyped-decorator]

@@ -7,7 +7,7 @@ network for hardware of his own. What that hardware does otherwise is put in by 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -18,6 +18,7 @@ from bitting.emulator.native import grouped_sums
 from bitting.errors import ProgramError
 from bitting.program.layers import Layer, Program
 from bitting.targets import waves
+from bitting.targets.accumulators import reduced
 from bitting.targets.waves import Wave
 from bitting.unit.spec import UnitSpec
 
@@ -71,6 +72,15 @@ class StolenLayer:
     slope: float
     quarter: float
     emits: bool
+
+    @property
+    def period(self) -> float:
+        """Of the wave, in units of sum."""
+        return 4 * self.quarter
+
+    def with_reduced_bias(self) -> StolenLayer:
+        """Whole periods of the wave taken off the bias, which changes nothing on the unit; answers have no wave."""
+        return self if self.emits else replace(self, bias=reduced(self.bias, self.period))
 
     def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
         """What each group reads, (samples, positions, K). `scratch`: (samples, words)."""

@@ -6,6 +6,7 @@ than a step does. `bitting.targets.relearning` says towards what it learns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -31,15 +32,21 @@ class Learner:
         self._mask: torch.Tensor | None = None
         self._grid: Quantiser | None = None
         self._entering: Quantiser | None = None
+        self._leaving: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def refresh(self, own: torch.Tensor) -> None:
         """Find scales and masks again. `own`: (samples, words) as the target has them before this layer."""
         weights = self._weights.detach() * self._size
-        if self._target.pruning:
-            self._mask = self._target.pruning.mask(weights)
+        self._mask = self._target.mask(self.layer, weights, own)
+        if self._mask is not None:
             weights = weights * self._mask
         self._grid = self._target.weights.grid(weights) if self._target.weights else None
         self._entering = self._target.reading(self.layer, own)
+        products = [
+            x @ weights[group.channels].t() for group, x in zip(self.layer.groups, self.layer.gathered(own), strict=True)
+        ]
+        sums = self.layer.sums(products, self._bias.detach() * self.layer.quarter)
+        self._leaving = self._target.leaving(self.layer, sums)
 
     def arithmetic(self) -> LayerArithmetic:
         """With gradients for `parameters`."""
@@ -51,12 +58,15 @@ class Learner:
         groups = self.layer.groups
         # One group has all channels in order; to pick them would cost as much as the product.
         product = (lambda _, x: x @ weights.t()) if len(groups) == 1 else None
-        leaving = self._target.leaving(self.layer)
-        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, leaving, product)
+        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, self._leaving, product)
 
-    def learnt(self, dtype: torch.dtype) -> StolenLayer:
-        """The layer as it is now, not rounded."""
+    def learnt(self, dtype: torch.dtype, rounded: bool) -> StolenLayer:
+        """The layer as it is now, pruned, and as the target has it if it is to be rounded."""
         weights, bias = self._weights.detach() * self._size, self._bias.detach() * self.layer.quarter
+        if rounded:
+            weights = self.arithmetic().weights.detach()
+        elif self._mask is not None:
+            weights = weights * self._mask  # else pruning would make up once more for what is gone
         return replace(self.layer, weights=weights.to(dtype), bias=bias.to(dtype))
 
 
@@ -99,10 +109,10 @@ class Student:
                 answers.append(sums.flatten(1))
         return torch.cat(answers, 1)
 
-    def learnt(self) -> Stolen:
-        """The network as it is now."""
+    def learnt(self, rounded: bool = False) -> Stolen:
+        """The network as it is now. `rounded`: with the target's numbers, which are those of its scales as they were found."""
         layers = [
-            self.learners[number].learnt(self._stolen.dtype) if number in self.learners else layer
+            self.learners[number].learnt(self._stolen.dtype, rounded) if number in self.learners else layer
             for number, layer in enumerate(self._stolen.layers)
         ]
         return replace(self._stolen, layers=tuple(layers))

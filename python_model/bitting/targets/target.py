@@ -14,11 +14,12 @@ import torch
 from bitting.errors import BittingError
 from bitting.targets import rounding, waves
 from bitting.targets.accumulators import Accumulator
+from bitting.targets.data_pruning import DataPruning
 from bitting.targets.formats import Format, Grid, IntegerFormat, Quantiser
 from bitting.targets.pruning import Pruning
 from bitting.targets.stolen import Group, Kind, LayerArithmetic, Stolen, StolenLayer
 
-ROUNDINGS = ("nearest", "adaround", "gptq")
+ROUNDINGS = ("nearest", "adaround", "gptq", "gptq-tuned")
 #: Who computes: the quantisers of this package, or a runtime in use (`bitting.targets.native`).
 ENGINES = ("bitting", "onnxruntime", "torchao")
 #: Answers (samples, outputs), in units of the accumulator, of activations (samples, input_words).
@@ -43,6 +44,9 @@ class Target:
         rounding: of weights to an integer format, one of `ROUNDINGS`.
         corrects_bias: means of sums are brought back to the unit's.
         pruning: weights that become 0 before anything else.
+        pruning_by_data: in its place, by what the layer reads on calibration inputs.
+        refits: before all that weights are fitted to the unit's sums on calibration inputs (`rounding.refitted`).
+        reduces_biases: whole periods of the wave are taken off the biases first, so that sums are as small as they can be.
         engine: one of `ENGINES`.
         rotated: weights and what they are multiplied with are turned by a Hadamard matrix first (QuIP#, Tseng et al. 2024,
             arXiv 2402.04396, here without random signs): the product is the same, outliers are spread.
@@ -64,6 +68,9 @@ class Target:
     rounding: str = "nearest"
     corrects_bias: bool = False
     pruning: Pruning | None = None
+    pruning_by_data: DataPruning | None = None
+    refits: bool = False
+    reduces_biases: bool = False
     rotated: bool = False
     spared: bool = False
     engine: str = "bitting"
@@ -74,13 +81,20 @@ class Target:
             raise BittingError(f"target {self.name} rounds by {self.rounding!r}; allowed: {', '.join(ROUNDINGS)}")
         if self.rounding != "nearest" and not isinstance(self.weights, IntegerFormat):
             raise BittingError(f"target {self.name} has {self.rounding} without an integer format of weights; give it one")
+        if self.rounding == "gptq-tuned" and isinstance(self.weights, IntegerFormat) and not self.weights.per_channel:
+            raise BittingError(f"target {self.name} searches a range for each row; give it a format per channel")
+        if self.pruning and self.pruning_by_data:
+            raise BittingError(f"target {self.name} is pruned by magnitude and by data; allowed is one of both")
+        if self.refits and not self.corrects_bias:
+            raise BittingError(f"target {self.name} fits weights to sums about their means; it needs bias correction, too")
         if self.engine not in ENGINES:
             raise BittingError(f"target {self.name} runs on {self.engine!r}; allowed: {', '.join(ENGINES)}")
         if bool(self.method) != (self.engine != "bitting"):
             raise BittingError(
                 f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
             )
-        own = (self.weights, self.activations, self.accumulator, self.pruning, self.corrects_bias, self.rotated, self.spared)
+        formats = (self.weights, self.activations, self.accumulator, self.pruning, self.pruning_by_data)
+        own = (*formats, self.refits, self.reduces_biases, self.corrects_bias, self.rotated, self.spared)
         if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
             raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
         if self.rotated and (not self.weights or self.rounding != "nearest"):
@@ -127,10 +141,16 @@ class Target:
         unit, own = stolen.scratch(calibration), stolen.scratch(calibration)
         found = []
         for number, (layer, exactly) in enumerate(zip(stolen.layers, stolen.exact(), strict=True)):
+            if self.reduces_biases and layer.kind is Kind.PRODUCT:
+                layer = layer.with_reduced_bias()
+                exactly = replace(exactly, bias=layer.bias)
             how = LayerArithmetic(layer.weights, layer.bias, wave)
-            if layer.kind is Kind.PRODUCT and number != spared:
+            converted = layer.kind is Kind.PRODUCT and number != spared
+            if converted:
                 how = self._product(layer, how, unit, own)
             wanted = stolen.step(layer, exactly, unit)
+            if converted:
+                how = replace(how, leaving=self.leaving(layer, wanted))
             if self.corrects_bias and layer.kind is Kind.PRODUCT:
                 # Sums of a copy: a layer that writes over its own inputs is to be run once only.
                 sums = stolen.step(layer, how, own.clone())
@@ -148,18 +168,44 @@ class Target:
         read = torch.cat([group.addresses.flatten() for group in layer.groups]).unique()
         return self.activations.grid(own[:, read])
 
-    def leaving(self, layer: StolenLayer) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """What is done to a layer's sums before the wave."""
-        return self.accumulator.leaving(layer.slope) if self.accumulator else None
+    def leaving(self, layer: StolenLayer, seen: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What is done to a layer's sums before the wave. `seen`: those on calibration inputs, of any shape."""
+        return self.accumulator.leaving(layer.slope, layer.period, seen) if self.accumulator else None
+
+    def mask(self, layer: StolenLayer, weights: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
+        """What pruning leaves of a layer's weights (channels, K); None: everything. `own`: as of `reading`."""
+        if self.pruning:
+            return self.pruning.mask(weights)
+        if self.pruning_by_data:
+            return self._pruned_by_data(self.pruning_by_data, layer, weights, self.reading(layer, own), own) != 0
+        return None
+
+    def _pruned_by_data(
+        self, pruning: DataPruning, layer: StolenLayer, weights: torch.Tensor, entering: Quantiser | None, own: torch.Tensor
+    ) -> torch.Tensor:
+        pruned = weights.clone()
+        for group in layer.groups:
+            x = _inputs(group, own)
+            pruned[group.channels] = pruning(weights[group.channels], entering(x) if entering else x)
+        return pruned
 
     def _product(self, layer: StolenLayer, how: LayerArithmetic, unit: torch.Tensor, own: torch.Tensor) -> LayerArithmetic:
         """A layer of trained weights, with scratch memories as the unit and this hardware have left them."""
-        weights = self.pruning(how.weights) if self.pruning else how.weights
         entering = self.reading(layer, own)
+        weights = how.weights
+        if self.refits:
+            weights = weights.clone()
+            for group in layer.groups:
+                exact, x = _inputs(group, unit), _inputs(group, own)
+                sums = exact @ layer.weights[group.channels].t()
+                weights[group.channels] = rounding.refitted(entering(x) if entering else x, sums)
+        weights = self.pruning(weights) if self.pruning else weights
+        if self.pruning_by_data:
+            weights = self._pruned_by_data(self.pruning_by_data, layer, weights, entering, own)
         if self.weights:
             grid = self.weights.grid(weights)
             if self.rotated:
-                return replace(self._turned(layer, how, weights, entering), leaving=self.leaving(layer))
+                return self._turned(how, weights, entering)
             if self.rounding == "nearest":
                 weights = grid(weights)
             else:
@@ -170,11 +216,9 @@ class Target:
                     exact, x = (_inputs(group, scratch) for scratch in (unit, own))
                     x = entering(x) if entering else x
                     weights[group.channels] = self._rounded(exact, x, weights[group.channels], part)
-        return LayerArithmetic(weights, how.bias, how.wave, entering, self.leaving(layer))
+        return LayerArithmetic(weights, how.bias, how.wave, entering)
 
-    def _turned(
-        self, layer: StolenLayer, how: LayerArithmetic, weights: torch.Tensor, entering: Quantiser | None
-    ) -> LayerArithmetic:
+    def _turned(self, how: LayerArithmetic, weights: torch.Tensor, entering: Quantiser | None) -> LayerArithmetic:
         """In this format behind a Hadamard matrix, whose columns beyond the layer's read zeros."""
         assert self.weights
         count = weights.shape[1]
@@ -185,7 +229,9 @@ class Target:
     def _rounded(self, exact: torch.Tensor, x: torch.Tensor, weights: torch.Tensor, grid: Grid) -> torch.Tensor:
         if self.rounding == "gptq":
             return rounding.gptq(x, weights, grid)
-        return rounding.adaround(x, weights, grid, exact @ weights.t())
+        wanted = exact @ weights.t()
+        learnt = rounding.gptq_tuned if self.rounding == "gptq-tuned" else rounding.adaround
+        return learnt(x, weights, grid, wanted)
 
 
 def _hadamard(size: int) -> torch.Tensor:

@@ -55,6 +55,7 @@ class Hardware(Alteration):
     def __init__(self, target: Target, spec: UnitSpec):
         self.target = target
         self._slope = emulate.fold_slope(spec, 0)
+        self._period = float(2 << spec.act_bits)  # in steps
         self._wave = None if target.wave == "fold" else Wave(target.wave, spec, target.gain)
 
     def weights(self, weights: torch.Tensor) -> torch.Tensor:
@@ -74,9 +75,10 @@ class Hardware(Alteration):
         """In the accumulator; see the base class."""
         if self.target.accumulator is None:
             return sums
-        if slope is None:  # they have as many steps as those of a layer without a shift
-            return self.target.accumulator.leaving(self._slope)(sums)
-        return self.target.accumulator.leaving(slope)(sums / slope) * slope
+        # Sums that leave have as many steps as those of a layer without a shift.
+        each, given = (self._slope, sums) if slope is None else (slope, sums / slope)
+        found = self.target.accumulator.leaving(each, self._period / each, given)(given)
+        return found if slope is None else found * slope
 
     def activations(self, steps: torch.Tensor) -> torch.Tensor | None:
         """The stand-in, if there is one; see the base class."""
