@@ -1,7 +1,7 @@
 """Soft locks judged: networks without one, split, or trained against sampled hardware; and what a thief does to a split one.
 
     python scripts/soft_report.py [--network NAME] [--objectives ...] [--seeds 0 1 2] [--epochs N] [--samples N]
-        [--models FOLDER] [--json FILE] [--read FILE ...]
+        [--models FOLDER] [--as-stolen] [--json FILE] [--read FILE ...]
 
 An MLP on MNIST, LeNet or the residual network on Fashion-MNIST, in the family `soft`. Every network is judged on every target
 of `families.toml`; the table gives the worst target of each family. `--objectives` names what is trained: "none", "sampled"
@@ -99,7 +99,7 @@ def judged(options: argparse.Namespace, objective: str, seed: int) -> Iterator[d
     print(f"{options.network}, seed {seed}, {objective}: " + ", ".join(f"{key} {value}" for key, value in accuracies.items()))
     made = {"network": options.network, "objective": objective, "seed": seed, **accuracies}
     yield {**made, **row(objective, judge(model.program, x, labels, calibration=seen))}
-    if objective == "split":
+    if objective == "split" and not options.as_stolen:
         stolen = Stolen.of(model.program)
         for name, repair in REPAIRS.items():
             yield {**made, **row(name, judge(repair(stolen), x, labels, calibration=seen))}
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=2000, help="of the test set, judged on every target")
     parser.add_argument("--models", type=Path, help="a folder of the trained models: what is in it is not trained again")
+    parser.add_argument("--as-stolen", action="store_true", help="a split network as it is, not merged: half the time")
     parser.add_argument("--json", type=Path, help="where results go, and from where a run that was interrupted goes on")
     parser.add_argument("--read", type=Path, nargs="*", default=[], help="JSON of other runs, for the same table")
     options = parser.parse_args()
