@@ -94,7 +94,9 @@ def test_conversions_of_a_network_in_clear(soft):
     for found, least, most in ((stolen, 0, 0.4), (known, 0.6, 1)):
         integers = [each["accuracy"] for each in found["results"] if each["family"] == "int8"]
         assert found["authorised"] > 0.7 and len(integers) == 4 and least <= max(integers) <= most
-    text = bitting(*options[:5], "--samples", 50).stdout
+    assert stolen["unlabelled"] == 512
+    text = bitting(*options[:5], "--samples", 50, "--unlabelled", 20).stdout
+    assert "20 unlabelled samples seen" in " ".join(text.split())
     assert "int8" in text and "sine" not in text and "level of claim: family" in text
 
 
@@ -105,5 +107,8 @@ def test_the_claim_of_a_soft_lock_is_shown(soft):
 
 def test_mistakes_about_conversions_are_told(soft):
     assert "--family int7 is unknown; allowed: half, fp8" in error_of("attack", "conversions", soft, "--family", "int7")
+    for count in (0, 513):
+        wrong = error_of("attack", "conversions", soft, "--unlabelled", count)
+        assert f"--unlabelled {count} samples; allowed are 1 to 512" in wrong
     message = error_of("attack", "conversions", soft, "--family", "int8", "--repair", "prayer")
     assert "--repair prayer is unknown; allowed: nothing, merged, shrunk, filled" in message

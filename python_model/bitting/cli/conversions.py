@@ -28,6 +28,9 @@ def conversions(
     data: DataOption = "",
     samples: SamplesOption = "",
     family: Annotated[list[str] | None, typer.Option("--family", help="Only this family of hardware; may be repeated.")] = None,
+    unlabelled: Annotated[
+        int | None, typer.Option("--unlabelled", help="Training samples that conversions look at; as many as allowed, 512.")
+    ] = None,
     repair: Annotated[str, typer.Option("--repair", help=f"What the thief does first: {', '.join(REPAIRS)}.")] = "nothing",
     json: JsonOption = False,
 ) -> None:
@@ -38,7 +41,7 @@ def conversions(
     """
     from bitting.artefact.model import Model
     from bitting.targets.families import every_target
-    from bitting.targets.judge import judge
+    from bitting.targets.judge import CALIBRATION_SAMPLES, judge
 
     loaded = Model.load(model)
     dataset = test_data(loaded, data)
@@ -50,22 +53,26 @@ def conversions(
         if unknown := [name for name in family if name not in known]:
             raise BittingError(f"--family {unknown[0]} is unknown; allowed: {', '.join(known)}")
         chosen = tuple(each for each in chosen if each.family in family)
+    count = CALIBRATION_SAMPLES if unlabelled is None else unlabelled
+    if not 1 <= count <= CALIBRATION_SAMPLES:
+        raise BittingError(f"--unlabelled {count} samples; allowed are 1 to {CALIBRATION_SAMPLES}")
     part = selected(samples, len(dataset.test_y), _SAMPLES)
-    seen = dataset.train_x[np.random.default_rng(0).permutation(len(dataset.train_x))[:_SAMPLES]]
+    seen = dataset.train_x[np.random.default_rng(0).permutation(len(dataset.train_x))[:count]]
     with console.progress("conversions", len(chosen)) as done:
         found = judge(
             _repaired(repair, loaded), inputs_of(loaded, dataset.test_x[part]), dataset.test_y[part], chosen,
             calibration=inputs_of(loaded, seen), progress=lambda now, _total, _last: done(now),
         )  # fmt: skip
     if json:
-        console.emit_json({"repair": repair, **found.to_dict()})
+        console.emit_json({"repair": repair, "unlabelled": len(seen), **found.to_dict()})
         return
     rows = [("the unit, or exact emulation", "", percent(found.authorised), "")]
     rows += [
         (each.family, each.split.replace("_", " "), percent(each.accuracy), each.target)
         for each in found.worst_of_families().values()
     ]
-    title = f"{model}: {dataset.name}, {found.samples} samples, repair: {repair}; level of claim: family"
+    judged = f"{found.samples} samples, {len(seen)} unlabelled samples seen"
+    title = f"{model}: {dataset.name}, {judged}, repair: {repair}; level of claim: family"
     console.table(title, ("hardware", "list", "accuracy", "best of the family"), rows)
 
 
