@@ -1,0 +1,184 @@
+"""How often a key does not come back: bits that err between enrolment and boot, and codes that correct them.
+
+Enrolment averages the *first* reads of a board and boots average later ones, as in life. Taking every other read as the reference
+would hide what reads close in time have in common: the noise of an oscillator has a slow part that averaging does not remove.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from bitting.errors import MeasurementError
+from bitting.puf.measurements import Measurements
+from bitting.puf.pairing import BLOCK_BITS, Pairing
+
+#: The first reads, which enrolment averages. 64 of 100 remain, so that a boot of 64 reads can be looked at.
+REFERENCE_READS = 36
+#: Reads that a boot averages.
+AVERAGED = (1, 2, 4, 8, 16, 32, 64)
+#: Confidence of intervals here.
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class Code:
+    """A primitive narrow-sense binary BCH code of length 255: `dimension` bits carried, `corrects` errors corrected."""
+
+    dimension: int
+    corrects: int
+
+    @property
+    def leaked(self) -> int:
+        """Bits of helper data, from a syndrome or a code offset: at most so much is lost of the response's entropy."""
+        return BLOCK_BITS - self.dimension
+
+
+@cache
+def codes() -> tuple[Code, ...]:
+    """All of them with 2 or more bits, most bits first, each with the most errors that its designed distance corrects.
+
+    The generator has the roots alpha^1 ... alpha^2t; with each root all its conjugates, the exponents times powers of 2.
+    """
+    roots: set[int] = set()
+    best: dict[int, int] = {}
+    for corrects in range(1, BLOCK_BITS // 4 + 1):
+        roots |= {(2 * corrects - 1) * 2**power % BLOCK_BITS for power in range(8)}
+        best[BLOCK_BITS - len(roots)] = corrects
+    return tuple(Code(dimension, corrects) for dimension, corrects in best.items() if dimension > 1)
+
+
+def binomial_tail(bits: int, corrects: int, rate: float) -> float:
+    """Probability of more than `corrects` errors in `bits` that each err with `rate`; exact to many digits however small."""
+    from scipy import stats
+
+    return float(stats.binom.sf(corrects, bits, rate))
+
+
+def poisson_binomial_tail(rates: np.ndarray, corrects: int) -> float:
+    """Probability of more than `corrects` errors if bit i errs with rates[i], independently.
+
+    The distribution of the number of errors is built bit by bit. All terms are positive, so small ones lose no digits. Of all
+    rates with the same mean, equal ones give the heaviest tail (Hoeffding 1956, for more than the mean plus one): `binomial_tail`
+    of the mean is an upper bound.
+    """
+    if corrects >= len(rates):
+        return 0.0
+    distribution = np.zeros(len(rates) + 1)
+    distribution[0] = 1
+    for rate in rates:
+        distribution[1:] = distribution[1:] * (1 - rate) + distribution[:-1] * rate
+        distribution[0] *= 1 - rate
+    return math.fsum(distribution[corrects + 1 :])
+
+
+def key_failure(block_failure: float, blocks: int) -> float:
+    """Of a key that needs every block: 1 - (1 - p)^blocks, without losing the digits of a small p."""
+    return 1.0 if block_failure >= 1 else -math.expm1(blocks * math.log1p(-block_failure))
+
+
+def interval(errors: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's two-sided interval of an error rate."""
+    from scipy import stats
+
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, errors, trials - errors + 1)) if errors else 0.0
+    high = float(stats.beta.isf(tail, errors + 1, trials - errors)) if errors < trials else 1.0
+    return low, high
+
+
+def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
+    """Error rates of a board's bits: those with small differences err more.
+
+    Gaussian noise of one size for all, as large as makes the mean rate `mean`. So the shape comes from this board's
+    differences and the size from its errors.
+
+    Args:
+        margins: (bits,) absolute differences less constants.
+        mean: from 0 to below 1/2.
+
+    Raises:
+        MeasurementError: for a mean of 1/2 or more.
+    """
+    from scipy import optimize, special
+
+    if not 0 <= mean < 0.5:
+        raise MeasurementError(f"an error rate of {mean} leaves no key; allowed is less than 0.5: average more reads")
+    if mean == 0:
+        return np.zeros(len(margins))
+
+    def rates(log_noise: float) -> np.ndarray:
+        return np.asarray(special.ndtr(-margins / math.exp(log_noise)))
+
+    middle = math.log(float(np.median(margins)) or 1.0)
+    found = optimize.brentq(lambda at: float(rates(at).mean()) - mean, middle - 40, middle + 40, xtol=1e-12)
+    return rates(float(found))
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorRates:
+    """Of boots that average `reads` reads, against the reference.
+
+    Attributes:
+        reads: averaged in a boot.
+        errors: (boards, boots) wrong bits in each boot.
+        bits: of a response.
+        per_bit: (boards, bits) share of boots in which a bit was wrong.
+    """
+
+    reads: int
+    errors: np.ndarray
+    bits: int
+    per_bit: np.ndarray
+
+    @property
+    def boards(self) -> np.ndarray:
+        """(boards,) error rate of each."""
+        return np.asarray(self.errors.mean(1) / self.bits)
+
+    @property
+    def mean(self) -> float:
+        """Over all boards."""
+        return float(self.boards.mean())
+
+    @property
+    def worst(self) -> int:
+        """Place of the board with the highest error rate."""
+        return int(self.boards.argmax())
+
+    def bounds(self) -> tuple[float, float]:
+        """Clopper and Pearson's interval of the worst board's rate, as if its bits erred independently.
+
+        They do not: a bit that is wrong in one boot is likelier wrong in the next. The true interval is wider.
+        """
+        return interval(int(self.errors[self.worst].sum()), self.errors.shape[1] * self.bits)
+
+
+def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS) -> ErrorRates:
+    """Wrong bits of all boots of `reads` reads after the reference; no read is in two of them, nor in the reference.
+
+    Raises:
+        MeasurementError: if there are too few reads.
+    """
+    if reads < 1 or reference < 1 or reference + reads > measured.reads:
+        raise MeasurementError(
+            f"{measured.reads} reads of each oscillator are too few for a reference of {reference} and a boot of {reads}; "
+            "measure more, or average fewer"
+        )
+    enrolled = pairing.response(next(measured.averages(reference)))
+    wrong = [pairing.response(boot) != enrolled for boot in measured.averages(reads, reference)]
+    return ErrorRates(reads, np.stack([boot.sum(1) for boot in wrong], 1), pairing.bits, np.mean(wrong, 0))
+
+
+def joined(parts: Sequence[ErrorRates]) -> ErrorRates:
+    """Of the same boots on different boards."""
+    return ErrorRates(
+        parts[0].reads,
+        np.concatenate([part.errors for part in parts]),
+        parts[0].bits,
+        np.concatenate([part.per_bit for part in parts]),
+    )
