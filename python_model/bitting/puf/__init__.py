@@ -1,1 +1,1 @@
-"""A key that no one stores: ring oscillators that are measured, the bits that their differences give, and what those are worth."""
+"""A key that no one stores: what measured ring oscillators give, how often they err, and what they are worth."""

@@ -31,8 +31,8 @@ class Choice:
         reads: that a boot averages.
         code: of each block.
         blocks: of `BLOCK_OSCILLATORS` oscillators.
-        failure: probability that the key does not come back, at `MARGIN` times the worst board's error rate, its bits erring
-            unequally.
+        failure: probability that the key does not come back, at `MARGIN` times the worst board's modelled error rate, its
+            bits erring unequally.
         failure_bound: the same if all bits erred alike, which is the worst case.
         left: bits of min-entropy in all blocks after the helper data are public.
     """
@@ -46,9 +46,10 @@ class Choice:
 
 
 def left(code: Code, entropy: float, blocks: int = 1) -> float:
-    """Bits that helper data leave of `blocks` responses with `entropy` bits of min-entropy in each response bit; may be negative.
+    """Bits that helper data leave of `blocks` responses, each bit with `entropy` bits of min-entropy; may be negative.
 
-    Helper data of n - k bits take at most n - k bits of average min-entropy (Dodis, Ostrovsky, Reyzin and Smith 2008, lemma 2.2).
+    Helper data of n - k bits take at most n - k bits of average min-entropy (Dodis, Ostrovsky, Reyzin and Smith 2008,
+    lemma 2.2).
     """
     return blocks * (BLOCK_BITS * entropy - code.leaked)
 
@@ -65,19 +66,18 @@ def block_failures(code: Code, rate: float, margins: np.ndarray) -> tuple[float,
     return unequal, failure.binomial_tail(BLOCK_BITS, code.corrects, rate)
 
 
-def choices(rates: Sequence[ErrorRates], margins: np.ndarray, entropy: float, margin: float = MARGIN) -> list[Choice]:
+def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN) -> list[Choice]:
     """For each number of reads the fewest blocks that meet the requirement; none where no code does.
 
     Args:
         rates: of each number of reads.
-        margins: (boards, bits) absolute differences, of the same boards.
         entropy: bits of min-entropy for each response bit.
         margin: times the worst board's error rate.
     """
     found = []
     for measured in rates:
         worst = measured.worst
-        rate = margin * float(measured.boards[worst])
+        rate = margin * float(measured.modelled[worst])
         if rate >= 0.5:
             continue
         of_reads = []
@@ -85,7 +85,7 @@ def choices(rates: Sequence[ErrorRates], margins: np.ndarray, entropy: float, ma
             if left(code, entropy) <= 0:
                 continue
             blocks = math.ceil(KEY_BITS / left(code, entropy))
-            unequal, equal = (failure.key_failure(p, blocks) for p in block_failures(code, rate, margins[worst]))
+            unequal, equal = (failure.key_failure(p, blocks) for p in block_failures(code, rate, measured.margins[worst]))
             if unequal <= MOST_FAILURES:
                 of_reads.append(Choice(measured.reads, code, blocks, unequal, equal, left(code, entropy, blocks)))
         if of_reads:

@@ -2,13 +2,13 @@
 
 Three figures for the min-entropy of a bit, -log2 of the probability of its likelier value:
 
-* *plug-in*: shares instead of probabilities. Too low, because the larger of two shares is on average too large: fair coins thrown by
-  50 boards seem to have 0.85 bit.
+* *plug-in*: shares instead of probabilities. Too low, because the larger of two shares is on average too large: fair coins
+  thrown by 50 boards seem to have 0.85 bit.
 * *corrected*: two boards agree in bit i with probability 1/2 + 2 e_i^2, where e_i is what its probability differs from 1/2. The
-  share of agreeing pairs of boards is without bias, hence so is its mean over bits, m = mean e_i^2. -log2(1/2 + sqrt(x)) is convex
-  in x, so by Jensen's inequality the mean min-entropy of the bits is *at least* -log2(1/2 + sqrt(m)), whatever the e_i are.
-* *bound*: the same at the upper confidence bound of m. What a board has in common with all others is a U-statistic; its
-  standard error is that of Sen (1960), twice the standard deviation of the boards' own means over the square root of their number.
+  share of agreeing pairs of boards is without bias, hence so is its mean over bits, m = mean e_i^2. -log2(1/2 + sqrt(x)) is
+  convex in x, so by Jensen's inequality the mean min-entropy of the bits is *at least* -log2(1/2 + sqrt(m)), whatever the e_i.
+* *bound*: the same at the upper confidence bound of m. The share of agreeing pairs is a U-statistic; its standard error is that
+  of Sen (1960): twice the standard deviation of the boards' own shares, over the square root of the number of boards.
 
 `most_common_value_bound` is the bound of SP 800-90B 6.3.1 of every bit by itself, averaged. It charges each bit the luck of the
 unluckiest and tells little about 50 boards (fair coins: about 0.5 bit); it is there because the standard has it.
@@ -81,7 +81,7 @@ class Spread:
         uniformity: mean share of ones in a board, and `uniformity_deviation` over boards.
         aliasing_deviation: standard deviation over bits of the share of boards in which a bit is one, and
             `aliasing_by_chance`, that of fair coins.
-        aliasing_worst: the share that is furthest from 1/2.
+        aliasing_worst: the largest distance of such a share from 1/2.
         correlation: mean square of the correlation of two bits over boards, times boards - 1: about 1 by chance.
         correlated: share of pairs of bits with a correlation beyond the bound that 1% pass by chance (`CHANCE`).
     """
@@ -106,7 +106,7 @@ def distances(bits: np.ndarray) -> np.ndarray:
     """Fractional Hamming distances between boards, each pair once, from (boards, bits), bool."""
     signs = np.where(bits, 1.0, -1.0)
     every = (1 - signs @ signs.T / bits.shape[1]) / 2
-    return np.asarray(every[np.triu_indices(len(bits), 1)])
+    return np.asarray(every)[np.triu_indices(len(bits), 1)]
 
 
 def correlations(bits: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def correlations(bits: np.ndarray) -> np.ndarray:
     moving = bits[:, bits.any(0) & ~bits.all(0)].astype(np.float64)
     if moving.shape[1] < 2:
         return np.zeros(0)
-    return np.asarray(np.corrcoef(moving.T)[np.triu_indices(moving.shape[1], 1)])
+    return np.asarray(np.corrcoef(moving.T))[np.triu_indices(moving.shape[1], 1)]
 
 
 def spread(bits: np.ndarray) -> Spread:
@@ -136,7 +136,7 @@ def spread(bits: np.ndarray) -> Spread:
         uniformity_deviation=float(bits.mean(1).std()),
         aliasing_deviation=float(ones.std()),
         aliasing_by_chance=0.5 / math.sqrt(boards),
-        aliasing_worst=float(ones[np.abs(ones - 0.5).argmax()]),
+        aliasing_worst=float(np.abs(ones - 0.5).max()),
         correlation=float((found**2).mean() * (boards - 1)) if len(found) else math.nan,
         correlated=float((np.abs(found) > limit).mean()) if len(found) else math.nan,
     )

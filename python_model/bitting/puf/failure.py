@@ -1,7 +1,8 @@
 """How often a key does not come back: bits that err between enrolment and boot, and codes that correct them.
 
-Enrolment averages the *first* reads of a board and boots average later ones, as in life. Taking every other read as the reference
-would hide what reads close in time have in common: the noise of an oscillator has a slow part that averaging does not remove.
+Enrolment averages the *first* reads of a board and boots average later ones, as in life. Taking every other read as
+the reference would hide what reads close in time have in common: the noise of an oscillator has a slow part, which averaging
+does not remove.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def poisson_binomial_tail(rates: np.ndarray, corrects: int) -> float:
     """Probability of more than `corrects` errors if bit i errs with rates[i], independently.
 
     The distribution of the number of errors is built bit by bit. All terms are positive, so small ones lose no digits. Of all
-    rates with the same mean, equal ones give the heaviest tail (Hoeffding 1956, for more than the mean plus one): `binomial_tail`
-    of the mean is an upper bound.
+    rates with the same mean, equal ones give the heaviest tail (Hoeffding 1956, for more than the mean plus one):
+    `binomial_tail` of the mean is an upper bound.
     """
     if corrects >= len(rates):
         return 0.0
@@ -94,8 +95,7 @@ def interval(errors: int, trials: int, confidence: float = CONFIDENCE) -> tuple[
 def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
     """Error rates of a board's bits: those with small differences err more.
 
-    Gaussian noise of one size for all, as large as makes the mean rate `mean`. So the shape comes from this board's
-    differences and the size from its errors.
+    Gaussian noise of one size for all bits, as large as makes their mean rate `mean`.
 
     Args:
         margins: (bits,) absolute differences less constants.
@@ -126,36 +126,56 @@ class ErrorRates:
     Attributes:
         reads: averaged in a boot.
         errors: (boards, boots) wrong bits in each boot.
-        bits: of a response.
-        per_bit: (boards, bits) share of boots in which a bit was wrong.
+        margins: (boards, bits) absolute differences of the reference, less constants.
+        noise: (boards,) root mean square of what a difference moves by between the reference and a boot.
+        deepest: (boards,) of the bits that were wrong in any boot, the largest margin, as the share of the board's bits that
+            have no larger one; 0 without wrong bits. Who left out so many bits of each board would have seen no error here.
     """
 
     reads: int
     errors: np.ndarray
-    bits: int
-    per_bit: np.ndarray
+    margins: np.ndarray
+    noise: np.ndarray
+    deepest: np.ndarray
 
     @property
-    def boards(self) -> np.ndarray:
-        """(boards,) error rate of each."""
+    def bits(self) -> int:
+        """Of a response."""
+        return int(self.margins.shape[1])
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(boards,) share of wrong bits of each board. With 255 bits and few boots the highest of many is mostly luck."""
         return np.asarray(self.errors.mean(1) / self.bits)
 
     @property
-    def mean(self) -> float:
-        """Over all boards."""
-        return float(self.boards.mean())
+    def modelled(self) -> np.ndarray:
+        """(boards,) error rate of each board: Gaussian noise of its `noise` against its margins.
+
+        Every difference says something of the noise, only the wrong bits count as errors: so this is the steadier estimate.
+        The report prints both; their means agree.
+        """
+        from scipy import special
+
+        return np.asarray(special.ndtr(-self.margins / self.noise[:, None]).mean(1))
 
     @property
     def worst(self) -> int:
-        """Place of the board with the highest error rate."""
-        return int(self.boards.argmax())
+        """Place of the board with the highest modelled rate."""
+        return int(self.modelled.argmax())
 
-    def bounds(self) -> tuple[float, float]:
-        """Clopper and Pearson's interval of the worst board's rate, as if its bits erred independently.
+    def bounds(self, board: int) -> tuple[float, float]:
+        """Clopper and Pearson's interval of a board's rate, as if its bits erred independently.
 
         They do not: a bit that is wrong in one boot is likelier wrong in the next. The true interval is wider.
         """
-        return interval(int(self.errors[self.worst].sum()), self.errors.shape[1] * self.bits)
+        return interval(int(self.errors[board].sum()), self.errors.shape[1] * self.bits)
+
+    def tail(self, errors: int) -> tuple[float, float]:
+        """(expected by the model, seen): share of boots with more than `errors` wrong bits."""
+        rates = zip(self.margins, self.modelled, strict=True)
+        expected = [poisson_binomial_tail(unequal_rates(margins, float(rate)), errors) for margins, rate in rates]
+        return float(np.mean(expected)), float((self.errors > errors).mean())
 
 
 def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS) -> ErrorRates:
@@ -169,16 +189,20 @@ def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference:
             f"{measured.reads} reads of each oscillator are too few for a reference of {reference} and a boot of {reads}; "
             "measure more, or average fewer"
         )
-    enrolled = pairing.response(next(measured.averages(reference)))
-    wrong = [pairing.response(boot) != enrolled for boot in measured.averages(reads, reference)]
-    return ErrorRates(reads, np.stack([boot.sum(1) for boot in wrong], 1), pairing.bits, np.mean(wrong, 0))
+    enrolled = pairing.differences(next(measured.averages(reference)))
+    margins = np.abs(enrolled)
+    rank = (margins.argsort(1).argsort(1) + 1) / pairing.bits
+    errors, squares, deepest = [], [], np.zeros(measured.boards)
+    for boot in measured.averages(reads, reference):
+        seen = pairing.differences(boot)
+        wrong = (seen > 0) != (enrolled > 0)
+        errors.append(wrong.sum(1))
+        deepest = np.maximum(deepest, (rank * wrong).max(1))
+        squares.append(((seen - enrolled) ** 2).mean(1))
+    return ErrorRates(reads, np.stack(errors, 1), margins, np.sqrt(np.mean(squares, 0)), deepest)
 
 
 def joined(parts: Sequence[ErrorRates]) -> ErrorRates:
     """Of the same boots on different boards."""
-    return ErrorRates(
-        parts[0].reads,
-        np.concatenate([part.errors for part in parts]),
-        parts[0].bits,
-        np.concatenate([part.per_bit for part in parts]),
-    )
+    names = ("errors", "margins", "noise", "deepest")
+    return ErrorRates(parts[0].reads, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -62,7 +62,9 @@ class Measurements:
         wrong = next((row for row in self.frequency_hz if not (np.isfinite(row).all() and row.min() > 0)), None)
         if wrong is not None:
             value = wrong[~(np.isfinite(wrong) & (wrong > 0))][0]
-            raise MeasurementError(f"frequency_hz holds {value}; allowed are positive finite numbers, in hertz: leave that board out")
+            raise MeasurementError(
+                f"frequency_hz holds {value}; allowed are positive finite numbers, in Hz: leave that board out"
+            )
 
     @property
     def boards(self) -> int:

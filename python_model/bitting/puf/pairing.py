@@ -5,8 +5,8 @@ chosen for a device, so there are no helper data here that somebody could manipu
 from pairings that are chosen per device, and from per-device polynomials that take off the trend).
 
 `constants` are what a population of calibration boards shows of each pair: the layout, not the device. With `relative` they are
-shares of the pair's mean frequency. In hardware that needs no division: a window that ends when both counters *together* reach a
-fixed count makes their difference relative.
+shares of the pair's mean frequency. In hardware that needs no division: a window that ends when both counters *together* reach
+a fixed count makes their difference relative.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def neighbours(oscillators: int, columns: int, direction: Direction) -> np.ndarr
     if direction == Direction.VERTICAL:
         grid = grid.T
     if grid.shape[1] % 2:
-        raise MeasurementError(f"{grid.shape[1]} oscillators in a line leave one without a partner; pair in the other direction")
+        raise MeasurementError(f"{grid.shape[1]} oscillators in a line leave one without a partner; pair the other way")
     pairs = grid.reshape(-1, 2)
     return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
@@ -114,7 +114,7 @@ def calibrated(
 
 
 def matched(frequency_hz: np.ndarray) -> np.ndarray:
-    """(oscillators / 2, 2): those whose population means are closest in order, wherever they lie: the trend of the layout cancels.
+    """(oscillators / 2, 2): those with the closest population means, wherever they lie: the trend of the layout cancels.
 
     Args:
         frequency_hz: (boards, oscillators) of the calibration boards.

@@ -1,8 +1,7 @@
 """What an attacker who has boards of his own predicts of the next one, bit by bit.
 
-He knows the design: pairs, constants, the layout. Some attacks know nothing of the board; others know *all its other bits*, which
-is more than any attacker has: what is left then bounds from below what is left to who knows fewer, because the entropy of the
-response is the sum of each bit's given the bits before it.
+He knows the design: pairs, constants, the layout. Some attacks know nothing of the board; others know *all its other bits*,
+which is more than any attacker has: what is left then bounds from below what is left to who knows fewer.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def _ridge(own: np.ndarray, known: np.ndarray, **_: object) -> np.ndarray:
 
 
 def field_covariance(frequency_hz: np.ndarray, columns: int) -> np.ndarray:
-    """(oscillators, oscillators): how frequencies of a die vary together around the population, by distance in rows and columns.
+    """(oscillators, oscillators): how frequencies of a die vary together around the population's, by distance.
 
     The frequencies of each board are taken relative to its mean, the population's mean of each oscillator is taken off, and
     covariances of equal distance are averaged: a stationary Gaussian field.
@@ -117,7 +116,9 @@ def field_covariance(frequency_hz: np.ndarray, columns: int) -> np.ndarray:
     return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)  # averaging may leave small negative ones
 
 
-def _field(own: np.ndarray, known: np.ndarray, pairing: Pairing, own_frequency: np.ndarray, columns: int, **_: object) -> np.ndarray:
+def _field(
+    own: np.ndarray, known: np.ndarray, pairing: Pairing, own_frequency: np.ndarray, columns: int, **_: object
+) -> np.ndarray:
     """The field's covariance of differences, then of their signs: 2 / pi asin(correlation) for Gaussian ones."""
     field = field_covariance(own_frequency, columns)
     step = field[pairing.pairs[:, 0]] - field[pairing.pairs[:, 1]]
@@ -159,12 +160,17 @@ def predictions(
         yield name, (guess > 0) == (known > 0)
 
 
-def attacks(right: dict[str, list[np.ndarray]]) -> list[Attack]:
-    """Summed up over splits: name -> arrays (boards, bits) of bool."""
+def attacks(right: dict[str, list[np.ndarray]], times: int = 1) -> list[Attack]:
+    """Summed up over splits.
+
+    Args:
+        right: name -> arrays (boards, bits) of bool.
+        times: how often each board is among them: so many splits of the same boards are no more boards.
+    """
     found = []
     for name, knows, others_only, _ in _ATTACKS:
         boards = np.concatenate([part.mean(1) for part in right[name]])
-        error = float(boards.std(ddof=1)) / math.sqrt(len(boards))
+        error = float(boards.std(ddof=1)) / math.sqrt(len(boards) / times)
         accuracy = float(boards.mean())
         found.append(Attack(name, knows, others_only, accuracy, min(1.0, accuracy + Z * error)))
     return found
