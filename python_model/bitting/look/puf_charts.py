@@ -31,7 +31,8 @@ def distances(path: Path, found: Report) -> None:
     reads = found.best.reads if found.best else found.rates[-1].reads
     boots = found.rates_of(reads)
     for what, shares in (("between boards", found.between), (f"boots of {reads} reads", boots.errors.ravel() / boots.bits)):
-        counts, edges = np.histogram(shares, bins=np.linspace(0, 0.75, 151))
+        # Whole numbers of bits, three to a bar: other edges would give some bars more of them than others.
+        counts, edges = np.histogram(shares, bins=np.arange(-0.5, 0.75 * boots.bits, 3) / boots.bits)
         for count, left, right in zip(counts / counts.sum(), edges, edges[1:], strict=False):
             if count:
                 values.append({"what": what, "from": left, "to": right, "share": count})
@@ -39,7 +40,7 @@ def distances(path: Path, found: Report) -> None:
         altair.Chart(drawing.rows(values), width=520, height=240, title=f"{found.boards} boards, {found.default.name}")
         .mark_bar()
         .encode(
-            x=altair.X("from:Q", title="fractional Hamming distance", scale=altair.Scale(domain=[0, 0.75])),
+            x=altair.X("from:Q", title="fractional Hamming distance", bin="binned"),
             x2="to:Q",
             y=altair.Y("share:Q", title="share", axis=altair.Axis(format="%")),
             color=altair.Color("what:N", title=None),
@@ -49,7 +50,7 @@ def distances(path: Path, found: Report) -> None:
 
 
 def aliasing(path: Path, found: Report) -> None:
-    """How many boards share each bit, in the order of the pairs, beside what 99% of fair coins show.
+    """Each pair's share of ones on the boards of one split, in the order of the pairs, beside what 99% of fair coins show.
 
     Raises:
         BittingError: if the file can not be written.
@@ -57,7 +58,7 @@ def aliasing(path: Path, found: Report) -> None:
     import altair
     from scipy import stats
 
-    band = stats.norm.isf(0.005) * 0.5 / np.sqrt(found.boards)
+    band = stats.norm.isf(0.005) * 0.5 / np.sqrt(found.judged)
     values = [{"pair": place, "ones": float(share)} for place, share in enumerate(found.aliasing)]
     points = altair.Chart(drawing.rows(values), width=620, height=240).mark_point(size=14, filled=True)
     points = points.encode(
@@ -65,7 +66,7 @@ def aliasing(path: Path, found: Report) -> None:
     )
     chance = altair.Chart(drawing.rows([{"low": 0.5 - band, "high": 0.5 + band}])).mark_rect(opacity=0.2)
     chance = chance.encode(y="low:Q", y2="high:Q")
-    drawing.write(path, altair.layer(chance, points, title=f"{found.boards} boards, {found.default.name}"))
+    drawing.write(path, altair.layer(chance, points, title=f"{found.judged} boards, {found.default.name}"))
 
 
 def failure_curves(found: Report) -> list[dict[str, Any]]:
@@ -75,9 +76,9 @@ def failure_curves(found: Report) -> list[dict[str, Any]]:
     margins = rates.margins[rates.worst]
     rows = []
     for rate in _RATES:
-        unequal = failure.unequal_rates(margins, float(rate))
+        distribution = failure.error_distribution(failure.unequal_rates(margins, float(rate)))
         for code in failure.codes():
-            probability = failure.poisson_binomial_tail(unequal, code.corrects)
+            probability = float(distribution[code.corrects + 1 :].sum())
             if code.corrects in _CODES and probability > _FLOOR:
                 rows.append({"code": f"({code.dimension}, {code.corrects})", "rate": float(rate), "failure": probability})
     return rows

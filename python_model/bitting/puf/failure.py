@@ -67,14 +67,18 @@ def poisson_binomial_tail(rates: np.ndarray, corrects: int) -> float:
     rates with the same mean, equal ones give the heaviest tail (Hoeffding 1956, for more than the mean plus one):
     `binomial_tail` of the mean is an upper bound.
     """
-    if corrects >= len(rates):
-        return 0.0
-    distribution = np.zeros(len(rates) + 1)
-    distribution[0] = 1
-    for rate in rates:
-        distribution[1:] = distribution[1:] * (1 - rate) + distribution[:-1] * rate
-        distribution[0] *= 1 - rate
-    return math.fsum(distribution[corrects + 1 :])
+    return float(error_distribution(rates)[corrects + 1 :].sum())
+
+
+def error_distribution(rates: np.ndarray) -> np.ndarray:
+    """(..., bits + 1): probability of each number of errors, from (..., bits) error rates."""
+    distribution = np.zeros((*rates.shape[:-1], rates.shape[-1] + 1))
+    distribution[..., 0] = 1
+    for bit in range(rates.shape[-1]):
+        rate = rates[..., bit, None]
+        distribution[..., 1:] = distribution[..., 1:] * (1 - rate) + distribution[..., :-1] * rate
+        distribution[..., :1] *= 1 - rate
+    return distribution
 
 
 def key_failure(block_failure: float, blocks: int) -> float:
@@ -149,15 +153,20 @@ class ErrorRates:
         return np.asarray(self.errors.mean(1) / self.bits)
 
     @property
+    def bit_rates(self) -> np.ndarray:
+        """(boards, bits) modelled error rates: Gaussian noise of each board's `noise` against its margins."""
+        from scipy import special
+
+        return np.asarray(special.ndtr(-self.margins / self.noise[:, None]))
+
+    @property
     def modelled(self) -> np.ndarray:
-        """(boards,) error rate of each board: Gaussian noise of its `noise` against its margins.
+        """(boards,) modelled error rate of each board.
 
         Every difference says something of the noise, only the wrong bits count as errors: so this is the steadier estimate.
         The report prints both; their means agree.
         """
-        from scipy import special
-
-        return np.asarray(special.ndtr(-self.margins / self.noise[:, None]).mean(1))
+        return np.asarray(self.bit_rates.mean(1))
 
     @property
     def worst(self) -> int:
@@ -173,9 +182,8 @@ class ErrorRates:
 
     def tail(self, errors: int) -> tuple[float, float]:
         """(expected by the model, seen): share of boots with more than `errors` wrong bits."""
-        rates = zip(self.margins, self.modelled, strict=True)
-        expected = [poisson_binomial_tail(unequal_rates(margins, float(rate)), errors) for margins, rate in rates]
-        return float(np.mean(expected)), float((self.errors > errors).mean())
+        expected = error_distribution(self.bit_rates)[:, errors + 1 :].sum(1)
+        return float(expected.mean()), float((self.errors > errors).mean())
 
 
 def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS) -> ErrorRates:

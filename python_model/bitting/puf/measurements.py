@@ -132,6 +132,8 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
                     "wanted are frequency_hz (boards, oscillators, reads) and board (boards,)"
                 )
             arrays = archive["frequency_hz"], archive["board"]
+            if not all(isinstance(array, np.ndarray) for array in arrays):  # what is no array comes as its bytes
+                raise ValueError("what is in it is no array")
     except FileNotFoundError:
         raise MeasurementError(f"{path} does not exist; give an .npz with frequency_hz and board") from None
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:

@@ -15,9 +15,8 @@ import numpy as np
 from bitting.puf.entropy import Z, min_entropy
 from bitting.puf.pairing import Pairing
 
-#: Of ridge regression on other bits, in units of a bit's variance times one board: tried 30 to 3000 on recorded boards, and the
-#: best of them did no better than chance.
-_RIDGE = 300.0
+#: Of ridge regression on other bits, in units of a bit's variance times one board: the attacker takes what does best at home.
+_RIDGES = (30.0, 300.0, 3000.0)
 #: Variance that the spatial model adds to each sign's own, so that its inverse is steady.
 _NUGGET = 0.01
 
@@ -59,28 +58,28 @@ def _own_mean(own_differences: np.ndarray, **_: object) -> np.ndarray:
 
 
 def _naive_bayes(own: np.ndarray, known: np.ndarray, **_: object) -> np.ndarray:
-    """Log odds of a bit from each other bit by itself, with Laplace's rule."""
+    """Log odds of each bit, as if the others were independent once it is known; Laplace's rule for all shares."""
     ones = (own > 0).astype(np.float64)
     both, count = ones.T @ ones, ones.sum(0)
-    # p[i, j]: probability that bit i is one if bit j is one, and if it is zero; of the odds the prior is taken off.
-    if_one = (both + 1) / (count[None] + 2)
-    if_zero = (count[:, None] - both + 1) / (len(own) - count[None] + 2)
-    prior = (count + 1) / (len(own) + 2)
-    base = np.log(prior / (1 - prior))
-    gain = [np.log(p / (1 - p)) - base[:, None] for p in (if_zero, if_one)]
-    for one in gain:
-        np.fill_diagonal(one, 0)
+    # [i, j]: probability that bit j is one if bit i is one, and if it is zero
+    if_one = (both + 1) / (count[:, None] + 2)
+    if_zero = (count[None] - both + 1) / (len(own) - count[:, None] + 2)
+    one_seen, zero_seen = np.log(if_one / if_zero), np.log((1 - if_one) / (1 - if_zero))
+    np.fill_diagonal(one_seen, 0)
+    np.fill_diagonal(zero_seen, 0)
     bits = (known > 0).astype(np.float64)
-    return np.asarray(base + bits @ gain[1].T + (1 - bits) @ gain[0].T)
+    prior = (count + 1) / (len(own) + 2)
+    return np.asarray(np.log(prior / (1 - prior)) + bits @ one_seen.T + (1 - bits) @ zero_seen.T)
 
 
 def _nearest_board(own: np.ndarray, known: np.ndarray, **_: object) -> np.ndarray:
     """The bit of the own board that agrees most in all other bits."""
-    agree = known @ own.T
-    # (boards, own boards, bits): agreement without the bit itself
-    without = agree[:, :, None] - known[:, None] * own[None]
-    nearest = without.argmax(1)
-    return np.asarray(np.take_along_axis(own, nearest, 0))
+    guess = np.empty_like(known)
+    for board, attacked in zip(guess, known, strict=True):
+        agree = own * attacked
+        without = agree.sum(1, keepdims=True) - agree  # (own boards, bits): how far they agree in all other bits
+        board[:] = np.take_along_axis(own, without.argmax(0)[None], 0)[0]
+    return guess
 
 
 def _from_others(covariance: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -89,10 +88,17 @@ def _from_others(covariance: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.asarray(known - known @ inverse / np.diag(inverse))
 
 
-def _ridge(own: np.ndarray, known: np.ndarray, **_: object) -> np.ndarray:
+def _ridge_of(own: np.ndarray, known: np.ndarray, strength: float) -> np.ndarray:
     mean = own.mean(0)
     centred = own - mean
-    return _from_others(centred.T @ centred + _RIDGE * np.eye(own.shape[1]), known - mean)
+    return _from_others(centred.T @ centred + strength * np.eye(own.shape[1]), known - mean)
+
+
+def _ridge(own: np.ndarray, known: np.ndarray, **_: object) -> np.ndarray:
+    """The strength that predicts one half of the own boards best from the other half."""
+    half, other = own[::2], own[1::2]
+    right = [((_ridge_of(half, other, strength) > 0) == (other > 0)).mean() for strength in _RIDGES]
+    return _ridge_of(own, known, _RIDGES[int(np.argmax(right))])
 
 
 def field_covariance(frequency_hz: np.ndarray, columns: int) -> np.ndarray:
@@ -116,11 +122,8 @@ def field_covariance(frequency_hz: np.ndarray, columns: int) -> np.ndarray:
     return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)  # averaging may leave small negative ones
 
 
-def _field(
-    own: np.ndarray, known: np.ndarray, pairing: Pairing, own_frequency: np.ndarray, columns: int, **_: object
-) -> np.ndarray:
+def _field(own: np.ndarray, known: np.ndarray, pairing: Pairing, field: np.ndarray, **_: object) -> np.ndarray:
     """The field's covariance of differences, then of their signs: 2 / pi asin(correlation) for Gaussian ones."""
-    field = field_covariance(own_frequency, columns)
     step = field[pairing.pairs[:, 0]] - field[pairing.pairs[:, 1]]
     covariance = step[:, pairing.pairs[:, 0]] - step[:, pairing.pairs[:, 1]]
     scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
@@ -141,7 +144,7 @@ _ATTACKS = (
 
 
 def predictions(
-    pairing: Pairing, own_hz: np.ndarray, attacked_hz: np.ndarray, columns: int
+    pairing: Pairing, own_hz: np.ndarray, attacked_hz: np.ndarray, field: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(name, (boards, bits) of bool: predicted right) of each attack.
 
@@ -149,14 +152,12 @@ def predictions(
         pairing: public.
         own_hz: (boards, oscillators) of the attacker's boards, averaged over reads.
         attacked_hz: the same of boards that he has not.
-        columns: oscillators in a row.
+        field: `field_covariance` of the attacker's boards.
     """
     own_differences = pairing.differences(own_hz)
     own, known = _signs(own_differences), _signs(pairing.differences(attacked_hz))
     for name, _, _, attack in _ATTACKS:
-        guess = attack(
-            own=own, known=known, own_differences=own_differences, pairing=pairing, own_frequency=own_hz, columns=columns
-        )  # type: ignore[operator]
+        guess = attack(own=own, known=known, own_differences=own_differences, pairing=pairing, field=field)  # type: ignore[operator]
         yield name, (guess > 0) == (known > 0)
 
 

@@ -94,7 +94,7 @@ class Report:
     rates: tuple[ErrorRates, ...]
     fitted: Population
     between: np.ndarray  # fractional distances of boards, each judged board with each of its split
-    aliasing: np.ndarray  # (bits,) share of judged boards in which a bit is one
+    aliasing: np.ndarray  # (bits,) share of ones on the judged boards of one split
 
     @property
     def default(self) -> Candidate:
@@ -202,9 +202,10 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
         progress(done, total)
 
     mean = measured.mean()
+    fields = [prediction.field_covariance(mean[split.chosen], measured.columns) for split in splits]
     candidates = []
     for name in pairing.CANDIDATES:
-        candidates.append(_judge(name, measured, mean, splits, reference))
+        candidates.append(_judge(name, measured, mean, splits, fields, reference))
         step()
     rates = []
     for reads in averaged:
@@ -231,11 +232,11 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
         },
         coins=Entropy(**_means([asdict(entropy.per_bit(bits)) for bits in coins])),
         coins_standard={name: float(np.mean([one[name] for one in coins_standard])) for name in standard[0]},
-        few_constants=_few_constants(mean, splits, measured.columns),
+        few_constants=_few_constants(mean, splits, fields, measured.columns),
         rates=tuple(rates),
         fitted=population.fitted(measured),
         between=np.concatenate([entropy.distances(bits) for bits in responses[: holdout.FOLDS]]),
-        aliasing=np.concatenate(responses[: holdout.FOLDS]).mean(0),
+        aliasing=responses[0].mean(0),
     )
     step()
     return report
@@ -263,13 +264,20 @@ def _rates_of(
     )
 
 
-def _judge(name: str, measured: Measurements, mean: np.ndarray, splits: Sequence[Split], reference: int) -> Candidate:
+def _judge(
+    name: str,
+    measured: Measurements,
+    mean: np.ndarray,
+    splits: Sequence[Split],
+    fields: Sequence[np.ndarray],
+    reference: int,
+) -> Candidate:
     found: list[Entropy] = []
     right: dict[str, list[np.ndarray]] = {}
-    for split in splits:
+    for split, field in zip(splits, fields, strict=True):
         pairs = pairing.block(mean[split.chosen], measured.columns, name)
         found.append(entropy.per_bit(pairs.response(mean[split.judged])))
-        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], measured.columns):
+        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], field):
             right.setdefault(attack, []).append(hits)
     # Every partition judges the same boards again: more partitions make no more boards.
     attacks = tuple(prediction.attacks(right, len(splits) // holdout.FOLDS))
@@ -284,11 +292,11 @@ def _judge(name: str, measured: Measurements, mean: np.ndarray, splits: Sequence
     )
 
 
-def _few_constants(mean: np.ndarray, splits: Sequence[Split], columns: int) -> Attack:
+def _few_constants(mean: np.ndarray, splits: Sequence[Split], fields: Sequence[np.ndarray], columns: int) -> Attack:
     """Constants from half of the boards, an attacker with twice as many: he knows the constants' errors."""
     right: dict[str, list[np.ndarray]] = {}
-    for split in splits:
+    for split, field in zip(splits, fields, strict=True):
         pairs = pairing.block(mean[split.chosen[: math.ceil(len(split.chosen) / 2)]], columns)
-        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], columns):
+        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], field):
             right.setdefault(attack, []).append(hits)
     return max(prediction.attacks(right, len(splits) // holdout.FOLDS), key=lambda attack: attack.accuracy)
