@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 puf_app = typer.Typer(no_args_is_help=True, help="Ring oscillators as a key that no one stores.")
 
 #: Codes in the table of failures, by the errors that they correct.
-_SHOWN_CODES = (10, 15, 18, 22, 26, 30, 42)
+_SHOWN_CODES = (10, 18, 22, 27, 30, 42)
 #: Pictures: name, and what draws it, in `bitting.look.puf_charts`.
 _PICTURES = ("distances", "aliasing", "failures")
 

@@ -14,7 +14,7 @@ from bitting.puf.report import Report
 #: Error rates of the picture of failures.
 _RATES = np.linspace(0.002, 0.08, 40)
 #: Errors that its codes correct.
-_CODES = (10, 18, 22, 26, 30, 42)
+_CODES = (10, 18, 22, 27, 30, 42)
 #: Below this no failure is drawn.
 _FLOOR = 1e-12
 
