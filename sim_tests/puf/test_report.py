@@ -77,6 +77,12 @@ def test_the_json_holds_no_measurement_of_an_oscillator(recorded):
     assert longest(found) < 50, "nothing is listed for each board or pair"
 
 
+def test_constants_are_chosen_by_other_boards():
+    """Eight boards choose for four: their constants are visibly wrong. Constants of the judged boards themselves would not be."""
+    found = report.make(Population().boards(12, 1, reads=6))
+    assert found.default.entropy.corrected < 0.85 and found.spread.aliasing_deviation > 1.05 * found.spread.aliasing_by_chance
+
+
 def test_coins_look_like_coins():
     """Oscillators of no layout and no trend: nothing is lost, constants or not."""
     plain = Population(layout=0.0, smooth=0.0)

@@ -194,30 +194,20 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
     splits = list(holdout.splits(measured.boards, REPEATS, seed))
     reference = min(failure.REFERENCE_READS, max(1, measured.reads * failure.REFERENCE_READS // 100))
     averaged = [reads for reads in failure.AVERAGED if reference + reads <= measured.reads]
-    total, done = len(pairing.CANDIDATES) + len(averaged) + 1, 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        progress(done, total)
-
+    total = len(pairing.CANDIDATES) + len(averaged)
     mean = measured.mean()
     fields = [prediction.field_covariance(mean[split.chosen], measured.columns) for split in splits]
-    candidates = []
+    candidates, rates = [], []
     for name in pairing.CANDIDATES:
         candidates.append(_judge(name, measured, mean, splits, fields, reference))
-        step()
-    rates = []
+        progress(len(candidates), total)
     for reads in averaged:
         rates.append(_rates_of(pairing.DEFAULT, measured, mean, splits, reads, reference))
-        step()
+        progress(len(candidates) + len(rates), total)
     responses = [_response(mean, split, measured.columns) for split in splits]
-    spreads = [entropy.spread(bits) for bits in responses]
-    standard = [entropy.standard_estimates(bits) for bits in responses]
     generator = np.random.default_rng(seed)
     coins = [generator.random(bits.shape) < 0.5 for bits in responses]
-    coins_standard = [entropy.standard_estimates(bits) for bits in coins]
-    report = Report(
+    return Report(
         boards=measured.boards,
         oscillators=measured.oscillators,
         reads=measured.reads,
@@ -225,21 +215,25 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
         splits=len(splits),
         judged=min(len(split.judged) for split in splits),
         candidates=tuple(candidates),
-        spread=Spread(**_means([asdict(one) for one in spreads])),
-        standard={
-            name: (float(np.mean([one[name][0] for one in standard])), float(np.mean([one[name][1] for one in standard])))
-            for name in standard[0]
-        },
+        spread=Spread(**_means([asdict(entropy.spread(bits)) for bits in responses])),
+        standard=_standard(responses),
         coins=Entropy(**_means([asdict(entropy.per_bit(bits)) for bits in coins])),
-        coins_standard={name: float(np.mean([one[name] for one in coins_standard])) for name in standard[0]},
+        coins_standard={name: board for name, (board, _) in _standard(coins).items()},
         few_constants=_few_constants(mean, splits, fields, measured.columns),
         rates=tuple(rates),
         fitted=population.fitted(measured),
         between=np.concatenate([entropy.distances(bits) for bits in responses[: holdout.FOLDS]]),
         aliasing=responses[0].mean(0),
     )
-    step()
-    return report
+
+
+def _standard(responses: Sequence[np.ndarray]) -> dict[str, tuple[float, float]]:
+    """The standard's estimates, averaged over splits."""
+    found = [entropy.standard_estimates(bits) for bits in responses]
+    return {
+        name: (float(np.mean([one[name][0] for one in found])), float(np.mean([one[name][1] for one in found])))
+        for name in found[0]
+    }
 
 
 def _means(of: Sequence[dict[str, float]]) -> dict[str, float]:
