@@ -131,11 +131,14 @@ def test_what_is_chosen_meets_the_requirement_with_the_fewest_blocks():
     for one in found:
         assert one.left >= choice.KEY_BITS and one.failure <= choice.MOST_FAILURES and one.failure <= one.failure_bound
         of = next(rate for rate in rates if rate.reads == one.reads)
+        three_times = 3 * float(of.modelled.max())
+        fails = choice.block_failures(one.code, three_times, of.margins[of.modelled.argmax()])
+        assert (one.failure, one.failure_bound) == tuple(failure.key_failure(each, one.blocks) for each in fails)
         for code in codes():  # no other code would do with fewer blocks
             left = choice.left(code, 0.85)
             blocks = math.ceil(choice.KEY_BITS / left) if left > 0 else one.blocks
             if blocks < one.blocks:
-                fails, _ = choice.block_failures(code, choice.MARGIN * float(of.modelled.max()), of.margins[of.worst])
+                fails, _ = choice.block_failures(code, three_times, of.margins[of.worst])
                 assert failure.key_failure(fails, blocks) > choice.MOST_FAILURES
     assert choice.best(found) == min(found, key=lambda one: (one.blocks, one.reads))
     assert choice.choices(rates, 0.1) == [] and choice.best([]) is None

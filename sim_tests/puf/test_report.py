@@ -78,7 +78,7 @@ def test_the_json_holds_no_measurement_of_an_oscillator(recorded):
 
 
 def test_constants_are_chosen_by_other_boards():
-    """Eight boards choose for four: their constants are visibly wrong. Constants of the judged boards themselves would not be."""
+    """Eight boards choose for four: their constants are visibly wrong. Those of the judged themselves would not be."""
     found = report.make(Population().boards(12, 1, reads=6))
     assert found.default.entropy.corrected < 0.85 and found.spread.aliasing_deviation > 1.05 * found.spread.aliasing_by_chance
 
