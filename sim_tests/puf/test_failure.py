@@ -132,8 +132,8 @@ def test_what_is_chosen_meets_the_requirement_with_the_fewest_blocks():
         assert one.left >= choice.KEY_BITS and one.failure <= choice.MOST_FAILURES and one.failure <= one.failure_bound
         of = next(rate for rate in rates if rate.reads == one.reads)
         three_times = 3 * float(of.modelled.max())
-        fails = choice.block_failures(one.code, three_times, of.margins[of.modelled.argmax()])
-        assert (one.failure, one.failure_bound) == tuple(failure.key_failure(each, one.blocks) for each in fails)
+        both = choice.block_failures(one.code, three_times, of.margins[of.modelled.argmax()])
+        assert (one.failure, one.failure_bound) == tuple(failure.key_failure(each, one.blocks) for each in both)
         for code in codes():  # no other code would do with fewer blocks
             left = choice.left(code, 0.85)
             blocks = math.ceil(choice.KEY_BITS / left) if left > 0 else one.blocks

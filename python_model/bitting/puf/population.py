@@ -49,7 +49,7 @@ class Surroundings:
 class Population:
     """Standard deviations are shares of the frequency, if nothing else is said. Defaults: recorded boards, rounded.
 
-    `bitting puf report` prints the figures of the recorded boards beside these.
+    `bitting puf report --json` has the figures of the recorded boards, under `population`.
     """
 
     frequency_hz: float = 206e6
