@@ -46,6 +46,10 @@ class DatasetError(BittingError):
     """A data set that is unknown, missing, or fails its checksum."""
 
 
+class MeasurementError(BittingError):
+    """Measurements of ring oscillators that are missing, malformed, or too few."""
+
+
 class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
 
@@ -81,6 +85,7 @@ EXTRAS = {
     "cocotb_tools": "sim",
     "onnx": "onnx",
     "onnxruntime": "targets",
+    "scipy": "puf",
     "serial": "board",
     "sklearn": "train",
     "torch": "train",

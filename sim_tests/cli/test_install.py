@@ -95,6 +95,7 @@ def assert_names(extra: str, arguments: str, without: list[str], cwd: Path) -> N
         ("synth", "fpga"),
         ("enroll key", "train"),
         ("overhead --plot plot.svg", "fpga"),
+        ("puf report --boards 9", "puf"),
     ],
 )
 def test_a_base_installation_names_what_is_missing(arguments, extra, tmp_path):

@@ -12,8 +12,8 @@ import bitting_rtl
 
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
-    "errors", "files", "malloc", "unit", "program", "emulator", "locking", "artefact", "look", "data", "network", "conversion",
-    "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
+    "errors", "files", "malloc", "unit", "program", "emulator", "puf", "locking", "artefact", "look", "data", "network",
+    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")

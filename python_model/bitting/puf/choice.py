@@ -1,0 +1,100 @@
+"""How many reads, which code, how many blocks: what meets the requirement with the fewest oscillators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bitting.puf import failure
+from bitting.puf.failure import Code, ErrorRates
+from bitting.puf.pairing import BLOCK_BITS
+
+#: The requirement: a key fails at most so often, at so many times the worst board's error rate, and so many bits are left.
+#: The factor stands for what was not measured: temperature, voltage, age.
+MOST_FAILURES = 1e-6
+MARGIN = 3
+KEY_BITS = 128
+#: Factors of the worst board's error rate in tables.
+FACTORS = (1, 2, 3, 5)
+#: Oscillators of a block: two for each of 256 pairs.
+BLOCK_OSCILLATORS = 512
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Reads, code and blocks, and what they give.
+
+    Attributes:
+        reads: that a boot averages.
+        code: of each block.
+        blocks: of `BLOCK_OSCILLATORS` oscillators.
+        failure: probability that the key does not come back, at `MARGIN` times the worst board's modelled error rate, its
+            bits erring unequally.
+        failure_bound: the same if all bits erred alike, which is the worst case.
+        left: bits of min-entropy in all blocks after the helper data are public.
+    """
+
+    reads: int
+    code: Code
+    blocks: int
+    failure: float
+    failure_bound: float
+    left: float
+
+
+def left(code: Code, entropy: float, blocks: int = 1) -> float:
+    """Bits that helper data leave of `blocks` responses, each bit with `entropy` bits of min-entropy; may be negative.
+
+    Helper data of n - k bits take at most n - k bits of average min-entropy (Dodis, Ostrovsky, Reyzin and Smith 2008,
+    lemma 2.2).
+    """
+    return blocks * (BLOCK_BITS * entropy - code.leaked)
+
+
+def block_failures(code: Code, rate: float, margins: np.ndarray) -> tuple[float, float]:
+    """Probability that a block is not corrected: with unequal rates as the board's differences say, and with equal ones.
+
+    Args:
+        code: of the block.
+        rate: mean error rate of the board, below 1/2.
+        margins: (bits,) absolute differences of the board.
+    """
+    unequal = failure.poisson_binomial_tail(failure.unequal_rates(margins, rate), code.corrects)
+    return unequal, failure.binomial_tail(BLOCK_BITS, code.corrects, rate)
+
+
+def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN) -> list[Choice]:
+    """For each number of reads the fewest blocks that meet the requirement; none where no code does.
+
+    Args:
+        rates: of each number of reads.
+        entropy: bits of min-entropy for each response bit.
+        margin: times the worst board's error rate.
+    """
+    found = []
+    for measured in rates:
+        worst = measured.worst
+        rate = margin * float(measured.modelled[worst])
+        if rate >= 0.5:
+            continue
+        of_reads = []
+        for code in failure.codes():
+            if left(code, entropy) <= 0:
+                continue
+            blocks = math.ceil(KEY_BITS / left(code, entropy))
+            unequal, equal = (failure.key_failure(p, blocks) for p in block_failures(code, rate, measured.margins[worst]))
+            if unequal <= MOST_FAILURES:
+                of_reads.append(Choice(measured.reads, code, blocks, unequal, equal, left(code, entropy, blocks)))
+        if of_reads:
+            fewest = min(choice.blocks for choice in of_reads)
+            # Of those with as many blocks, the one that fails least.
+            found.append(min((one for one in of_reads if one.blocks == fewest), key=lambda one: one.failure))
+    return found
+
+
+def best(found: Sequence[Choice]) -> Choice | None:
+    """The fewest blocks, then the fewest reads."""
+    return min(found, key=lambda choice: (choice.blocks, choice.reads), default=None)
