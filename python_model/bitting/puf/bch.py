@@ -153,8 +153,8 @@ def _roots(code: BchCode, locator: np.ndarray) -> np.ndarray:
     """(count, n) uint8: 1 where the locator is 0 at alpha^-(i + 1)."""
     product = _products(code.m)
     elements = np.array(powers(code.m), np.uint8)
-    found = np.empty((locator.shape[1], code.n), np.uint8)
-    for place in range(code.n):
-        terms = (product[elements[-i * (place + 1) % code.n], row] for i, row in enumerate(locator))
-        found[:, place] = functools.reduce(np.bitwise_xor, terms) == 0
-    return found
+    places = np.arange(1, code.n + 1)
+    values = np.zeros((locator.shape[1], code.n), np.uint8)
+    for power, coefficients in enumerate(locator):
+        values ^= product[coefficients[:, None], elements[-power * places % code.n]]
+    return (values == 0).astype(np.uint8)

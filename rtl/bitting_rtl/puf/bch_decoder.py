@@ -12,6 +12,7 @@ into the register x; in the clock after that it has met y in the multiplier, and
 """
 
 from functools import reduce
+from itertools import pairwise
 from operator import xor
 
 from amaranth import C, Cat, Module, Mux, Signal, Value, signed, unsigned
@@ -55,13 +56,21 @@ class BchDecoder(wiring.Component):
     def __init__(self, code: BchCode = DEFAULT_CODE):
         self.code = code
         self._pairs = 2 * (code.t + 1)
+        block = {"ram_style": "block", **UNCHECKED}
+        #: Coefficients, and bits of the word.
+        self.memories = (
+            Memory(shape=unsigned(code.m), depth=4 << region_bits(code), init=[], attrs=block),
+            Memory(shape=unsigned(1), depth=1 << code.m, init=[], attrs=block),
+        )
         bit, word = stream.Signature(unsigned(1)), stream.Signature(unsigned(WORD_BITS))
         super().__init__(
             Ports(
                 {
                     "wipe": Port(In(1), "forget the word and begin anew"),
                     "word": Port(In(bit), "bits of a word as they were measured, from bit 0 on"),
-                    "sketch": Port(In(word), "words of its kept syndrome, bit 0 of word 0 first", "beside the first bits of `word`"),
+                    "sketch": Port(
+                        In(word), "words of its kept syndrome, bit 0 of word 0 first", "beside the first bits of `word`"
+                    ),
                     "corrected": Port(Out(bit), "bits of the corrected word, from bit 0 on; use none before `done`"),
                     "done": Port(Out(1), "all bits have left", "one clock"),
                     "failed": Port(Out(1), "it could not be corrected, so use none of its bits", "with `done`"),
@@ -115,9 +124,7 @@ class BchDecoder(wiring.Component):
     def _memory(self, m: Module) -> None:
         """Of coefficients: 2t power sums, from the second on; the locator at 2 R, the one before it at 3 R, where R > t."""
         at, code, count, bits = self._states.at, self.code, self._count, region_bits(self.code)
-        m.submodules.coefficients = memory = Memory(
-            shape=unsigned(code.m), depth=4 << bits, init=[], attrs={"ram_style": "block", **UNCHECKED}
-        )
+        m.submodules.coefficients = memory = self.memories[0]
         read, write = memory.read_port(), memory.write_port()
         pair, odd = count[1:], count[0]
         sums = Signal(signed(bits + 3))  # place of the power sum that the pair's coefficient meets; none below 0
@@ -127,7 +134,13 @@ class BchDecoder(wiring.Component):
         region = Mux(wants_sums, place[bits], at["UPDATE"] & odd)
         issued, taken = Signal.like(read.addr), Signal.like(read.addr)
         m.d.comb += [sums.eq(Cat(C(0, 1), self._round) - pair), read.addr.eq(Cat(place[:bits], region, ~wants_sums))]
-        m.d.sync += [issued.eq(read.addr), taken.eq(issued), below[0].eq(sums < 0), below[1].eq(below[0]), self._x.eq(read.data)]
+        m.d.sync += [
+            issued.eq(read.addr),
+            taken.eq(issued),
+            below[0].eq(sums < 0),
+            below[1].eq(below[0]),
+            self._x.eq(read.data),
+        ]
         with m.If(self._forgets):
             m.d.sync += self._x.eq(0)
         # What the previous locator becomes: two places up, what it was, or what the locator was. So it passes two registers.
@@ -152,9 +165,10 @@ class BchDecoder(wiring.Component):
         """Multiplier, its second factor, and the sum of what comes out."""
         at, code, odd = self._states.at, self.code, self._count[0]
         self._scale, self._discrepancy = Signal(code.m, name="scale"), Signal(code.m, name="discrepancy")
-        rows: list[Value] = [self._y]
-        while len(rows) < code.m:
-            rows.append(_times_alpha(code.m, rows[-1]))
+        # Signals: as one nested expression, each row would be written out anew in the next one, twice.
+        rows = [Signal(code.m, name=f"y_times_alpha_{power}") for power in range(code.m)]
+        m.d.comb += rows[0].eq(self._y)
+        m.d.comb += [after.eq(_times_alpha(code.m, before)) for before, after in pairwise(rows)]
         terms = (row & self._x[place].replicate(code.m) for place, row in enumerate(rows))
         m.d.comb += self._product.eq(reduce(xor, terms))
         turns = Mux(odd, self._scale, self._discrepancy)
@@ -186,14 +200,15 @@ class BchDecoder(wiring.Component):
         with m.If(at["SEARCH"] & self._ended):
             m.d.sync += degree.eq(degree - ~self._sum.any())
         with m.If(self._forgets):
-            m.d.sync += [self._scale.eq(1), *(register.eq(0) for register in (self._discrepancy, self._round, degree, self._grows))]
+            m.d.sync += [
+                self._scale.eq(1),
+                *(register.eq(0) for register in (self._discrepancy, self._round, degree, self._grows)),
+            ]
 
     def _words(self, m: Module) -> None:
         """The word's bits, in and out, and the positions that they are at."""
         at, code, position = self._states.at, self.code, self._position
-        m.submodules.bits = memory = Memory(
-            shape=unsigned(1), depth=1 << code.m, init=[], attrs={"ram_style": "block", **UNCHECKED}
-        )
+        m.submodules.bits = memory = self.memories[1]
         read, write = memory.read_port(), memory.write_port()
         has_check, last = position < code.check_bits, position == code.n - 1
         last_of_word = position[: (WORD_BITS - 1).bit_length()].all() | (position == code.check_bits - 1)
