@@ -17,8 +17,8 @@ PUBLISHED = {
     31: "26 1, 21 2, 16 3, 11 5, 6 7",
     63: "57 1, 51 2, 45 3, 39 4, 36 5, 30 6, 24 7, 18 10, 16 11, 10 13, 7 15",
     127: "120 1, 113 2, 106 3, 99 4, 92 5, 85 6, 78 7, 71 9, 64 10, 57 11, 50 13, 43 14, 36 15, 29 21, 22 23, 15 27, 8 31",
-    255: "247 1, 239 2, 231 3, 223 4, 215 5, 207 6, 199 7, 191 8, 187 9, 179 10, 171 11, 163 12, 155 13, 147 14, 139 15, 131 18, "
-    "123 19, 115 21, 107 22, 99 23, 91 25, 87 26, 79 27, 71 29, 63 30, 55 31, 47 42, 45 43, 37 45, 29 47, 21 55, 13 59, 9 63",
+    255: "247 1, 239 2, 231 3, 223 4, 215 5, 207 6, 199 7, 191 8, 187 9, 179 10, 171 11, 163 12, 155 13, 147 14, 139 15, "
+    "131 18, 123 19, 115 21, 107 22, 99 23, 91 25, 87 26, 79 27, 71 29, 63 30, 55 31, 47 42, 45 43, 37 45, 29 47, 21 55, 13 59, 9 63",
 }
 #: (n, t) -> generator polynomial in octal, as tables print it.
 GENERATORS = {
@@ -97,7 +97,7 @@ def test_galois_decodes_the_default_code_alike(rng):
 
 @pytest.mark.parametrize(("m", "t"), [(4, 1), (4, 2), (4, 3), (5, 2), (5, 3), (6, 3)])
 def test_as_many_syndromes_are_corrected_as_there_are_errors_to_correct(m, t):
-    """Every syndrome there is. A wrong word called corrected is within t bits of the noisy one, so this counts all of those too."""
+    """Every syndrome there is. A wrong word called corrected is within t bits of the noisy one, so this counts those too."""
     code = BchCode(m, t)
     sketches = all_words(code.check_bits)
     zeros = np.zeros((len(sketches), code.n), int)

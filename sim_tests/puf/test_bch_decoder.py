@@ -49,7 +49,7 @@ def test_words_of_larger_codes(code, rng):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_words_of_the_default_code(rng):
-    """Words of the code with 0 to t + 3 errors, and every tenth one random: equal to Python's, and to those of Linux' decoder."""
+    """Words of the code with 0 to t + 3 errors, and every tenth one random: as Python decodes them, and Linux."""
     code, count = DEFAULT_CODE, 100_000
     message = rng.integers(0, 2, (count, code.k))
     message[:, bch_library.message_bits(code) :] = 0
@@ -138,7 +138,7 @@ def test_after_a_wipe_in_any_clock_the_next_word_is_as_after_reset(model, rng):
 
 
 def test_nothing_of_a_word_is_left_in_registers_or_memories_after_a_wipe():
-    """In Amaranth's own simulator, where every signal can be seen: wiped in mid-word, and looked at when it takes bits again."""
+    """In Amaranth's own simulator, where every signal can be seen: wiped in mid-word, looked at when it takes bits again."""
     from amaranth.hdl import Fragment
     from amaranth.sim import Simulator
 

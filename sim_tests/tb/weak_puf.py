@@ -1,4 +1,4 @@
-"""Keys from a PUF whose helper data nothing protects: the attacks of `bitting.attack.helper_data` are seen to succeed on them."""
+"""Keys from a PUF whose helper data nothing protects: attacks of `bitting.attack.helper_data` are seen to succeed on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Silicon:
 
 
 class ChosenPairs:
-    """Helper data name, for each bit of the key, the pair of oscillators that makes it (the most reliable ones of this chip)."""
+    """Helper data name the pair of oscillators that makes each bit of the key, the most reliable ones of this chip."""
 
     def __init__(self, silicon: Silicon, pairs: int):
         self.silicon = silicon

@@ -3,8 +3,8 @@
 He owns the chip, changes helper data, and looks whether the chip behaves as before, otherwise, or reports an error
 (Delvaux and Verbauwhede, Attacking PUF-Based Pattern Matching Key Generators via Helper Data Manipulation, CT-RSA 2014, and
 Key-recovery Attacks on Various RO PUF Constructions via Helper Data Manipulation, DATE 2014). Two things he learns wherever
-nothing says which helper data are the right ones: whether two response bits are equal, where helper data say which pair of oscillators is
-which bit; and which bits are often wrong, where they say which errors are corrected.
+nothing says which helper data are the right ones: whether two response bits are equal, where helper data say which pair of
+oscillators is which bit; and which bits are often wrong, where they say which errors are corrected.
 
 Level of claim: die. The controls that both succeed against are in sim_tests/tb/weak_puf.py.
 """
@@ -29,7 +29,7 @@ _TRIES = 5
 
 
 def relations(ask: Ask, words: Sequence[int]) -> Finding:
-    """Swap the first word of the helper data with every other one: where the chip behaves as before, what they stand for is equal.
+    """Swap the first word of the helper data with every other one: if the chip behaves as before, what they stand for is equal.
 
     Args:
         ask: the chip.

@@ -59,7 +59,7 @@ def syndromes(code: BchCode, words: np.ndarray) -> np.ndarray:
 
 
 def encode(code: BchCode, messages: np.ndarray) -> np.ndarray:
-    """(count, k) bits to (count, n) words of the code, systematic: the message is the upper k bits, its check the lower n - k."""
+    """(count, k) bits to (count, n) words of the code, systematic: the message in the upper k bits, its check in the others."""
     messages = checked(messages, code.k, "a message")
     words = np.concatenate([np.zeros((len(messages), code.check_bits), np.uint8), messages], axis=1)
     words[:, : code.check_bits] = syndromes(code, words)

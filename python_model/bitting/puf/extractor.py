@@ -8,29 +8,32 @@ Later a noisy response and the helper data give the same response again, or an e
     check     = CXOF128("btt-pfc", message), 16 bytes
     root      = CXOF128("btt-pfr", message), 16 bytes
 
-How bits lie in words. Bit p of word b of the response (p from 0 to n - 1, the coefficient of x^p) is bit p % 32 of the response's
-32-bit word W b + p // 32, where W is n / 32 rounded up: every word of the code begins a 32-bit word of its own, and bits
-that are left over, of 8 x 32 for n = 255 one, are zeros. Syndromes lie in the same way, n - k bits each. The spec id is two
-words, as in the device key: its last eight hexadecimal digits first. Helper data are the words of all syndromes, then
-the four of the check.
+How bits lie in words. Bit p of word b of the response (p from 0 to n - 1, the coefficient of x^p) is bit p % 32 of the
+response's 32-bit word W b + p // 32, where W is n / 32 rounded up: every word of the code begins a 32-bit word of its own, and
+bits that are left over, for n = 255 the last of 8 x 32, are zeros. Syndromes lie in the same way, n - k bits each. The spec id is
+two words, as in the device key: its last eight hexadecimal digits first. Helper data are the words of all syndromes,
+then the four of the check.
 
 Why it holds, in the random oracle model (the hash is one), for a response of which an attacker misses H bits of min-entropy:
 
 * Syndromes are linear functions of the response, n - k bits a word, so H - B (n - k) bits or more are left once they are
-  known (Dodis, Ostrovsky, Reyzin, Smith 2008, lemma 2.2 and the syndrome construction). Errors of several enrolments add nothing to
-  that with the same code: the difference of two syndromes is the syndrome of the noise between them.
+  known (Dodis, Ostrovsky, Reyzin, Smith 2008, lemma 2.2 and the syndrome construction). Errors of several enrolments add
+  nothing to that with the same code: the difference of two syndromes is the syndrome of the noise between them.
 * The check is a test of guesses without the device. So a root is as strong as the guess of a response is hard:
-  H - B (n - k) must be 128 or more, and `require_entropy` says whether it is. Check and root tell nothing else, of the response or
-  of one another, to whoever never asks the hash for the response itself (Boyen, Dodis, Katz, Ostrovsky, Smith 2005, the robust sketch).
+  H - B (n - k) must be 128 or more, and `require_entropy` says whether it is. Check and root tell nothing else, of the response
+  or of one another, to whoever never asks the hash for the response itself (Boyen, Dodis, Katz, Ostrovsky, Smith 2005, the
+  robust sketch; Dodis, Kanukurthi, Katz, Reyzin, Smith 2012 do without the oracle, and lose more entropy for it).
 * Helper data that were changed are refused. Changed syndromes may lead the decoder to another word, at a difference that the
   attacker chose; but the check covers response and syndromes, and to make the one that fits he must guess the
   response, or be right about 128 bits. So what is accepted is one string only, the one that enrolment gave, and an attacker
-  who changes it learns what he knew before: that it is refused. What is left to him is to withhold it.
-* Whether decoding failed or the check did would tell him how many errors there were, so nothing may show it: one error, with one
-  text, and always the same computations: every word is decoded, and both hashes are made, before anything is looked at.
+  who changes it learns what he knew before: that it is refused. What is left to him is to withhold it, and to count how often
+  the right one is refused, which tells how noisy the chip is and not where.
+* Whether decoding failed or the check did would tell him how many errors there were, so nothing may show it: one error, with
+  one text, and always the same computations: every word is decoded, and both hashes are made, before anything is looked at.
   (Python's own time is not constant to the nanosecond; the decoder in hardware is, to the clock.)
 
-It does not hold against whoever reads the response where it is measured, in the chip, or loads a design of his own onto the same die.
+It does not hold against whoever reads the response where it is measured, in the chip, or loads a design of his own onto the
+same die.
 """
 
 from __future__ import annotations
@@ -160,7 +163,8 @@ class FuzzyExtractor:
         """
         if len(words) != self.helper_words:
             raise PufError(
-                f"helper data of {len(words)} words; {self.blocks} blocks of BCH({self.code.n}, {self.code.k}) have {self.helper_words}"
+                f"helper data of {len(words)} words; {self.blocks} blocks of BCH({self.code.n}, {self.code.k}) have "
+                f"{self.helper_words}: read them again, or name the code that they are of"
             )
         if any(not 0 <= word < 1 << 32 for word in words):
             raise PufError("helper data have a word that is none of 32 bits; allowed: 0 to 4294967295")

@@ -2,7 +2,7 @@
 
 Primitive, narrow-sense codes of length n = 2^m - 1 (Bose and Ray-Chaudhuri 1960, Hocquenghem 1959; Lin and Costello, Error
 Control Coding, chapter 6): the generator polynomial is the product of the minimal polynomials of alpha, alpha^3 ...
-alpha^(2t-1), so every word of the code has alpha^1 ... alpha^2t among its roots, and words of it differ in 2t + 1 bits or more.
+alpha^(2t-1), so every word of the code has alpha^1 ... alpha^2t among its roots, and two of them differ in 2t + 1 bits or more.
 A polynomial over GF(2) is an integer, of which bit i is the coefficient of x^i; so is an element of GF(2^m), in powers of alpha.
 """
 
@@ -93,7 +93,7 @@ class BchCode:
 
     @property
     def check_bits(self) -> int:
-        """n - k: bits of a syndrome, and the degree of the generator polynomial."""
+        """Bits of a syndrome, n - k, which is the degree of the generator polynomial."""
         return len(_roots(self.m, self.t))
 
     @property
