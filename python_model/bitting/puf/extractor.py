@@ -8,10 +8,10 @@ Later a noisy response and the helper data give the same response again, or an e
     check     = CXOF128("btt-pfc", message), 16 bytes
     root      = CXOF128("btt-pfr", message), 16 bytes
 
-How bits lie in words. Bit p of word b of the response (p from 0 to n - 1, the coefficient of x^p) is bit p % 32 of the
-response's 32-bit word W b + p // 32, where W is n / 32 rounded up: every word of the code begins a 32-bit word of its own, and
-bits that are left over, for n = 255 the last of 8 x 32, are zeros. Syndromes lie in the same way, n - k bits each. The spec id is
-two words, as in the device key: its last eight hexadecimal digits first. Helper data are the words of all syndromes,
+How bits lie in words. Bit p of word b of the response (p from 0 to n - 1, the coefficient of x^p) is bit p % 32 of its
+32-bit word W b + p // 32, where W is n / 32 rounded up: every word of the code begins a 32-bit word of its own, and
+bits that are left over, for n = 255 the last of 8 x 32, are zeros. Syndromes lie in the same way, n - k bits each. The spec id
+is two words, as in the device key: its last eight hexadecimal digits first. Helper data are the words of all syndromes,
 then the four of the check.
 
 Why it holds, in the random oracle model (the hash is one), for a response of which an attacker misses H bits of min-entropy:

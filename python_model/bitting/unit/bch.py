@@ -2,8 +2,8 @@
 
 Primitive, narrow-sense codes of length n = 2^m - 1 (Bose and Ray-Chaudhuri 1960, Hocquenghem 1959; Lin and Costello, Error
 Control Coding, chapter 6): the generator polynomial is the product of the minimal polynomials of alpha, alpha^3 ...
-alpha^(2t-1), so every word of the code has alpha^1 ... alpha^2t among its roots, and two of them differ in 2t + 1 bits or more.
-A polynomial over GF(2) is an integer, of which bit i is the coefficient of x^i; so is an element of GF(2^m), in powers of alpha.
+alpha^(2t-1), so every word of the code has alpha^1 ... alpha^2t among its roots, and any two differ in 2t + 1 bits or more.
+A polynomial over GF(2) is an integer, of which bit i is the coefficient of x^i; so is an element of GF(2^m), in alpha.
 """
 
 from __future__ import annotations
