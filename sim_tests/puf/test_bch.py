@@ -139,9 +139,9 @@ def test_bits_lie_in_words_lowest_first():
 
 
 def test_mistakes_are_named():
-    for code, said in (((3, 1), "allowed m: 4, 5, 6, 7, 8"), ((8, 16), "allowed t: 1, 2"), ((4, 0), "allowed t: 1, 2, 3, 7")):
+    for sizes, said in (((3, 1), "allowed m: 4, 5, 6, 7, 8"), ((8, 16), "allowed t: 1, 2"), ((4, 0), "allowed t: 1, 2, 3, 7")):
         with pytest.raises(BittingError, match=said):
-            BchCode(*code)
+            BchCode(*sizes)
     code = BchCode(4, 2)
     with pytest.raises(PufError, match=r"shape \(count, 15\); found \(3, 14\)"):
         bch.syndromes(code, np.zeros((3, 14), int))

@@ -27,6 +27,16 @@ def refusal(fuzzy, noisy, helper):
     return str(caught.value)
 
 
+def counted(name, function, calls):
+    """The function, of which each call is written down."""
+
+    def called(*arguments):
+        calls.append(name)
+        return function(*arguments)
+
+    return called
+
+
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_up_to_t_errors_in_each_word_give_the_same_root(blocks, rng):
     fuzzy = FuzzyExtractor(TINY, blocks=blocks)
@@ -92,7 +102,7 @@ def test_whether_decoding_or_the_check_failed_can_not_be_told(rng, monkeypatch):
     calls = []
     for module, name in ((ascon, "permute"), (extractor.bch, "decode")):
         original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *args, name=name, original=original: calls.append(name) or original(*args))
+        monkeypatch.setattr(module, name, counted(name, original, calls))
     far = response ^ (np.arange(fuzzy.response_bits) < 40)
     later = response ^ (np.arange(fuzzy.response_bits) >= fuzzy.response_bits - 40)
     turned = Helper(helper.syndromes, bytes(16))
