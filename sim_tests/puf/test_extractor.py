@@ -99,7 +99,7 @@ def test_whether_decoding_or_the_check_failed_can_not_be_told(rng, monkeypatch):
     """One text, and the same calls: so many words decoded, so many permutations."""
     fuzzy = FuzzyExtractor(TINY, blocks=2)
     response, helper = enrolled(fuzzy, rng)
-    calls = []
+    calls: list[str] = []
     for module, name in ((ascon, "permute"), (extractor.bch, "decode")):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, counted(name, original, calls))
