@@ -38,6 +38,10 @@ class AuthenticityError(LockError):
     """A sealed program is for another device, or was changed."""
 
 
+class PufError(BittingError):
+    """A physical unclonable function that can not be used as asked, or a key that could not be made from it again."""
+
+
 class SignatureError(BittingError):
     """An artefact that is unsigned, signed by someone else, or changed after it was signed."""
 

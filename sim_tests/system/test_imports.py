@@ -12,14 +12,17 @@ import bitting_rtl
 
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
-    "errors", "files", "malloc", "unit", "program", "emulator", "puf", "locking", "artefact", "look", "data", "network",
+    "errors", "files", "malloc", "unit", "program", "emulator", "locking", "puf", "artefact", "look", "data", "network",
     "conversion", "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 #: Rooms of `bitting_rtl`, lower ones first; of `bitting` they know the numbers both sides share.
-RTL_ROOMS = ("lib", "unlock", "engine", "board")
-RTL_KNOWS = ("bitting", "bitting.unit.digits", "bitting.unit.protocol", "bitting.unit.serial_protocol", "bitting.unit.spec")
+RTL_ROOMS = ("lib", "puf", "unlock", "engine", "board")
+RTL_KNOWS = (
+    "bitting", "bitting.unit.bch", "bitting.unit.digits", "bitting.unit.protocol", "bitting.unit.serial_protocol",
+    "bitting.unit.spec",
+)  # fmt: skip
 #: What pure integers must not import.
 NOT_IN_UNIT = ("numpy", "torch", "amaranth")
 
@@ -88,6 +91,8 @@ def test_rooms_know_only_what_lies_below_them():
         ("bitting.attack.mutants", "def f():\n    from bitting_rtl.engine.export import engine_verilog"),
         ("bitting.attack.mutants", "from bitting.check.verification import verify"),
         ("bitting.locking.device", "from bitting.artefact.model import Model"),
+        ("bitting.locking.device", "from bitting.puf.extractor import Helper"),
+        ("bitting_rtl.puf.bch_decoder", "from bitting.puf import bch"),
         ("bitting.look.learning", "from bitting.training import loop"),
         ("bitting.targets.stolen", "from bitting.attack.port import Port"),
         ("bitting_rtl.engine.engine", "from bitting.locking.device import Device"),
@@ -107,8 +112,9 @@ def test_no_room_hides_a_public_name():
     ("modules", "forbidden"),
     [
         ("bitting, bitting.cli", ("torch", "amaranth", "cocotb", "sklearn", "onnx")),
-        ("bitting.unit.golden, bitting.unit.timing, bitting.unit.protocol", ("torch", "amaranth", "numpy")),
-        ("bitting_rtl.board.axi", ("torch",)),
+        ("bitting.unit.golden, bitting.unit.timing, bitting.unit.protocol, bitting.unit.bch", ("torch", "amaranth", "numpy")),
+        ("bitting_rtl.board.axi, bitting_rtl.puf.bch_decoder", ("torch",)),
+        ("bitting.puf.extractor", ("torch", "amaranth", "bitting_rtl")),
         ("bitting.artefact.artefact, bitting.sim.serial_link", ("torch", "amaranth", "cocotb")),
         ("bitting.look.learning, bitting.look.drawing", ("torch", "amaranth", "altair")),
         ("bitting.targets.judge", ("amaranth", "bitting_rtl", "onnx", "onnxruntime", "torchao")),

@@ -1,1 +1,1 @@
-"""A key that no one stores: what measured ring oscillators give, how often they err, and what they are worth."""
+"""A key that no one stores: what ring oscillators give, what that is worth, and how a key is made of it again and again."""
