@@ -9,9 +9,10 @@ from scipy import stats
 
 from bitting.errors import MeasurementError
 from bitting.puf import choice, failure, pairing
-from bitting.puf.failure import Code, codes, poisson_binomial_tail
+from bitting.puf.failure import codes, poisson_binomial_tail
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population, Surroundings
+from bitting.unit.bch import BchCode
 
 #: (k, t) of the primitive BCH codes of length 255: Lin and Costello, Error Control Coding, 2nd edition, table 6.1.
 PUBLISHED = (
@@ -22,7 +23,7 @@ PUBLISHED = (
 
 
 def test_codes_are_those_of_the_published_table():
-    assert [(code.dimension, code.corrects) for code in codes()] == list(PUBLISHED)
+    assert [(code.k, code.t) for code in codes()] == list(PUBLISHED)
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.3])
@@ -119,8 +120,8 @@ def test_heat_makes_more_errors_and_parts_join():
 
 
 def test_what_helper_data_leave():
-    assert choice.left(Code(87, 26), 1.0) == 87
-    assert math.isclose(choice.left(Code(131, 18), 0.8, 3), 3 * (255 * 0.8 - 124))
+    assert choice.left(BchCode(8, 26), 1.0) == 87
+    assert math.isclose(choice.left(BchCode(8, 18), 0.8, 3), 3 * (255 * 0.8 - 124))
 
 
 def test_what_is_chosen_meets_the_requirement_with_the_fewest_blocks():

@@ -178,7 +178,7 @@ def _show_choice(found: Report) -> None:
 
     rows = [
         (
-            one.reads, f"({one.code.dimension}, {one.code.corrects})", one.blocks, choice.BLOCK_OSCILLATORS * one.blocks,
+            one.reads, f"({one.code.k}, {one.code.t})", one.blocks, choice.BLOCK_OSCILLATORS * one.blocks,
             f"{one.failure:.1e}", f"{one.failure_bound:.1e}", f"{one.left:.0f}",
         )
         for one in found.choices
@@ -195,11 +195,11 @@ def _show_choice(found: Report) -> None:
         return
     table = []
     for code, failures in found.failures(best.reads):
-        if code.corrects in _SHOWN_CODES:
+        if code.t in _SHOWN_CODES:
             cells = [f"{unequal:.1e} ({equal:.1e})" for unequal, equal in failures]
             cells += [""] * (len(choice.FACTORS) - len(cells))
             left = choice.left(code, found.default.worth.conservative)
-            table.append((f"({code.dimension}, {code.corrects})", *cells, f"{left:.0f}"))
+            table.append((f"({code.k}, {code.t})", *cells, f"{left:.0f}"))
     console.table(
         f"failure of one block, {best.reads} reads, at multiples of the worst board's error rate (if bits err alike)",
         ("BCH(255, k, t)", *(f"x{factor}" for factor in choice.FACTORS), "bits left"),
@@ -207,6 +207,6 @@ def _show_choice(found: Report) -> None:
     )
     one = found.one_block(best)
     console.out.print(
-        f"chosen: {best.reads} reads, BCH(255, {best.code.dimension}, {best.code.corrects}), {best.blocks} blocks: "
+        f"chosen: {best.reads} reads, BCH(255, {best.code.k}, {best.code.t}), {best.blocks} blocks: "
         f"{best.left:.0f} bits left. One block leaves {one['conservative']:.0f} (likely {one['likely']:.0f}): no key by itself."
     )

@@ -78,9 +78,9 @@ def failure_curves(found: Report) -> list[dict[str, Any]]:
     for rate in _RATES:
         distribution = failure.error_distribution(failure.unequal_rates(margins, float(rate)))
         for code in failure.codes():
-            probability = float(distribution[code.corrects + 1 :].sum())
-            if code.corrects in _CODES and probability > _FLOOR:
-                rows.append({"code": f"({code.dimension}, {code.corrects})", "rate": float(rate), "failure": probability})
+            probability = float(distribution[code.t + 1 :].sum())
+            if code.t in _CODES and probability > _FLOOR:
+                rows.append({"code": f"({code.k}, {code.t})", "rate": float(rate), "failure": probability})
     return rows
 
 
@@ -100,7 +100,7 @@ def failures(path: Path, found: Report) -> None:
         x=altair.X("rate:Q", title="mean error rate of a board", axis=altair.Axis(format="%")),
         y=altair.Y("failure:Q", title="a block fails", scale=altair.Scale(type="log", domain=[_FLOOR, 1]),
                    axis=altair.Axis(format=".0e")),
-        color=altair.Color("code:N", title="BCH(255, k, t)", sort=[f"({c.dimension}, {c.corrects})" for c in failure.codes()]),
+        color=altair.Color("code:N", title="BCH(255, k, t)", sort=[f"({c.k}, {c.t})" for c in failure.codes()]),
     )  # fmt: skip
     marks = [{"rate": factor * worst, "mark": f"x{factor}"} for factor in choice.FACTORS if factor * worst <= float(_RATES[-1])]
     rules = altair.Chart(drawing.rows(marks)).mark_rule(strokeDash=[4, 3], color="#888888").encode(x="rate:Q")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitting.puf import failure
-from bitting.puf.failure import Code, ErrorRates
+from bitting.puf.failure import ErrorRates
 from bitting.puf.pairing import BLOCK_BITS
+from bitting.unit.bch import BchCode
 
 #: The requirement: a key fails at most so often, at so many times the worst board's error rate, and so many bits are left.
 #: The factor stands for what was not measured: temperature, voltage, age.
@@ -38,23 +39,23 @@ class Choice:
     """
 
     reads: int
-    code: Code
+    code: BchCode
     blocks: int
     failure: float
     failure_bound: float
     left: float
 
 
-def left(code: Code, entropy: float, blocks: int = 1) -> float:
+def left(code: BchCode, entropy: float, blocks: int = 1) -> float:
     """Bits that helper data leave of `blocks` responses, each bit with `entropy` bits of min-entropy; may be negative.
 
     Helper data of n - k bits take at most n - k bits of average min-entropy (Dodis, Ostrovsky, Reyzin and Smith 2008,
     lemma 2.2).
     """
-    return blocks * (BLOCK_BITS * entropy - code.leaked)
+    return blocks * (BLOCK_BITS * entropy - code.check_bits)
 
 
-def block_failures(code: Code, rate: float, margins: np.ndarray) -> tuple[float, float]:
+def block_failures(code: BchCode, rate: float, margins: np.ndarray) -> tuple[float, float]:
     """Probability that a block is not corrected: with unequal rates as the board's differences say, and with equal ones.
 
     Args:
@@ -62,8 +63,8 @@ def block_failures(code: Code, rate: float, margins: np.ndarray) -> tuple[float,
         rate: mean error rate of the board, below 1/2.
         margins: (bits,) absolute differences of the board.
     """
-    unequal = failure.poisson_binomial_tail(failure.unequal_rates(margins, rate), code.corrects)
-    return unequal, failure.binomial_tail(BLOCK_BITS, code.corrects, rate)
+    unequal = failure.poisson_binomial_tail(failure.unequal_rates(margins, rate), code.t)
+    return unequal, failure.binomial_tail(BLOCK_BITS, code.t, rate)
 
 
 def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN) -> list[Choice]:

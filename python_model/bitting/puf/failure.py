@@ -16,7 +16,8 @@ import numpy as np
 
 from bitting.errors import MeasurementError
 from bitting.puf.measurements import Measurements
-from bitting.puf.pairing import BLOCK_BITS, Pairing
+from bitting.puf.pairing import Pairing
+from bitting.unit.bch import BchCode, correctable
 
 #: The first reads, which enrolment averages. 64 of 100 remain, so that a boot of 64 reads can be looked at.
 REFERENCE_READS = 36
@@ -26,31 +27,11 @@ AVERAGED = (1, 2, 4, 8, 16, 32, 64)
 CONFIDENCE = 0.99
 
 
-@dataclass(frozen=True)
-class Code:
-    """A primitive narrow-sense binary BCH code of length 255: `dimension` bits carried, `corrects` errors corrected."""
-
-    dimension: int
-    corrects: int
-
-    @property
-    def leaked(self) -> int:
-        """Bits of helper data, from a syndrome or a code offset: at most so much is lost of the response's entropy."""
-        return BLOCK_BITS - self.dimension
-
-
 @cache
-def codes() -> tuple[Code, ...]:
-    """All of them with 2 or more bits, most bits first, each with the most errors that its designed distance corrects.
-
-    The generator has the roots alpha^1 ... alpha^2t; with each root all its conjugates, the exponents times powers of 2.
-    """
-    roots: set[int] = set()
-    best: dict[int, int] = {}
-    for corrects in range(1, BLOCK_BITS // 4 + 1):
-        roots |= {(2 * corrects - 1) * 2**power % BLOCK_BITS for power in range(8)}
-        best[BLOCK_BITS - len(roots)] = corrects
-    return tuple(Code(dimension, corrects) for dimension, corrects in best.items() if dimension > 1)
+def codes() -> tuple[BchCode, ...]:
+    """Those of length 255 that carry 2 bits or more, most bits first."""
+    found = (BchCode(8, t) for t in correctable(8))
+    return tuple(code for code in found if code.k > 1)
 
 
 def binomial_tail(bits: int, corrects: int, rate: float) -> float:

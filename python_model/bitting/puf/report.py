@@ -22,6 +22,7 @@ from bitting.puf.holdout import Split
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population
 from bitting.puf.prediction import Attack
+from bitting.unit.bch import BchCode
 
 #: Random partitions that a candidate is judged on.
 REPEATS = 5
@@ -115,7 +116,7 @@ class Report:
         """Of boots that average so many reads."""
         return next(one for one in self.rates if one.reads == reads)
 
-    def failures(self, reads: int) -> list[tuple[failure.Code, list[tuple[float, float]]]]:
+    def failures(self, reads: int) -> list[tuple[BchCode, list[tuple[float, float]]]]:
         """Of each code: probabilities that a block fails at `choice.FACTORS` of the worst rate, by unequal and equal bits."""
         rates = self.rates_of(reads)
         rate, margins = float(rates.modelled[rates.worst]), rates.margins[rates.worst]
