@@ -23,11 +23,14 @@ from bitting_rtl.puf.rings import FAMILIES
 
 TOP = "bitting_puf"
 #: Fits the response to the pins: it has few ports.
-_WRAPPER = f"""module puf_pins(input clk, rst, measure, forget, bits_ready, output busy, bits_valid, output [1:0] bits);
+WRAPPER = flow.Wrapper(
+    f"""module puf_pins(input clk, rst, measure, forget, bits_ready, output busy, bits_valid, output [1:0] bits);
   {TOP} puf(.clk(clk), .rst(rst), .measure(measure), .forget(forget), .busy(busy),
     .bits__valid(bits_valid), .bits__ready(bits_ready), .bits__payload(bits));
 endmodule
-"""
+""",
+    "puf_pins",
+)
 _CELL = re.compile(r"ring(\d+)_(first|second)_lut(\d+)(?:_LC)?$")
 _PLACE = re.compile(r"X(\d+)/Y(\d+)/(.*)")
 #: Of the SDF: the slowest corner of a wire, and of a LUT from an input to its output.
@@ -69,8 +72,7 @@ def implement(target: Target, puf: PufSpec, seed: int) -> tuple[flow.Placed, Pat
     Raises:
         ToolError: as `flow.place`.
     """
-    text = verilog(puf, target.family)
-    return flow.place(target, text, TOP, flow.Wrapper(_WRAPPER, "puf_pins"), seed, netlist=True, rings=True)
+    return flow.place(target, verilog(puf, target.family), TOP, WRAPPER, seed, netlist=True, rings=True)
 
 
 def counter_fmax(folder: Path) -> float:

@@ -6,14 +6,18 @@ has the same ports, takes the same clocks, and counts frequencies that a memory 
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal
+from itertools import pairwise
+
+from amaranth import C, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.puf_spec import FRACTION_BITS, PufSpec
-from bitting_rtl.lib.one_hot import OneHot
 from bitting_rtl.lib.ports import Port, Ports
+
+#: Of a count, in order: a register each.
+_STEPS = ("idle", "clearing", "starting", "open", "closing", "stopping")
 
 
 def counting_ports(puf: PufSpec) -> dict[str, Port]:
@@ -22,7 +26,7 @@ def counting_ports(puf: PufSpec) -> dict[str, Port]:
     return {
         "start": Port(In(1), "count the edges of a pair", "one clock, while nothing is counted"),
         "pair": Port(In(range(puf.pairs)), "which one", "from `start` to `done`"),
-        "read": Port(In(range(puf.reads)), "how often it was read before: recorded frequencies differ", "as `pair`"),
+        "read": Port(In(range(max(puf.reads, 2))), "how often it was read before: recorded frequencies differ", "as `pair`"),
         "wipe": Port(In(1), "stop, and forget the counts"),
         "done": Port(Out(1), "the counts are there", f"one clock, {puf.count_clocks} after `start`"),
         "first": Port(Out(puf.count_bits), "edges of the pair's first oscillator in the window", count),
@@ -45,7 +49,7 @@ class Schedule(wiring.Component):
                 {
                     "start": Port(In(1), "begin", "one clock, while nothing is counted"),
                     "wipe": Port(In(1), "stop at once; `clear` stays until the next count"),
-                    "clear": Port(Out(1), "counters are held at zero", "only while no oscillator runs, or after `wipe`"),
+                    "clear": Port(Out(1, init=1), "counters are held at zero", "only while no oscillator runs, or after `wipe`"),
                     "run": Port(Out(1), "the oscillators of the pair run"),
                     "gate": Port(Out(1), "their edges count", f"{puf.window} clocks amid `run`"),
                     "done": Port(Out(1), "the counters have stopped", f"one clock, {puf.count_clocks} after `start`"),
@@ -55,36 +59,30 @@ class Schedule(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        names = ("IDLE", "CLEAR", "RUN", "WINDOW", "CLOSE", "STOP")
-        states = OneHot(m, names)
+        idle, clearing, starting, open_, closing, stopping = steps = [Signal(name=name, init=name == "idle") for name in _STEPS]
         left = Signal(range(max(self._puf.window, self._puf.settle)))
         over = Signal()
         m.d.comb += over.eq(left == 0)
-        lasts = {name: self._puf.settle for name in names[1:]} | {"WINDOW": self._puf.window}
-        states.go("IDLE", "CLEAR", ~self.start, "IDLE")
-        with m.If(states.at["IDLE"]):
-            m.d.sync += left.eq(lasts["CLEAR"] - 1)
-        for here, there in zip(names[1:], (*names[2:], "IDLE"), strict=True):
-            states.go(here, there, ~over, here)
-            with m.If(states.at[here]):
-                m.d.sync += left.eq(left - 1)
-                with m.If(over):
-                    m.d.sync += left.eq(lasts.get(there, 1) - 1)
-        states.connect(self.wipe, "IDLE")
-        # `left` of 0 tells nothing in the idle state: the last clock of STOP leads to `done`.
-        m.d.sync += self.done.eq(states.at["STOP"] & over & ~self.wipe)
-        clear = Signal(init=1)
-        with m.If(states.at["CLEAR"] & over):
-            m.d.sync += clear.eq(0)
-        with m.If((states.at["IDLE"] & self.start) | self.wipe):
-            m.d.sync += clear.eq(1)
-        m.d.comb += self.clear.eq(clear)
-        return self._running(m, states)
-
-    def _running(self, m: Module, states: OneHot) -> Module:
-        """`run` and `gate` follow the states a clock later, both alike."""
-        running = states.at["RUN"] | states.at["WINDOW"] | states.at["CLOSE"]
-        m.d.sync += [self.run.eq(running & ~self.wipe), self.gate.eq(states.at["WINDOW"] & ~self.wipe)]
+        with m.If(idle):
+            m.d.sync += left.eq(self._puf.settle - 1)
+            with m.If(self.start):
+                m.d.sync += [idle.eq(0), clearing.eq(1), self.clear.eq(1)]
+        with m.Elif(over):
+            m.d.sync += [after.eq(before) for before, after in pairwise([C(0), *steps[1:]])]
+            m.d.sync += [idle.eq(stopping), left.eq(Mux(starting, self._puf.window, self._puf.settle) - 1)]
+            with m.If(clearing):
+                m.d.sync += self.clear.eq(0)
+        with m.Else():
+            m.d.sync += left.eq(left - 1)
+        # Registers of their own, a clock later.
+        m.d.sync += [
+            self.run.eq(starting | open_ | closing),
+            self.gate.eq(open_),
+            self.done.eq(stopping & over),
+        ]
+        with m.If(self.wipe):
+            m.d.sync += [step.eq(step is idle) for step in steps]
+            m.d.sync += [self.clear.eq(1), self.run.eq(0), self.gate.eq(0), self.done.eq(0)]
         return m
 
 

@@ -63,7 +63,7 @@ class Measurement(wiring.Component):
             last_read = self.read == puf.reads - 1
             m.d.sync += [
                 total.eq(total + self.first - self.second),
-                self.read.eq(self.read + 1),  # a power of two: after the last one comes 0
+                self.read.eq(Mux(last_read, 0, self.read + 1)),
                 asks.eq(~last_read),
                 sends.eq(last_read),
             ]
