@@ -1,7 +1,7 @@
 """The ring oscillators of a PUF after place and route: whether all are there, where, and how alike those of a pair are.
 
-Nothing here knows what rings oscillate at. nextpnr's delays are one corner of a model that is the same in every tile; that two
-rings are equal in it means that the same wires were taken.
+Nothing here knows what rings oscillate at. nextpnr's delays are one corner of a model that is the same in every tile, and of the
+wires of a tile it tells only some apart. So what says that two rings are alike is that they take the same wires and switches.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _CELL = re.compile(r"ring(\d+)_(first|second)_lut(\d+)(?:_LC)?$")
 _PLACE = re.compile(r"X(\d+)/Y(\d+)/(.*)")
 #: Of the SDF: the slowest corner of a wire, and of a LUT from an input to its output.
 _WIRE = re.compile(r"\(INTERCONNECT (\S+)/\S+ (\S+)/(\S+) \(\d+:\d+:(\d+)\)")
-_INSTANCE = re.compile(r"\(INSTANCE (\S+)\)")
-_THROUGH = re.compile(r"\(IOPATH (\S+) \S+ \(\d+:\d+:(\d+)\)")
+_THROUGH = re.compile(r"\(IOPATH ([A-D]|I[0-3]) [FO] \(\d+:\d+:(\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _ring(
     cells: dict[str, Any],
     routes: dict[int, str],
     wires: dict[tuple[str, str], tuple[str, int]],
-    through: dict[tuple[str, str], int],
+    through: dict[str, int],
     family: str,
 ) -> Ring:
     expected = len(FAMILIES[family].loop)
@@ -129,23 +128,29 @@ def _ring(
         if (name, after) not in wires:
             raise ToolError(f"a {what} is open: {name} does not drive {after}")
         pin, wire = wires[name, after]
-        delay += wire + through[after, pin]
         (net,) = cells[name]["connections"]["F" if family == "ecp5" else "O"]
-        paths.append(_path(routes[net], tile, _sink(cells[after], pin, family)))
+        path = _path(routes[net], tile, _sink(cells[after], pin, family))
+        paths.append(path)
+        delay += wire + through[_input(path[-2])]
     return Ring(tile, tuple(place[3] for place in places if place), tuple(paths), delay)
 
 
-def _delays(sdf: Path) -> tuple[dict[tuple[str, str], tuple[str, int]], dict[tuple[str, str], int]]:
-    """Between rings' LUTs (input, ps), and through each from an input (ps)."""
-    wires, through, instance = {}, {}, ""
+def _delays(sdf: Path) -> tuple[dict[tuple[str, str], tuple[str, int]], dict[str, int]]:
+    """(from, to) -> input and ps, of wires between LUTs; input -> ps, through any LUT."""
+    wires, through = {}, {}
     for line in sdf.read_text().splitlines():
         if found := _WIRE.search(line):
             wires[found[1], found[2]] = found[3], int(found[4])
-        elif found := _INSTANCE.search(line):
-            instance = found[1]
         elif found := _THROUGH.search(line):
-            through[instance, found[1]] = int(found[2])
+            through[found[1]] = int(found[2])
     return wires, through
+
+
+def _input(wire: str) -> str:
+    """The LUT's input that a wire in front of it leads to: nextpnr may give a net another input than its netlist says."""
+    found = re.search(r"([A-D])\d$|in_(\d)$", wire)
+    assert found
+    return found[1] or f"I{found[2]}"
 
 
 def _sink(cell: dict[str, Any], pin: str, family: str) -> str:
