@@ -29,10 +29,13 @@ def check(target, puf, folder):
     assert list(found) == [(pair, second) for pair in range(puf.pairs) for second in range(2)]
     for pair in range(puf.pairs):
         first, second = found[pair, 0], found[pair, 1]
-        assert first.luts == second.luts == family.bel and len(first.luts) % 2
+        assert first.luts == second.luts == family.bel
         assert first.tile == family.tile(pair, 0) and second.tile == (first.tile[0], first.tile[1] + 1)
         assert first.wires == second.wires and first.delay_ps == second.delay_ps > 0
-        assert [tuple(wire.removeprefix("+0 +0 ") for wire in path) for path in first.wires] == list(family.wires)
+        assert [tuple(wire.removeprefix("+0 +0 ") for wire in path) for path in first.wires] == [
+            *family.wires,
+            family.out_wires,
+        ]
     assert len({ring.tile for ring in found.values()}) == 2 * puf.pairs
     assert len({ring.delay_ps for ring in found.values()}) == 1
 
@@ -74,7 +77,7 @@ def test_without_named_wires_rings_differ():
         check(target, FEW, folder)
 
 
-def test_a_missing_or_misplaced_stage_is_found(placed, tmp_path):
+def test_a_missing_misplaced_or_loaded_stage_is_found(placed, tmp_path):
     target, _, folder = placed
     (name,) = (name for name in cells(json.loads((folder / "routed.json").read_text())) if "ring3_first_lut1" in name)
 
@@ -84,7 +87,13 @@ def test_a_missing_or_misplaced_stage_is_found(placed, tmp_path):
     def move(netlist):
         cells(netlist)[name]["attributes"]["NEXTPNR_BEL"] = re.sub(r"X\d+", "X12", FAMILIES[target.family].place((3, 3), 1))
 
-    for fault, message in ((remove, "stages after place and route"), (move, "lies in 2 tiles")):
+    def load(netlist):
+        (module,) = netlist["modules"].values()
+        (net,) = (net for name, net in module["netnames"].items() if name.endswith("rings.ring3_first_1"))
+        net["attributes"]["ROUTING"] += ";X9/Y9/somewhere;a switch;1"
+
+    faults = (remove, "LUTs after place and route"), (move, "lies in 2 tiles"), (load, "loaded by more than")
+    for fault, message in faults:
         with pytest.raises(ToolError, match=message):
             rings.read(changed(folder, tmp_path / fault.__name__, fault), target.family)
 

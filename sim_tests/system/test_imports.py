@@ -12,14 +12,17 @@ import bitting_rtl
 
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
-    "errors", "files", "malloc", "unit", "program", "emulator", "locking", "artefact", "look", "data", "network", "conversion",
-    "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
+    "errors", "files", "malloc", "unit", "program", "emulator", "puf", "locking", "artefact", "look", "data", "network",
+    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 #: Rooms of `bitting_rtl`, lower ones first; of `bitting` they know the numbers both sides share.
-RTL_ROOMS = ("lib", "unlock", "engine", "board")
-RTL_KNOWS = ("bitting", "bitting.unit.digits", "bitting.unit.protocol", "bitting.unit.serial_protocol", "bitting.unit.spec")
+RTL_ROOMS = ("lib", "puf", "unlock", "engine", "board")
+RTL_KNOWS = (
+    "bitting", "bitting.unit.digits", "bitting.unit.protocol", "bitting.unit.puf_spec", "bitting.unit.serial_protocol",
+    "bitting.unit.spec",
+)  # fmt: skip
 #: What pure integers must not import.
 NOT_IN_UNIT = ("numpy", "torch", "amaranth")
 

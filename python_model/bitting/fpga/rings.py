@@ -1,7 +1,8 @@
 """The ring oscillators of a PUF after place and route: whether all are there, where, and how alike those of a pair are.
 
-Nothing here knows what rings oscillate at. nextpnr's delays are one corner of a model that is the same in every tile, and of the
-wires of a tile it tells only some apart. So what says that two rings are alike is that they take the same wires and switches.
+Nothing here knows what rings oscillate at. nextpnr's delays are one corner of a model that is the same in every tile, and of
+the wires of a tile it tells only some apart. So what says that two rings are alike is that they take the same wires and
+switches.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from bitting.fpga.targets import Target
 from bitting.unit.puf_spec import PufSpec
 from bitting_rtl.lib.verilog import to_verilog
 from bitting_rtl.puf.measurement import Response
-from bitting_rtl.puf.ring_counting import RingCounting
 from bitting_rtl.puf.rings import FAMILIES
 
 TOP = "bitting_puf"
@@ -44,8 +45,9 @@ class Ring:
 
     Attributes:
         tile: column and row of its LUTs.
-        luts: of each stage, its place in the tile.
-        wires: of each stage, the wires and switches from its output to the next stage's input, relative to the tile.
+        luts: of each stage, its place in the tile; last the LUT that leads out.
+        wires: of each stage, the wires from its output to the next stage's input, relative to the tile; last those from the
+            last stage to the LUT that leads out. Nothing else is connected to a ring.
         delay_ps: once around, by nextpnr's slowest corner; half a period.
     """
 
@@ -62,7 +64,7 @@ class Ring:
 
 def verilog(puf: PufSpec, family: str) -> str:
     """Of rings, counters and measurement, with constants of zeros."""
-    return to_verilog(Response(puf, RingCounting(puf, family)), TOP)
+    return to_verilog(Response(puf, family), TOP)
 
 
 def implement(target: Target, puf: PufSpec, seed: int) -> tuple[flow.Placed, Path]:
@@ -84,7 +86,8 @@ def read(folder: Path, family: str) -> dict[tuple[int, int], Ring]:
     """(pair, 0 or 1) -> ring, of a folder that `flow.place` wrote with `netlist`.
 
     Raises:
-        ToolError: if a stage is missing, does not drive the next one alone, or lies in another tile than its ring.
+        ToolError: if a stage is missing, does not drive the next one, drives more than that and the way out, or lies in another
+            tile than its ring.
     """
     (module,) = json.loads((folder / "routed.json").read_text())["modules"].values()
     cells = {name: cell for name, cell in module["cells"].items() if _CELL.search(name)}
@@ -115,24 +118,34 @@ def _ring(
     through: dict[str, int],
     family: str,
 ) -> Ring:
-    expected = len(FAMILIES[family].loop)
+    expected = len(FAMILIES[family].bel)
     if len(names) != expected:
-        raise ToolError(f"a {what} has {len(names)} of {expected} stages after place and route: synthesis merged or removed LUTs")
+        raise ToolError(f"a {what} has {len(names)} of {expected} LUTs after place and route: some were merged or removed")
     places = [_PLACE.fullmatch(cells[name]["attributes"]["NEXTPNR_BEL"]) for name in names]
     tiles = {(int(place[1]), int(place[2])) for place in places if place}
     if len(tiles) != 1:
         raise ToolError(f"a {what} lies in {len(tiles)} tiles; the attribute BEL of its LUTs names one")
     (tile,) = tiles
     paths, delay = [], 0
-    for name, after in zip(names, [*names[1:], names[0]], strict=True):
+    *stages, out = names
+    for name, after in [*pairwise([*stages, stages[0]]), (stages[-1], out)]:
         if (name, after) not in wires:
             raise ToolError(f"a {what} is open: {name} does not drive {after}")
         pin, wire = wires[name, after]
-        (net,) = cells[name]["connections"]["F" if family == "ecp5" else "O"]
-        path = _path(routes[net], tile, _sink(cells[after], pin, family))
+        path = _path(routes[_driven(cells[name])], tile, _sink(cells[after], pin, family))
         paths.append(path)
-        delay += wire + through[_input(path[-2])]
+        delay += wire + through[_input(path[-2])] if after != out else 0
+    named = {wire for path in paths for wire in path}
+    for name in stages:
+        if further := sorted({_relative(wire, tile) for wire in routes[_driven(cells[name])].split(";")[::3]} - named):
+            raise ToolError(f"a {what} is loaded by more than its stages and its way out: {', '.join(further)}")
     return Ring(tile, tuple(place[3] for place in places if place), tuple(paths), delay)
+
+
+def _driven(cell: dict[str, Any]) -> int:
+    """The net that a LUT drives."""
+    (net,) = cell["connections"]["F" if cell["type"] == "TRELLIS_COMB" else "O"]
+    return int(net)
 
 
 def _delays(sdf: Path) -> tuple[dict[tuple[str, str], tuple[str, int]], dict[str, int]]:

@@ -1,9 +1,8 @@
 """What a device counts, and the bits that come of it, to the bit: oscillators of given frequencies, in pure integers.
 
-The same as `bitting_rtl.puf.counting.RecordedCounting` with `bitting_rtl.puf.measurement.Measurement` behind it. A frequency is an
-increment: it stands in frequencies of the system clock, with `FRACTION_BITS` bits behind the point. Every oscillator starts at
-phase 0, so a count is the whole periods in the window. A real ring is cut off in mid-period at both ends of the window and may
-count one more or less.
+The same as `bitting_rtl.puf.measurement.Response` with recorded frequencies. A frequency is an increment: it stands in
+frequencies of the system clock, with `FRACTION_BITS` bits behind the point. Every oscillator starts at phase 0, so a count is
+the whole periods in the window. The window of a real ring begins anywhere in a period: it may count one more.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ FRACTION_BITS = 24
 #: Periods of the slowest oscillator in which what it clocks has settled: two registers of a synchroniser, a count, and as many
 #: again for the way through the tree between ring and counter.
 _SETTLING_PERIODS = 8
-#: Most bits of a sum: more than anybody needs, and Verilog's integers of 64 bits still hold it.
-_WIDEST = 48
+#: Most bits of a sum: beyond them its comparison in a clock is slower than the rest of a design, and the noise has long gone.
+_WIDEST = 32
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class PufSpec:
             raise SpecError(f"reads = {self.reads} of a PUF; allowed are powers of two, so that means need no division")
         if self.sum_bits > _WIDEST:
             raise SpecError(
-                f"a sum of differences takes {self.sum_bits} bits with a window of {self.window} clocks, {self.reads} reads and "
-                f"oscillators up to {self.fastest} times the clock; allowed are {_WIDEST}: shorten the window or read less often"
+                f"sums take {self.sum_bits} bits with a window of {self.window} clocks, {self.reads} reads and oscillators "
+                f"up to {self.fastest} times the clock; allowed are {_WIDEST}: shorten the window or read less often"
             )
 
     @property

@@ -49,7 +49,7 @@ class Schedule(wiring.Component):
                 {
                     "start": Port(In(1), "begin", "one clock, while nothing is counted"),
                     "wipe": Port(In(1), "stop at once; `clear` stays until the next count"),
-                    "clear": Port(Out(1, init=1), "counters are held at zero", "only while no oscillator runs, or after `wipe`"),
+                    "clear": Port(Out(1, init=1), "counters are held at zero", "while no oscillator runs, or after `wipe`"),
                     "run": Port(Out(1), "the oscillators of the pair run"),
                     "gate": Port(Out(1), "their edges count", f"{puf.window} clocks amid `run`"),
                     "done": Port(Out(1), "the counters have stopped", f"one clock, {puf.count_clocks} after `start`"),

@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.unit.puf_spec import PufSpec
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.puf.counting import counting_ports
+from bitting_rtl.puf.counting import RecordedCounting, counting_ports
+from bitting_rtl.puf.ring_counting import RingCounting
 
 #: A bit of the response.
 RESPONSE = data.StructLayout({"bit": 1, "last": 1})
@@ -86,15 +87,17 @@ class Measurement(wiring.Component):
 
 
 class Response(wiring.Component):
-    """A measurement and what counts for it."""
+    """A measurement and what counts for it: the rings of a chip, or recorded frequencies, whose memory's ports come out."""
 
-    def __init__(self, puf: PufSpec, counting: wiring.Component, constants: Sequence[int] = ()):
-        """`counting`: `RingCounting` on a chip, `RecordedCounting` in a simulation, whose further ports come out.
+    def __init__(self, puf: PufSpec, family: str | None, constants: Sequence[int] = ()):
+        """`family`: of the rings (`bitting_rtl.puf.rings`); none in a simulation. `constants`: see `Measurement`.
 
         Raises:
             SpecError: see `Measurement`.
+            ValueError: see `bitting_rtl.puf.rings.Rings`.
         """
-        self._counting = counting
+        self._puf = puf
+        self._counting = counting = RingCounting(puf, family) if family else RecordedCounting(puf)
         self._measurement = Measurement(puf, constants)
         assert isinstance(counting.signature, Ports)
         further = {name: port for name, port in counting.signature.ports.items() if name not in counting_ports(puf)}
@@ -104,10 +107,9 @@ class Response(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.measurement, m.submodules.counting = measurement, counting = self._measurement, self._counting
-        for name in measurement.signature.members:
-            if name not in self.signature.members:
-                taken, given = (measurement, counting) if measurement.signature.members[name].flow is Out else (counting, measurement)
-                m.d.comb += getattr(given, name).eq(getattr(taken, name))
+        for name, port in counting_ports(self._puf).items():
+            driver, driven = (measurement, counting) if port.member.flow is In else (counting, measurement)
+            m.d.comb += getattr(driven, name).eq(getattr(driver, name))
         m.d.comb += [getattr(counting, name).eq(getattr(self, name)) for name in self._further]
         m.d.comb += [measurement.measure.eq(self.measure), measurement.forget.eq(self.forget), self.busy.eq(measurement.busy)]
         connect(m, measurement.bits, flipped(self.bits))

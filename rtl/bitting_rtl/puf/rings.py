@@ -1,10 +1,13 @@
 """Ring oscillators: a chain of LUTs that inverts an odd number of times and drives itself, once it is enabled.
 
-Each ring lies in one tile, the two of a pair in tiles above one another, the same stage in the same LUT of each, and it takes the
-same wires and switches of its tile: what differs between them is, as far as the tools can be asked, the silicon. Every LUT is an
-instance that synthesis must keep (`keep`), at a place that is named (`BEL`); the wires are named too (`ROUTING`, in the words in
-which nextpnr writes what it has routed, and reads it again). Left to itself, nextpnr takes other wires in every tile, and other
-inputs of a LUT, which on the iCE40 differ by a third of a LUT's delay.
+Each ring lies in one tile, the two of a pair in tiles above one another, the same stage in the same LUT of each, and all take
+the same wires and switches of their tiles: what differs between them is, as far as the tools can be asked, the silicon. Every
+LUT is an instance that synthesis must keep (`keep`), at a place that is named (`BEL`). The wires are named too (`ROUTING`: so
+nextpnr writes what it has routed, and so it reads it again). Left to itself, nextpnr takes other wires in every tile, and other
+inputs of LUTs, which on the iCE40 differ by a third of a LUT's delay.
+
+The way out of a ring leads through one more LUT of its tile. So the wires to the counter, which are different for each ring,
+load none of them.
 """
 
 from __future__ import annotations
@@ -31,10 +34,12 @@ class RingFamily:
 
     Attributes:
         cell: of a LUT; `inputs` in the order of its table, `output`, `table`: its parameter.
-        loop: of each stage the input that the stage before drives. Their number is odd, and at most the LUTs of a tile; few are
+        loop: of each stage the input that the stage before drives. Their number is odd, and below the LUTs of a tile; few are
             fast, and the counters must follow.
-        bel: nextpnr's name of a LUT, with the tile's column and row and the stage.
+        out: the input of the LUT behind the last stage, which leads out.
+        bel: nextpnr's name of each stage's LUT in its tile, and of the LUT that leads out.
         wires: of each stage those from its output to the next stage's input, all in the tile.
+        out_wires: those from the last stage to the LUT that leads out.
         switch: nextpnr's name of what connects two wires of a tile.
         columns: tiles that hold logic.
         rows: lower one of two neighbouring tiles that hold logic, for each row of pairs.
@@ -45,8 +50,10 @@ class RingFamily:
     output: str
     table: str
     loop: tuple[str, ...]
+    out: str
     bel: tuple[str, ...]
     wires: tuple[tuple[str, ...], ...]
+    out_wires: tuple[str, ...]
     switch: str
     columns: tuple[int, ...]
     rows: tuple[int, ...]
@@ -62,15 +69,17 @@ class RingFamily:
         return self.columns[column], self.rows[row] + second
 
     def place(self, tile: tuple[int, int], stage: int) -> str:
-        """The attribute `BEL` of a stage."""
+        """The attribute `BEL` of a stage, or of the LUT that leads out, which counts as one more."""
         return f"X{tile[0]}/Y{tile[1]}/{self.bel[stage]}"
 
     def route(self, tile: tuple[int, int], stage: int) -> str:
         """The attribute `ROUTING` of what a stage drives: each wire, what switches it on, and that it stays."""
         x, y = tile
-        wires = self.wires[stage]
-        switches = ["", *(self.switch.format(x=x, y=y, driver=driver, driven=driven) for driver, driven in pairwise(wires))]
-        return ";".join(f"X{x}/Y{y}/{wire};{switch};{_LOCKED}" for wire, switch in zip(wires, switches, strict=True))
+        ways = [self.wires[stage], *[self.out_wires] * (stage == len(self.loop) - 1)]
+        switches = {self.wires[stage][0]: ""}
+        for driver, driven in (step for way in ways for step in pairwise(way)):
+            switches[driven] = self.switch.format(x=x, y=y, driver=driver, driven=driven)
+        return ";".join(f"X{x}/Y{y}/{wire};{switch};{_LOCKED}" for wire, switch in switches.items())
 
 
 #: By the name of `synth_FAMILY`. The smallest device with the logic tiles that all of a family's larger ones have in these
@@ -82,7 +91,8 @@ FAMILIES = {
         output="Z",
         table="INIT",
         loop=("C", "D", "B", "D", "B"),
-        bel=("SLICEA.K0", "SLICEA.K1", "SLICEB.K0", "SLICEB.K1", "SLICEC.K0"),
+        out="C",
+        bel=("SLICEA.K0", "SLICEA.K1", "SLICEB.K0", "SLICEB.K1", "SLICEC.K0", "SLICEC.K1"),
         wires=(
             ("F0_SLICE", "F0", "D1", "D1_SLICE"),
             ("F1_SLICE", "F1", "B2", "B2_SLICE"),
@@ -90,6 +100,7 @@ FAMILIES = {
             ("F3_SLICE", "F3", "B4", "B4_SLICE"),
             ("F4_SLICE", "F4", "C0", "C0_SLICE"),
         ),
+        out_wires=("F4_SLICE", "F4", "C5", "C5_SLICE"),
         switch="X{x}/Y{y}/0_0_{driver}->0_0_{driven}",
         columns=tuple(range(4, 68)),
         rows=(2, 4, 6, 8, 10),  # row 13 of the LFE5U-25F holds memories
@@ -100,12 +111,14 @@ FAMILIES = {
         output="O",
         table="LUT_INIT",
         loop=("I0", "I0", "I0"),
-        bel=("lc0", "lc1", "lc2"),
+        out="I0",
+        bel=("lc0", "lc1", "lc2", "lc3"),
         wires=(
             ("lutff_0:out", "local_g1_0", "lutff_1:in_0", "lutff_1:in_0_lut"),
             ("lutff_1:out", "local_g3_1", "lutff_2:in_0", "lutff_2:in_0_lut"),
             ("lutff_2:out", "local_g0_2", "lutff_0:in_0", "lutff_0:in_0_lut"),
         ),
+        out_wires=("lutff_2:out", "local_g1_2", "lutff_3:in_0", "lutff_3:in_0_lut"),
         switch="X{x}/Y{y}/{x}.{y}.{driver}.->.{x}.{y}.{driven}",
         columns=tuple(column for column in range(1, 25) if column not in (6, 19)),  # those hold memories
         rows=tuple(range(1, 30, 2)),
@@ -150,7 +163,7 @@ class Rings(wiring.Component):
         return m
 
     def _ring(self, m: Module, pair: int, second: int) -> Signal:
-        """The output of the last stage."""
+        """What leads out of it."""
         row, column = divmod(pair, COLUMNS)
         name = f"ring{pair}_{'second' if second else 'first'}"
         tile = self._family.tile(pair, second)
@@ -158,20 +171,22 @@ class Rings(wiring.Component):
         outputs = [
             Signal(name=f"{name}_{stage}", attrs={"keep": 1, "ROUTING": self._family.route(tile, stage)}) for stage in stages
         ]
-        for stage, output in enumerate(outputs):
+        for stage, (pin, output) in enumerate(zip(self._family.loop, outputs, strict=True)):
             enables = [] if stage else [self.row[row], self.column[column]]
-            lut = self._lut(stage, outputs[stage - 1], enables, output, self._family.place(tile, stage))
+            lut = self._lut(pin, outputs[stage - 1], enables, True, output, self._family.place(tile, stage))
             m.submodules[f"{name}_lut{stage}"] = lut
-        return outputs[-1]
+        out, last = Signal(name=f"{name}_out"), len(outputs)
+        place = self._family.place(tile, last)
+        m.submodules[f"{name}_lut{last}"] = self._lut(self._family.out, outputs[-1], [], False, out, place)
+        return out
 
-    def _lut(self, stage: int, loop: Value, enables: list[Value], output: Signal, place: str) -> Instance:
-        """NAND of the loop and the enables, of which inverters have none."""
+    def _lut(self, pin: str, value: Value, enables: list[Value], inverts: bool, output: Signal, place: str) -> Instance:
+        """AND of a value, at this input, and of what enables it, if anything does; or its inverse."""
         family = self._family
-        of_loop = family.loop[stage]
-        others = [pin for pin in family.inputs if pin != of_loop]
-        pins = {of_loop: loop, **dict(zip(others, enables, strict=False))}
-        used = [family.inputs.index(pin) for pin in pins]
-        table = sum((not all(row >> index & 1 for index in used)) << row for row in range(16))
-        inputs = {f"i_{pin}": pins.get(pin, C(0)) for pin in family.inputs}
+        others = [other for other in family.inputs if other != pin]
+        pins = {pin: value, **dict(zip(others, enables, strict=False))}
+        used = [family.inputs.index(name) for name in pins]
+        table = sum((all(row >> index & 1 for index in used) != inverts) << row for row in range(16))
+        inputs = {f"i_{name}": pins.get(name, C(0)) for name in family.inputs}
         named = {f"p_{family.table}": C(table, 16), f"o_{family.output}": output, **inputs}
         return Instance(family.cell, a_keep=1, a_BEL=place, **named)
