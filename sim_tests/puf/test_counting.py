@@ -209,7 +209,7 @@ def test_default_widths_hold_the_largest_counts():
     fastest = puf.fastest << FRACTION_BITS
     assert counting.count(puf, fastest) < puf.highest_count < 1 << puf.count_bits
     assert puf.reads * puf.highest_count < 1 << (puf.sum_bits - 1)
-    assert puf.slowest == Fraction(1, 8)
+    assert puf.slowest == Fraction(10, 64)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,7 @@ def test_default_widths_hold_the_largest_counts():
         ({"window": 1 << 20, "reads": 256, "fastest": 64}, "sums take 36 bits"),
         ({"settle": 1}, "from 4 to"),
         ({"fastest": 0}, "from 1 to 64"),
+        ({"settle": 4, "fastest": 2}, "suit oscillators from 2.5 times the clock on"),
     ],
 )
 def test_a_spec_out_of_range_is_refused(wrong, message):

@@ -16,9 +16,9 @@ from bitting.errors import SpecError
 READ_NOISE = Fraction(3, 10_000)
 #: Of frequencies in simulations, which are in frequencies of the system clock: bits behind the binary point.
 FRACTION_BITS = 24
-#: Periods of the slowest oscillator in which what it clocks has settled: two registers of a synchroniser, a count, and as many
-#: again for the way through the tree between ring and counter.
-_SETTLING_PERIODS = 8
+#: Periods of the slowest oscillator in which what it clocks has settled: two registers of a synchroniser, a count, up to five
+#: carries within it, and two for the way between ring and counter.
+_SETTLING_PERIODS = 10
 #: Most bits of a sum: beyond them its comparison in a clock is slower than the rest of a design, and the noise has long gone.
 _WIDEST = 32
 
@@ -52,6 +52,11 @@ class PufSpec:
                 raise SpecError(f"{name} = {value!r} of a PUF; allowed is an integer from {low} to {high}")
         if self.reads & (self.reads - 1):
             raise SpecError(f"reads = {self.reads} of a PUF; allowed are powers of two, so that means need no division")
+        if self.slowest >= self.fastest:
+            raise SpecError(
+                f"pauses of {self.settle} clocks suit oscillators from {float(self.slowest):.3g} times the clock on, and "
+                f"counters those up to {self.fastest} times; wanted are longer pauses (settle) or wider counters (fastest)"
+            )
         if self.sum_bits > _WIDEST:
             raise SpecError(
                 f"sums take {self.sum_bits} bits with a window of {self.window} clocks, {self.reads} reads and oscillators "

@@ -18,9 +18,16 @@ from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.puf.counting import Schedule, counting_ports
 from bitting_rtl.puf.rings import COLUMNS, Rings
 
+#: Bits of a count that change in one clock of a ring.
+SEGMENT = 5
+
 
 class EdgeCounter(wiring.Component):
-    """Rising edges of a clock while a window is open. Everything in it is clocked by what it counts."""
+    """Rising edges of a clock while a window is open. Everything in it is clocked by what it counts.
+
+    A carry waits in a register between parts of the count, for the clock is fast; so the count is complete when the clock has
+    run on for as many edges as there are parts.
+    """
 
     def __init__(self, puf: PufSpec):
         super().__init__(
@@ -36,13 +43,16 @@ class EdgeCounter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Amaranth would give a memory or a FIFO a synchroniser of its own; here the two registers are all.
         m.domains.ring_clock = ClockDomain("ring_clock", async_reset=True, local=True)
         m.d.comb += [ClockSignal("ring_clock").eq(self.ring_clock), ResetSignal("ring_clock").eq(self.clear)]
         seen = Signal(2)
         m.d.ring_clock += seen.eq(Cat(self.gate, seen[0]))
-        with m.If(seen[1]):
-            m.d.ring_clock += self.count.eq(self.count + 1)
+        carry = seen[1]
+        for low in range(0, self.count.shape().width, SEGMENT):
+            part = self.count[low : low + SEGMENT]
+            carried = Signal(name=f"carry{low}")
+            m.d.ring_clock += Cat(part, carried).eq(part + carry)
+            carry = carried
         return m
 
 
