@@ -39,6 +39,8 @@ CELLS = {
 }
 
 
+#: In the name of every clock that a ring oscillator makes (`bitting_rtl.puf.ring_counting`).
+RING_CLOCK = "ring_clock"
 #: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the
 #: condition would stand before the address and the data of every memory; with this it goes to the enable only.
 _READ = "read_verilog design.v; proc; opt_expr -mux_undef; opt_clean"
@@ -170,7 +172,14 @@ def by_module(target: Target, verilog: str, top: str) -> dict[str, Area]:
 
 
 def place(
-    target: Target, verilog: str, top: str, wrapper: Wrapper, seed: int, netlist: bool = False, private: Path | None = None
+    target: Target,
+    verilog: str,
+    top: str,
+    wrapper: Wrapper,
+    seed: int,
+    netlist: bool = False,
+    private: Path | None = None,
+    rings: bool = False,
 ) -> tuple[Placed, Path]:
     """Place and route a module inside a wrapper that fits the pins.
 
@@ -201,12 +210,13 @@ def place(
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
         report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
         extra = [_CONSTRAINTS[target.family], "pins"] if wrapper.constraints else []
-        extra += ["--write", "routed.json"] if netlist else []
+        extra += ["--write", "routed.json", "--sdf", "delays.sdf"] if netlist else []
+        extra += ["--ignore-loops"] if rings else []
         extra += ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
         tools.run(program, [*target.options, *common, *report, *extra], work)
         packer = "ecppack" if target.family == "ecp5" else "icepack"
         tools.run(packer, ["routed.txt", f"{finished.name}/bitstream.bin"], work)
-        for name in ("report.json", *["routed.json"] * netlist):
+        for name in ("report.json", *["routed.json", "delays.sdf"] * netlist):
             (work / name).rename(finished / name)
 
     versions = [tools.find(name)[1] for name in ("yosys", program)]
@@ -221,20 +231,22 @@ def place(
         str(target.goal),
         str(seed),
         *versions,
-        f"netlist {netlist}",
+        f"netlist and delays {netlist}, rings {rings}",
     ]
     folder = files.built("placed", parts, make, private)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder
 
 
 def _placed(report: dict[str, Any], seed: int) -> Placed:
-    clocks = report["fmax"]
+    clocks = {name: clock for name, clock in report["fmax"].items() if RING_CLOCK not in name}
     if len(clocks) != 1:
         raise ToolError(f"nextpnr reports {len(clocks)} clocks ({', '.join(clocks)}); the design was made with one")
     critical = []
     for path in report["critical_paths"]:
-        # Clock to clock; the paths from and to pins say only how far away the pins are.
-        if path["from"].startswith("posedge") and path["to"].startswith("posedge"):
+        # Clock to clock; the paths from and to pins say only how far away the pins are. What leads from a ring's clock to the
+        # system's is read when that clock stands still.
+        ends = path["from"], path["to"]
+        if all(end.startswith("posedge") and RING_CLOCK not in end for end in ends):
             critical = [(step["delay"], step["type"], step["from"]["cell"], step["to"]["cell"]) for step in path["path"]]
             break
     used = {name: (row["used"], row["available"]) for name, row in report["utilization"].items() if row["used"]}

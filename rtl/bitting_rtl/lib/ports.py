@@ -16,6 +16,7 @@ from amaranth.lib import data, stream, wiring
 
 import bitting_rtl
 from bitting.unit.protocol import WORD_BITS
+from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import PRESETS, UnitSpec, VaultKind
 
 #: The family whose widths the page shows, and the same with the other vault: some ports are there with one of them only.
@@ -25,6 +26,8 @@ OTHER_EXAMPLE = EXAMPLE.replace(vault=VaultKind.AES)
 #: What a component is made with for the page, by the name of its constructor's parameter; parameters with a default keep it.
 _ARGUMENTS: dict[str, object] = {
     "spec": None,  # as `example` is told
+    "puf": PufSpec(),
+    "family": "ecp5",
     "divisor": 100,
     "root": bytes(16),
     "fused": True,
