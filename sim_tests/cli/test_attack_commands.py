@@ -94,7 +94,9 @@ def test_conversions_of_a_network_in_clear(soft):
     for found, least, most in ((stolen, 0, 0.4), (known, 0.6, 1)):
         integers = [each["accuracy"] for each in found["results"] if each["family"] == "int8"]
         assert found["authorised"] > 0.7 and len(integers) == 4 and least <= max(integers) <= most
-    assert stolen["unlabelled"] == 512
+    assert stolen["unlabelled"] == 512 and known["changed"] and not stolen["changed"]
+    idle = bitting("attack", "conversions", soft, "--family", "exact", "--samples", 20, "--repair", "filled").stdout
+    assert "--repair filled found nothing to do" in " ".join(idle.split())
     text = bitting(*options[:5], "--samples", 50, "--unlabelled", 20).stdout
     assert "20 unlabelled samples seen" in " ".join(text.split())
     assert "int8" in text and "sine" not in text and "level of claim: family" in text

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from bitting.targets.stolen import Stolen
 
 #: Before a conversion; see `bitting.targets.repair` and `bitting.targets.filling`.
-REPAIRS = ("nothing", "merged", "shrunk", "filled")
+REPAIRS = {
+    "nothing": "as stolen",
+    "merged": "weights of inputs that are always equal added up",
+    "shrunk": "the smallest weights with the same sums",
+    "filled": "gather lists of the sparsity lock made dense",
+}
 #: Samples that are judged if nobody says how many: all of them on every target take minutes.
 _SAMPLES = 1000
 
@@ -29,15 +34,19 @@ def conversions(
     samples: SamplesOption = "",
     family: Annotated[list[str] | None, typer.Option("--family", help="Only this family of hardware; may be repeated.")] = None,
     unlabelled: Annotated[
-        int | None, typer.Option("--unlabelled", help="Training samples that conversions look at; as many as allowed, 512.")
+        int | None, typer.Option("--unlabelled", help="Training samples that conversions look at, 1 to 512; all if left out.")
     ] = None,
-    repair: Annotated[str, typer.Option("--repair", help=f"What the thief does first: {', '.join(REPAIRS)}.")] = "nothing",
+    repair: Annotated[
+        str,
+        typer.Option("--repair", help=f"What the thief does first: {'; '.join(f'{k} ({v})' for k, v in REPAIRS.items())}."),
+    ] = "nothing",
     json: JsonOption = False,
 ) -> None:
     """What other hardware makes of a network in clear: number formats, pruning, other waves (minutes).
 
-    Of each family of hardware the one that gives a thief the most, see docs/soft-locks.md. The first 1000 test samples judge
-    unless --samples says otherwise. onnxruntime and torchao are wanted by two families (`pip install 'bitting[targets]'`).
+    Of each family of hardware the one that gives a thief the most, see docs/soft-locks.md and docs/sparsity-lock.md, where
+    answers far below chance say something, too. The first 1000 test samples judge unless --samples says otherwise.
+    onnxruntime and torchao are wanted by two families (`pip install 'bitting[targets]'`).
     """
     from bitting.artefact.model import Model
     from bitting.targets.families import every_target
@@ -58,13 +67,14 @@ def conversions(
         raise BittingError(f"--unlabelled {count} samples; allowed are 1 to {CALIBRATION_SAMPLES}")
     part = selected(samples, len(dataset.test_y), _SAMPLES)
     seen = dataset.train_x[np.random.default_rng(0).permutation(len(dataset.train_x))[:count]]
+    stolen, changed = _repaired(repair, loaded)
     with console.progress("conversions", len(chosen)) as done:
         found = judge(
-            _repaired(repair, loaded), inputs_of(loaded, dataset.test_x[part]), dataset.test_y[part], chosen,
+            stolen, inputs_of(loaded, dataset.test_x[part]), dataset.test_y[part], chosen,
             calibration=inputs_of(loaded, seen), progress=lambda now, _total, _last: done(now),
         )  # fmt: skip
     if json:
-        console.emit_json({"repair": repair, "unlabelled": len(seen), **found.to_dict()})
+        console.emit_json({"repair": repair, "changed": changed, "unlabelled": len(seen), **found.to_dict()})
         return
     rows = [("the unit, or exact emulation", "", percent(found.authorised), "")]
     rows += [
@@ -74,9 +84,14 @@ def conversions(
     judged = f"{found.samples} samples, {len(seen)} unlabelled samples seen"
     title = f"{model}: {dataset.name}, {judged}, repair: {repair}; level of claim: family"
     console.table(title, ("hardware", "list", "accuracy", "best of the family"), rows)
+    if repair != "nothing" and not changed:
+        console.out.print(f"--repair {repair} found nothing to do in this network: these are the figures as stolen")
 
 
-def _repaired(name: str, model: Model) -> Stolen:
+def _repaired(name: str, model: Model) -> tuple[Stolen, bool]:
+    """What the thief has then, and whether trained weights or layers are other than before."""
+    import torch
+
     from bitting.targets import filling, repair
     from bitting.targets.stolen import Stolen
 
@@ -84,4 +99,8 @@ def _repaired(name: str, model: Model) -> Stolen:
     if name not in REPAIRS:
         raise BittingError(f"--repair {name} is unknown; allowed: {', '.join(REPAIRS)}")
     made = {"merged": repair.merged, "shrunk": repair.shrunk, "filled": filling.filled}
-    return made[name](stolen) if name in made else stolen
+    if name not in made:
+        return stolen, False
+    found = made[name](stolen)
+    alike = [torch.equal(a.weights, b.weights) for a, b in zip(stolen.layers, found.layers, strict=False)]
+    return found, len(stolen.layers) != len(found.layers) or not all(alike)

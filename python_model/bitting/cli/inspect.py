@@ -9,7 +9,7 @@ import typer
 
 from bitting import files
 from bitting.artefact.artefact import Artefact, load
-from bitting.artefact.claims import SOFT_LOCKS
+from bitting.artefact.claims import SOFT_LOCKS, SPARSITY
 from bitting.artefact.model import Model
 from bitting.cli import console
 from bitting.cli.options import JsonOption
@@ -55,7 +55,8 @@ def inspect(
         return
     _print(file, found, clock)
     if soft:
-        console.out.print(f"soft lock, as the file claims: {soft}; no key, level of claim family (docs/soft-locks.md)")
+        page = "sparsity-lock" if soft == SPARSITY else "soft-locks"
+        console.out.print(f"soft lock, as the file claims: {soft}; no key, level of claim family (docs/{page}.md)")
     for path in (output, curve):
         if path:
             console.out.print(f"drawn: {path}")
