@@ -31,7 +31,7 @@ class Measurements:
 
     Attributes:
         frequency_hz: (boards, oscillators, reads), positive; integers as they were counted, or floats.
-        board: (boards,) integers, the numbers of the boards.
+        board: (boards,) integers, the numbers of the boards, each once: a board that is there twice would be judged by itself.
         columns: oscillators in a row.
 
     Raises:
@@ -52,19 +52,28 @@ class Measurements:
         if self.board.shape != shape[:1] or self.board.dtype.kind not in "iu":
             raise MeasurementError(
                 f"board is of shape {self.board.shape} and type {self.board.dtype}; allowed is an integer for each of the "
-                f"{shape[0]} boards of frequency_hz"
+                f"{shape[0]} boards of frequency_hz, which is of shape {shape}: (boards, oscillators, reads)"
+            )
+        if len(twice := sorted({int(number) for number in self.board if (self.board == number).sum() > 1})):
+            raise MeasurementError(
+                f"boards {', '.join(map(str, twice[:5]))} are there more than once; put all reads of a board into one row, "
+                "and give different boards different numbers"
             )
         if self.columns < 1 or shape[1] % self.columns:
             raise MeasurementError(
-                f"{shape[1]} oscillators are not whole rows of {self.columns}; give the number of columns that divides them"
+                f"{shape[1]} oscillators are not whole rows of {self.columns}; give a number of columns (--columns) that "
+                f"divides {shape[1]}"
             )
         # One board at a time: a mask of all would be another copy.
-        wrong = next((row for row in self.frequency_hz if not (np.isfinite(row).all() and row.min() > 0)), None)
-        if wrong is not None:
-            value = wrong[~(np.isfinite(wrong) & (wrong > 0))][0]
-            raise MeasurementError(
-                f"frequency_hz holds {value}; allowed are positive finite numbers, in Hz: leave that board out"
-            )
+        for row, number in zip(self.frequency_hz, self.board, strict=True):
+            wrong = ~(np.isfinite(row) & (row > 0))
+            if wrong.any():
+                oscillator, read = np.argwhere(wrong)[0]
+                raise MeasurementError(
+                    f"frequency_hz holds {row[oscillator, read]} at board {number}, oscillator {oscillator}, read {read} "
+                    f"({int(wrong.sum())} such numbers of that board); allowed are positive finite numbers: measure that "
+                    "oscillator again, or leave that board out"
+                )
 
     @property
     def boards(self) -> int:
@@ -120,7 +129,11 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
     Raises:
         MeasurementError: if it is no .npz, lacks an array, or holds what is no measurement.
     """
+    if not path.exists():
+        raise MeasurementError(f"{path} does not exist; give an .npz with frequency_hz and board")
     try:
+        if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+            raise ValueError("it is no zip file")
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("one array without a name")
@@ -134,8 +147,6 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
             arrays = archive["frequency_hz"], archive["board"]
             if not all(isinstance(array, np.ndarray) for array in arrays):  # what is no array comes as its bytes
                 raise ValueError("what is in it is no array")
-    except FileNotFoundError:
-        raise MeasurementError(f"{path} does not exist; give an .npz with frequency_hz and board") from None
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise MeasurementError(
             f"{path} can not be read as an .npz of plain numbers ({error}); wanted are the arrays frequency_hz (boards, "
