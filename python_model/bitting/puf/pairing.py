@@ -5,8 +5,9 @@ chosen for a device, so there are no helper data here that somebody could manipu
 from pairings that are chosen per device, and from per-device polynomials that take off the trend).
 
 `constants` are what a population of calibration boards shows of each pair: the layout, not the device. With `relative` they are
-shares of the pair's mean frequency. In hardware that needs no division: a window that ends when both counters *together* reach
-a fixed count makes their difference relative.
+shares of the pair's mean frequency. The RTL has no such ones so far: its window is a number of the system's clocks, so it
+compares absolute counts (`bitting.puf.counting.constant`, from Hz). A window that ends when both counters *together* reach a
+fixed count would make their difference relative without a division.
 """
 
 from __future__ import annotations
@@ -82,13 +83,16 @@ def neighbours(oscillators: int, columns: int, direction: Direction) -> np.ndarr
     """(oscillators / 2, 2): each with the next in its row, or in its column. Neighbours share most of a die's trend.
 
     Raises:
-        MeasurementError: if columns, or rows, are not even in number.
+        MeasurementError: if a line of that direction has an odd number of oscillators.
     """
     grid = np.arange(oscillators).reshape(-1, columns)
     if direction == Direction.VERTICAL:
         grid = grid.T
     if grid.shape[1] % 2:
-        raise MeasurementError(f"{grid.shape[1]} oscillators in a line leave one without a partner; pair the other way")
+        raise MeasurementError(
+            f"{grid.shape[1]} oscillators in a line leave one without a partner; allowed is an even number. The report judges "
+            "both directions, so measure an even number of rows and of columns"
+        )
     pairs = grid.reshape(-1, 2)
     return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
