@@ -25,8 +25,9 @@ def increment(puf: PufSpec, frequency_hz: float | Fraction, clock_hz: float | Fr
     """
     ratio = Fraction(frequency_hz) / Fraction(clock_hz)
     if not puf.slowest <= ratio <= puf.fastest:
+        speed = "slow" if ratio < puf.slowest else "fast"
         raise SpecError(
-            f"an oscillator is too {'slow' if ratio < puf.slowest else 'fast'} for a clock of {float(clock_hz):.6g} Hz; allowed is "
+            f"an oscillator is too {speed} for a clock of {float(clock_hz):.6g} Hz; allowed is "
             f"from {float(puf.slowest):.3g} (more pauses: settle) to {puf.fastest} (wider counters: fastest) times the clock"
         )
     return round(ratio * (1 << FRACTION_BITS))

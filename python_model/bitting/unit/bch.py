@@ -143,7 +143,8 @@ def correctable(m: int) -> tuple[int, ...]:
     return tuple(best.values())
 
 
-#: The code of a key: a response of 512 oscillators in 256 disjoint pairs fills one word of it. It keeps 171 bits of 255.
+#: An example of the decoder's size, and no code of a key: of a response of recorded boards one word of it leaves less than a
+#: key's bits, and fails often (docs/puf.md, which says which code is chosen).
 DEFAULT_CODE = BchCode(m=8, t=11)
 
 #: Clocks of a loop of the decoder beyond its coefficients: two from an address to what is written, and one to go on.
