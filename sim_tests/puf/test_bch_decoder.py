@@ -163,7 +163,8 @@ def test_nothing_of_a_word_is_left_in_registers_or_memories_after_a_wipe(rng):
     searches = clocks.load + clocks.locate
     wiped_after = [*range(0, clocks.load, 9), *range(4, clocks.load, 11), *range(clocks.load, searches + 12)]
     wiped_after += range(searches + 12, searches + clocks.search, 7)
-    states, differed = set(), set()
+    states: set[str] = set()
+    differed: set[str] = set()
 
     def values(ctx):
         return [{name: ctx.get(register) for name, register in secrets(decoder).items()} for decoder in decoders]

@@ -11,7 +11,7 @@ import numpy as np
 from bitting.puf import failure
 from bitting.puf.extractor import KEY_BITS, entropy_loss
 from bitting.puf.failure import ErrorRates
-from bitting.unit.bch import BchCode
+from bitting.unit.bch import BLOCK_BITS, BchCode
 
 #: The requirement: a key fails at most so often, at so many times the worst board's error rate, and `KEY_BITS` are left. The
 #: factor stands for what was not measured: temperature, voltage, age.
@@ -19,8 +19,10 @@ MOST_FAILURES = 1e-6
 MARGIN = 3
 #: Factors of the worst board's error rate in tables.
 FACTORS = (1, 2, 3, 5)
-#: Oscillators of a block: two for each of 256 pairs.
-BLOCK_OSCILLATORS = 512
+#: Oscillators of a block: of the pairs of whole rows one is left out.
+BLOCK_OSCILLATORS = 2 * (BLOCK_BITS + 1)
+#: Codes in tables and pictures of failures, by the errors that they correct: `shown`.
+_SHOWN = frozenset({10, 18, 22, 27, 30, 42})
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,8 @@ def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN)
 def best(found: Sequence[Choice]) -> Choice | None:
     """The fewest blocks, then the fewest reads."""
     return min(found, key=lambda choice: (choice.blocks, choice.reads), default=None)
+
+
+def shown(code: BchCode, chosen: Choice | None) -> bool:
+    """Whether a code has its line in tables and pictures of failures: a few do, and the chosen one does."""
+    return code.t in _SHOWN or (chosen is not None and code == chosen.code)

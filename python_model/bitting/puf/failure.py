@@ -17,7 +17,7 @@ import numpy as np
 from bitting.errors import MeasurementError
 from bitting.puf.measurements import Measurements
 from bitting.puf.pairing import Pairing
-from bitting.unit.bch import BchCode, correctable
+from bitting.unit.bch import BLOCK_M, BchCode, correctable
 
 #: The first reads, which enrolment averages. 64 of 100 remain, so that a boot of 64 reads can be looked at.
 REFERENCE_READS = 36
@@ -29,8 +29,8 @@ CONFIDENCE = 0.99
 
 @cache
 def codes() -> tuple[BchCode, ...]:
-    """Those of length 255 that carry 2 bits or more, most bits first."""
-    found = (BchCode(8, t) for t in correctable(8))
+    """Those of the length of a block that carry 2 bits or more, most bits first."""
+    found = (BchCode(BLOCK_M, t) for t in correctable(BLOCK_M))
     return tuple(code for code in found if code.k > 1)
 
 
@@ -130,7 +130,7 @@ class ErrorRates:
 
     @property
     def counted(self) -> np.ndarray:
-        """(boards,) share of wrong bits of each board. With 255 bits and few boots the highest of many is mostly luck."""
+        """(boards,) share of wrong bits of each board. With one block and few boots the highest of many is mostly luck."""
         return np.asarray(self.errors.mean(1) / self.bits)
 
     @property

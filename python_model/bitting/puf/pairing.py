@@ -19,9 +19,7 @@ from enum import StrEnum
 import numpy as np
 
 from bitting.errors import MeasurementError
-
-#: 2^8 - 1: the length of the code. Of the 256 pairs of 512 oscillators the last is left out.
-BLOCK_BITS = 255
+from bitting.unit.bch import BLOCK_BITS
 
 
 class Direction(StrEnum):
@@ -155,7 +153,7 @@ DEFAULT = f"{Direction.HORIZONTAL}, mean relative"
 
 
 def block(frequency_hz: np.ndarray, columns: int, candidate: str = DEFAULT) -> Pairing:
-    """A pairing of `BLOCK_BITS` bits, or fewer if there are not so many oscillators.
+    """A pairing of `BLOCK_BITS` bits, or fewer if there are not so many oscillators. Of 256 pairs the last is left out.
 
     Args:
         frequency_hz: (boards, oscillators) of the calibration boards, averaged over reads.
