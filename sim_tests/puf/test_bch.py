@@ -147,5 +147,8 @@ def test_mistakes_are_named():
         bch.syndromes(code, np.zeros((3, 14), int))
     with pytest.raises(PufError, match="from 0 to 2"):
         bch.syndromes(code, np.full((1, 15), 2) * np.arange(15).clip(0, 1))
+    with pytest.raises(PufError, match="zeros and ones, integers or booleans; found float64"):
+        bch.syndromes(code, np.zeros((0, 15)))
+    assert bch.syndromes(code, np.zeros((0, 15), int)).shape == (0, 8)
     with pytest.raises(PufError, match="2 words and 1 syndromes"):
         bch.decode(code, np.zeros((2, 15), int), np.zeros((1, 8), int))

@@ -84,6 +84,19 @@ def test_a_rate_of_one_half_is_refused():
         failure.unequal_rates(np.ones(5), 0.5)
 
 
+def test_a_rate_that_no_noise_gives_is_refused():
+    """Of bits without a difference: they err half of the time, whatever the noise."""
+    with pytest.raises(MeasurementError, match=r"rate of 0\.01 .* 3 of 4 .* allowed is at least 0\.375"):
+        failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.01)
+    assert math.isclose(failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.4).mean(), 0.4, rel_tol=1e-6)
+
+
+def test_reads_without_noise_are_refused():
+    measured = Measurements(np.tile(np.array([101.0, 100.0])[:, None], (3, 1, 10)), np.arange(3), 2)
+    with pytest.raises(MeasurementError, match="board 0 is without noise"):
+        failure.error_rates(measured, pairing.without_constants(np.array([[0, 1]])), 1, reference=4)
+
+
 def test_errors_are_counted_between_disjoint_reads():
     """Two oscillators in step but for one read: it is wrong in the one boot that holds it."""
     frequency = np.full((1, 2, 10), 100.0)
