@@ -12,18 +12,13 @@ from bitting.puf import choice, failure, pairing
 from bitting.puf.failure import codes, poisson_binomial_tail
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population, Surroundings
-from bitting.unit.bch import BchCode
-
-#: (k, t) of the primitive BCH codes of length 255: Lin and Costello, Error Control Coding, 2nd edition, table 6.1.
-PUBLISHED = (
-    (247, 1), (239, 2), (231, 3), (223, 4), (215, 5), (207, 6), (199, 7), (191, 8), (187, 9), (179, 10), (171, 11), (163, 12),
-    (155, 13), (147, 14), (139, 15), (131, 18), (123, 19), (115, 21), (107, 22), (99, 23), (91, 25), (87, 26), (79, 27),
-    (71, 29), (63, 30), (55, 31), (47, 42), (45, 43), (37, 45), (29, 47), (21, 55), (13, 59), (9, 63),
-)  # fmt: skip
+from bitting.unit.bch import BchCode, correctable
 
 
-def test_codes_are_those_of_the_published_table():
-    assert [(code.k, code.t) for code in codes()] == list(PUBLISHED)
+def test_codes_are_all_of_their_length_that_carry_two_bits():
+    """Of the sizes that sim_tests/puf/test_bch.py holds beside the published table."""
+    assert [code.t for code in codes()] == list(correctable(8))[:-1] and {code.n for code in codes()} == {255}
+    assert min(code.k for code in codes()) == 9 and BchCode(8, correctable(8)[-1]).k == 1
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.3])

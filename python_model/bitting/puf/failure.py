@@ -98,8 +98,8 @@ def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
     without = int((margins == 0).sum())
     if mean < (lowest := without / len(margins) / 2):
         raise MeasurementError(
-            f"an error rate of {mean} can not be: {without} of {len(margins)} bits have no difference, so each errs half of the "
-            f"time; allowed is at least {lowest}: count longer, or leave those pairs out"
+            f"an error rate of {mean} can not be: {without} of {len(margins)} bits have no difference, so each errs half "
+            f"of the time; allowed is at least {lowest}: count longer, or leave those pairs out"
         )
 
     def rates(log_noise: float) -> np.ndarray:

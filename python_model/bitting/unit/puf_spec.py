@@ -30,7 +30,8 @@ class PufSpec:
 
     Attributes:
         pairs: of oscillators, 2..4096; each gives one bit. the default is the length of a key's code.
-        window: clocks in which edges are counted, 16..2^20.
+        window: clocks in which edges are counted, 16..2^20. The default keeps to `window_for` for oscillators from 0.47 times
+            the clock on; slower ones want a longer one, and from 0.94 times on half of it would do.
         reads: of each pair, added up; a power of two, 1..256.
         settle: clocks of each pause before and after the window, 4..4096: see `slowest`.
         fastest: the highest frequency of an oscillator that the counters hold, in frequencies of the system clock.
