@@ -48,9 +48,10 @@ def test_words_of_larger_codes(code, rng):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_words_of_the_default_code(rng):
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.thorough)])
+def test_many_words_of_the_default_code(count, rng):
     """Words of the code with 0 to t + 3 errors, and every tenth one random: as Python decodes them, and Linux."""
-    code, count = DEFAULT_CODE, 100_000
+    code = DEFAULT_CODE
     message = rng.integers(0, 2, (count, code.k))
     message[:, bch_library.message_bits(code) :] = 0
     words = bch.encode(code, message)
