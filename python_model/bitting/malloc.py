@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import sys
 
-#: glibc's mallopt (malloc.h): blocks from this size on get pages of their own, which are cleared by the system for every one.
-_MMAP_THRESHOLD, _SIZE = -3, (1 << 31) - 1
+#: glibc's mallopt (malloc.h): blocks from the first size on get pages of their own, which are cleared by the system for every
+#: one; of more than the second, free at the end of the heap, the end is given back. Whoever sets one fixes the other at its
+#: default (128 KiB), which grows with use otherwise: so both are set.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _SIZE = -3, -1, (1 << 31) - 1
 
 
 def keep_freed() -> None:
@@ -18,4 +20,5 @@ def keep_freed() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt:
-            mallopt(_MMAP_THRESHOLD, _SIZE)
+            for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+                mallopt(threshold, _SIZE)

@@ -7,13 +7,13 @@ from bitting.errors import PufError
 from bitting.locking import ascon
 from bitting.puf import bch, extractor
 from bitting.puf.extractor import FuzzyExtractor, Helper
-from bitting.unit.bch import BchCode
+from bitting.unit.bch import DEFAULT_CODE, BchCode
 from bitting.unit.spec import PRESETS
 from tb import ascon_reference, bch_library
 
 TINY = PRESETS["tiny"]
 #: Of which every noisy read can be tried.
-SMALL = FuzzyExtractor(TINY, BchCode(4, 2))
+SMALL = FuzzyExtractor(TINY, BchCode(4, 2), 1)
 
 
 def enrolled(fuzzy, rng):
@@ -39,7 +39,7 @@ def counted(name, function, calls):
 
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_up_to_t_errors_in_each_word_give_the_same_root(blocks, rng):
-    fuzzy = FuzzyExtractor(TINY, blocks=blocks)
+    fuzzy = FuzzyExtractor(TINY, DEFAULT_CODE, blocks)
     response, helper = enrolled(fuzzy, rng)
     root = fuzzy.reproduce(response, helper)
     assert len(root) == 16
@@ -66,7 +66,7 @@ def test_of_all_noisy_reads_of_a_small_code_only_those_near_are_accepted(rng):
 
 def test_hash_and_words_are_as_the_docstring_says(rng):
     """Written out once more, with another Ascon: hardware will absorb these words."""
-    fuzzy = FuzzyExtractor(TINY, blocks=2)
+    fuzzy = FuzzyExtractor(TINY, DEFAULT_CODE, 2)
     response, helper = enrolled(fuzzy, rng)
     words = [0] * 16
     for place, bit in enumerate(response.tolist()):
@@ -85,10 +85,14 @@ def test_hash_and_words_are_as_the_docstring_says(rng):
 
 
 def test_roots_of_other_families_codes_and_chips_differ(rng):
-    response, _ = enrolled(FuzzyExtractor(TINY), rng)
-    fuzzies = [FuzzyExtractor(TINY), FuzzyExtractor(PRESETS["base"]), FuzzyExtractor(TINY, BchCode(8, 12))]
+    response, _ = enrolled(FuzzyExtractor(TINY, DEFAULT_CODE, 1), rng)
+    fuzzies = [
+        FuzzyExtractor(TINY, DEFAULT_CODE, 1),
+        FuzzyExtractor(PRESETS["base"], DEFAULT_CODE, 1),
+        FuzzyExtractor(TINY, BchCode(8, 12), 1),
+    ]
     roots = {fuzzy.reproduce(response, fuzzy.enrol(response)) for fuzzy in fuzzies}
-    other, helper = enrolled(FuzzyExtractor(TINY), rng)
+    other, helper = enrolled(FuzzyExtractor(TINY, DEFAULT_CODE, 1), rng)
     roots.add(fuzzies[0].reproduce(other, helper))
     assert len(roots) == 4
     refusal(fuzzies[0], response, helper)
@@ -97,7 +101,7 @@ def test_roots_of_other_families_codes_and_chips_differ(rng):
 
 def test_whether_decoding_or_the_check_failed_can_not_be_told(rng, monkeypatch):
     """One text, and the same calls: so many words decoded, so many permutations."""
-    fuzzy = FuzzyExtractor(TINY, blocks=2)
+    fuzzy = FuzzyExtractor(TINY, DEFAULT_CODE, 2)
     response, helper = enrolled(fuzzy, rng)
     calls: list[str] = []
     for module, name in ((ascon, "permute"), (extractor.bch, "decode")):
@@ -117,7 +121,7 @@ def test_whether_decoding_or_the_check_failed_can_not_be_told(rng, monkeypatch):
 
 
 def test_helper_data_survive_being_words(rng):
-    fuzzy = FuzzyExtractor(TINY, blocks=2)
+    fuzzy = FuzzyExtractor(TINY, DEFAULT_CODE, 2)
     response, helper = enrolled(fuzzy, rng)
     again = fuzzy.helper(helper.words())
     assert np.array_equal(again.syndromes, helper.syndromes) and again.check == helper.check
@@ -134,7 +138,7 @@ def test_a_syndrome_tells_what_theory_says_and_no_more():
 
 
 def test_mistakes_are_named(rng):
-    fuzzy = FuzzyExtractor(TINY)
+    fuzzy = FuzzyExtractor(TINY, DEFAULT_CODE, 1)
     words = enrolled(fuzzy, rng)[1].words()
     with pytest.raises(PufError, match="6 words; 1 blocks of BCH\\(255, 171\\) have 7"):
         fuzzy.helper(words[:-1])
@@ -145,7 +149,7 @@ def test_mistakes_are_named(rng):
     with pytest.raises(PufError, match="has 255 bits"):
         fuzzy.enrol(np.zeros(254, int))
     with pytest.raises(PufError, match="allowed: 1 to 255"):
-        FuzzyExtractor(TINY, blocks=0)
+        FuzzyExtractor(TINY, DEFAULT_CODE, 0)
     with pytest.raises(PufError, match=r"116\.0 left beside syndromes of 84 bits; 128 or more"):
         fuzzy.require_entropy(200)
     fuzzy.require_entropy(212)

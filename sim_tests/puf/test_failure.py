@@ -12,18 +12,13 @@ from bitting.puf import choice, failure, pairing
 from bitting.puf.failure import codes, poisson_binomial_tail
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population, Surroundings
-from bitting.unit.bch import BchCode
-
-#: (k, t) of the primitive BCH codes of length 255: Lin and Costello, Error Control Coding, 2nd edition, table 6.1.
-PUBLISHED = (
-    (247, 1), (239, 2), (231, 3), (223, 4), (215, 5), (207, 6), (199, 7), (191, 8), (187, 9), (179, 10), (171, 11), (163, 12),
-    (155, 13), (147, 14), (139, 15), (131, 18), (123, 19), (115, 21), (107, 22), (99, 23), (91, 25), (87, 26), (79, 27),
-    (71, 29), (63, 30), (55, 31), (47, 42), (45, 43), (37, 45), (29, 47), (21, 55), (13, 59), (9, 63),
-)  # fmt: skip
+from bitting.unit.bch import BchCode, correctable
 
 
-def test_codes_are_those_of_the_published_table():
-    assert [(code.k, code.t) for code in codes()] == list(PUBLISHED)
+def test_codes_are_all_of_their_length_that_carry_two_bits():
+    """Of the sizes that sim_tests/puf/test_bch.py holds beside the published table."""
+    assert [code.t for code in codes()] == list(correctable(8))[:-1] and {code.n for code in codes()} == {255}
+    assert min(code.k for code in codes()) == 9 and BchCode(8, correctable(8)[-1]).k == 1
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.3])
@@ -82,6 +77,19 @@ def test_unequal_rates_have_their_mean_and_order(mean):
 def test_a_rate_of_one_half_is_refused():
     with pytest.raises(MeasurementError, match="leaves no key"):
         failure.unequal_rates(np.ones(5), 0.5)
+
+
+def test_a_rate_that_no_noise_gives_is_refused():
+    """Of bits without a difference: they err half of the time, whatever the noise."""
+    with pytest.raises(MeasurementError, match=r"rate of 0\.01 .* 3 of 4 .* allowed is at least 0\.375"):
+        failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.01)
+    assert math.isclose(failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.4).mean(), 0.4, rel_tol=1e-6)
+
+
+def test_reads_without_noise_are_refused():
+    measured = Measurements(np.tile(np.array([101.0, 100.0])[:, None], (3, 1, 10)), np.arange(3), 2)
+    with pytest.raises(MeasurementError, match="board 0 is without noise"):
+        failure.error_rates(measured, pairing.without_constants(np.array([[0, 1]])), 1, reference=4)
 
 
 def test_errors_are_counted_between_disjoint_reads():

@@ -2,6 +2,7 @@
 
 import json
 import xml.dom.minidom
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,9 +62,22 @@ def test_pictures_are_drawn(recorded, tmp_path):
         xml.dom.minidom.parseString(text)
         assert shown in text
     rows = puf_charts.failure_curves(recorded)
+    assert f"({recorded.best.code.k}, {recorded.best.code.t})" in {row["code"] for row in rows}
     for code in {row["code"] for row in rows}:
         curve = [row["failure"] for row in rows if row["code"] == code]
         assert curve == sorted(curve), "more errors, more failures"
+
+
+def test_the_chosen_code_is_shown_whichever_it_is(recorded):
+    for chosen in recorded.choices:
+        assert choice.shown(chosen.code, chosen)
+    assert not all(choice.shown(chosen.code, None) for chosen in recorded.choices), "some choice is not among the usual ones"
+
+
+def test_no_pair_can_be_told_in_the_picture_of_aliasing(recorded, tmp_path, rng):
+    for name, found in (("a", recorded), ("b", replace(recorded, aliasing=rng.permutation(recorded.aliasing)))):
+        puf_charts.aliasing(tmp_path / f"{name}.svg", found)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
 
 
 def test_the_json_holds_no_measurement_of_an_oscillator(recorded):
@@ -123,6 +137,7 @@ def test_mistakes_end_in_one_line(tmp_path):
         (("--measurements", tmp_path / "none.npz"), "does not exist"),
         (("--measurements", tmp_path / "flat.npz", "--boards", "9"), "both given"),
         (("--boards", "2"), "2 boards"),
+        (("--columns", "16"), "--columns"),
         (("--boards", "9", "--columns", "7"), "whole rows"),
         ((), "BITTING_DATA"),
     ):

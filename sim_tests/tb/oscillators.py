@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -24,13 +22,6 @@ def drawn(puf: PufSpec, rng: np.random.Generator) -> Board:
     second[::3] = first[::3]
     second[1::4], first[1::4] = high, low  # the largest difference there is
     return [[(int(a), int(b)) for a, b in zip(*pair, strict=True)] for pair in zip(first, second, strict=True)]
-
-
-def recorded_hz() -> np.ndarray:
-    """(150 boards, 512 oscillators, 100 reads) in Hz, of real FPGAs."""
-    path = Path(os.environ.get("BITTING_DATA", "")) / "ro-puf" / "spartan3e_150_boards.npz"
-    assert path.exists(), f"{path} is not there: set BITTING_DATA to the folder that holds ro-puf/spartan3e_150_boards.npz"
-    return np.load(path)["frequency_hz"]
 
 
 def of_frequencies(puf: PufSpec, hz: np.ndarray, clock_hz: int) -> Board:

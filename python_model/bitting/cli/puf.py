@@ -11,6 +11,7 @@ from bitting.cli import console
 from bitting.cli.options import JsonOption
 from bitting.errors import BittingError, missing_extra
 from bitting.look import drawing
+from bitting.unit.bch import BLOCK_BITS
 
 if TYPE_CHECKING:
     from bitting.puf.measurements import Measurements
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 puf_app = typer.Typer(no_args_is_help=True, help="Ring oscillators as a key that no one stores.")
 
-#: Codes in the table of failures, by the errors that they correct.
-_SHOWN_CODES = (10, 18, 22, 27, 30, 42)
 #: Pictures: name, and what draws it, in `bitting.look.puf_charts`.
 _PICTURES = ("distances", "aliasing", "failures")
 
@@ -36,7 +35,10 @@ def report(
         typer.Option("--measurements", help="FILE.npz with frequency_hz (boards, oscillators, reads) and board (boards,)."),
     ] = None,
     boards: Annotated[int, typer.Option("--boards", min=0, help="Simulate so many boards instead; 0: do not.")] = 0,
-    columns: Annotated[int, typer.Option("--columns", min=1, help="Oscillators in a row.")] = 16,
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", min=1, help="Oscillators in a row of --measurements or --boards; else as many as recorded."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the splits, and of simulated boards.")] = 0,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (SVG).")] = None,
     json: JsonOption = False,
@@ -48,6 +50,11 @@ def report(
     """
     if measurements and boards:
         raise BittingError("--measurements and --boards are both given; name a file, or have boards simulated")
+    if columns is not None and not (measurements or boards):
+        raise BittingError(
+            f"--columns {columns} without --measurements or --boards: the recorded boards have columns of their own; leave it "
+            "out, or name a file, or have boards simulated"
+        )
     if plots:
         drawing.require(plots / f"{_PICTURES[0]}.svg", "--plots")
     with missing_extra("puf report"):
@@ -68,9 +75,10 @@ def report(
         _show(str(measurements or (f"{boards} simulated boards" if boards else "recorded boards")), found)
 
 
-def _measured(path: Path | None, boards: int, columns: int, seed: int) -> Measurements:
+def _measured(path: Path | None, boards: int, columns: int | None, seed: int) -> Measurements:
     from bitting.puf import measurements, population
 
+    columns = measurements.COLUMNS if columns is None else columns
     if path:
         return measurements.load(path, columns)
     if boards:
@@ -166,7 +174,7 @@ def _show_errors(found: Report) -> None:
     console.table(
         f"{found.default.name}: wrong bits of boots, against the first {found.reference} reads",
         (
-            "reads", "counted", "modelled", "worst board counted (99%)", "worst modelled", "most of 255",
+            "reads", "counted", "modelled", "worst board counted (99%)", "worst modelled", f"most of {BLOCK_BITS}",
             "smallest margins with all errors", f"boots over {TAIL_ERRORS}: model, seen",
         ),
         rows,
@@ -186,7 +194,7 @@ def _show_choice(found: Report) -> None:
     need = f"at most {choice.MOST_FAILURES:g} failures at {choice.MARGIN} x the worst board, {choice.KEY_BITS} bits left"
     console.table(
         f"what meets the requirement: {need}",
-        ("reads", "BCH(255, k, t)", "blocks", "oscillators", "key failure", "if bits err alike", "bits left"),
+        ("reads", f"BCH({BLOCK_BITS}, k, t)", "blocks", "oscillators", "key failure", "if bits err alike", "bits left"),
         rows,
     )
     best = found.best
@@ -195,18 +203,18 @@ def _show_choice(found: Report) -> None:
         return
     table = []
     for code, failures in found.failures(best.reads):
-        if code.t in _SHOWN_CODES:
+        if choice.shown(code, best):
             cells = [f"{unequal:.1e} ({equal:.1e})" for unequal, equal in failures]
             cells += [""] * (len(choice.FACTORS) - len(cells))
             left = choice.left(code, found.default.worth.conservative)
             table.append((f"({code.k}, {code.t})", *cells, f"{left:.0f}"))
     console.table(
         f"failure of one block, {best.reads} reads, at multiples of the worst board's error rate (if bits err alike)",
-        ("BCH(255, k, t)", *(f"x{factor}" for factor in choice.FACTORS), "bits left"),
+        (f"BCH({BLOCK_BITS}, k, t)", *(f"x{factor}" for factor in choice.FACTORS), "bits left"),
         table,
     )
     one = found.one_block(best)
     console.out.print(
-        f"chosen: {best.reads} reads, BCH(255, {best.code.k}, {best.code.t}), {best.blocks} blocks: "
+        f"chosen: {best.reads} reads, BCH({best.code.n}, {best.code.k}, {best.code.t}), {best.blocks} blocks: "
         f"{best.left:.0f} bits left. One block leaves {one['conservative']:.0f} (likely {one['likely']:.0f}): no key by itself."
     )

@@ -80,6 +80,11 @@ def compensated(inputs: torch.Tensor, weights: torch.Tensor, family: torch.Tenso
     return result
 
 
+def damped(moments: torch.Tensor, damping: float) -> torch.Tensor:
+    """(K, K) second moments with a share of their mean diagonal added to it, and a trace where all are zeros."""
+    return moments + (damping * float(moments.diagonal().mean()) + 1e-9) * torch.eye(len(moments))
+
+
 def inverse_root(moments: torch.Tensor, damping: float) -> torch.Tensor:
     """The upper triangle whose product with its transpose, that first, is the inverse of the damped moments.
 
@@ -89,6 +94,5 @@ def inverse_root(moments: torch.Tensor, damping: float) -> torch.Tensor:
         moments: (K, K) float64 second moments of the inputs.
         damping: share of their mean diagonal that is added to it.
     """
-    damped = moments + (damping * float(moments.diagonal().mean()) + 1e-9) * torch.eye(len(moments))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(moments, damping)))
     return torch.linalg.cholesky(inverse, upper=True)

@@ -185,9 +185,11 @@ def place(
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
     what was counted. A wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
+    With `rings`, nextpnr may leave loops of logic out of its times (`--ignore-loops`), which ring oscillators are.
 
     Returns:
-        The run, and the folder with `bitstream.bin`; if `netlist`, also with what was placed, in Yosys' JSON (`routed.json`).
+        The run, and the folder with `bitstream.bin`; if `netlist`, also with what was placed, in Yosys' JSON (`routed.json`),
+        and nextpnr's delays of it (`delays.sdf`).
 
     Raises:
         ToolError: if a tool is missing or fails, or the design does not fit.

@@ -10,11 +10,10 @@ import numpy as np
 from bitting.look import drawing
 from bitting.puf import choice, failure
 from bitting.puf.report import Report
+from bitting.unit.bch import BLOCK_BITS
 
 #: Error rates of the picture of failures.
 _RATES = np.linspace(0.002, 0.08, 40)
-#: Errors that its codes correct.
-_CODES = (10, 18, 22, 27, 30, 42)
 #: Below this no failure is drawn.
 _FLOOR = 1e-12
 
@@ -50,7 +49,9 @@ def distances(path: Path, found: Report) -> None:
 
 
 def aliasing(path: Path, found: Report) -> None:
-    """Each pair's share of ones on the boards of one split, in the order of the pairs, beside what 99% of fair coins show.
+    """The pairs' shares of ones on the boards of one split, beside what 99% of fair coins show.
+
+    Sorted, so that no pair can be told from another: of few boards a share in its place would show response bits.
 
     Raises:
         BittingError: if the file can not be written.
@@ -59,10 +60,11 @@ def aliasing(path: Path, found: Report) -> None:
     from scipy import stats
 
     band = stats.norm.isf(0.005) * 0.5 / np.sqrt(found.judged)
-    values = [{"pair": place, "ones": float(share)} for place, share in enumerate(found.aliasing)]
+    values = [{"rank": place, "ones": float(share)} for place, share in enumerate(np.sort(found.aliasing))]
     points = altair.Chart(drawing.rows(values), width=620, height=240).mark_point(size=14, filled=True)
     points = points.encode(
-        x=altair.X("pair:Q", title="pair"), y=altair.Y("ones:Q", title="boards with a one", scale=altair.Scale(domain=[0, 1]))
+        x=altair.X("rank:Q", title="pairs, sorted by their share"),
+        y=altair.Y("ones:Q", title="share of boards with a one", scale=altair.Scale(domain=[0, 1])),
     )
     chance = altair.Chart(drawing.rows([{"low": 0.5 - band, "high": 0.5 + band}])).mark_rect(opacity=0.2)
     chance = chance.encode(y="low:Q", y2="high:Q")
@@ -79,7 +81,7 @@ def failure_curves(found: Report) -> list[dict[str, Any]]:
         distribution = failure.error_distribution(failure.unequal_rates(margins, float(rate)))
         for code in failure.codes():
             probability = float(distribution[code.t + 1 :].sum())
-            if code.t in _CODES and probability > _FLOOR:
+            if choice.shown(code, found.best) and probability > _FLOOR:
                 rows.append({"code": f"({code.k}, {code.t})", "rate": float(rate), "failure": probability})
     return rows
 
@@ -100,7 +102,7 @@ def failures(path: Path, found: Report) -> None:
         x=altair.X("rate:Q", title="mean error rate of a board", axis=altair.Axis(format="%")),
         y=altair.Y("failure:Q", title="a block fails", scale=altair.Scale(type="log", domain=[_FLOOR, 1]),
                    axis=altair.Axis(format=".0e")),
-        color=altair.Color("code:N", title="BCH(255, k, t)", sort=[f"({c.k}, {c.t})" for c in failure.codes()]),
+        color=altair.Color("code:N", title=f"BCH({BLOCK_BITS}, k, t)", sort=[f"({c.k}, {c.t})" for c in failure.codes()]),
     )  # fmt: skip
     marks = [{"rate": factor * worst, "mark": f"x{factor}"} for factor in choice.FACTORS if factor * worst <= float(_RATES[-1])]
     rules = altair.Chart(drawing.rows(marks)).mark_rule(strokeDash=[4, 3], color="#888888").encode(x="rate:Q")

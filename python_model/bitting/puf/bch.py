@@ -32,7 +32,8 @@ def checked(bits: np.ndarray, width: int, what: str) -> np.ndarray:
     if bits.ndim != 2 or bits.shape[1] != width:
         raise PufError(f"{what} has {width} bits, so an array of them has the shape (count, {width}); found {bits.shape}")
     if bits.dtype.kind not in "bui" or (bits.size and (bits.min() < 0 or bits.max() > 1)):
-        raise PufError(f"{what} consists of zeros and ones; found {bits.dtype} from {bits.min()} to {bits.max()}")
+        reach = f" from {bits.min()} to {bits.max()}" if bits.size else ""
+        raise PufError(f"{what} consists of zeros and ones, integers or booleans; found {bits.dtype}{reach}")
     return bits.astype(np.uint8)
 
 

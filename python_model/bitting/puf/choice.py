@@ -9,19 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitting.puf import failure
+from bitting.puf.extractor import KEY_BITS, entropy_loss
 from bitting.puf.failure import ErrorRates
-from bitting.puf.pairing import BLOCK_BITS
-from bitting.unit.bch import BchCode
+from bitting.unit.bch import BLOCK_BITS, BchCode
 
-#: The requirement: a key fails at most so often, at so many times the worst board's error rate, and so many bits are left.
-#: The factor stands for what was not measured: temperature, voltage, age.
+#: The requirement: a key fails at most so often, at so many times the worst board's error rate, and `KEY_BITS` are left. The
+#: factor stands for what was not measured: temperature, voltage, age.
 MOST_FAILURES = 1e-6
 MARGIN = 3
-KEY_BITS = 128
 #: Factors of the worst board's error rate in tables.
 FACTORS = (1, 2, 3, 5)
-#: Oscillators of a block: two for each of 256 pairs.
-BLOCK_OSCILLATORS = 512
+#: Oscillators of a block: of the pairs of whole rows one is left out.
+BLOCK_OSCILLATORS = 2 * (BLOCK_BITS + 1)
+#: Codes in tables and pictures of failures, by the errors that they correct: `shown`.
+_SHOWN = frozenset({10, 18, 22, 27, 30, 42})
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,9 @@ class Choice:
 def left(code: BchCode, entropy: float, blocks: int = 1) -> float:
     """Bits that helper data leave of `blocks` responses, each bit with `entropy` bits of min-entropy; may be negative.
 
-    Helper data of n - k bits take at most n - k bits of average min-entropy (Dodis, Ostrovsky, Reyzin and Smith 2008,
-    lemma 2.2).
+    What helper data take at most is taken off (Dodis, Ostrovsky, Reyzin and Smith 2008, lemma 2.2).
     """
-    return blocks * (BLOCK_BITS * entropy - code.check_bits)
+    return blocks * code.n * entropy - entropy_loss(code, blocks)
 
 
 def block_failures(code: BchCode, rate: float, margins: np.ndarray) -> tuple[float, float]:
@@ -64,7 +64,7 @@ def block_failures(code: BchCode, rate: float, margins: np.ndarray) -> tuple[flo
         margins: (bits,) absolute differences of the board.
     """
     unequal = failure.poisson_binomial_tail(failure.unequal_rates(margins, rate), code.t)
-    return unequal, failure.binomial_tail(BLOCK_BITS, code.t, rate)
+    return unequal, failure.binomial_tail(code.n, code.t, rate)
 
 
 def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN) -> list[Choice]:
@@ -99,3 +99,8 @@ def choices(rates: Sequence[ErrorRates], entropy: float, margin: float = MARGIN)
 def best(found: Sequence[Choice]) -> Choice | None:
     """The fewest blocks, then the fewest reads."""
     return min(found, key=lambda choice: (choice.blocks, choice.reads), default=None)
+
+
+def shown(code: BchCode, chosen: Choice | None) -> bool:
+    """Whether a code has its line in tables and pictures of failures: a few do, and the chosen one does."""
+    return code.t in _SHOWN or (chosen is not None and code == chosen.code)

@@ -25,9 +25,10 @@ def increment(puf: PufSpec, frequency_hz: float | Fraction, clock_hz: float | Fr
     """
     ratio = Fraction(frequency_hz) / Fraction(clock_hz)
     if not puf.slowest <= ratio <= puf.fastest:
+        speed = "slow" if ratio < puf.slowest else "fast"
         raise SpecError(
-            f"an oscillator of {float(frequency_hz):.6g} Hz runs at {float(ratio):.3g} times the clock; allowed is from "
-            f"{float(puf.slowest):.3g} (more pauses: settle) to {puf.fastest} (wider counters: fastest)"
+            f"an oscillator is too {speed} for a clock of {float(clock_hz):.6g} Hz; allowed is "
+            f"from {float(puf.slowest):.3g} (more pauses: settle) to {puf.fastest} (wider counters: fastest) times the clock"
         )
     return round(ratio * (1 << FRACTION_BITS))
 
@@ -66,5 +67,9 @@ def response(puf: PufSpec, pairs: Sequence[Sequence[Read]], constants: Sequence[
 
 
 def constant(puf: PufSpec, difference_hz: float | Fraction, clock_hz: float | Fraction) -> int:
-    """A difference of frequencies as a sum of differences of counts, rounded to the nearest."""
+    """A difference of frequencies as a sum of differences of counts, rounded to the nearest.
+
+    Absolute, as hardware compares so far: of a constant that is relative (`bitting.puf.pairing`) it takes the product with the
+    pair's frequency, and is right at that frequency only.
+    """
     return round(Fraction(difference_hz) / Fraction(clock_hz) * puf.window * puf.reads)

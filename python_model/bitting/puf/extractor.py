@@ -48,14 +48,19 @@ from bitting.errors import PufError
 from bitting.locking import ascon
 from bitting.locking.device import ROOT_BYTES
 from bitting.puf import bch
-from bitting.unit.bch import DEFAULT_CODE, BchCode
+from bitting.unit.bch import BchCode
 from bitting.unit.protocol import PURPOSE_PUF_CHECK, PURPOSE_PUF_ROOT
 from bitting.unit.spec import UnitSpec
 
 CHECK_BYTES = 16
-#: Bits of min-entropy that must be left of a response when its syndromes are known.
-STRENGTH = 128
+#: Bits of min-entropy that must be left of a response when its syndromes are known: as many as the root secret has.
+KEY_BITS = 8 * ROOT_BYTES
 _MAX_BLOCKS = 255
+
+
+def entropy_loss(code: BchCode, blocks: int = 1) -> int:
+    """Bits of min-entropy that the syndromes of a response of so many words take at most: as many as they have."""
+    return blocks * code.check_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +92,17 @@ class FuzzyExtractor:
     Example:
         >>> import numpy as np
         >>> from bitting.unit.spec import PRESETS
-        >>> extractor = FuzzyExtractor(PRESETS["tiny"])
+        >>> extractor = FuzzyExtractor(PRESETS["tiny"], BchCode(m=8, t=27), blocks=5)
         >>> response = np.random.default_rng(1).integers(0, 2, extractor.response_bits)
         >>> helper = extractor.enrol(response)
-        >>> noisy = response ^ (np.arange(extractor.response_bits) < 11)
+        >>> noisy = response ^ (np.arange(extractor.response_bits) < 27)
         >>> extractor.reproduce(noisy, helper) == extractor.reproduce(response, helper)
         True
     """
 
     spec: UnitSpec
-    code: BchCode = DEFAULT_CODE
-    blocks: int = 1
+    code: BchCode
+    blocks: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.blocks <= _MAX_BLOCKS:
@@ -113,17 +118,13 @@ class FuzzyExtractor:
         """32-bit words of helper data."""
         return self.blocks * self.code.syndrome_words + CHECK_BYTES // bch.WORDS.itemsize
 
-    @property
-    def entropy_loss(self) -> int:
-        """Bits of min-entropy that syndromes take at most."""
-        return self.blocks * self.code.check_bits
-
     def require_entropy(self, bits: float) -> None:
         """Raises PufError if a response with so many bits of min-entropy is too easy to guess once its syndromes are known."""
-        if bits - self.entropy_loss < STRENGTH:
+        loss = entropy_loss(self.code, self.blocks)
+        if bits - loss < KEY_BITS:
             raise PufError(
-                f"a response of {bits:.1f} bits of min-entropy has {bits - self.entropy_loss:.1f} left beside syndromes of "
-                f"{self.entropy_loss} bits; {STRENGTH} or more are needed: take more blocks, or a code that corrects less"
+                f"a response of {bits:.1f} bits of min-entropy has {bits - loss:.1f} left beside syndromes of "
+                f"{loss} bits; {KEY_BITS} or more are needed: take more blocks, or a code that corrects less"
             )
 
     def enrol(self, response: np.ndarray) -> Helper:

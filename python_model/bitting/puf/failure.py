@@ -17,7 +17,7 @@ import numpy as np
 from bitting.errors import MeasurementError
 from bitting.puf.measurements import Measurements
 from bitting.puf.pairing import Pairing
-from bitting.unit.bch import BchCode, correctable
+from bitting.unit.bch import BLOCK_M, BchCode, correctable
 
 #: The first reads, which enrolment averages. 64 of 100 remain, so that a boot of 64 reads can be looked at.
 REFERENCE_READS = 36
@@ -29,8 +29,8 @@ CONFIDENCE = 0.99
 
 @cache
 def codes() -> tuple[BchCode, ...]:
-    """Those of length 255 that carry 2 bits or more, most bits first."""
-    found = (BchCode(8, t) for t in correctable(8))
+    """Those of the length of a block that carry 2 bits or more, most bits first."""
+    found = (BchCode(BLOCK_M, t) for t in correctable(BLOCK_M))
     return tuple(code for code in found if code.k > 1)
 
 
@@ -87,7 +87,7 @@ def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
         mean: from 0 to below 1/2.
 
     Raises:
-        MeasurementError: for a mean of 1/2 or more.
+        MeasurementError: for a mean of 1/2 or more, or below that of bits without a difference, which err half of the time.
     """
     from scipy import optimize, special
 
@@ -95,6 +95,12 @@ def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
         raise MeasurementError(f"an error rate of {mean} leaves no key; allowed is less than 0.5: average more reads")
     if mean == 0:
         return np.zeros(len(margins))
+    without = int((margins == 0).sum())
+    if mean < (lowest := without / len(margins) / 2):
+        raise MeasurementError(
+            f"an error rate of {mean} can not be: {without} of {len(margins)} bits have no difference, so each errs half "
+            f"of the time; allowed is at least {lowest}: count longer, or leave those pairs out"
+        )
 
     def rates(log_noise: float) -> np.ndarray:
         return np.asarray(special.ndtr(-margins / math.exp(log_noise)))
@@ -130,7 +136,7 @@ class ErrorRates:
 
     @property
     def counted(self) -> np.ndarray:
-        """(boards,) share of wrong bits of each board. With 255 bits and few boots the highest of many is mostly luck."""
+        """(boards,) share of wrong bits of each board. With one block and few boots the highest of many is mostly luck."""
         return np.asarray(self.errors.mean(1) / self.bits)
 
     @property
@@ -171,7 +177,7 @@ def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference:
     """Wrong bits of all boots of `reads` reads after the reference; no read is in two of them, nor in the reference.
 
     Raises:
-        MeasurementError: if there are too few reads.
+        MeasurementError: if there are too few reads, or all of a board's are alike.
     """
     if reads < 1 or reference < 1 or reference + reads > measured.reads:
         raise MeasurementError(
@@ -188,10 +194,20 @@ def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference:
         errors.append(wrong.sum(1))
         deepest = np.maximum(deepest, (rank * wrong).max(1))
         squares.append(((seen - enrolled) ** 2).mean(1))
-    return ErrorRates(reads, np.stack(errors, 1), margins, np.sqrt(np.mean(squares, 0)), deepest)
+    noise = np.sqrt(np.mean(squares, 0))
+    if not noise.all():
+        raise MeasurementError(
+            f"board {measured.board[int(noise.argmin())]} is without noise: all its differences are the same in every boot; "
+            "allowed are reads that were taken one by one: measure again, or leave that board out"
+        )
+    return ErrorRates(reads, np.stack(errors, 1), margins, noise, deepest)
 
 
 def joined(parts: Sequence[ErrorRates]) -> ErrorRates:
-    """Of the same boots on different boards."""
+    """Those of all parts, one after another: boots of as many reads, on other boards or on the same with other constants.
+
+    Args:
+        parts: at least one, with as many boots and bits each.
+    """
     names = ("errors", "margins", "noise", "deepest")
     return ErrorRates(parts[0].reads, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))

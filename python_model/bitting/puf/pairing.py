@@ -5,8 +5,9 @@ chosen for a device, so there are no helper data here that somebody could manipu
 from pairings that are chosen per device, and from per-device polynomials that take off the trend).
 
 `constants` are what a population of calibration boards shows of each pair: the layout, not the device. With `relative` they are
-shares of the pair's mean frequency. In hardware that needs no division: a window that ends when both counters *together* reach
-a fixed count makes their difference relative.
+shares of the pair's mean frequency. The RTL has no such ones so far: its window is a number of the system's clocks, so it
+compares absolute counts (`bitting.puf.counting.constant`, from Hz). A window that ends when both counters *together* reach a
+fixed count would make their difference relative without a division.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from enum import StrEnum
 import numpy as np
 
 from bitting.errors import MeasurementError
-
-#: 2^8 - 1: the length of the code. Of the 256 pairs of 512 oscillators the last is left out.
-BLOCK_BITS = 255
+from bitting.unit.bch import BLOCK_BITS
 
 
 class Direction(StrEnum):
@@ -82,13 +81,16 @@ def neighbours(oscillators: int, columns: int, direction: Direction) -> np.ndarr
     """(oscillators / 2, 2): each with the next in its row, or in its column. Neighbours share most of a die's trend.
 
     Raises:
-        MeasurementError: if columns, or rows, are not even in number.
+        MeasurementError: if a line of that direction has an odd number of oscillators.
     """
     grid = np.arange(oscillators).reshape(-1, columns)
     if direction == Direction.VERTICAL:
         grid = grid.T
     if grid.shape[1] % 2:
-        raise MeasurementError(f"{grid.shape[1]} oscillators in a line leave one without a partner; pair the other way")
+        raise MeasurementError(
+            f"{grid.shape[1]} oscillators in a line leave one without a partner; allowed is an even number. The report judges "
+            "both directions, so measure an even number of rows and of columns"
+        )
     pairs = grid.reshape(-1, 2)
     return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
@@ -151,7 +153,7 @@ DEFAULT = f"{Direction.HORIZONTAL}, mean relative"
 
 
 def block(frequency_hz: np.ndarray, columns: int, candidate: str = DEFAULT) -> Pairing:
-    """A pairing of `BLOCK_BITS` bits, or fewer if there are not so many oscillators.
+    """A pairing of `BLOCK_BITS` bits, or fewer if there are not so many oscillators. Of 256 pairs the last is left out.
 
     Args:
         frequency_hz: (boards, oscillators) of the calibration boards, averaged over reads.

@@ -22,7 +22,7 @@ from bitting.puf.holdout import Split
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population
 from bitting.puf.prediction import Attack
-from bitting.unit.bch import BchCode
+from bitting.unit.bch import BLOCK_BITS, BchCode
 
 #: Random partitions that a candidate is judged on.
 REPEATS = 5
@@ -180,16 +180,16 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
     """Judge all candidates and everything about the default one.
 
     Args:
-        measured: boards with at least `pairing.BLOCK_BITS` pairs, and 3 reads.
+        measured: boards with at least `BLOCK_BITS` pairs, and 3 reads.
         seed: of the partitions.
         progress: called with (done, total).
 
     Raises:
         MeasurementError: if there are too few boards, oscillators or reads.
     """
-    if measured.oscillators < 2 * pairing.BLOCK_BITS or measured.reads < 3:
+    if measured.oscillators < 2 * BLOCK_BITS or measured.reads < 3:
         raise MeasurementError(
-            f"{measured.oscillators} oscillators with {measured.reads} reads; a block needs {2 * pairing.BLOCK_BITS} "
+            f"{measured.oscillators} oscillators with {measured.reads} reads; a block needs {2 * BLOCK_BITS} "
             "oscillators, and errors need 3 reads"
         )
     splits = list(holdout.splits(measured.boards, REPEATS, seed))

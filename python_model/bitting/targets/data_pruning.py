@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bitting.conversion.rounding import DAMPING, inverse_root
+from bitting.conversion.rounding import DAMPING, damped, inverse_root
 from bitting.errors import BittingError
 from bitting.targets.pruning import Pruning
 from bitting.targets.rounding import DAMPINGS
@@ -77,7 +77,7 @@ def _refitted(weights: torch.Tensor, x: torch.Tensor, stays: torch.Tensor) -> to
     """`weights`, `stays`: (sums, K); `x`: (rows, K) about their means; float64."""
     moments = x.t() @ x / len(x)
     wanted = weights @ moments
-    moments += (DAMPING * float(moments.diagonal().mean()) + 1e-9) * torch.eye(len(moments))
+    moments = damped(moments, DAMPING)
     found = torch.zeros_like(weights)
     for row, kept in enumerate(stays):
         root = torch.linalg.cholesky(moments[kept][:, kept])

@@ -16,6 +16,9 @@ from bitting.unit.protocol import WORD_BITS
 
 #: m -> the primitive polynomial that alpha is a root of: those of Lin and Costello, table 2.7, which Linux' lib/bch.c has too.
 PRIMITIVE_POLYNOMIALS = {4: 0b10011, 5: 0b100101, 6: 0b1000011, 7: 0b10001001, 8: 0b100011101}
+#: m of the codes that a key is made with, and their length, which is the pairs of oscillators in a block of a response.
+BLOCK_M = 8
+BLOCK_BITS = (1 << BLOCK_M) - 1
 
 
 def times_alpha(m: int, element: int) -> int:
@@ -143,8 +146,9 @@ def correctable(m: int) -> tuple[int, ...]:
     return tuple(best.values())
 
 
-#: The code of a key: a response of 512 oscillators in 256 disjoint pairs fills one word of it. It keeps 171 bits of 255.
-DEFAULT_CODE = BchCode(m=8, t=11)
+#: An example of the decoder's size, and no code of a key: of a response of recorded boards one word of it leaves less than a
+#: key's bits, and fails often (docs/puf.md, which says which code is chosen).
+DEFAULT_CODE = BchCode(BLOCK_M, t=11)
 
 #: Clocks of a loop of the decoder beyond its coefficients: two from an address to what is written, and one to go on.
 LOOP_OVERHEAD = 3

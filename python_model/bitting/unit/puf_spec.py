@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from bitting.errors import SpecError
+from bitting.unit.bch import BLOCK_BITS
 
 #: Standard deviation of a read, as a share of the frequency: real boards (150 Spartan-3E, at one temperature and voltage).
 READ_NOISE = Fraction(3, 10_000)
@@ -28,8 +29,9 @@ class PufSpec:
     """A measurement.
 
     Attributes:
-        pairs: of oscillators, 2..4096; each gives one bit. 255 are the length of a BCH code.
-        window: clocks in which edges are counted, 16..2^20.
+        pairs: of oscillators, 2..4096; each gives one bit. the default is the length of a key's code.
+        window: clocks in which edges are counted, 16..2^20. The default keeps to `window_for` for oscillators from 0.47 times
+            the clock on; slower ones want a longer one, and from 0.94 times on half of it would do.
         reads: of each pair, added up; a power of two, 1..256.
         settle: clocks of each pause before and after the window, 4..4096: see `slowest`.
         fastest: the highest frequency of an oscillator that the counters hold, in frequencies of the system clock.
@@ -38,7 +40,7 @@ class PufSpec:
         SpecError: if one is out of range, or the sum of the differences too wide.
     """
 
-    pairs: int = 255
+    pairs: int = BLOCK_BITS
     window: int = 1 << 14
     reads: int = 1
     settle: int = 64

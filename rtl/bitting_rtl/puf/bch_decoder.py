@@ -144,7 +144,7 @@ class BchDecoder(wiring.Component):
         with m.If(self._forgets):
             m.d.sync += self._x.eq(0)
         # What the previous locator becomes: two places up, what it was, or what the locator was. So it passes two registers.
-        up = [Signal(code.m, name=f"up{place}") for place in range(1, 3)]
+        self._up = up = [Signal(code.m, name=f"up{place}") for place in range(1, 3)]
         with m.If(at["UPDATE"] & self._valid & (odd ^ self._grows)):
             m.d.sync += [up[0].eq(self._x), up[1].eq(up[0])]
         with m.If(~at["UPDATE"] | self._forgets):

@@ -12,11 +12,12 @@ from __future__ import annotations
 from amaranth import Cat, ClockDomain, ClockSignal, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from bitting.unit.puf_spec import PufSpec
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.puf.counting import Schedule, counting_ports
-from bitting_rtl.puf.rings import COLUMNS, Rings
+from bitting_rtl.puf.rings import ENABLE_COLUMNS, Rings
 
 #: Bits of a count that change in one clock of a ring.
 SEGMENT = 5
@@ -72,9 +73,10 @@ class RingCounting(wiring.Component):
         m.submodules.rings = rings = self.rings
         m.d.comb += [schedule.start.eq(self.start), schedule.wipe.eq(self.wipe), self.done.eq(schedule.done)]
         # Columns change while no row is enabled; so one register changes when rings start, and one when they stop.
-        column, row = self.pair[:4], self.pair[4:]
+        column_bits = exact_log2(ENABLE_COLUMNS)
+        column, row = self.pair[:column_bits], self.pair[column_bits:]
         m.d.sync += [
-            rings.column.eq(Cat(column == index for index in range(COLUMNS))),
+            rings.column.eq(Cat(column == index for index in range(ENABLE_COLUMNS))),
             rings.row.eq(Mux(schedule.run & ~self.wipe, Cat(row == index for index in range(len(rings.row))), 0)),
         ]
         # The name `ring_clock` survives synthesis: nextpnr reports each clock by it (bitting.fpga.flow).

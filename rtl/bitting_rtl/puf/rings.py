@@ -22,8 +22,9 @@ from amaranth.lib.wiring import In, Out
 from bitting.unit.puf_spec import PufSpec
 from bitting_rtl.lib.ports import Port, Ports
 
-#: Pairs in a row of the enables: the lower bits of a pair's number are its column.
-COLUMNS = 16
+#: Pairs in a row of the enables, a power of two: the lower bits of a pair's number are its column. Where a pair lies is
+#: another matter (`RingFamily.columns`).
+ENABLE_COLUMNS = 16
 #: nextpnr's number for wires that its router must not take away.
 _LOCKED = 5
 
@@ -147,8 +148,10 @@ class Rings(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "row": Port(In(-(-puf.pairs // COLUMNS)), "a bit for each row of pairs: it may run", "without glitches"),
-                    "column": Port(In(COLUMNS), "a bit for each column: it may run", "settled before `row`"),
+                    "row": Port(
+                        In(-(-puf.pairs // ENABLE_COLUMNS)), "a bit for each row of pairs: it may run", "without glitches"
+                    ),
+                    "column": Port(In(ENABLE_COLUMNS), "a bit for each column: it may run", "settled before `row`"),
                     "ring_clock_first": Port(Out(1), "the running pair's first ring", "a clock of its own; 1 while none runs"),
                     "ring_clock_second": Port(Out(1), "its second ring", "as `ring_clock_first`"),
                 }
@@ -164,7 +167,7 @@ class Rings(wiring.Component):
 
     def _ring(self, m: Module, pair: int, second: int) -> Signal:
         """What leads out of it."""
-        row, column = divmod(pair, COLUMNS)
+        row, column = divmod(pair, ENABLE_COLUMNS)
         name = f"ring{pair}_{'second' if second else 'first'}"
         tile = self._family.tile(pair, second)
         stages = range(len(self._family.loop))
