@@ -108,12 +108,21 @@ def test_coins_look_like_coins():
 
 
 @pytest.mark.parametrize(
-    ("boards", "oscillators", "reads", "said"), [(5, 512, 9, "5 boards"), (9, 480, 9, "510"), (9, 512, 2, "3 reads")]
+    ("boards", "oscillators", "reads", "said"),
+    [(5, 512, 9, "boards: 5; at least 6"), (9, 480, 9, "510"), (9, 512, 2, "reads of an oscillator: 2; errors need 3")],
 )
 def test_too_little_is_said(boards, oscillators, reads, said):
     measured = Population().boards(boards, 1, oscillators=oscillators, reads=reads)
     with pytest.raises(MeasurementError, match=said):
         report.make(measured)
+
+
+def test_copies_of_a_board_are_refused():
+    """One of them would be judged by the constants and the attackers that had the other."""
+    measured = Population().boards(9, 1, reads=9)
+    copied = Measurements(measured.frequency_hz[[0, 1, 2, 3, 4, 5, 6, 7, 3]], measured.board, measured.columns)
+    with pytest.raises(MeasurementError, match="2 boards have the very frequencies of board"):
+        report.make(copied)
 
 
 def test_the_command_on_a_file(tmp_path):

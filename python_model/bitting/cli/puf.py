@@ -21,6 +21,8 @@ puf_app = typer.Typer(no_args_is_help=True, help="Ring oscillators as a key that
 
 #: Pictures: name, and what draws it, in `bitting.look.puf_charts`.
 _PICTURES = ("distances", "aliasing", "failures")
+#: Below so many, what is found is loose.
+_FEW_BOARDS = 30
 
 
 @puf_app.callback()
@@ -32,7 +34,10 @@ def _root() -> None:
 def report(
     measurements: Annotated[
         Path | None,
-        typer.Option("--measurements", help="FILE.npz with frequency_hz (boards, oscillators, reads) and board (boards,)."),
+        typer.Option(
+            "--measurements",
+            help="FILE.npz with frequency_hz (boards, oscillators, reads), of 6, 510 and 3 at least, and board (boards,).",
+        ),
     ] = None,
     boards: Annotated[int, typer.Option("--boards", min=0, help="Simulate so many boards instead; 0: do not.")] = 0,
     columns: Annotated[
@@ -198,8 +203,10 @@ def _show_choice(found: Report) -> None:
         rows,
     )
     best = found.best
+    if found.boards < _FEW_BOARDS:
+        console.err.print(f"{found.boards} boards are few: entropy and the worst board's errors are uncertain by as much again")
     if best is None:
-        console.out.print(f"nothing does: {need}")
+        console.out.print(f"no code meets this: {need}. Average more reads in a boot, or calibrate on more boards.")
         return
     table = []
     for code, failures in found.failures(best.reads):
@@ -216,5 +223,6 @@ def _show_choice(found: Report) -> None:
     one = found.one_block(best)
     console.out.print(
         f"chosen: {best.reads} reads, BCH({best.code.n}, {best.code.k}, {best.code.t}), {best.blocks} blocks: "
-        f"{best.left:.0f} bits left. One block leaves {one['conservative']:.0f} (likely {one['likely']:.0f}): no key by itself."
+        f"{best.left:.0f} bits left. One block leaves {one['conservative']:.0f} (likely {one['likely']:.0f})"
+        f"{': no key by itself' if best.blocks > 1 else ''}."
     )

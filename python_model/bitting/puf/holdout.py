@@ -30,7 +30,9 @@ def splits(boards: int, repeats: int, seed: int) -> Iterator[Split]:
         MeasurementError: for fewer than `LEAST_BOARDS` boards.
     """
     if boards < LEAST_BOARDS:
-        raise MeasurementError(f"there are {boards} boards; at least {LEAST_BOARDS} are needed: some choose, others are judged")
+        raise MeasurementError(
+            f"boards: {boards}; at least {LEAST_BOARDS} are needed, for some choose and others are judged: measure more"
+        )
     generator = np.random.default_rng(seed)
     for _ in range(repeats):
         parts = np.array_split(generator.permutation(boards), FOLDS)

@@ -26,6 +26,8 @@ from bitting.unit.bch import BLOCK_BITS, BchCode
 
 #: Random partitions that a candidate is judged on.
 REPEATS = 5
+#: Reads that errors need at least: some for the reference, others for boots.
+LEAST_READS = 3
 #: Errors of a boot beyond which the model's tail is held beside what was seen.
 TAIL_ERRORS = 4
 
@@ -187,16 +189,24 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
     Raises:
         MeasurementError: if there are too few boards, oscillators or reads.
     """
-    if measured.oscillators < 2 * BLOCK_BITS or measured.reads < 3:
+    if measured.oscillators < 2 * BLOCK_BITS:
         raise MeasurementError(
-            f"{measured.oscillators} oscillators with {measured.reads} reads; a block needs {2 * BLOCK_BITS} "
-            "oscillators, and errors need 3 reads"
+            f"oscillators of a board: {measured.oscillators}; a block needs {2 * BLOCK_BITS}: measure more of them"
         )
+    if measured.reads < LEAST_READS:
+        raise MeasurementError(f"reads of an oscillator: {measured.reads}; errors need {LEAST_READS} at least: read more often")
     splits = list(holdout.splits(measured.boards, REPEATS, seed))
     reference = min(failure.REFERENCE_READS, max(1, measured.reads * failure.REFERENCE_READS // 100))
     averaged = [reads for reads in failure.AVERAGED if reference + reads <= measured.reads]
     total = len(pairing.CANDIDATES) + len(averaged)
     mean = measured.mean()
+    _, places, count = np.unique(mean, axis=0, return_index=True, return_counts=True)
+    if count.max() > 1:
+        number = measured.board[places[int(count.argmax())]]
+        raise MeasurementError(
+            f"{int(count.max())} boards have the very frequencies of board {number}; each die is to be there once: leave "
+            "copies out"
+        )
     fields = [prediction.field_covariance(mean[split.chosen], measured.columns) for split in splits]
     candidates, rates = [], []
     for name in pairing.CANDIDATES:
