@@ -145,7 +145,7 @@ def test_mistakes_end_in_one_line(tmp_path):
     for arguments, said in (
         (("--measurements", tmp_path / "none.npz"), "does not exist"),
         (("--measurements", tmp_path / "flat.npz", "--boards", "9"), "both given"),
-        (("--boards", "2"), "2 boards"),
+        (("--boards", "2"), "boards: 2; at least 6"),
         (("--columns", "16"), "--columns"),
         (("--boards", "9", "--columns", "7"), "whole rows"),
         ((), "BITTING_DATA"),
