@@ -123,8 +123,9 @@ def test_the_demonstration(tmp_path):
     unit, converted, merged = (float(rows[name].rstrip("%")) for name in soft)
     assert unit > 90 and converted < 40 and merged > 90
     assert {path.name for path in tmp_path.iterdir()} == {
-        "model.safetensors", "A.key", "owner.key", "owner.key.pub", "artefact.safetensors",
+        "model.safetensors", "soft.safetensors", "A.key", "owner.key", "owner.key.pub", "artefact.safetensors",
     }  # fmt: skip
+    assert all(stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600 for name in ("model.safetensors", "soft.safetensors"))
 
 
 def test_what_needs_codes_says_that_there_are_none(job):
