@@ -1,5 +1,6 @@
 """A model is judged on every target, and the naive lock (the fold, no objective) is shown for what it is."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 import bitting
 from bitting.data import datasets
-from bitting.errors import BittingError
+from bitting.errors import BittingError, ExtraError
 from bitting.targets.families import Split, every_target, targets
 from bitting.targets.judge import Judged, accuracy, judge
 from bitting.training.recipes import RECIPES
@@ -42,6 +43,17 @@ def test_the_naive_lock_is_none(digits):
     assert worst["relu"].accuracy < found.authorised - 0.15
     assert found.to_dict()["results"][0] == {"target": "fp16", "family": "half", "split": "training",
                                              "accuracy": found.results[0].accuracy}  # fmt: skip
+
+
+def test_a_missing_runtime_is_said_before_any_target_is_run(digits, monkeypatch):
+    """It was said after forty of them, minutes later."""
+    data, model, x, _ = digits
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    calls: list[tuple[int, int, Judged]] = []
+    chosen = [each for each in every_target(16) if each.family in ("int8", "onnxruntime")]
+    with pytest.raises(ExtraError, match="a target on onnxruntime needs the package onnxruntime"):
+        judge(model.program, x[:20], data.test_y[:20], chosen, progress=lambda *call: calls.append(call))
+    assert not calls
 
 
 def test_what_is_no_number_is_wrong_and_one_sum_says_yes_or_no():

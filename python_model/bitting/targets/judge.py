@@ -13,7 +13,7 @@ from bitting.errors import BittingError
 from bitting.program.layers import Program
 from bitting.targets.families import Split, every_target, split_of
 from bitting.targets.stolen import Stolen
-from bitting.targets.target import Target
+from bitting.targets.target import OWN_ENGINE, Target
 
 #: Called after every target with (targets that are done, targets, the last one's result).
 Progress = Callable[[int, int, "Judged"], None]
@@ -105,7 +105,7 @@ def judge(
     Raises:
         BittingError: if there are not as many labels as samples, or none.
         ProgramError: if the activations have another shape.
-        ExtraError: if a runtime that a target needs is not installed.
+        ExtraError: if a runtime that a target needs is not installed; before any target is run.
     """
     inputs = torch.as_tensor(x)
     if len(inputs) != len(labels) or not len(labels):
@@ -113,6 +113,10 @@ def judge(
     chosen = every_target(program.spec.acc_bits) if targets is None else targets
     seen = inputs[:CALIBRATION_SAMPLES] if calibration is None else torch.as_tensor(calibration)[:CALIBRATION_SAMPLES]
     stolen = program if isinstance(program, Stolen) else Stolen.of(program)
+    for engine in sorted({target.engine for target in chosen} - {OWN_ENGINE}):
+        from bitting.targets import native  # runtimes are heavy to load
+
+        native.require(engine)
     results: list[Judged] = []
     for target in chosen:
         answers = target.run(stolen, seen)(inputs)

@@ -7,6 +7,7 @@ them. What they can not express (a fold, a maximum) stays in float32.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import tempfile
 import warnings
@@ -29,6 +30,13 @@ METHODS = {
 }
 #: Samples that a session answers at once, and that are calibrated on at once.
 _BATCH = 256
+
+
+def require(engine: str) -> None:
+    """Raises ExtraError unless a runtime, one of `METHODS`, is installed: better before other targets than after them."""
+    with missing_extra(f"a target on {engine}", "targets"):
+        for package in ("onnx", "onnxruntime") if engine == "onnxruntime" else (engine,):
+            importlib.import_module(package)
 
 
 def run(engine: str, method: str, stolen: Stolen, calibration: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

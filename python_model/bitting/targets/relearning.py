@@ -16,6 +16,7 @@ import torch
 
 from bitting.errors import BittingError
 from bitting.network.loss import logit_gain, logit_scale, range_penalty
+from bitting.network.metrics import accuracy
 from bitting.targets import waves
 from bitting.targets.repair import with_reduced_biases
 from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer, written
@@ -134,7 +135,7 @@ def reconstructed(
     for share in _SHARES:
         slower = replace(effort, rate=effort.rate * share)
         tried.append(_by_layers(reduced, target, x, slower, reduced_teacher, before_wave=True))
-    return max(tried, key=lambda found: float((target.run(found, x)(x).argmax(1) == answers).double().mean()))
+    return max(tried, key=lambda found: accuracy(target.run(found, x)(x), answers))
 
 
 def _by_layers(stolen: Stolen, target: Target, x: torch.Tensor, effort: Effort, teacher: Stolen, before_wave: bool) -> Stolen:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from bitting.errors import BittingError
+from bitting.network.metrics import accuracy
 from bitting.targets import rounding, waves
 from bitting.targets.accumulators import Accumulator
 from bitting.targets.data_pruning import DataPruning
@@ -21,7 +22,8 @@ from bitting.targets.stolen import Group, Kind, LayerArithmetic, Stolen, StolenL
 
 ROUNDINGS = ("nearest", "adaround", "gptq", "gptq-tuned")
 #: Who computes: the quantisers of this package, or a runtime in use (`bitting.targets.native`).
-ENGINES = ("bitting", "onnxruntime", "torchao")
+OWN_ENGINE = "bitting"
+ENGINES = (OWN_ENGINE, "onnxruntime", "torchao")
 #: Answers (samples, outputs), in units of the accumulator, of activations (samples, input_words).
 Answers = Callable[[torch.Tensor], torch.Tensor]
 #: Rows of a layer's inputs that rounding learns from.
@@ -132,7 +134,7 @@ class Target:
             for number, layer in enumerate(stolen.layers)
             if layer.kind is Kind.PRODUCT
         ]
-        return max(tried, key=lambda how: float((stolen(calibration, how).argmax(1) == wanted).double().mean()))
+        return max(tried, key=lambda how: accuracy(stolen(calibration, how), wanted))
 
     @torch.no_grad()
     def arithmetic(self, stolen: Stolen, calibration: torch.Tensor, spared: int = -1) -> list[LayerArithmetic]:
