@@ -98,6 +98,18 @@ def test_what_is_no_npz_is_refused_and_never_unpickled(tmp_path, name):
     assert "allow_pickle=" not in str(told.value) or name == "objects", "no advice to unpickle what is no file of numbers"
 
 
+def test_a_header_that_claims_more_than_memory_holds_is_refused(tmp_path):
+    """Two hundred bytes that say they are 53 PiB."""
+    header = io.BytesIO()
+    shape = (150, 10**9, 10**5)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("frequency_hz.npy", header.getvalue() + bytes(64))
+        archive.writestr("board.npy", header.getvalue() + bytes(64))
+    with pytest.raises(MeasurementError, match="can not be read as an "):
+        load(tmp_path / "a.npz")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MeasurementError, match="does not exist"):
         load(tmp_path / "none.npz")

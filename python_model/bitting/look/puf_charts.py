@@ -27,9 +27,9 @@ def distances(path: Path, found: Report) -> None:
     import altair
 
     values = []
-    reads = found.best.reads if found.best else found.rates[-1].reads
-    boots = found.rates_of(reads)
-    for what, shares in (("between boards", found.between), (f"boots of {reads} reads", boots.errors.ravel() / boots.bits)):
+    boots = found.boots
+    wrong = boots.errors.ravel() / boots.bits
+    for what, shares in (("between boards", found.between), (f"boots of {boots.reads} reads", wrong)):
         # Whole numbers of bits, three to a bar: other edges would give some bars more of them than others.
         counts, edges = np.histogram(shares, bins=np.arange(-0.5, 0.75 * boots.bits, 3) / boots.bits)
         for count, left, right in zip(counts / counts.sum(), edges, edges[1:], strict=False):
@@ -73,8 +73,7 @@ def aliasing(path: Path, found: Report) -> None:
 
 def failure_curves(found: Report) -> list[dict[str, Any]]:
     """Rows (code, rate, failure) of one block, its bits erring as unequally as the worst board's."""
-    reads = found.best.reads if found.best else found.rates[-1].reads
-    rates = found.rates_of(reads)
+    rates = found.boots
     margins = rates.margins[rates.worst]
     rows = []
     for rate in _RATES:
@@ -94,8 +93,7 @@ def failures(path: Path, found: Report) -> None:
     """
     import altair
 
-    reads = found.best.reads if found.best else found.rates[-1].reads
-    rates = found.rates_of(reads)
+    rates = found.boots
     worst = float(rates.modelled[rates.worst])
     lines = altair.Chart(drawing.rows(failure_curves(found)), width=520, height=300).mark_line()
     lines = lines.encode(
@@ -108,5 +106,5 @@ def failures(path: Path, found: Report) -> None:
     rules = altair.Chart(drawing.rows(marks)).mark_rule(strokeDash=[4, 3], color="#888888").encode(x="rate:Q")
     names = altair.Chart(drawing.rows(marks)).mark_text(align="left", dx=3, y=8, color="#555555")
     names = names.encode(x="rate:Q", text="mark:N")
-    title = f"boots of {reads} reads; dashed: multiples of the worst board's rate"
+    title = f"boots of {rates.reads} reads; dashed: multiples of the worst board's rate"
     drawing.write(path, altair.layer(lines, rules, names, title=title))

@@ -54,7 +54,8 @@ class Measurements:
                 f"board is of shape {self.board.shape} and type {self.board.dtype}; allowed is an integer for each of the "
                 f"{shape[0]} boards of frequency_hz, which is of shape {shape}: (boards, oscillators, reads)"
             )
-        if len(twice := sorted({int(number) for number in self.board if (self.board == number).sum() > 1})):
+        numbers, counts = np.unique(self.board, return_counts=True)
+        if len(twice := numbers[counts > 1]):
             raise MeasurementError(
                 f"boards {', '.join(map(str, twice[:5]))} are there more than once; put all reads of a board into one row, "
                 "and give different boards different numbers"
@@ -147,7 +148,7 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
             arrays = archive["frequency_hz"], archive["board"]
             if not all(isinstance(array, np.ndarray) for array in arrays):  # what is no array comes as its bytes
                 raise ValueError("what is in it is no array")
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, OSError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise MeasurementError(
             f"{path} can not be read as an .npz of plain numbers ({error}); wanted are the arrays frequency_hz (boards, "
             "oscillators, reads) and board (boards,), as numpy.savez writes them"

@@ -118,6 +118,11 @@ class Report:
         """Of boots that average so many reads."""
         return next(one for one in self.rates if one.reads == reads)
 
+    @property
+    def boots(self) -> ErrorRates:
+        """Of boots as the default for a key takes them; if nothing meets the requirement, of the most reads."""
+        return self.rates_of(self.best.reads) if self.best else self.rates[-1]
+
     def failures(self, reads: int) -> list[tuple[BchCode, list[tuple[float, float]]]]:
         """Of each code: probabilities that a block fails at `choice.FACTORS` of the worst rate, by unequal and equal bits."""
         rates = self.rates_of(reads)

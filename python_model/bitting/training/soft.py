@@ -25,8 +25,8 @@ from bitting.training import randomness
 from bitting.training.sparsity import Pruned
 from bitting.unit.spec import UnitSpec
 
-#: Family of which a penalty is on all members, if not on everything that may be trained against.
-_FAMILIES = {SPARSITY: ("unstructured",)}
+#: Family that the penalty of the sparsity lock is on.
+_PRUNING = "unstructured"
 #: The published loss (Hong et al. 2021, arXiv 2111.06979): one target for each bit width, a margin of cross entropy that the
 #: squared distance is to, and its weight. The published 0.25 takes the unit's own accuracy along (docs/soft-locks.md), so this
 #: is the largest of those tried that leaves it. It begins with a network that is half trained: theirs fine-tunes.
@@ -47,6 +47,13 @@ _MOMENTUM = 0.1
 _PURPOSE = 16_001
 #: How much oftener a target is drawn for each point of accuracy it still has.
 _SHARPNESS = 0.06
+
+
+def _is_on(name: str, target: Target) -> bool:
+    """Whether the penalty of this name is on a target that may be trained against."""
+    if name == QU_ANTI:
+        return target.name in QU_ANTI_TARGETS
+    return name == SAMPLED or target.family == _PRUNING
 
 
 class Hardware(Alteration):
@@ -99,10 +106,7 @@ class SoftObjective:
         self.name = name
         self.spec = spec
         self._seed = seed
-        allowed = targets(Split.TRAINING, spec.acc_bits)
-        self.targets = [each for each in allowed if name == SAMPLED or each.family in _FAMILIES.get(name, ())]
-        if name == QU_ANTI:
-            self.targets = [each for each in allowed if each.name in QU_ANTI_TARGETS]
+        self.targets = [each for each in targets(Split.TRAINING, spec.acc_bits) if _is_on(name, each)]
         self.accuracy = {each.name: 1.0 for each in self.targets}
         self.begin(0)
 
