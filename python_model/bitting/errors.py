@@ -58,6 +58,10 @@ class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
 
 
+class SuiteError(BittingError):
+    """A run of the attack suite that can not go on, or not with these settings."""
+
+
 class CacheError(BittingError):
     """A folder for builds that others could have put something into."""
 
@@ -89,6 +93,7 @@ EXTRAS = {
     "cocotb_tools": "sim",
     "onnx": "onnx",
     "onnxruntime": "targets",
+    "ray": "cluster",
     "scipy": "puf",
     "serial": "board",
     "sklearn": "train",

@@ -13,7 +13,7 @@ import bitting_rtl
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
     "errors", "files", "malloc", "unit", "program", "emulator", "locking", "puf", "artefact", "look", "data", "network",
-    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
+    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "suite", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
@@ -95,6 +95,8 @@ def test_rooms_know_only_what_lies_below_them():
         ("bitting_rtl.puf.bch_decoder", "from bitting.puf import bch"),
         ("bitting.look.learning", "from bitting.training import loop"),
         ("bitting.targets.stolen", "from bitting.attack.port import Port"),
+        ("bitting.check.attacks", "from bitting.suite.runner import Processes"),
+        ("bitting.suite.runner", "from bitting_rtl.engine.export import engine_verilog"),
         ("bitting_rtl.engine.engine", "from bitting.locking.device import Device"),
         ("bitting_rtl.lib.crc", "from bitting_rtl.engine import decode"),
         ("bitting_rtl.engine.mac", "import torch"),

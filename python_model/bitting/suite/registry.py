@@ -1,0 +1,25 @@
+"""All attacks of the suite, in the order in which they are run: what decides most first, for a run may have a budget."""
+
+from __future__ import annotations
+
+from bitting.errors import SuiteError
+from bitting.suite.attack import Attack
+from bitting.suite.chapters.fine_tuning import FineTuning
+from bitting.suite.chapters.screening import Screening
+from bitting.suite.chapters.wrong_keys import WrongKeys
+
+ATTACKS: tuple[Attack, ...] = (FineTuning(), WrongKeys(), Screening())
+_BY_NAME = {attack.name: attack for attack in ATTACKS}
+
+
+def attack_named(name: str) -> Attack:
+    """One of `ATTACKS`. Raises SuiteError if there is none of this name."""
+    if name not in _BY_NAME:
+        raise SuiteError(f"unknown attack {name!r}; allowed: {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def chosen(names: list[str]) -> tuple[Attack, ...]:
+    """The attacks of these names, in the order of `ATTACKS`; all for no name. Raises SuiteError as `attack_named`."""
+    wanted = {attack_named(name).name for name in names}
+    return tuple(attack for attack in ATTACKS if not wanted or attack.name in wanted)
