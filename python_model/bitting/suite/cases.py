@@ -217,9 +217,7 @@ def _require_pair(files: Files, artefact: Artefact, model: Model) -> None:
     from bitting.locking.transform import restore_program
 
     if files.device is None:
-        raise BittingError(
-            f"{files.artefact} comes without its device; give --device, so that right keys are told from wrong ones"
-        )
+        raise BittingError(f"{files.artefact} comes without its device; give --device: somebody must know the right key")
     device = Device.load(files.device)
     opened = restore_program(artefact.program, artefact.scheme, device)
     wanted, found = flat_codes(model.program), flat_codes(opened)

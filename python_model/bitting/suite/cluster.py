@@ -35,7 +35,8 @@ class Cluster:
             own: dict[str, Any] = {"num_cpus": self.count, "include_dashboard": False} if self.address is None else {}
             ray.init(address=self.address or "local", log_to_driver=False, **own)
         remote = ray.remote(num_cpus=1, max_retries=0)(_attempt_alone)
-        waiting, busy = iter(tasks), {}
+        waiting = iter(tasks)
+        busy: dict[Any, Task] = {}
         try:
             while True:
                 while len(busy) < self.count and (task := next(waiting, None)) is not None:

@@ -64,9 +64,9 @@ class Effort:
 
 _DIGITS = Effort("digits")
 _STANDARD = Effort(
-    "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, repeats=5, steps=600, screened=1000, unknown_bits=12, climbs=4, climb_steps=1000,
-    partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000, edits=500, traces=1000,
-    helper_queries=2000, judged=2000,
+    "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
+    climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
+    edits=500, traces=1000, helper_queries=2000, judged=2000,
 )  # fmt: skip
 _FULL = replace(
     _STANDARD, suite="full", samples=10000, rates=(0.003, 0.01, 0.03, 0.1), mappings=5, repeats=10, steps=3000,

@@ -78,7 +78,7 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> dict[
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     spec = parse_spec(plan.spec)
-    soft = () if plan.model or plan.locks is Locks.DEFAULT else _soft_locks(plan)
+    soft = () if plan.model or plan.locks is Locks.DEFAULT else (SPLIT, SPARSITY)
     total = (0 if plan.model else plan.trainings) + len(soft)
     done = 0
 
@@ -90,8 +90,9 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> dict[
             progress(done, total)
         return model
 
+    no_trainings: tuple[Training, ...] = ()
     if plan.model:
-        main, trainings = plan.model, ()
+        main, trainings = plan.model, no_trainings
         model = Model.load(main)
     else:
         paths = [folder / f"model-{number}.safetensors" for number in range(plan.trainings)]
@@ -111,10 +112,6 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> dict[
         one = Files(plan.data, model=path)
         cases[describe(one, plan.network)] = one
     return cases
-
-
-def _soft_locks(plan: Plan) -> tuple[str, ...]:
-    return (SPLIT, SPARSITY)
 
 
 def _pairings(spec: UnitSpec, locks: Locks) -> Sequence[tuple[str, str]]:
@@ -145,8 +142,8 @@ def _trained(plan: Plan, path: Path, spec: UnitSpec, soft: str) -> Model:
         model = Model.load(path)
         if model.claims.get("dataset") != data.name or model.program.spec.id != spec.id:
             raise BittingError(
-                f"{path} was trained on {model.claims.get('dataset')} for {model.program.spec.name}; asked for is {data.name} for "
-                f"{spec.name}: give another --work folder"
+                f"{path} was trained on {model.claims.get('dataset')} for {model.program.spec.name}; asked for is {data.name} "
+                f"for {spec.name}: give another --work folder"
             )
         return model
     config = recipes.recipe(data, plan.network)

@@ -105,11 +105,11 @@ class Processes:
                 for pipe in wait([worker.pipe for worker in busy]):
                     worker = next(each for each in busy if each.pipe is pipe)
                     finished = _answer(worker)
-                    task = next(waiting, None)
-                    if task is None:
+                    following = next(waiting, None)
+                    if following is None:
                         busy.remove(worker)
                     else:
-                        _give(worker, task)
+                        _give(worker, following)
                     yield finished
         finally:
             for worker in workers:

@@ -1,4 +1,4 @@
-"""Screening: is the right key told from wrong ones by the weights, by one batch without labels, by a few labels, by everything?"""
+"""Screening: is the right key told from wrong ones, by the weights, one batch without labels, a few labels, or everything?"""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Screening(Attack):
         if "tag" in found:
             cost = float(found["tag"]["permutations"])
             summary = (
-                f"A tag tells the right key surely, for {cost:.0f} Ascon permutations a guess; nothing else can be looked at, and "
-                "2^128 keys are to be guessed."
+                f"A tag tells the right key surely, for {cost:.0f} Ascon permutations a guess; nothing else can be looked at, "
+                "and 2^128 keys are to be guessed."
             )
             return Said(Verdict.CONCEDED, summary, 0.5, (), cost)
         weights = found["weights"]

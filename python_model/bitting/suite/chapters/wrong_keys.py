@@ -35,15 +35,15 @@ class WrongKeys(Attack):
         """Random keys in chunks, and the neighbours; of the control random networks, too."""
         if case.soft or (case.transform == OPEN and not case.control):
             return []
-        common = {"samples": effort.samples}
-        keys = [
+        common: dict[str, Any] = {"samples": effort.samples}
+        keys: list[dict[str, Any]] = [
             {"kind": "random keys", "first": first, "count": min(_CHUNK, effort.random_keys - first)}
             for first in range(0, effort.random_keys, _CHUNK)
         ]
         if not case.control:
             return [common | part for part in (*keys, {"kind": "neighbours"})]
         total = effort.random_keys + _NEIGHBOURS
-        networks = [
+        networks: list[dict[str, Any]] = [
             {"kind": "random networks", "first": first, "count": min(_CHUNK, total - first)}
             for first in range(0, total, _CHUNK)
         ]
