@@ -22,6 +22,8 @@ class Verdict(StrEnum):
     """He got what the lock is to keep from him."""
     CONCEDED = "conceded"
     """He got something that no lock of this kind is said to keep; the price is what counts."""
+    NOT_APPLICABLE = "not applicable"
+    """The attack has no place on such a network."""
     VOID = "void"
     """The attack could not break its control, so that its failure says nothing."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from bitting.errors import SuiteError
 from bitting.suite.attack import Attack
 from bitting.suite.chapters.fine_tuning import FineTuning
+from bitting.suite.chapters.key_search import Exhaustive, HillClimbing, PartialKeys
+from bitting.suite.chapters.relaxed_keys import FreeTable
 from bitting.suite.chapters.screening import Screening
 from bitting.suite.chapters.wrong_keys import WrongKeys
 
-ATTACKS: tuple[Attack, ...] = (FineTuning(), WrongKeys(), Screening())
+ATTACKS: tuple[Attack, ...] = (FineTuning(), WrongKeys(), Screening(), FreeTable(), HillClimbing(), PartialKeys(), Exhaustive())
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
 
 

@@ -16,6 +16,8 @@ from bitting.suite.jobs import Answer, Job
 
 FORMAT = "bitting attack suite 1"
 #: Facts of a case that attacks find out, with what stands where none did.
+#: Verdicts of a control after which an attack may be believed.
+_SOUND = (Verdict.BROKEN, Verdict.NOT_APPLICABLE)
 _FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": [], "cost": None}
 
 
@@ -49,7 +51,7 @@ def results_of(
         judged = source.attack.judge(case, answers[key], answers[control])
         said[key] = judged
         facts[case.id] |= judged.case_facts
-        broken = said[control].verdict is Verdict.BROKEN
+        broken = said[control].verdict in _SOUND
         findings.append(_finding(source, judged, answers[key], broken, command, effort))
     return {
         "format": FORMAT,
@@ -61,7 +63,7 @@ def results_of(
 
 def void(results: Mapping[str, Any]) -> list[str]:
     """Names of the attacks that could not break their control."""
-    return sorted({one["attack"] for one in results["findings"] if one["control"] and one["verdict"] != Verdict.BROKEN})
+    return sorted({one["attack"] for one in results["findings"] if one["control"] and one["verdict"] not in _SOUND})
 
 
 def _case(case: Case, facts: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def _finding(
     attack, case = source.attack, source.case
     verdict, summary = said.verdict, said.summary
     if not control_broken:
-        verdict = Verdict.VOID if not case.control else verdict
+        verdict = verdict if case.control or verdict is Verdict.NOT_APPLICABLE else Verdict.VOID
         summary = f"The attack could not break its control, so this says nothing. {summary}"
     options = f"--suite {effort.suite} --seed {effort.seed}" + ("" if effort.rtl else " --no-rtl")
     return _finite(

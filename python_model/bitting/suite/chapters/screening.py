@@ -27,7 +27,7 @@ from bitting.unit.spec import VaultKind
 _BATCH, _BATCHES = 32, 20
 #: An area under the curve up to this much from 0.5 is chance.
 _CHANCE = 0.1
-_EVERYTHING = "everything"
+_EVERYTHING, _SELF_TEST = "everything", "the self-test in the artefact"
 
 
 class Screening(Attack):
@@ -121,6 +121,11 @@ class Screening(Attack):
             compare(f"{count} labels", ones, zeros)
         columns_right.append(ones)
         columns_wrong.append(zeros)
+        if artefact.self_test:
+            test = artefact.self_test
+            asked = self._sums(artefact, device, test.questions, keys, seed)
+            equal = [float((sums == test.answers).mean()) for sums in asked]
+            compare(_SELF_TEST, equal[:1] * _BATCHES, equal[1:])
         compare(_EVERYTHING, _strangeness(columns_right, columns_wrong), _strangeness(columns_wrong, columns_wrong))
         operations = {"multiply-adds, one inference": float(artefact.locked_layers().macs)}
         return Outcome({"auc": areas, "roc": curves, "guess": operations})
@@ -163,7 +168,7 @@ def _cost_of(name: str, operations: Mapping[str, float]) -> float:
         return inference * _BATCH
     if name.endswith("labels"):
         return inference * int(name.split()[0])
-    if name == _EVERYTHING:
+    if name in (_EVERYTHING, _SELF_TEST):
         return inference * _BATCH
     if name.startswith("row correlation") or name.startswith("spectrum"):
         return float(operations["multiply-adds, row correlation or spectrum"])
