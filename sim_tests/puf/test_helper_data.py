@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bitting.attack import helper_data
+from bitting.attack.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
 from bitting.puf.extractor import FuzzyExtractor
 from bitting.unit.bch import DEFAULT_CODE
 from bitting.unit.spec import PRESETS
-from tb.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
 
 EXTRACTOR = FuzzyExtractor(PRESETS["tiny"], DEFAULT_CODE, 1)
 #: Bits that are wrong in a quarter of all reads; all others are in one of ten thousand.

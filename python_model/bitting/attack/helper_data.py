@@ -6,7 +6,7 @@ Key-recovery Attacks on Various RO PUF Constructions via Helper Data Manipulatio
 nothing says which helper data are the right ones: whether two response bits are equal, where helper data say which pair of
 oscillators is which bit; and which bits are often wrong, where they say which errors are corrected.
 
-Level of claim: die. The controls that both succeed against are in sim_tests/tb/weak_puf.py.
+Level of claim: die. The controls that both succeed against are in `bitting.attack.weak_puf`.
 """
 
 from __future__ import annotations

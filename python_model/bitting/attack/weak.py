@@ -67,3 +67,19 @@ def _flipped(program: Program, key: np.ndarray) -> Program:
             first += layer.tiles
         layers.append(layer)
     return replace(program, layers=tuple(layers))
+
+
+def skipping_cycles(weights: np.ndarray, activations: np.ndarray, overhead: int) -> np.ndarray:
+    """(batches,) clocks of a tile on an engine that skips what is multiplied by 0, as sparse accelerators do.
+
+    Args:
+        weights: (K,) of the tile.
+        activations: (batches, K).
+        overhead: clocks of a tile beside its codes.
+    """
+    return ((activations != 0) & (weights != 0)).sum(axis=1) + overhead
+
+
+def unary_cycles(table: np.ndarray) -> np.ndarray:
+    """(2^b,) clocks of each code on an engine that counts up to the index of its value: the clocks are the table."""
+    return table + 1

@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bitting.artefact import container
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.data import datasets
@@ -28,8 +30,8 @@ from bitting.unit.spec import VaultKind, spec_text
 
 #: Id of the case without a lock, below data set and network: what attacks are run on first, to see that they work.
 OPEN = "none"
-#: The case of what belongs to no network: keys from a PUF.
-PUF_CASE = "puf/extractor"
+#: Fingerprint of the case of a root secret from a PUF.
+PUF = "puf"
 _KEEPS = "the artefact, all source, the public spec, labelled data; and, in his favour, the architecture"
 
 
@@ -80,7 +82,17 @@ class Case:
     @property
     def control(self) -> bool:
         """Nothing is locked: weak locks are made of its model, for attacks to break."""
-        return self.transform == OPEN and not self.soft
+        return self.vault == OPEN and self.fingerprint == OPEN and not self.soft
+
+    @property
+    def locked(self) -> bool:
+        """There is an artefact."""
+        return self.vault != OPEN
+
+    @property
+    def puf(self) -> bool:
+        """It is a root secret from a PUF, and no network."""
+        return self.fingerprint == PUF
 
     @property
     def group(self) -> str:
@@ -119,13 +131,14 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A case with its files read."""
+    """A case with its files read. `claims`: as they stand in the artefact's file, whatever they are."""
 
     case: Case
     model: Model
     data: Dataset
     artefact: Artefact | None = None
     device: Device | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def architecture(self) -> Program:
@@ -163,6 +176,7 @@ def material(case: Case, files: Files) -> Material:
         datasets.load(files.data),
         Artefact.load(files.artefact) if files.artefact else None,
         Device.load(files.device) if files.device else None,
+        container.load(files.artefact, Artefact.KIND).header["claims"] if files.artefact else {},
     )
 
 
@@ -209,6 +223,12 @@ def describe(files: Files, network: str, trainings: tuple[Training, ...] = ()) -
         digest=hashlib.sha256((files.artefact or files.model).read_bytes()).hexdigest(),
         trainings=trainings,
     )
+
+
+def puf_case(control: Case) -> Case:
+    """A root secret from a PUF, with its helper data: judged once for each group."""
+    holds = "the chip, and its helper data, which he may write; not the silicon's answers"
+    return replace(control, id=f"{control.group}/{PUF}", fingerprint=PUF, level="die", holds=holds, trainings=())
 
 
 def _require_pair(files: Files, artefact: Artefact, model: Model) -> None:

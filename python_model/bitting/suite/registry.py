@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from bitting.errors import SuiteError
 from bitting.suite.attack import Attack
+from bitting.suite.chapters.files_alone import Retraining, TwoFiles
 from bitting.suite.chapters.fine_tuning import FineTuning
+from bitting.suite.chapters.helper_data import HelperData
 from bitting.suite.chapters.key_search import Exhaustive, HillClimbing, PartialKeys
+from bitting.suite.chapters.leakage import InputsByTime, TableByTime, WeightsByCycles
+from bitting.suite.chapters.ports import Ports
+from bitting.suite.chapters.questions import Questions
 from bitting.suite.chapters.relaxed_keys import FreeTable
 from bitting.suite.chapters.screening import Screening
+from bitting.suite.chapters.shuffle import Alignment, TwoCopies
+from bitting.suite.chapters.soft_locks import Repair
 from bitting.suite.chapters.wrong_keys import WrongKeys
 
-ATTACKS: tuple[Attack, ...] = (FineTuning(), WrongKeys(), Screening(), FreeTable(), HillClimbing(), PartialKeys(), Exhaustive())
+ATTACKS: tuple[Attack, ...] = (
+    FineTuning(), WrongKeys(), Screening(), FreeTable(), HillClimbing(), PartialKeys(), Exhaustive(), Alignment(), TwoCopies(),
+    Repair(), TwoFiles(), Retraining(), WeightsByCycles(), TableByTime(), InputsByTime(), Ports(), HelperData(), Questions(),
+)  # fmt: skip
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
 
 

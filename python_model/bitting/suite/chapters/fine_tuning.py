@@ -32,7 +32,7 @@ class FineTuning(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each share of the data and each subset; of the control also those from scratch."""
-        if case.soft:
+        if not (case.locked or case.control):
             return []
         starts = (STOLEN, *SCRATCH) if case.control else (STOLEN,)
         return [

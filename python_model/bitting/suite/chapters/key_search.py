@@ -38,7 +38,7 @@ class Exhaustive(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """The guesses in parts: of the control all but few bits are known, and so they are of the lock."""
-        if not (case.keyed or case.control) or case.soft:
+        if not (case.keyed or case.control):
             return []
         return [{"unknown": effort.unknown_bits, "part": part} for part in range(_PARTS)]
 
@@ -98,7 +98,7 @@ class HillClimbing(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each climb; of the control also random networks, as many as guesses."""
-        if not (case.keyed or case.control) or case.soft:
+        if not (case.keyed or case.control):
             return []
         climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
         return [*climbs, *([{"climb": -1, "steps": effort.climb_steps}] if case.control else [])]
@@ -154,7 +154,7 @@ class PartialKeys(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each number of known bits; of the control also random networks."""
-        if not (case.keyed or case.control) or case.soft:
+        if not (case.keyed or case.control):
             return []
         common = {"keys": effort.partial_keys, "samples": effort.samples}
         known = [{"known": bits, **common} for bits in effort.known_bits]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from bitting.attack import baselines, free_table, stolen_codes
 from bitting.errors import BittingError
+from bitting.locking.chip import ChipModel
 from bitting.network.metrics import accuracy
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said, Verdict
@@ -19,7 +21,9 @@ from bitting.suite.jobs import Answer, Outcome
 from bitting.unit.spec import VaultKind
 
 #: A stolen file may be better than none by so much, 0..1.
-ALLOWED = 0.05
+ALLOWED = 0.02
+#: Correlation of learnt weights of codes with the true ones, from which on the table is known.
+_KNOWN = 0.8
 
 
 class FreeTable(Attack):
@@ -29,7 +33,7 @@ class FreeTable(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job; of networks with other layers it says that it does not apply."""
-        if case.soft:
+        if not (case.locked or case.control):
             return []
         return [{"labels": effort.table_labels, "starts": effort.table_starts, "steps": effort.table_steps}]
 
@@ -41,18 +45,20 @@ class FreeTable(Attack):
             device = public_device(material, VaultKind.AES, seed)
             codes = locked_for(material, device, "none", "table", seed).locked_layers()
         else:
+            device = material.owner
             codes = stolen_codes.codes_of(material.locked, material.architecture)
         scratch = baselines.from_scratch(material.data, count)
         try:
             values = free_table.recover(codes, x, labels, steps=parameters["steps"], starts=parameters["starts"], seed=seed)
         except BittingError as error:
             return Outcome({"applies": False, "why": str(error), "scratch": scratch})
+        truth = ChipModel.of(device).values[codes.secret[0].plain]
+        alike = float(np.abs(np.corrcoef(values.numpy(), truth)[0, 1]))
         test_x, test_y = material.test(len(material.data.test_y))
         with torch.no_grad():
             found = free_table.logits(codes, values, torch.from_numpy(test_x).float())
-        return Outcome(
-            {"applies": True, "labels": count, "accuracy": accuracy(found, torch.from_numpy(test_y)), "scratch": scratch}
-        )
+        told = {"accuracy": accuracy(found, torch.from_numpy(test_y)), "scratch": scratch, "correlation": alike}
+        return Outcome({"applies": True, "labels": count, **told})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the stolen codes are worth more than the labels alone."""
@@ -64,6 +70,8 @@ class FreeTable(Attack):
         drawn = [figures.table("Accuracy", ("how", "accuracy"), rows)]
         summary = (
             f"With {found['labels']} labels a learnt table answers {100 * found['accuracy']:.1f}%, logistic regression on them "
-            f"without the file {100 * found['scratch']:.1f}%."
+            f"without the file {100 * found['scratch']:.1f}%; learnt and true weights of codes correlate by "
+            f"{found['correlation']:.2f}."
         )
-        return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
+        broken = gain > ALLOWED or found["correlation"] > _KNOWN
+        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gain, drawn)

@@ -11,7 +11,7 @@ from bitting.attack import random_networks, weak, wrong_keys
 from bitting.locking.device import Device
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said, Verdict
-from bitting.suite.cases import OPEN, Case, Material
+from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
 from bitting.suite.jobs import Answer, Outcome
@@ -33,7 +33,7 @@ class WrongKeys(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """Random keys in chunks, and the neighbours; of the control random networks, too."""
-        if case.soft or (case.transform == OPEN and not case.control):
+        if not (case.locked or case.control):
             return []
         common: dict[str, Any] = {"samples": effort.samples}
         keys: list[dict[str, Any]] = [
