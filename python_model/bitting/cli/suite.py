@@ -60,7 +60,7 @@ def suite(
     """
     from bitting.artefact.model import Model
     from bitting.data import datasets
-    from bitting.suite.cases import Files, describe
+    from bitting.suite.cases import Files, describe, open_case, puf_case
 
     if model is None or (artefact is not None and device is None):
         raise BittingError("give --model, and with an artefact its --device: without them nobody can say what is right")
@@ -69,8 +69,10 @@ def suite(
     name = data or datasets.claimed(Model.load(model).claims)
     files = [Files(name, model=model), *([Files(name, artefact, device, model)] if artefact else [])]
     cases = {describe(one, network): one for one in files}
-    if artefact is None and next(iter(cases)).control:
+    first = next(iter(cases))
+    if artefact is None and first.control:
         raise BittingError(f"{model} has no soft lock, and no artefact is given: there is nothing to attack")
+    cases |= {puf_case(first): files[0]} if first.control else {open_case(first): files[0]}
     given = "ARTEFACT --device KEY --model MODEL" if artefact else "--model MODEL"
     command = f"bitting attack suite {given} --network {network}" + f" --data {data}" * bool(data)
     _run(cases, output, command, size, budget, jobs, seed, rtl, only, ray)

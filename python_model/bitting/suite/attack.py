@@ -57,12 +57,14 @@ class Attack(ABC):
         chapter: of the report.
         attacker: one of docs/threats.md.
         unit: what the gain is in.
+        shared: no lock changes what is found, so that the jobs of the control are those of all cases of its group.
     """
 
     name: ClassVar[str]
     chapter: ClassVar[str]
     attacker: ClassVar[str]
     unit: ClassVar[str]
+    shared: ClassVar[bool] = False
 
     @abstractmethod
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:

@@ -225,6 +225,11 @@ def describe(files: Files, network: str, trainings: tuple[Training, ...] = ()) -
     )
 
 
+def open_case(soft: Case) -> Case:
+    """The case that a control is made for where there is a model with a soft lock only."""
+    return replace(soft, id=f"{soft.group}/{OPEN}", soft=None, level=OPEN, holds="the model in clear: nothing is locked")
+
+
 def puf_case(control: Case) -> Case:
     """A root secret from a PUF, with its helper data: judged once for each group."""
     holds = "the chip, and its helper data, which he may write; not the silicon's answers"

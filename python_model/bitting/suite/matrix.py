@@ -20,7 +20,7 @@ from bitting.errors import BittingError, LockError
 from bitting.locking.device import Device
 from bitting.locking.kinds import FINGERPRINTS, Fingerprint, Transform, default_transform, transforms_of
 from bitting.locking.scheme import LockScheme
-from bitting.suite.cases import Case, Files, Training, describe
+from bitting.suite.cases import Case, Files, Training, describe, puf_case
 from bitting.training import loop, recipes
 from bitting.unit.spec import UnitSpec, VaultKind, parse_spec
 
@@ -106,6 +106,7 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> dict[
         for pairing in _pairings(replace(model.program.spec, vault=vault), plan.locks)
     ]
     cases = {describe(one, plan.network, trainings): one for one in files}
+    cases[puf_case(next(iter(cases)))] = files[0]
     for name in soft:
         path = folder / f"soft-{name}.safetensors"
         trained(path, parse_spec(_SOFT_SPEC) if name == SPLIT else spec, name)

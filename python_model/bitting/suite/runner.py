@@ -1,7 +1,7 @@
 """Jobs on plain processes of this machine: spawned, one thread of arithmetic each, gone when whoever started them is.
 
-A worker reads jobs from a pipe and answers them. If the process that started it dies, by whatever signal, the pipe ends and so
-does the worker. Results are kept by that process alone, so nothing is half written.
+A worker reads jobs from a pipe and answers them. If the process that started it dies, by whatever signal, so does the worker.
+Results are kept by that process alone, so nothing is half written.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -164,8 +165,17 @@ def failed(job: Job, why: str) -> SuiteError:
     return SuiteError(f"job {job.id} failed: {why}")
 
 
+def _end_with_parent() -> None:
+    """In the middle of a job, too: nobody waits for it any more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

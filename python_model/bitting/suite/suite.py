@@ -51,12 +51,21 @@ class Run:
 
     def jobs(self, attack: Attack, case: Case) -> list[Job]:
         """The jobs of one attack on one case."""
-        return [Job.of(attack.name, case.id, part, self.effort.seed) for part in attack.parts(case, self.effort)]
+        parts, at = attack.parts(case, self.effort), case
+        if attack.shared and parts:
+            at = next(one for one in self.cases if one.control and one.group == case.group)
+            parts = attack.parts(at, self.effort)
+        return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
 
     def tasks(self) -> list[Task]:
-        """All jobs, controls of each attack first."""
+        """All jobs once, controls of each attack first."""
         ordered = sorted(self.cases.items(), key=lambda item: not item[0].control)
-        return [Task(job, case, files) for attack in self.attacks for case, files in ordered for job in self.jobs(attack, case)]
+        tasks: dict[str, Task] = {}
+        for attack in self.attacks:
+            for case, files in ordered:
+                for job in self.jobs(attack, case):
+                    tasks.setdefault(job.id, Task(job, case, files))
+        return list(tasks.values())
 
 
 def perform(

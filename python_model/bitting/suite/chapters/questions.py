@@ -32,8 +32,10 @@ class Questions(Attack):
         "share of the accuracy over chance",
     )
 
+    shared = True
+
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """A job for each number of questions. One lock of each vault answers as all do: the transform plays no part."""
+        """A job for each number of questions. All locks answer alike, so they share the jobs of the control."""
         if not (case.locked or case.control):
             return []
         return [{"questions": count, "steps": effort.copy_steps} for count in effort.questions]
@@ -65,8 +67,8 @@ class Questions(Attack):
             )
         ]  # fmt: skip
         summary = (
-            f"A copy by {counts[-1]} questions answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, labels "
-            f"by hand {100 * labels[-1]:.1f}%)."
+            f"A copy by {counts[-1]} questions answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
+            f"labels by hand {100 * labels[-1]:.1f}%)."
         )
         broken = share > _COPY
         verdict = (Verdict.BROKEN if broken else Verdict.HOLDS) if case.control else Verdict.CONCEDED
