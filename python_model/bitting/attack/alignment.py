@@ -10,6 +10,7 @@ Between two copies of one model histograms tell which codes of two devices mean 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,22 +23,46 @@ _ROUNDS = 20
 
 
 def table_of_base(locked: Program, base: Program) -> np.ndarray:
-    """(2^b,) value index of each code, so that the tiles' weights are most like the base's.
-
-    Least squares for the sums of tiles give a weight for each code; then codes and base are put in order tile by tile, each
-    code has the mean of the weights that it met, and so on. What is left are the ranks: all values are used once.
+    """(2^b,) value index of each code, so that the tiles' weights are most like the base's: the better of two guesses.
 
     Args:
         locked: under `shuffle`.
         base: of the same shape, in clear (codes are value indices).
     """
-    size, values = locked.spec.codes, np.array(locked.spec.values, float)
-    weights = [np.sort(values[layer.codes], axis=1) for layer in base.secret]
-    totals = np.concatenate([rows.sum(axis=1) for rows in weights])
+    values = np.array(locked.spec.values, float)
+    wanted = [np.sort(values[layer.codes], axis=1) for layer in base.secret]
+
+    def apart(table: np.ndarray) -> float:
+        rows = (np.sort(values[table[layer.codes]], axis=1) for layer in locked.secret)
+        return sum(float(((row - other) ** 2).sum()) for row, other in zip(rows, wanted, strict=True))
+
+    return min((_by_counts(locked, base), _by_sums(locked, wanted, values)), key=apart)
+
+
+def _by_counts(locked: Program, base: Program) -> np.ndarray:
+    """The one to one assignment whose counts over all tiles are nearest to the base's: exact for a base that is the model."""
+    from scipy.optimize import linear_sum_assignment
+
+    mine, theirs = (_counts(program, locked.spec.codes).astype(float) for program in (locked, base))
+    distance = (mine**2).sum(axis=0)[:, None] + (theirs**2).sum(axis=0)[None, :] - 2 * mine.T @ theirs
+    table: np.ndarray = linear_sum_assignment(distance)[1]
+    return table
+
+
+def _by_sums(locked: Program, wanted: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Codes in the order of the weights that they meet, each value once.
+
+    Least squares for the sums of tiles give a weight for each code; then codes and base are put in order tile by tile, each
+    code has the mean of the weights that it met, and so on. What is left are the ranks.
+
+    `wanted`: (tiles, K) ordered weights of the base, layer by layer.
+    """
+    size = locked.spec.codes
+    totals = np.concatenate([rows.sum(axis=1) for rows in wanted])
     guess = np.linalg.lstsq(_counts(locked, size).astype(float), totals, rcond=None)[0]
     for _ in range(_ROUNDS):
         met, often = np.zeros(size), np.zeros(size)
-        for layer, rows in zip(locked.secret, weights, strict=True):
+        for layer, rows in zip(locked.secret, wanted, strict=True):
             ordered = np.take_along_axis(layer.codes, np.argsort(guess[layer.codes], axis=1, kind="stable"), axis=1)
             met += np.bincount(ordered.reshape(-1), rows.reshape(-1), size)
             often += np.bincount(ordered.reshape(-1), minlength=size)
