@@ -161,7 +161,7 @@ def test_a_process_that_dies_is_said(run):
     def deadly(task):
         yield task
         (worker,) = multiprocessing.active_children()
-        os.kill(worker.pid, signal.SIGKILL)
+        worker.kill()
         yield task
 
     with pytest.raises(SuiteError, match=r"ended with -9 .*give fewer --jobs"):

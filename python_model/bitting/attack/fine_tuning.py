@@ -47,9 +47,25 @@ class Try:
 
 
 def starts_of_file(artefact: Artefact, architecture: Program, count: int, seed: int) -> list[Stolen]:
-    """The stolen codes, read with so many guessed tables. Raises LockError as `stolen_codes.codes_of`."""
+    """The stolen codes, read with so many guessed tables. Raises LockError as `stolen_codes.codes_of`.
+
+    Enciphered bytes are no codes, and larger than weights are: they are brought to the size of the family's weights.
+    """
     read = stolen_codes.codes_of(artefact, architecture)
-    return [Stolen.of(read, table) for table in stolen_codes.tables(read.spec.codes, count, seed)]
+    starts = [Stolen.of(read, table) for table in stolen_codes.tables(read.spec.codes, count, seed)]
+    if not read.secret[0].plain:
+        return starts
+    sizes = read.spec.value_set.sigma
+    return [
+        replace(
+            start,
+            layers=tuple(
+                replace(layer, weights=layer.weights * sizes / layer.weights.std()) if layer.kind is Kind.PRODUCT else layer
+                for layer in start.layers
+            ),
+        )
+        for start in starts
+    ]
 
 
 def starts_from_scratch(architecture: Program, x: np.ndarray, count: int, seed: int) -> list[Stolen]:

@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Answer:
-    """A job's result beside what it was asked. `seconds`: that it took."""
+    """A job's result beside what it was asked. `seconds`: of the processor."""
 
     parameters: Mapping[str, Any]
     values: Mapping[str, Any]

@@ -34,7 +34,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job that was run."""
+    """A job that was run. `seconds`: of the processor, so that other work on the machine does not count."""
 
     job: Job
     outcome: Outcome
@@ -56,9 +56,9 @@ def execute(task: Task) -> Finished:
     """Run one job, here. Raises whatever it raises."""
     from bitting.suite.registry import attack_named
 
-    started = time.perf_counter()
+    started = time.process_time()
     outcome = attack_named(task.job.attack).run(material(task.case, task.files), task.job.parameters, task.job.seed)
-    return Finished(task.job, outcome, time.perf_counter() - started)
+    return Finished(task.job, outcome, time.process_time() - started)
 
 
 def attempt(task: Task) -> Finished | str:

@@ -26,7 +26,9 @@ ROOT_BITS = 8 * ROOT_BYTES
 #: Labelled samples that a climb is guided by.
 _GUIDES = 200
 #: A key search is told apart from luck by so much accuracy, 0..1, over the best of as many random networks.
-ALLOWED = 0.05
+ALLOWED = 0.1
+#: Wrong bits of a key that is no nearer to the right one than chance: three standard deviations below half of them.
+_NEAR = ROOT_BITS / 2 - 3 * ROOT_BITS**0.5 / 2
 #: Parts of an exhaustive search that run side by side.
 _PARTS = 4
 
@@ -127,7 +129,7 @@ class HillClimbing(Attack):
         return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if a climb ends above the best of as many random networks by more than luck."""
+        """Broken if a climb ends above the best of as many random networks by more than luck, nearer to the right key."""
         climbs = [one for one in own if one.parameters["climb"] >= 0]
         (lucky,) = (one.values["scores"] for one in control if one.parameters["climb"] < 0)
         best = max(climbs, key=lambda one: one.values["scores"][-1])
@@ -139,12 +141,14 @@ class HillClimbing(Attack):
             figures.line("random networks, best so far", "baseline", guesses, lucky),
         ]
         drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
+        refused = " (a refusal counts as 0)" if case.sealed else ""
         summary = (
-            f"The best of {len(climbs)} climbs of {len(lucky)} guesses reaches {100 * best.values['scores'][-1]:.1f}% of "
-            f"{_GUIDES} labelled samples with {best.values['wrong_bits']} of {ROOT_BITS} key bits wrong; as many random "
+            f"The best of {len(climbs)} climbs of {len(lucky)} guesses reaches {100 * best.values['scores'][-1]:.1f}%{refused} "
+            f"of {_GUIDES} labelled samples with {best.values['wrong_bits']} of {ROOT_BITS} key bits wrong; as many random "
             f"networks reach {100 * lucky[-1]:.1f}%."
         )
-        return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
+        nearer = best.values["wrong_bits"] < _NEAR
+        return Said(Verdict.BROKEN if gain > ALLOWED and nearer else Verdict.HOLDS, summary, gain, drawn)
 
 
 class PartialKeys(Attack):
@@ -158,14 +162,14 @@ class PartialKeys(Attack):
             return []
         common = {"keys": effort.partial_keys, "samples": effort.samples}
         known = [{"known": bits, **common} for bits in effort.known_bits]
-        return [*known, *([{"known": -1, **common}] if case.control else [])]
+        return [*known, *([{"known": -1, "of": len(known), **common}] if case.control else [])]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Accuracies of so many keys; 0 of one that is refused."""
         known, keys, interface = parameters["known"], parameters["keys"], material.model.interface
         x, labels = material.test(parameters["samples"])
         if known < 0:
-            count = keys * ROOT_BITS // 16
+            count = keys * parameters["of"]
             return Outcome({"scores": list(random_networks.scores(material.architecture, count, seed, x, labels, interface))})
         rng = np.random.default_rng(seed)
         guesses = [int.from_bytes(rng.bytes(ROOT_BYTES)) for _ in range(keys)]
@@ -199,9 +203,10 @@ class PartialKeys(Attack):
         ]
         drawn = [figures.plot("curve", "Partly known keys", "bits of the root secret that are known", "accuracy", series)]
         at = bits[int(np.argmax(best))]
+        refused = " (a refusal counts as 0)" if case.sealed else ""
         summary = (
-            f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%; the best of "
-            f"{len(baseline)} random networks {100 * lucky:.1f}%."
+            f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%{refused}; the best "
+            f"of {len(baseline)} random networks {100 * lucky:.1f}%."
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 

@@ -23,7 +23,7 @@ _NEIGHBOURS = 128
 #: The control's key derivation looks at so many of the 128 bits: eight of the neighbours are the right key.
 _WEAK_BITS = 120
 #: The best wrong key may be so much better than the best random network, 0..1: that is luck.
-ALLOWED = 0.05
+ALLOWED = 0.1
 
 
 class WrongKeys(Attack):
