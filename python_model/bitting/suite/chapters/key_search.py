@@ -205,8 +205,8 @@ class PartialKeys(Attack):
         at = bits[int(np.argmax(best))]
         refused = " (a refusal counts as 0)" if case.sealed else ""
         summary = (
-            f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%{refused}; the best "
-            f"of {len(baseline)} random networks {100 * lucky:.1f}%."
+            f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%{refused}; "
+            f"the best of {len(baseline)} random networks {100 * lucky:.1f}%."
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
