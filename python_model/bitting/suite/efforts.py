@@ -52,7 +52,7 @@ class Effort:
     known_bits: tuple[int, ...] = (0, 32, 64, 96, 112, 120, 124, 126, 127)
     partial_keys: int = 10
     table_labels: int = 200
-    table_starts: int = 8
+    table_starts: int = 12
     table_steps: int = 400
     questions: tuple[int, ...] = (100, 300, 1000)
     copy_steps: int = 1000

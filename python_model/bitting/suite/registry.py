@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bitting.errors import SuiteError
 from bitting.suite.attack import Attack
+from bitting.suite.chapters.counterfeits import Counterfeits
 from bitting.suite.chapters.files_alone import Retraining, TwoFiles
 from bitting.suite.chapters.fine_tuning import FineTuning
 from bitting.suite.chapters.helper_data import HelperData
@@ -19,7 +20,8 @@ from bitting.suite.chapters.wrong_keys import WrongKeys
 
 ATTACKS: tuple[Attack, ...] = (
     FineTuning(), WrongKeys(), Screening(), FreeTable(), HillClimbing(), PartialKeys(), Exhaustive(), Alignment(), TwoCopies(),
-    Repair(), TwoFiles(), Retraining(), WeightsByCycles(), TableByTime(), InputsByTime(), Ports(), HelperData(), Questions(),
+    Repair(), TwoFiles(), Retraining(), WeightsByCycles(), TableByTime(), InputsByTime(), Ports(), Counterfeits(),
+    HelperData(), Questions(),
 )  # fmt: skip
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
 

@@ -11,6 +11,7 @@ import torch
 from bitting.attack import baselines, free_table, stolen_codes
 from bitting.errors import BittingError
 from bitting.locking.chip import ChipModel
+from bitting.locking.kinds import Transform
 from bitting.network.metrics import accuracy
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said, Verdict
@@ -62,7 +63,9 @@ class FreeTable(Attack):
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the stolen codes are worth more than the labels alone."""
-        (found,) = (one.values for one in own)
+        # The table alone is the lock that the control is made of: what breaks the one has broken the other.
+        tried = [*own, *control] if case.transform == Transform.TABLE else own
+        found = max((one.values for one in tried), key=lambda values: values.get("correlation", 0.0))
         if not found["applies"]:
             return Said(Verdict.NOT_APPLICABLE, f"It does not apply: {found['why']}.")
         gain = found["accuracy"] - found["scratch"]
