@@ -113,7 +113,7 @@ def matrix(
         raise BittingError(f"unknown --locks {locks!r}; allowed: {', '.join(Locks)}")
     plan = Plan(data, network, spec, Locks(chosen), trainings, epochs, model)
     with console.progress("training") as done:
-        cases = prepare(plan, work or output.with_name(f"{output.name}.secret"), done)
+        cases = prepare(plan, work or output.resolve().with_name(f"{output.resolve().name}.secret"), done)
     command = f"bitting attack matrix --data {data} --network {network} --spec {spec} --locks {chosen}"
     command += " --model MODEL" if model else f" --trainings {trainings}" + (f" --epochs {epochs}" if epochs else "")
     _run(cases, output, command, size, budget, jobs, seed, rtl, only, ray)
