@@ -170,8 +170,10 @@ def fuse_words(root: bytes, sealed: bool = False) -> list[int]:
 
 #: Customisation strings of CXOF128, vault `ascon`: the device key, the stream the bitting table is drawn from, the lock key.
 PURPOSE_DEVICE, PURPOSE_TABLE, PURPOSE_LOCK = b"btt-dev", b"btt-tab", b"btt-key"
-#: The same, of a response of a PUF: the check in its helper data, the root secret.
-PURPOSE_PUF_CHECK, PURPOSE_PUF_ROOT = b"btt-pfc", b"btt-pfr"
+#: The same, of a response of a PUF: the check in its helper data, and the root secret behind it.
+PURPOSE_PUF = b"btt-puf"
+#: Words of that check.
+PUF_CHECK_WORDS = 4
 #: The vault's number in the flags that enter the device key, and the flag of a device that is sealed.
 VAULT_ASCON = 1
 FLAG_SEALED = 1 << 8
