@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bitting.errors import SpecError
 from bitting.unit.bch import BchCode
 from bitting.unit.protocol import PUF_CHECK_WORDS, WORD_BITS
+from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import UnitSpec
 
 _MAX_BLOCKS = 255
@@ -97,6 +98,30 @@ class PufKey:
             self.code.m | self.code.t << 8 | self.blocks << 16,
             self.kept | self.pairs << 16,
         )
+
+
+@dataclass(frozen=True)
+class PufDesign:
+    """All of a PUF that is the same on every device: what is measured, against what, and how it becomes a key.
+
+    Attributes:
+        key: as its helper data are.
+        measured: as many pairs, and how they are read.
+        constants: of each pair, in counts of all reads (`bitting.puf.counting.constant`); none: zeros.
+
+    Raises:
+        SpecError: if they do not fit each other.
+    """
+
+    key: PufKey
+    measured: PufSpec
+    constants: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.key.pairs != self.measured.pairs:
+            raise SpecError(f"{self.measured.pairs} pairs are measured, and the key is made of {self.key.pairs}; allowed: as many")
+        if self.constants:
+            self.measured.check_constants(self.constants)
 
 
 #: Words of `PufKey.prefix`: whole blocks of the hash, so that hardware begins with the state that follows them.
