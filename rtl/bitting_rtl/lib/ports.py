@@ -34,6 +34,7 @@ _ARGUMENTS: dict[str, object] = {
     "shape": unsigned(WORD_BITS),
     "width": WORD_BITS,
     "depth": 16,
+    "label": b"",
 }
 
 #: When a port counts of which nothing else is said.
