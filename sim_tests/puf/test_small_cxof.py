@@ -6,14 +6,14 @@ from bitting.errors import BittingError
 from bitting.fpga import flow, targets
 from bitting.locking import ascon
 from bitting.unit.cxof import DIGEST_BITS, MAX_LABEL_BYTES, CxofClocks, check_label
-from bitting.unit.protocol import PURPOSE_PUF_CHECK, PURPOSE_PUF_ROOT
+from bitting.unit.protocol import PURPOSE_PUF, PURPOSE_TABLE
 from bitting_rtl.lib.verilog import to_verilog
 from bitting_rtl.puf.small_cxof import MESSAGE, SmallCxof
 from tb import small_cxof
 from tb.ascon_reference import known_answers
 
 DIGEST_BYTES = DIGEST_BITS // 8
-LABEL = PURPOSE_PUF_CHECK
+LABEL = PURPOSE_PUF
 CLEAR = CxofClocks.of(1).clear
 
 
@@ -21,7 +21,7 @@ def expected(label, messages):
     return [ascon.cxof(label, message, DIGEST_BYTES) for message in messages]
 
 
-@pytest.mark.parametrize("label", [LABEL, PURPOSE_PUF_ROOT])
+@pytest.mark.parametrize("label", [LABEL, PURPOSE_TABLE])
 def test_messages_are_hashed_as_in_python_in_clocks_that_the_law_says(label, rng):
     lengths = [*range(1, 31), *range(1, 31)]
     messages = [rng.bytes(4 * words) for words in rng.permutation(lengths)]
@@ -29,6 +29,15 @@ def test_messages_are_hashed_as_in_python_in_clocks_that_the_law_says(label, rng
     assert found == expected(label, messages)
     assert clocks == [CxofClocks.of(len(message) // 4).message for message in messages]
     assert set(cleared) == {CLEAR}
+
+
+def test_a_prefix_is_hashed_before_each_message_and_costs_no_clock(rng):
+    prefix = tuple(int(word) for word in rng.integers(0, 1 << 32, 4))
+    messages = [rng.bytes(4 * words) for words in (1, 2, 5)]
+    found, clocks, _ = small_cxof.digests(LABEL, messages, prefix=prefix)
+    before = b"".join(word.to_bytes(4, "little") for word in prefix)
+    assert found == expected(LABEL, [before + message for message in messages])
+    assert clocks == [CxofClocks.of(len(message) // 4).message for message in messages]
 
 
 def test_equal_clocks_for_messages_of_few_ones_and_of_many():

@@ -83,14 +83,14 @@ extern "C" void hash_messages(uint64_t count, uint64_t digest_words, uint64_t sh
 
 
 @functools.cache
-def _library(label: bytes) -> ctypes.CDLL:
+def _library(label: bytes, prefix: tuple[int, ...]) -> ctypes.CDLL:
     # As in `bitting.sim.native`: with a clock at either edge the model is called half as often.
-    verilog = to_verilog(SmallCxof(label), "unit").replace("always @(posedge clk)", "always @(edge clk)")
+    verilog = to_verilog(SmallCxof(label, prefix), "unit").replace("always @(posedge clk)", "always @(edge clk)")
     return ctypes.CDLL(str(build.shared_library(verilog, "unit", _HARNESS)))
 
 
 def digests(
-    label: bytes, messages: Sequence[bytes], share: int = 256, wiped_after: Sequence[int] = ()
+    label: bytes, messages: Sequence[bytes], share: int = 256, wiped_after: Sequence[int] = (), prefix: tuple[int, ...] = ()
 ) -> tuple[list[bytes], list[int], list[int]]:
     """Of messages of whole words, one after another.
 
@@ -98,6 +98,7 @@ def digests(
         label: the customisation string.
         messages: at least one.
         share: in how many of 256 clocks a word is offered, or one of the digest taken, at random.
+        prefix: words that are hashed before each message.
         wiped_after: for each message, 0, or the clock in which the same message was wiped just before, 1 the first one.
 
     Returns:
@@ -110,5 +111,5 @@ def digests(
     found = np.zeros((len(messages), _DIGEST_WORDS), "<u4")
     clocks = np.zeros(2 * len(messages) + 1, np.uint32)
     arrays = (ctypes.c_void_p(array.ctypes.data) for array in (lengths, words, wipes, found, clocks))
-    _library(label).hash_messages(*map(ctypes.c_uint64, (len(messages), _DIGEST_WORDS, share)), *arrays)
+    _library(label, prefix).hash_messages(*map(ctypes.c_uint64, (len(messages), _DIGEST_WORDS, share)), *arrays)
     return [row.tobytes() for row in found], clocks[1::2].tolist(), clocks[::2].tolist()

@@ -70,7 +70,7 @@ def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], N
         # A lock key seals once: sealed answers have a nonce of their own every time.
         schemes = pairings(spec, device.level, None if spec.vault == VaultKind.ASCON else _TEST_NONCE)
         for scheme in schemes:
-            _known_answer(engine, device, scheme)
+            known_answer(engine, device, scheme)
             passed.append(f"{scheme.fingerprint} x {scheme.transform}")
             if progress:
                 progress(len(passed), len(schemes))
@@ -132,7 +132,7 @@ def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) 
     return packets.parse_results(run.words)
 
 
-def _known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> None:
+def known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> None:
     """A small random network, locked; every word of the answer."""
     spec = device.spec
     rng = np.random.default_rng(0)

@@ -35,7 +35,8 @@ Result packets
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
                  w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3],
                  fuse `sealed` blown [4]
-    PUF_REPLY    w0: low 32 bits of the spec id    w1: there is a root secret [0], fuse `sealed` blown [1], attempts since reset [15:8]
+    PUF_REPLY    w0: low 32 bits of the spec id    w1: there is a root secret [0], fuse `sealed` blown [1],
+                 attempts since reset [15:8]
     SUMS         for each pair of oscillators the sum of first less second over all reads, sign-extended
     FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
 """

@@ -119,7 +119,9 @@ class PufDesign:
 
     def __post_init__(self) -> None:
         if self.key.pairs != self.measured.pairs:
-            raise SpecError(f"{self.measured.pairs} pairs are measured, and the key is made of {self.key.pairs}; allowed: as many")
+            raise SpecError(
+                f"{self.measured.pairs} pairs are measured, and the key is made of {self.key.pairs}; allowed: as many"
+            )
         if self.constants:
             self.measured.check_constants(self.constants)
 

@@ -61,7 +61,8 @@ class RootMaker(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "helper_write": Port(In(1), "write a word of helper data", "while `busy` is low"),
+                    "helper_ready": Port(Out(1), "helper data may be written"),
+                    "helper_write": Port(In(1), "write a word of helper data", "while `helper_ready`"),
                     "helper_address": Port(In(range(design.key.helper_words)), "which word", "with `helper_write`"),
                     "helper_data": Port(In(WORD_BITS), "the word", "with `helper_write`"),
                     "make": Port(In(1), "measure, and make the root secret", "one clock, while `busy` is low"),
@@ -101,6 +102,7 @@ class RootMaker(wiring.Component):
         self._drain(m)
         self._digest(m)
         m.d.comb += [
+            self.helper_ready.eq(at["IDLE"]),
             self.busy.eq(~at["IDLE"] | self.hash.busy | self.response.busy),
             self.response.forget.eq(at["END"] | self.forget),
             self.decoder.wipe.eq(at["END"] | self.forget),

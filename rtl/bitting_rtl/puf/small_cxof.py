@@ -25,7 +25,7 @@ from bitting.unit.protocol import WORD_BITS
 from bitting_rtl.lib.layouts import UNCHECKED
 from bitting_rtl.lib.one_hot import OneHot
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.unlock.ascon import ROTATIONS, WORDS, labelled
+from bitting_rtl.unlock.ascon import ROTATIONS, WORDS, labelled, permuted
 
 #: A word of a message.
 MESSAGE = data.StructLayout({"data": WORD_BITS, "last": 1})
@@ -40,6 +40,15 @@ def _chosen(at: Value, bits: Sequence[int]) -> Value:
     return C(sum(bit << place for place, bit in enumerate(bits)), len(bits)).bit_select(at, 1)
 
 
+def _initial(label: bytes, prefix: Sequence[int]) -> list[int]:
+    """The state before the permutation that every message begins with."""
+    state = labelled(check_label(label))
+    for low, high in zip(prefix[::2], prefix[1::2], strict=True):
+        state = permuted(state)
+        state[0] ^= low | high << WORD_BITS
+    return state
+
+
 class SmallCxof(wiring.Component):
     """Hashes one message after another, under one customisation string: whole words in, eight words out.
 
@@ -51,15 +60,15 @@ class SmallCxof(wiring.Component):
 
     Args:
         label: the customisation string, up to seven bytes.
+        prefix: words that every message begins with, an even number: it costs nothing, for the constant state follows them.
 
     Raises:
         bitting.errors.BittingError: if it is longer.
     """
 
-    def __init__(self, label: bytes):
+    def __init__(self, label: bytes, prefix: Sequence[int] = ()):
         columns = [
-            sum((word >> bit & 1) << index for index, word in enumerate(labelled(check_label(label))))
-            for bit in range(BLOCK_BITS)
+            sum((word >> bit & 1) << index for index, word in enumerate(_initial(label, prefix))) for bit in range(BLOCK_BITS)
         ]
         #: Columns: of the state that even rounds read, of that which odd ones read, and of the constant one.
         self.memory = Memory(
