@@ -51,6 +51,6 @@ def check_label(label: bytes) -> bytes:
     """
     if len(label) > MAX_LABEL_BYTES:
         raise BittingError(
-            f"a label of {len(label)} bytes; allowed: up to {MAX_LABEL_BYTES}, which fill one block with the padding. Shorten it"
+            f"a label of {len(label)} bytes; allowed: up to {MAX_LABEL_BYTES}, which fill a block with the padding. Shorten it"
         )
     return label
