@@ -11,6 +11,7 @@ itself. The address is where the last one was plus a step from a table: no numbe
 
 The constant state is that of the customisation string, which the first round of a message reads. In the last round of a
 permutation, bits of x0 come by in order: there a block is added to them, or they are the digest's.
+Decision 46 compares this with a memory of single bits.
 """
 
 from collections.abc import Sequence
@@ -67,9 +68,8 @@ class SmallCxof(wiring.Component):
     """
 
     def __init__(self, label: bytes, prefix: Sequence[int] = ()):
-        columns = [
-            sum((word >> bit & 1) << index for index, word in enumerate(_initial(label, prefix))) for bit in range(BLOCK_BITS)
-        ]
+        state = _initial(label, prefix)
+        columns = [sum((word >> bit & 1) << index for index, word in enumerate(state)) for bit in range(BLOCK_BITS)]
         #: Columns: of the state that even rounds read, of that which odd ones read, and of the constant one.
         self.memory = Memory(
             shape=unsigned(WORDS),
@@ -100,9 +100,9 @@ class SmallCxof(wiring.Component):
         self._sum = Signal(WORDS)
         self._last_round = Signal()
         self._ends = Signal()  # a column does
-        self._half_ends = Signal()  # a column does, and with it the columns of a word
         self._permuted = Signal()  # a permutation ends
-        m.d.comb += self.busy.eq(~self._states.at["IDLE"])
+        self._forgets = Signal()
+        m.d.comb += [self.busy.eq(~self._states.at["IDLE"]), self._forgets.eq(self.wipe | self._states.at["CLEAR"])]
         self._count(m)
         self._permute(m)
         self._follow(m)
@@ -112,8 +112,8 @@ class SmallCxof(wiring.Component):
     def _count(self, m: Module) -> None:
         """Steps, columns, rounds; and when they wait."""
         at, step, address = self._states.at, self._step, self._address
-        written, half, waits, round_ends = Signal(), Signal(), Signal(), Signal()
-        # Where the address stands in each step, from the column on; then how far it goes.
+        written, half, waits, round_ends = (Signal(name=name) for name in ("written", "half", "waits", "round_ends"))
+        # Where the address stands in each step, counted from the column that is written; then how far it goes.
         places = [turn for turn, _ in _READS] + [0] * (COLUMN_CLOCKS - len(_READS))
         strides = [after - before for before, after in zip(places, [*places[1:], 1], strict=True)]
         stride = Cat(_chosen(step, [way >> bit & 1 for way in strides]) for bit in range(len(address)))
@@ -125,8 +125,7 @@ class SmallCxof(wiring.Component):
             self.digest.valid.eq(at["GIVE"] & self._last_round & written & half),
             waits.eq((at["WORDS"] & self._last_round & written & ~self.words.valid) | (self.digest.valid & ~self.digest.ready)),
             self._ends.eq(written & ~waits),
-            self._half_ends.eq(self._ends & half),
-            round_ends.eq(self._half_ends & address[-1]),
+            round_ends.eq(self._ends & half & address[-1]),
             self._permuted.eq(round_ends & self._last_round),
         ]
         with m.If(~waits & self.busy):
@@ -149,16 +148,19 @@ class SmallCxof(wiring.Component):
         bank = self._round[0]
         # In the clock of a wipe the constant state is read, so that what was read last is gone with the registers.
         m.d.comb += [read.addr.eq(Cat(address, bank, self._fresh | self.wipe)), write.addr.eq(Cat(address, ~bank, C(0, 1)))]
-        constant = Signal()  # that of the round, in the column that comes
+        constant = Signal()  # that of the round, in the column that comes: 15 - i and i, in four bits each
         low = self._round.bit_select(address[:2], 1)
         m.d.sync += constant.eq((low ^ address[2]) & ~address[3:].any())
-        x0, x1, x2, x3, x4 = read.data[0], read.data[1], read.data[2] ^ constant, read.data[3], read.data[4]
-        box = self._box(m, x0, x1, x2, x3, x4)
-        # What is read in one step arrives in the next one.
-        met = [[0] + [word in (index, WORDS) for _, word in _READS] for index in range(WORDS)]
+        self._column = Signal(WORDS)
+        m.d.sync += self._column.eq(read.data ^ Cat(C(0, 2), constant))
+        with m.If(self._forgets):
+            m.d.sync += self._column.eq(0)
+        box = self._box(m, *self._column)
+        # What is asked for in one step is in that register two steps later.
+        met = [[0, 0] + [word in (index, WORDS) for _, word in _READS] for index in range(WORDS)]
         meant = Cat(_chosen(step, [*bits, *[0] * (COLUMN_CLOCKS - len(bits))]) for bits in met)
         m.d.sync += self._sum.eq(self._sum ^ (box & meant))
-        with m.If(self._ends | at["CLEAR"] | self.wipe):
+        with m.If(self._ends | self._forgets):
             m.d.sync += self._sum.eq(0)
         bit = self.words.payload.data.bit_select(address[: (WORD_BITS - 1).bit_length()], 1)
         added = self._last_round & (at["PAD"] | (at["WORDS"] & bit))
@@ -167,9 +169,9 @@ class SmallCxof(wiring.Component):
         m.d.comb += self.digest.payload.eq(Cat(taken, self._sum[0]))
         with m.If(self._ends):
             m.d.sync += taken.eq(self.digest.payload >> 1)
-        with m.If(at["CLEAR"] | self.wipe):
+        with m.If(self._forgets):
             m.d.sync += taken.eq(0)
-        self._taken, self._column = taken, read.data
+        self._taken, self._read = taken, read.data
 
     def _box(self, m: Module, x0: Value, x1: Value, x2: Value, x3: Value, x4: Value) -> Value:
         """The S-box, as in `bitting_rtl.unlock.ascon`."""
