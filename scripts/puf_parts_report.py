@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from bitting.fpga import flow, targets
 from bitting.unit.bch import BLOCK_M, BchCode, DecoderClocks
 from bitting.unit.cxof import CxofClocks
-from bitting.unit.protocol import PURPOSE_PUF_CHECK
+from bitting.unit.protocol import PURPOSE_PUF
 from bitting_rtl.lib.verilog import to_verilog
 from bitting_rtl.puf.bch_decoder import BchDecoder
 from bitting_rtl.puf.small_cxof import SmallCxof
@@ -57,7 +57,7 @@ def parts(errors: list[int], words: int) -> Iterator[tuple[str, wiring.Component
         code = BchCode(BLOCK_M, t)
         yield f"BCH({code.n}, {code.k}), t = {t}, {DecoderClocks.of(code).word} clocks a word", BchDecoder(code)
     clocks = CxofClocks.of(words)
-    yield f"CXOF128, {clocks.message} + {clocks.clear} clocks for {words} words", SmallCxof(PURPOSE_PUF_CHECK)
+    yield f"CXOF128, {clocks.message} + {clocks.clear} clocks for {words} words", SmallCxof(PURPOSE_PUF)
 
 
 def report(target: targets.Target, name: str, component: wiring.Component, seeds: int) -> None:

@@ -101,7 +101,7 @@ def run(
     x, y, part = test_set(loaded, data, samples)
     with _opened(port, simulated) as opened, console.progress(f"on {port}", len(y)) as done:
         link = SerialLink(opened)
-        session.require_family(loaded.program.spec, link)
+        session.require_family(loaded, link)
         tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"
         wrong = session.self_test(loaded, link) if tested == "passed" else ""
         if not wrong:

@@ -6,8 +6,9 @@ Public, and the same on every device of a family; *which* pairs a device keeps i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from bitting.errors import SpecError
+from bitting.errors import BittingError, SpecError
 from bitting.unit.bch import BchCode
 from bitting.unit.protocol import PUF_CHECK_WORDS, WORD_BITS
 from bitting.unit.puf_spec import PufSpec
@@ -125,6 +126,41 @@ class PufDesign:
         if self.constants:
             self.measured.check_constants(self.constants)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON."""
+        key, measured = self.key, self.measured
+        numbers = {"m": key.code.m, "t": key.code.t, "blocks": key.blocks, "kept": key.kept, "pairs": key.pairs}
+        return {
+            **numbers,
+            **{name: getattr(measured, name) for name in _MEASURED},
+            "constants": list(self.constants),
+        }
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> PufDesign:
+        """The design that `to_dict` gave.
+
+        Raises:
+            SpecError: if something lacks, is too much, is no integer, or is out of range.
+        """
+        names = {"m", "t", "blocks", "kept", "pairs", "constants", *_MEASURED}
+        if not isinstance(fields, dict) or set(fields) != names:
+            raise SpecError(f"a PUF has the fields {', '.join(sorted(names))}; found {sorted(fields) if fields else fields!r}")
+        numbers = {name: value for name, value in fields.items() if name != "constants"}
+        constants = fields["constants"]
+        if not isinstance(constants, list) or any(type(value) is not int for value in (*numbers.values(), *constants)):
+            raise SpecError("a number of a PUF is no integer; allowed are integers, and a list of them for `constants`")
+        try:
+            code = BchCode(fields["m"], fields["t"])
+        except SpecError:
+            raise
+        except BittingError as error:
+            raise SpecError(str(error)) from None
+        key = PufKey(code, fields["blocks"], fields["kept"], fields["pairs"])
+        return cls(key, PufSpec(fields["pairs"], **{name: fields[name] for name in _MEASURED}), tuple(constants))
+
+
+#: Fields of a measurement beside the number of pairs.
+_MEASURED = ("window", "reads", "settle", "fastest")
 #: Words of `PufKey.prefix`: whole blocks of the hash, so that hardware begins with the state that follows them.
 PREFIX_WORDS = 4
