@@ -47,7 +47,8 @@ struct Hash {
         for (; came < digest_words && spent < most; ++spent) {
             // A sender holds what it has offered until it is taken.
             top.words___05Fvalid = sent < length && (top.words___05Fvalid || chance(share));
-            top.words___05Fpayload = sent < length ? words[sent] | uint64_t(sent + 1 == length) << 32 : 0;
+            const uint64_t word = sent < length ? words[sent] | uint64_t(sent + 1 == length) << 32 : 0;
+            top.words___05Fpayload = top.words___05Fvalid ? word : ~word & 0x1ffffffff;  // not offered, so not it
             top.digest___05Fready = chance(share);
             top.eval();
             const bool taken = top.words___05Fvalid && top.words___05Fready;
