@@ -42,7 +42,7 @@ _TIMEOUT_SECONDS = 2.0
 
 
 @contextlib.contextmanager
-def _opened(name: str, simulated: Device | None) -> Iterator[Port]:
+def opened(name: str, simulated: Device | None) -> Iterator[Port]:
     """A serial port by name or URL, or the simulated board of a device.
 
     Raises:
@@ -99,8 +99,8 @@ def run(
     loaded = load_artefact(artefact, owner, allow_unsigned)
     simulated, expected = _keys(artefact, loaded, port, device, expect_device)
     x, y, part = test_set(loaded, data, samples)
-    with _opened(port, simulated) as opened, console.progress(f"on {port}", len(y)) as done:
-        link = SerialLink(opened)
+    with opened(port, simulated) as line, console.progress(f"on {port}", len(y)) as done:
+        link = SerialLink(line)
         session.require_family(loaded, link)
         tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"
         wrong = session.self_test(loaded, link) if tested == "passed" else ""
