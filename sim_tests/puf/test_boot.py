@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bitting.attack import helper_data
 from bitting.errors import FaultError
 from bitting.locking.device import Device
 from bitting.program import packets
@@ -229,3 +230,23 @@ def test_the_code_of_a_key_works_too():
     chip.become(chip.flipped(np.random.default_rng(4).choice(kept, 4, replace=False)))
     assert chip.ask(helper).rooted
     boots_as(chip, root, False)
+
+
+@pytest.mark.slow
+def test_the_published_attacks_learn_nothing_through_the_ports(fresh):
+    """Of their controls they learn what they are after (test_helper_data.py). Here all but the right words look alike."""
+    helper, _ = fresh.enrolled()
+
+    def ask(words):
+        reply = PufReply.of(fresh.send(packets.helper_packet(words), expected=REPLY).words)
+        if reply.rooted:
+            fresh.engine.reset()
+        return bytes(1) if reply.rooted else None
+
+    moved = helper_data.moved_mask(ask, SMALL.key, helper.words(), seed=6)
+    assert moved.of > 10 and moved.got == 0
+    added = helper_data.unreliable_bits(ask, SMALL.key, helper.words(), queries=200, seed=7)
+    assert (added.got, added.of) == (0, 200) and np.ptp(added.found) == 0
+    swapped = helper_data.relations(ask, helper.words())
+    assert swapped.got == 0
+    assert ask(helper.words()) is not None
