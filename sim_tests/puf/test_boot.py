@@ -246,7 +246,7 @@ def test_the_published_attacks_learn_nothing_through_the_ports(fresh):
     moved = helper_data.moved_mask(ask, SMALL.key, helper.words(), seed=6)
     assert moved.of > 10 and moved.got == 0
     added = helper_data.unreliable_bits(ask, SMALL.key, helper.words(), queries=200, seed=7)
-    assert (added.got, added.of) == (0, 200) and np.ptp(added.found) == 0
+    assert (added.got, added.of) == (0, 200) and np.ptp(added.found[: SMALL.key.kept]) == 0
     swapped = helper_data.relations(ask, helper.words())
     assert swapped.got == 0
     assert ask(helper.words()) is not None
