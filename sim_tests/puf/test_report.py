@@ -12,6 +12,7 @@ from bitting.look import puf_charts
 from bitting.puf import choice, failure, measurements, pairing, report
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS
 from tb.command import bitting
 
 
@@ -57,6 +58,15 @@ def test_the_choice_meets_the_requirement(recorded):
         assert fails == sorted(fails)
     at_margin = rows[best.key.code][choice.FACTORS.index(choice.MARGIN)]
     assert np.isclose(at_margin, best.failure, rtol=1e-9), "no board fails more than those that were looked at"
+
+
+def test_the_key_that_devices_have_is_judged_like_the_others(recorded):
+    built = recorded.built
+    assert recorded.asked == (DEFAULT_READS, DEFAULT_KEY)
+    assert (built.key, built.reads) == (DEFAULT_KEY, DEFAULT_READS)
+    assert built.left == choice.left(DEFAULT_KEY, recorded.share(built.left_out).worth.conservative)
+    fails = choice.key_failures(recorded.rates_of(DEFAULT_READS), DEFAULT_KEY, built.left_out, choice.MARGIN)
+    assert np.isclose(built.failure, fails.max(), rtol=1e-9)
 
 
 def test_every_board_is_looked_at_for_the_one_that_fails_most(recorded):
@@ -196,7 +206,8 @@ def test_the_command_on_a_file(tmp_path):
 
 
 def test_the_command_on_simulated_boards():
-    found = json.loads(bitting("puf", "report", "--boards", "9", "--json").stdout)
+    found = json.loads(bitting("puf", "report", "--boards", "9", "--key", "4:300:240:7", "--json").stdout)
+    assert (found["built"]["reads"], found["built"]["key"]["pairs"], found["built"]["key"]["code"]["t"]) == (4, 300, 7)
     assert found["measured"]["boards"] == 9 and found["judging"]["judged_boards"] == 3
     assert [one["reads"] for one in found["error_rates"]] == [1, 4, 16, 64]
 
@@ -208,6 +219,8 @@ def test_mistakes_end_in_one_line(tmp_path):
         (("--measurements", tmp_path / "flat.npz", "--boards", "9"), "both given"),
         (("--boards", "9", "--plots", tmp_path / "flat.npz"), "flat.npz is a file; allowed is a folder"),
         (("--boards", "9", "--plots", tmp_path / "flat.npz" / "deeper"), "flat.npz is a file; allowed is a folder"),
+        (("--boards", "9", "--key", "64:288"), "READS:PAIRS:KEPT:T"),
+        (("--boards", "9", "--key", "64:288:300:6"), "allowed"),
         (("--boards", "2"), "boards: 2; at least 6"),
         (("--columns", "16"), "--columns"),
         (("--boards", "9", "--columns", "7"), "whole rows"),

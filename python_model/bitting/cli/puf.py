@@ -12,6 +12,8 @@ from bitting.cli import console
 from bitting.cli.options import JsonOption
 from bitting.errors import BittingError, missing_extra
 from bitting.look import drawing
+from bitting.unit.bch import BLOCK_M, BchCode
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufKey
 
 if TYPE_CHECKING:
     from bitting.puf.measurements import Measurements
@@ -48,6 +50,9 @@ def report(
     columns: _ColumnsOption = None,
     seed: _SeedOption = 0,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for pictures (SVG).")] = None,
+    key: Annotated[
+        str, typer.Option("--key", help="READS:PAIRS:KEPT:T, a key to judge beside those that are chosen, e.g. 64:288:230:6.")
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Uniqueness, entropy, errors and key failure of ring oscillators, judged on boards that chose nothing.
@@ -59,13 +64,14 @@ def report(
         drawing.require_folder(plots, "--plots")
         drawing.require(plots / f"{_PICTURES[0]}.svg", "--plots")
     _require_one(measurements, boards, columns)
+    asked = _key(key) if key else (DEFAULT_READS, DEFAULT_KEY)
     with missing_extra("puf report"):
         import scipy  # noqa: F401
 
         from bitting.puf import report as reports
     measured = _measured(measurements, boards, columns, seed)
     with console.progress("judging") as done:
-        found = reports.make(measured, seed, done)
+        found = reports.make(measured, seed, done, asked)
     if plots:
         from bitting.look import puf_charts
 
@@ -118,6 +124,15 @@ def reconstruct(
         f"helper data of other boards: {strangers.tries} tries, {strangers.opened} opened, at least {strangers.nearest} wrong "
         "bits."
     )
+
+
+def _key(text: str) -> tuple[int, PufKey]:
+    """Reads of a boot and a key in one block, from `READS:PAIRS:KEPT:T`."""
+    try:
+        reads, pairs, kept, corrects = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise BittingError(f"--key {text}; allowed are four numbers, READS:PAIRS:KEPT:T, e.g. 64:288:230:6") from None
+    return reads, PufKey(BchCode(BLOCK_M, corrects), kept=kept, pairs=pairs)
 
 
 def _require_one(measurements: Path | None, boards: int, columns: int | None) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from bitting.cli import console
 from bitting.unit.bch import BLOCK_BITS
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS
 
 if TYPE_CHECKING:
+    from bitting.puf.choice import Choice
     from bitting.puf.report import Report
 
 #: Below so many boards, what is found is loose.
@@ -147,6 +149,8 @@ def _show_choice(found: Report) -> None:
     )  # fmt: skip
     if found.boards < _FEW_BOARDS:
         console.err.print(f"{found.boards} boards are few: entropy and the worst board's errors are uncertain by as much again")
+    if found.built is not None:
+        _tell_built(found, found.built)
     if best is None:
         console.out.print(f"no code meets this: {need}. Average more reads in a boot, or calibrate on more boards.")
         return
@@ -174,11 +178,23 @@ def _show_choice(found: Report) -> None:
         f"With {choice.MARGIN} x the error rate of kept bits instead: {best.failure_of_kept:.1e}, the milder reading."
     )
     if key.pairs > measured:
-        left = found.left_of_a_board(best)
+        of_board = found.left_of_a_board(best)
         console.out.print(
-            f"{measured} pairs of a board were looked at, which leave {left['conservative']:.0f} (likely {left['likely']:.0f}) "
-            f"bits: {key.pairs} are enough if the others are like them."
+            f"{measured} pairs of a board were looked at, which leave {of_board['conservative']:.0f} (likely "
+            f"{of_board['likely']:.0f}) bits: {key.pairs} are enough if the others are like them."
         )
+
+
+def _tell_built(found: Report, built: Choice) -> None:
+    from bitting.puf import choice
+
+    what = "devices as they are built" if found.asked == (DEFAULT_READS, DEFAULT_KEY) else "asked for"
+    key, met = built.key, built.failure <= choice.MOST_FAILURES and built.left >= choice.KEY_BITS
+    console.out.print(
+        f"{what}: {built.reads} reads, a mask keeps {key.bits} of {key.pairs} pairs, {key.blocks} x BCH({key.code.n}, "
+        f"{key.code.k}, {key.code.t}): {built.left:.1f} bits left, key failure {built.failure:.1e} at {choice.MARGIN} x the "
+        f"worst board: the requirement is {'' if met else 'not '}met."
+    )
 
 
 def _show_confirmed(found: Report) -> None:

@@ -147,10 +147,12 @@ def chosen(rates: ErrorRates, left_out: float, entropy: float, margin: float = M
         least = fails(PufKey(code, 1, min(kept for _, kept, _ in smaller))) if smaller else 1.0
         possible = (PufKey(code, *size) for size in smaller if failure.key_failure(least, size[0]) <= MOST_FAILURES)
         best = next((key for key in possible if fails(key) <= MOST_FAILURES), best)
-    return None if best is None else _described(worst, best, left_out, entropy, margin)
+    return None if best is None else judged(worst, best, left_out, entropy, margin)
 
 
-def _described(worst: ErrorRates, key: PufKey, left_out: float, entropy: float, margin: float) -> Choice:
+def judged(rates: ErrorRates, key: PufKey, left_out: float, entropy: float, margin: float = MARGIN) -> Choice:
+    """A key as if it were chosen, whether it meets the requirement or not; arguments as in `chosen`."""
+    worst = exposed(rates, left_out, margin)
     kept = masks.kept(worst.bits, left_out)
     fails = key_failures(worst, key, left_out, margin)
     rate = float(worst.kept_rates(margin, kept, key.kept)[int(fails.argmax())].mean())

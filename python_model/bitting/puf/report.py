@@ -25,7 +25,7 @@ from bitting.puf.nested import Nested
 from bitting.puf.population import Population
 from bitting.puf.prediction import Attack
 from bitting.unit.bch import BLOCK_BITS
-from bitting.unit.puf_key import PufKey
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufKey
 
 #: Random partitions that a candidate is judged on.
 REPEATS = 5
@@ -60,6 +60,7 @@ class Report:
     choices: tuple[Choice, ...]  # for each number of reads and each share, by the conservative entropy
     confirmed: tuple[Confirmation, ...]  # of the best
     nested: tuple[Nested, ...]
+    asked: tuple[int, PufKey]  # reads of a boot and a key, whatever is chosen
     fitted: Population
     between: np.ndarray  # fractional distances of boards, each judged board with each of its split
     aliasing: np.ndarray  # (bits,) share of ones on the judged boards of one split
@@ -103,6 +104,16 @@ class Report:
         fails = [choice.failures_of_codes(rates, keys, of.left_out, factor) for factor in factors]
         return [(key, [of_factor[at] for of_factor in fails]) for at, key in enumerate(keys)]
 
+    @property
+    def built(self) -> Choice | None:
+        """The key that was asked for, judged like the others; without boots of as many reads, none."""
+        reads, key = self.asked
+        left_out = min(masks.SHARES, key=lambda share: abs(1 - share - key.bits / key.pairs))
+        rates = next((one for one in self.rates if one.reads == reads), None)
+        if rates is None or choice.MARGIN * rates.modelled.max() >= 0.5:
+            return None
+        return choice.judged(rates, key, left_out, self.share(left_out).worth.conservative)
+
     def left_of_a_board(self, of: Choice) -> dict[str, float]:
         """Bits left of the pairs that were measured, with the code and the share of a choice that may need more of them."""
         kept = masks.kept(self.rates[0].bits, of.left_out) // of.key.blocks * of.key.blocks
@@ -131,6 +142,7 @@ class Report:
             "kept_errors": {reads: [_kept(one) for one in found] for reads, found in self.kept_errors.items()},
             "choices": [_choice(one) for one in self.choices],
             "best": _choice(best) if best else None,
+            "built": _choice(self.built) if self.built else None,
             "left_of_a_board": self.left_of_a_board(best) if best else None,
             "confirmed": [asdict(one) for one in self.confirmed],
             "nested": [{**asdict(one), "choice": _choice(one.choice)} for one in self.nested],
@@ -176,13 +188,19 @@ def _rates(one: ErrorRates) -> dict[str, Any]:
     }
 
 
-def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done, total: None) -> Report:
+def make(
+    measured: Measurements,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    asked: tuple[int, PufKey] = (DEFAULT_READS, DEFAULT_KEY),
+) -> Report:
     """Judge all candidates and everything about the default one.
 
     Args:
         measured: boards with at least `BLOCK_BITS` pairs, and 3 reads.
         seed: of the partitions.
         progress: called with (done, total).
+        asked: reads of a boot and a key to judge beside those that are chosen: what devices have if nothing else is said.
 
     Raises:
         MeasurementError: if there are too few boards, oscillators or reads.
@@ -240,6 +258,7 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
         choices=found,
         confirmed=tuple(confirmation.confirm(boards, by_reads[best.reads], best, choice.FACTORS, seed)) if best else (),
         nested=tuple(nested.nested(measured, seed, lambda: told(None))),
+        asked=asked,
         fitted=population.fitted(measured),
         between=np.concatenate([entropy.distances(bits) for bits in responses[: holdout.FOLDS]]),
         aliasing=responses[0].mean(0),
