@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bitting.cli import console
 from bitting.errors import BittingError, missing_extra
 from bitting.unit.spec import UnitSpec
@@ -20,6 +22,26 @@ if TYPE_CHECKING:
 def silicon_of(key: Path) -> Path:
     """Where the oscillators of a simulated die lie, beside its key file."""
     return key.with_name(key.name + ".silicon.npz")
+
+
+def increments_of(device: Device, key: Path, silicon: Path | None) -> np.ndarray | None:
+    """What the oscillators of a simulated chip advance by, in one of the measurements in its file; None without a PUF.
+
+    Raises:
+        BittingError: if there are none, or silicon of a device without a PUF.
+    """
+    if device.puf is None:
+        if silicon:
+            raise BittingError(f"--silicon {silicon}: the device of {key} has no PUF; leave it out")
+        return None
+    path = silicon or silicon_of(key)
+    if not path.exists():
+        raise BittingError(f"the device of {key} has a PUF; to simulate it, name the file of its oscillators with --silicon")
+    from bitting.puf import measurements
+    from bitting.puf.silicon import increments
+
+    every = increments(device.puf.design, measurements.load(path))
+    return np.asarray(every[secrets.randbelow(len(every))])
 
 
 def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, json: bool) -> None:
@@ -76,7 +98,7 @@ def _board(spec: UnitSpec, port: str) -> Device:
     from bitting.sim import puf_chip
     from bitting.sim.serial_link import SerialLink
 
-    with opened(port, None) as line, console.progress(f"on {port}") as done:
+    with opened(port) as line, console.progress(f"on {port}") as done:
         root, enrolled = puf_chip.enrol(spec, boards.puf_design(spec), SerialLink(line), done)
     return puf_chip.device_of(spec, root, enrolled)
 

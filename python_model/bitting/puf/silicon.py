@@ -18,8 +18,8 @@ from bitting.unit.puf_spec import PufSpec
 
 #: Clock of simulated chips, in Hz.
 CLOCK_HZ = 25_000_000
-#: Their PUF. The recorded oscillators are eight times as fast as the clock: so in a short window, which keeps a simulated boot to
-#: a second, counts are still as fine as the noise of a read, and short pauses are long enough.
+#: Their PUF. The recorded oscillators are eight times as fast as the clock: so in a short window, which keeps a boot to about a
+#: second of simulation, counts are still as fine as the noise of a read, and short pauses are long enough.
 SIMULATED = PufDesign(DEFAULT_KEY, PufSpec(DEFAULT_KEY.pairs, window=1 << 8, reads=DEFAULT_READS, settle=8))
 #: Boards of a simulated family: those that its constants are taken from, and the seed of them, which is public.
 _CALIBRATION_BOARDS, _CALIBRATION_SEED = 150, 1
