@@ -14,10 +14,11 @@ from bitting.unit.spec import UnitSpec
 
 @dataclass(frozen=True, eq=False)
 class HostWords:
-    """Runs of uint32 command words: after a reset `once`; then for each batch `head`, its ACTIVATIONS packet, and `body`.
+    """Runs of uint32 command words: after a reset `helper` and `once`; then for each batch `head`, its ACTIVATIONS, and `body`.
 
     Attributes:
         spec: of the unit.
+        helper: the HELPER packet of a device with a PUF, answered with a PUF_REPLY; empty for others.
         once: the challenge and START (UNLOCK); empty without a lock key.
         again: what goes before every batch but the first after a reset: START; empty without a lock key.
         head: the PROGRAM packet of a sealed program; else empty.
@@ -28,6 +29,7 @@ class HostWords:
     """
 
     spec: UnitSpec
+    helper: np.ndarray
     once: np.ndarray
     again: np.ndarray
     head: np.ndarray
@@ -54,7 +56,8 @@ class HostWords:
             results = packets.result_words(program, report)
         again = packets.unlock_packet() if scheme.keyed else none
         region = (program.input_base, program.input_words)
-        return cls(program.spec, scheme.packets(), again, head, body, *region, program.outputs, results)
+        helper = packets.helper_packet(artefact.helper) if artefact.helper else none
+        return cls(program.spec, helper, scheme.packets(), again, head, body, *region, program.outputs, results)
 
     def batch(self, activations: np.ndarray) -> np.ndarray:
         """Command words of (samples, input_words) int8, at most L samples; the lanes left over compute zeros."""

@@ -37,7 +37,7 @@ def contents(artefact: Artefact) -> bytes:
     answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers
     known = [packed(row, 4) for row in asked] + [answers.reshape(-1).view(WORDS)]
     said = _interface(artefact.interface)
-    sections = (words.once, words.again, words.head, words.body, *known, said)
+    sections = (np.concatenate([words.helper, words.once]), words.again, words.head, words.body, *known, said)
     header = [
         int.from_bytes(MAGIC, "little"),
         VERSION,
