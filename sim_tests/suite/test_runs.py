@@ -115,6 +115,7 @@ def command(place: Path, output: Path, seed: int = 5) -> list[str]:
     return [str(word) for word in words] + [word for name in QUICK for word in ("--only", name)]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_kill_9_and_leaves_no_process(place, tmp_path):
     killed, other = tmp_path / "killed", tmp_path / "other"
     run = subprocess.Popen([sys.executable, "-m", "bitting", *command(place, killed)], stderr=subprocess.DEVNULL)
