@@ -54,6 +54,10 @@ class MeasurementError(BittingError):
     """Measurements of ring oscillators that are missing, malformed, or too few."""
 
 
+class ResultsError(BittingError):
+    """Results of an attack suite that are missing, malformed, or of another format."""
+
+
 class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
 
@@ -89,6 +93,7 @@ EXTRAS = {
     "cocotb_tools": "sim",
     "onnx": "onnx",
     "onnxruntime": "targets",
+    "playwright": "pdf",
     "scipy": "puf",
     "serial": "board",
     "sklearn": "train",
