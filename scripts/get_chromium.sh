@@ -34,7 +34,7 @@ cat >"$work/whole/run" <<'RUN'
 #!/bin/sh
 # Starts the Chromium beside it, with the libraries and fonts beside it. Made by scripts/get_chromium.sh.
 here=$(dirname "$(readlink -f "$0")")
-libraries=$(find "$here/root/usr/lib" -path '*-linux-gnu*' -name '*.so*' -exec dirname {} + | sort -u | tr '\n' ':')
+libraries=$(find "$here/root" -path '*-linux-gnu*' -name '*.so*' -exec dirname {} + | sort -u | tr '\n' ':')
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:-}"
 export FONTCONFIG_FILE="$here/fonts.conf"
 exec "$here/root/usr/lib/chromium/chromium-headless-shell" "$@"

@@ -13,6 +13,8 @@ from bitting.report.results import FORMAT
 #: One of every kind of name that a page must survive.
 LONG = "made-up network with a name that goes on and on " * 4 + "W" * 90
 UNICODE = "erfundenes Netz ü, вымышленная сеть, 作り物, \N{THUMBS UP SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}"
+#: What a page must not take for its own.
+CRAFTED = '</script><script>window.run = 1</script><img src=x onerror="window.run = 1"><!-- \' " & ]]> ](javascript:run) `'
 COMMAND = "bitting doctor  # made up"
 
 _COST = {"lut4": 5500, "lut4_twin": 5000, "ff": 4000, "mhz": 61.5, "mhz_twin": 64.0, "cycles": 36_000, "cycles_twin": 35_000,
@@ -173,6 +175,16 @@ def results(seed: int = 5) -> dict[str, Any]:
 def empty() -> dict[str, Any]:
     """A suite that tried nothing."""
     return results() | {"cases": [], "findings": []}
+
+
+def crafted(value: Any, added: str = CRAFTED, key: str = "") -> Any:
+    """The same results with `added` in every text that a report may quote; what is one of a few words stays."""
+    if isinstance(value, dict):
+        return {name + added * (key == "tools"): crafted(item, added, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [crafted(item, added, key) for item in value]
+    words = ("format", "level", "verdict", "kind", "role")
+    return value if key in words or not isinstance(value, str) else f"{value} {added}"
 
 
 def write(folder: Path, data: Any) -> Path:

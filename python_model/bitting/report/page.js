@@ -8,7 +8,9 @@ let drawn = Promise.resolve();
 async function draw(figure) {
   const place = figure.querySelector(".drawing");
   try {
-    await vegaEmbed(place, JSON.parse(figure.querySelector("script").textContent), OPTIONS);
+    const inside = place.appendChild(document.createElement("div"));
+    await vegaEmbed(inside, JSON.parse(figure.querySelector("script").textContent), OPTIONS);
+    inside.setAttribute("aria-hidden", "true"); // the place around it says in words what is drawn
     figure.dataset.state = "drawn";
   } catch (error) {
     figure.dataset.state = "failed";

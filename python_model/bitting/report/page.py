@@ -72,7 +72,7 @@ def _file(name: str) -> str:
 
 def _bundle() -> str:
     """Vega, Vega-Lite and what embeds them, as vl-convert brings them; the same for everybody with the same version of it."""
-    with missing_extra("a report as .html or .pdf"):
+    with missing_extra("a report as a page"):
         import vl_convert
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")

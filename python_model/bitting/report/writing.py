@@ -35,7 +35,7 @@ def require(path: Path) -> None:
     if path.suffix == ".pdf":
         printing.require()
     if path.suffix in (".html", ".pdf"):
-        with missing_extra(f"a report as {path.suffix}"):
+        with missing_extra(f"a report as {path.suffix}", "pdf" if path.suffix == ".pdf" else ""):
             importlib.import_module("vl_convert")
 
 
