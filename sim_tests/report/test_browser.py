@@ -15,11 +15,11 @@ from tb.suite_results import crafted
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 #: Rows of a layer's data whose mark is a point, and what was drawn of them.
 DRAWN = """() => [...document.querySelectorAll("figure")].map(figure => {
-  const spec = JSON.parse(figure.querySelector("script").textContent);
+  const {spec} = JSON.parse(figure.querySelector("script").textContent);
   const points = spec.layer.filter(layer => layer.mark.type === "point");
   return {
     title: figure.querySelector("strong").textContent, state: figure.dataset.state,
-    wanted: points.reduce((sum, layer) => sum + layer.data.values.length, 0),
+    wanted: points.reduce((sum, layer) => sum + (layer.data ?? spec.data).rows.length, 0),
     drawn: figure.querySelectorAll("svg g.role-mark.mark-symbol > path").length,
     marks: figure.querySelectorAll("svg g.role-mark path, svg g.role-mark line, svg g.role-mark text").length,
   };
@@ -179,6 +179,19 @@ def test_a_link_unfolds_what_it_leads_to(browser, report):
         assert -1 < top < DESK["height"]
 
 
+def test_the_numbers_of_a_plot_are_a_table_that_keys_unfold(browser, report):
+    with opened(browser, report, viewport=DESK) as tab:
+        figure = tab.page.locator("figure:has(strong:text-is('Made-up fine-tuning'))").first
+        figure.locator(".numbers > summary").focus()
+        tab.page.keyboard.press("Enter")
+        figure.locator("table").wait_for()
+        shown = [row.locator("th, td").all_inner_texts() for row in figure.locator("tr").all()]
+    curve = suite_results.results()["findings"][1]["figures"][0]
+    assert shown[0] == ["series", "what it is", curve["x"], curve["y"]]
+    points = [(series["name"], x, y) for series in curve["series"] for x, y in zip(series["x"], series["y"], strict=True)]
+    assert [(row[0], float(row[2]), float(row[3])) for row in shown[1:]] == [(n, x, float(f"{y:.4g}")) for n, x, y in points]
+
+
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "noscript"])
 def test_nothing_is_wider_than_a_phone(browser, tmp_path, javascript):
     """With the longest names, and everything unfolded; wide tables scroll by themselves."""
@@ -192,6 +205,7 @@ def test_nothing_is_wider_than_a_phone(browser, tmp_path, javascript):
     with opened(browser, written(tmp_path, data), viewport=PHONE, java_script_enabled=javascript) as tab:
         if javascript:
             tab.page.evaluate("unfold('details')")
+            assert tab.page.locator(".numbers table").count() == tab.page.locator("figure").count()
         assert tab.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert tab.page.evaluate("[...document.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth)")
         assert tab.page.locator("noscript").inner_text().startswith("Without JavaScript" if not javascript else "")

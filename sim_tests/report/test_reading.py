@@ -43,6 +43,7 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     (("findings", 0, "figures", 0, "series", 0, "role"), "me", "role is 'me'; allowed is one of lock, control, baseline"),
     (("findings", 0, "figures", 0, "series", 0, "y"), [1, 2], "y is [1, 2]; allowed is as many numbers as x has, 6"),
     (("findings", 0, "figures", 0, "series", 0, "x"), [[1]], "x[0] is [1]; allowed is a number"),
+    (("findings", 11, "figures", 1, "columns"), [], "columns is []; allowed is a list of one column or more"),
     (("findings", 11, "figures", 1, "rows", 0), [1], "rows[0] is [1]; allowed is a list of 5 cells"),
     (("findings", 11, "figures", 1, "rows", 0), [1, 2, 3, 4, {}], "rows[0][4] is {}; allowed is a number"),
 ]

@@ -121,6 +121,22 @@ def table() -> dict[str, Any]:
     return {"kind": "table", "title": "Made-up table", "columns": ["name", "count", "share", "", "yes"], "rows": rows}
 
 
+def hollow() -> list[dict[str, Any]]:
+    """Figures with no series, with series of no points, with one point, and with one value over and over."""
+    axes = {"x": "made-up x", "y": "made-up y"}
+    series = [{"name": "none", "role": "lock", "x": [], "y": []}, {"name": "one", "role": "lock", "x": [3], "y": [-2.5]}]
+    same = [{"name": "the same", "role": "lock", "values": [0.1] * 9}, {"name": "none", "role": "baseline", "values": []}]
+    return [
+        {"kind": "curve", "title": "No series", "series": [], **axes},
+        {"kind": "scatter", "title": "No points", "series": series[:1], **axes},
+        {"kind": "curve", "title": "One point", "series": series, **axes},
+        {"kind": "roc", "title": "One point of a ROC", "series": series, **axes},
+        {"kind": "histogram", "title": "One value", "series": same, **axes},
+        {"kind": "histogram", "title": "No values", "series": same[1:], **axes},
+        {"kind": "table", "title": "No rows", "columns": ["made up"], "rows": []},
+    ]
+
+
 def results(seed: int = 5) -> dict[str, Any]:
     """A whole file: locks that hold, fall and concede, void verdicts, missing costs, empty lists, long and foreign names."""
     rng = random.Random(seed)
@@ -153,7 +169,8 @@ def results(seed: int = 5) -> dict[str, Any]:
         finding(aes, "hill-climbing", "holds", chapter="key search", unit="key bits", gain=0, figures=[scatter(rng), table()]),
         finding(aes, "table readout", "broken", chapter="ports", attacker="owner of the chip", unit="codes read", gain=64,
                 summary="Made up: 64 of 64 codes."),
-        finding(sealed, "table readout", "holds", chapter="ports", attacker="owner of the chip", unit="codes read", gain=0),
+        finding(sealed, "table readout", "holds", chapter="ports", attacker="owner of the chip", unit="codes read", gain=0,
+                figures=hollow()),
         finding(weak, "table readout", "broken", chapter="ports", attacker="owner of the chip", control=True, unit="codes read",
                 gain=64),
         *(finding(item, "ask questions", "conceded", chapter="questions", attacker="owner of the chip", gain=None, unit="",

@@ -22,9 +22,9 @@ _AS_PREDICTED, _DIFFERS = "as predicted", "differs"
 
 
 def _rows_of(
-    names: Sequence[str], marks: dict[str, Any], x: dict[str, Any], across: Sequence[dict[str, Any]] = ()
+    names: Sequence[str], marks: dict[str, Any], x: dict[str, Any], rows: Rows, across: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Marks in rows (their field `row`) that are named inside the picture; `across`: layers that reach over all rows."""
+    """Marks in rows (field `row` of `rows`) that are named inside the picture; `across`: layers that reach over all of them."""
     order = {"domain": list(range(len(names)))}
     y = {
         "field": "row",
@@ -39,7 +39,7 @@ def _rows_of(
     }
     inside = marks | {"encoding": {"y": y, "x": x, **marks["encoding"]}}
     drawn = [layer | {"encoding": {"x": x, **layer["encoding"]}} for layer in across]
-    return picture([*drawn, inside, titles], _ROW * max(1, len(names)))
+    return picture([*drawn, inside, titles], _ROW * max(1, len(names)), rows)
 
 
 def highest(case: Case, held_out: bool) -> float | None:
@@ -63,7 +63,6 @@ def accuracies(cases: Sequence[Case]) -> Plot:
     present = [what for what in (_RIGHT, _TWIN, _OTHER, _HELD_OUT, _CHANCE) if any(row["what"] == what for row in rows)]
     hover = tooltip(case="case", what="of", accuracy="accuracy")
     points = {
-        "data": {"values": rows},
         "mark": {"type": "point", "filled": False, "size": 70, "strokeWidth": 2},
         "encoding": {**told("what", present), "tooltip": hover},
     }
@@ -72,7 +71,7 @@ def accuracies(cases: Sequence[Case]) -> Plot:
         (case.id, *map(numbers.percent, (case.authorised, case.twin, highest(case, False), highest(case, True), case.chance)))
         for case in cases))  # fmt: skip
     words = "Of each case: accuracy on the right device, of its unlocked twin, the highest on other hardware, and of guessing."
-    return Plot("Right device and all others", words, _rows_of([case.id for case in cases], points, x), table)
+    return Plot("Right device and all others", words, _rows_of([case.id for case in cases], points, x, rows), table)
 
 
 def targets(case: Case) -> Plot:
@@ -85,7 +84,6 @@ def targets(case: Case) -> Plot:
     ]  # fmt: skip
     present = [what for what in ("known to the training", "held out") if any(row["what"] == what for row in rows)]
     points = {
-        "data": {"values": rows},
         "mark": {"type": "point", "filled": False, "size": 60, "strokeWidth": 2},
         "encoding": {**told("what", present), "tooltip": tooltip(name="hardware", family="family", accuracy="accuracy")},
     }
@@ -109,7 +107,7 @@ def targets(case: Case) -> Plot:
         f"{len(ordered)} targets; the best, {best.name}, reaches {numbers.percent(best.metric)}, where the right device has "
         f"{numbers.percent(case.authorised)} and guessing {numbers.percent(case.chance)}."
     )
-    return Plot(f"Accuracy on other hardware: {case.id}", words, _rows_of(families, points, x, [rules]), table)
+    return Plot(f"Accuracy on other hardware: {case.id}", words, _rows_of(families, points, x, rows, [rules]), table)
 
 
 def cycles(case: Case) -> Plot:
@@ -129,7 +127,6 @@ def cycles(case: Case) -> Plot:
         "encoding": {"x": axis("predicted", "clocks, predicted"), "y": axis("measured", "clocks, measured")},
     }
     points = {
-        "data": {"values": rows},
         "mark": {"type": "point", "filled": False, "size": 60, "strokeWidth": 2},
         "encoding": {
             "x": axis("predicted", "clocks, predicted"), "y": axis("measured", "clocks, measured"), **told("what", present),
@@ -141,7 +138,7 @@ def cycles(case: Case) -> Plot:
     table = Table(caption, ("tile", "predicted", "measured", "which"), tuple(
         (tile.tile, str(tile.predicted), str(tile.measured), _kind(tile)) for tile in listed[:ROWS]))  # fmt: skip
     words = f"{len(listed)} tiles, of which {len(differing)} take other clocks than predicted."
-    return Plot(f"Clocks of tiles: {case.id}", words, picture([line, points], 260), table)
+    return Plot(f"Clocks of tiles: {case.id}", words, picture([line, points], 260, rows), table)
 
 
 def _kind(tile: Tile) -> str:
@@ -175,9 +172,9 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
         "encoding": {"x": x, "y": y},
     }
     hover = tooltip(label="lock", cost=title, stopped="attackers stopped")
-    points = {"data": {"values": rows}, "mark": {"type": "point", "filled": True, "size": 90},
+    points = {"mark": {"type": "point", "filled": True, "size": 90},
               "encoding": {"x": x, "y": y, **told("what", kinds), "tooltip": hover}}  # fmt: skip
-    labels = {"data": {"values": rows}, "mark": {"type": "text", "dy": -13},
+    labels = {"mark": {"type": "text", "dy": -13},
               "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}}}  # fmt: skip
     table = Table(f"{title} against attackers stopped", ("lock", title, "attackers stopped", "remark"), tuple(
         (f"{number}. {lock.name}", f"{100 * cost:+.2f}%", str(stopped), kinds[(cost, stopped) not in edge])
@@ -188,4 +185,9 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
         f"{f'No lock is better and cheaper than {best}' if best else 'None of them stops anybody'}. "
         "A lock stops an attacker who got nothing, by attacks that break weak locks, with nothing conceded."
     )
-    return Plot(f"Cost against strength: {title}", words, picture([steps, points, labels], 260), table)
+    return Plot(
+        f"Cost against strength: {title}",
+        words,
+        picture([steps, points, labels] if edge else [points, labels], 260, rows),
+        table,
+    )

@@ -13,7 +13,7 @@ from bitting.report.numbers import plain
 from bitting.report.results import Figure, Kind, Role, Scalar, Series
 
 #: Points of a series and rows of a table that are shown: a page must open. All are in the file of results.
-POINTS, ROWS = 200, 200
+POINTS, ROWS = 120, 200
 #: A table of a finding with more rows than this is folded away.
 _LONG = 20
 #: Bars of a histogram.
@@ -32,7 +32,8 @@ INK, QUIET = "var(--ink)", "var(--quiet)"
 Rows = list[dict[str, Any]]
 
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
-_CONFIG = {
+#: What all pictures share; a page has it once.
+CONFIG = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "aria": False,  # the page says in words what is drawn, and has its numbers in a table
@@ -52,15 +53,20 @@ _CONFIG = {
 }
 
 
-def picture(layers: list[dict[str, Any]], height: int) -> dict[str, Any]:
-    """A Vega-Lite specification of layers, as wide as the page allows; `height`: pixels without the axis."""
+def picture(layers: list[dict[str, Any]], height: int, rows: Rows) -> dict[str, Any]:
+    """A Vega-Lite specification without `CONFIG`, as wide as the page allows.
+
+    Args:
+        layers: marks over one another.
+        height: pixels without the axis.
+        rows: data of the layers that have none of their own.
+    """
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",  # names the language; nobody fetches it
         "width": "container",
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"values": rows},
         "layer": layers,
-        "config": _CONFIG,
     }
 
 
@@ -100,6 +106,10 @@ def of_figure(figure: Figure) -> Plot | Table:
         rows = tuple(tuple(map(_cell, row)) for row in figure.rows[:ROWS])
         return Table(caption, figure.columns, rows, folded=len(rows) > _LONG)
     series = [(name, item) for name, item in zip(_names(figure.series), figure.series, strict=True)]
+    if not any(item.x or item.values for item in figure.series):
+        return Table(
+            f"{figure.title}: nothing to draw", ("series", "what it is"), tuple((n, _ROLES[i.role]) for n, i in series)
+        )
     if figure.kind == Kind.HISTOGRAM:
         return _histogram(figure, series)
     return _points(figure, series)
@@ -145,9 +155,9 @@ def _points(figure: Figure, series: list[tuple[str, Series]]) -> Plot:
     """Lines with points (curve), lines (ROC, with the diagonal of guessing), or points (scatter)."""
     kept = [(name, item, _some(item)) for name, item in series]
     rows: Rows = [
-        {"series": name, "role": _ROLES[item.role], "order": order, "x": item.x[index], "y": item.y[index]}
+        {"series": name, "role": _ROLES[item.role], "x": item.x[index], "y": item.y[index]}
         for name, item, places in kept
-        for order, index in enumerate(places)
+        for index in places
     ]
     names = [name for name, _ in series]
     xs, ys = ([value for _, item in series for value in getattr(item, name)] for name in ("x", "y"))
@@ -156,14 +166,14 @@ def _points(figure: Figure, series: list[tuple[str, Series]]) -> Plot:
     hover = {"tooltip": tooltip(series="series", x=figure.x, y=label)}
     line = {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {
         **{name: channels[name] for name in ("x", "y", "color")}, **_faded(1), "strokeDash": _roles(series),
-        "order": {"field": "order", "type": "quantitative"},
+        "order": None,  # that of the rows
     }}  # fmt: skip
     dots = {
         "mark": {"type": "point", "filled": True, "size": _LARGE if len(rows) <= _FEW * len(series) else _SMALL},
         "encoding": channels | _faded(1) | hover,
     } | _chosen()
     layers = {Kind.CURVE: [line, dots], Kind.ROC: [_diagonal(), line, dots], Kind.SCATTER: [dots]}[figure.kind]
-    spec = picture([{"data": {"values": rows}, **layer} if "data" not in layer else layer for layer in layers], 280)
+    spec = picture(layers, 280, rows)
     less = sum(len(item.x) for _, item in series) - len(rows)
     note = f" ({len(rows)} of {len(rows) + less} points; all are in the file of results)" if less else ""
     table = Table(
@@ -212,33 +222,30 @@ def _histogram(figure: Figure, series: list[tuple[str, Series]]) -> Plot:
     every = [value for _, item in series for value in item.values]
     low, high = (min(every), max(every)) if every else (0.0, 1.0)
     width = (high - low) / BINS or abs(low) / BINS or 1 / BINS
+    edges = [low + index * width for index in range(BINS + 1)]
     rows: Rows = []
-    outline: Rows = []
     for name, item in series:
         counts = [0] * BINS
         for value in item.values:
             counts[min(BINS - 1, int((value - low) / width))] += 1
-        for index, count in enumerate(counts if item.values else []):
-            share, ends = count / len(item.values), {"from": low + index * width, "to": low + (index + 1) * width}
-            point = {"series": name, "role": _ROLES[item.role], "share": share}
-            outline += [point | {"x": end, "order": 2 * index + place} for place, end in enumerate(ends.values())]
-            if count:
-                rows.append(point | ends | {"count": count})
-    names = [name for name, _ in series]
-    colour = told("series", names, shapes=False)
+        # One bar of no width at the end, where the outline comes down.
+        for count, left, right in zip([*counts, 0], edges, [*edges[1:], edges[-1]], strict=True):
+            share = count / (len(item.values) or 1)
+            rows.append({"series": name, "role": _ROLES[item.role], "from": left, "to": right, "count": count, "share": share})
+    colour = told("series", [name for name, _ in series], shapes=False)
     y = {"field": "share", "type": "quantitative", "title": "share of the series", "stack": None, "axis": {"format": ".0%"},
          "scale": {"domainMin": 0}}  # fmt: skip
+    place = {"x": axis("from", figure.x), "y": y, **colour}
     hover = tooltip(series="series", count="how many", share="share", **{"from": "from", "to": "to"})
-    bars = {"data": {"values": rows}, "mark": {"type": "bar"}, **_chosen(), "encoding": {
-        "x": axis("from", figure.x), "x2": {"field": "to"}, "y": y, **colour, **_faded(0.18), "tooltip": hover}}  # fmt: skip
-    line = {"data": {"values": outline}, "mark": {"type": "line", "strokeWidth": 2}, "encoding": {
-        "x": axis("x", figure.x), "y": y, "order": {"field": "order", "type": "quantitative"}, **colour, **_faded(1),
-        "strokeDash": _roles(series)}}  # fmt: skip
+    bars = {"mark": {"type": "bar"}, **_chosen(),
+            "encoding": {**place, "x2": {"field": "to"}, **_faded(0.18), "tooltip": hover}}  # fmt: skip
+    line = {"mark": {"type": "line", "strokeWidth": 2, "interpolate": "step-after"},
+            "encoding": {**place, "order": None, **_faded(1), "strokeDash": _roles(series)}}  # fmt: skip
     columns = ("series", "what it is", f"{figure.x}, from", "to below", "how many", "share")
     table = Table(figure.title, columns, tuple(
         (row["series"], row["role"], plain(row["from"]), plain(row["to"]), str(row["count"]), f"{100 * row['share']:.1f}%")
-        for row in rows))  # fmt: skip
-    return Plot(figure.title, _spread(figure, series), picture([bars, line], 260), table)
+        for row in rows if row["count"]))  # fmt: skip
+    return Plot(figure.title, _spread(figure, series), picture([bars, line], 260, rows), table)
 
 
 def _spread(figure: Figure, series: Sequence[tuple[str, Series]]) -> str:

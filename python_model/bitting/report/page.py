@@ -31,6 +31,7 @@ from bitting.report.blocks import (
     Table,
     Text,
 )
+from bitting.report.charts import CONFIG
 from bitting.report.signs import SIGNS
 
 
@@ -62,7 +63,8 @@ def render(document: Document) -> str:
     plots = count(1)
     main = _el("main", *(_section(section, plots) for section in document.sections), id="main", tabindex="-1")
     skip = _el("a", "To the verdict", href="#main", class_="skip")
-    body = _el("body", skip, _header(document), main, *(_el("script", _Html(script)) for script in scripts))
+    config = _json(CONFIG, id="config")
+    body = _el("body", skip, _header(document), main, config, *(_el("script", _Html(script)) for script in scripts))
     return f"<!doctype html>\n{_el('html', head, body, lang='en')}\n"
 
 
@@ -96,10 +98,21 @@ def _void(tag: str, **attributes: str) -> _Html:
     return _Html(f"<{tag}{_attributes(attributes)}>")
 
 
-def _json(spec: dict[str, Any]) -> _Html:
-    """Data inside a <script>: a name with `</script>` in it would end that, and begin another."""
-    text = json.dumps(spec, separators=(",", ":"), allow_nan=False)
-    return _Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+def _json(data: dict[str, Any], **attributes: str) -> _Html:
+    """Data in a <script> that does not run: a name with `</script>` in it would end that, and begin another."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return _el("script", _Html(text), type="application/json", **attributes)
+
+
+def _short(spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification whose data is rows beside the names of their fields, numbers with six digits; page.js undoes it."""
+    if "data" not in spec:
+        return spec
+    rows: list[dict[str, Any]] = spec["data"]["values"]
+    values = [[float(f"{value:.6g}") if isinstance(value, float) else value for value in row.values()] for row in rows]
+    return spec | {"data": {"fields": list(rows[0]) if rows else [], "rows": values}}
 
 
 def _header(document: Document) -> _Html:
@@ -110,7 +123,8 @@ def _header(document: Document) -> _Html:
         "details", _el("summary", "Contents"), _el("nav", _el("ul", *links), aria_label="Contents"), class_="contents"
     )
     noscript = _el(
-        "noscript", _el("p", "Without JavaScript nothing is drawn; the numbers of every plot are in the table below it.")
+        "noscript",
+        _el("p", "Without JavaScript nothing is drawn; the report as .md has the numbers of every plot."),
     )
     return _el("header", _el("h1", document.title), _el("p", document.lead, class_="lead"), buttons, contents, noscript)
 
@@ -163,8 +177,10 @@ def _table(table: Table) -> _Html:
 
 
 def _plot(plot: Plot, number: int) -> _Html:
+    """Of its data only what draws it: thousands of tables would not open. page.js makes the table when it is unfolded."""
     drawing = _el("div", class_="drawing", role="img", aria_label=f"{plot.title}. {plot.words}")
-    data = _el("details", _el("summary", f"Numbers: {plot.title}"), _table(plot.table), class_="numbers")
-    spec = _el("script", _json(plot.spec), type="application/json")
+    numbers = _el("details", _el("summary", f"Numbers: {plot.title}"), class_="numbers")
+    spec = _short(plot.spec) | {"layer": [_short(layer) for layer in plot.spec["layer"]]}
+    table = {"caption": plot.table.caption, "columns": plot.table.columns, "rows": plot.table.rows}
     caption = _el("figcaption", _el("strong", plot.title), _el("span", plot.words))
-    return _el("figure", caption, drawing, spec, data, id=f"plot-{number}")
+    return _el("figure", caption, drawing, _json({"spec": spec, "table": table}), numbers, id=f"plot-{number}")

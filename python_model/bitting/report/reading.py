@@ -265,6 +265,8 @@ def _figure(place: _Place) -> Figure:
     title = place["title"].text()
     if kind == Kind.TABLE:
         columns = tuple(column.text(empty=True) for column in place["columns"].items())
+        if not columns:
+            place["columns"].wrong("a list of one column or more")
         rows = []
         for row in place["rows"].items():
             cells = row.items()
