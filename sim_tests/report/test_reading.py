@@ -34,10 +34,10 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     (
         ("findings", 0, "verdict"),
         "won",
-        "findings[0].verdict is 'won'; allowed is one of holds, broken, conceded, not applicable",
+        "findings[0].verdict is 'won'; allowed is one of holds, broken, conceded, not applicable, void",
     ),
     (("findings", 0, "control"), None, "findings[0].control is None; allowed is true or false"),
-    (("findings", 0, "gain"), 10**40, "findings[0].gain is 1000"),
+    (("findings", 0, "gain"), 10**301, "findings[0].gain is 1000"),
     (("findings", 0, "summary"), "x" * 30_000, "findings[0].summary is 'xxx"),
     (("findings", 0, "figures", 0, "kind"), "pie", "kind is 'pie'; allowed is one of curve, histogram, roc, scatter, table"),
     (("findings", 0, "figures", 0, "series", 0, "role"), "me", "role is 'me'; allowed is one of lock, control, baseline"),

@@ -43,6 +43,8 @@ def test_the_attackers_are_those_of_the_page_of_threats():
         (["holds"], ["broken", "holds"], Standing.VOID),
         (["holds"], ["broken", "not applicable"], Standing.HOLDS),
         (["holds"], ["conceded"], Standing.VOID),
+        (["holds"], ["void"], Standing.VOID),
+        (["void"], ["broken"], Standing.VOID),
         (["broken"], [], Standing.FALLS),
         (["holds", "broken"], ["broken"], Standing.FALLS),
         (["holds", "conceded"], ["broken"], Standing.CONCEDED),
@@ -101,9 +103,11 @@ def test_advised_is_what_holds_then_what_falls_to_fewest_then_what_is_cheap(tmp_
 
 
 def test_an_unlocked_network_and_one_whose_rtl_differs_are_never_advised(tmp_path):
-    clear, lock = case("mlp", None, None), case("mlp", "clock", "sealed")
+    """Nor is a root secret by itself, which locks nothing yet."""
+    clear, secret, lock = case("mlp", None, None), case("mlp", "puf", "none", level="die"), case("mlp", "clock", "sealed")
     findings = [finding(clear, ATTACK, "holds"), finding(lock, ATTACK, "holds"), control()]
     assert judged(tmp_path, [clear], findings[::2]).advice(THIEF) is None
+    assert judged(tmp_path, [secret], [finding(secret, ATTACK, "holds"), control()]).advice(THIEF) is None
     assert judged(tmp_path, [clear, lock], findings).advice(THIEF) is not None
     for part, change in (("verification", {"samples": 1, "wrong_bits": 1, "wrong_cycles": 0}),
                          ("cycles", [{"tile": 0, "predicted": 1, "measured": 2}])):  # fmt: skip
@@ -144,5 +148,9 @@ def test_the_first_page_says_all_that_speaks_against_a_lock(tmp_path):
     ):
         assert said in against, said
     assert re.search(r"\*\*no lock on base", against) is None
+    unfinished = suite_results.results()
+    unfinished["made"]["unfinished"] = 3
+    text = markdown.render(document(reading.read(suite_results.write(tmp_path, unfinished))))
+    assert "3 of its jobs are missing" in text
     nothing = markdown.render(document(reading.read(suite_results.write(tmp_path, suite_results.empty()))))
     assert "Nothing was attacked" in nothing and "This report speaks for no lock" in nothing

@@ -148,6 +148,7 @@ def results(seed: int = 5) -> dict[str, Any]:
     long = case(LONG, "clock", "sealed-clocked", seeds=[], targets=[], cycles=[], verification=None, cost=None)
     foreign = case(UNICODE, "numeric", "sealed", data="erfunden")
     foreign["verification"]["wrong_bits"] = 3
+    foreign["trainings"] = [{"authorised": 0.9 + 0.01 * index, "twin": 0.92} for index in range(3)]
     foreign["cycles"][4]["measured"] += 1
     weak = "invented/weak lock of eight bits"
     findings = [

@@ -159,7 +159,7 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
     places: dict[tuple[float, int], list[int]] = {}
     for number, _, cost, stopped in known:
         places.setdefault((cost, stopped), []).append(number)
-    kinds = ["no lock is better and cheaper", "stops nobody, or another is better or cheaper"]
+    kinds = ["no lock is better and cheaper", "stops nobody, or another does better"]
     rows: Rows = [
         {"cost": cost, "stopped": stopped, "label": ", ".join(map(str, found)), "what": kinds[(cost, stopped) not in edge]}
         for (cost, stopped), found in places.items()

@@ -48,6 +48,7 @@ CONFIG = {
         "title": None,
         "symbolOpacity": 1,
         "symbolSize": 80,
+        "layout": {"top": {"direction": "vertical", "anchor": "start"}},  # side by side they are wider than a phone
     },
     "text": {"color": INK, "fontSize": 12},
 }

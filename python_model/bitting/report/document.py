@@ -41,7 +41,7 @@ def _locks(judgement: Judgement) -> Section:
     entries: list[Block] = []
     for number, lock in enumerate(judgement.locks, 1):
         rows = tuple(
-            (case.id, case.holds, str(case.level), numbers.percent(case.authorised), numbers.percent(case.twin),
+            (case.id, case.holds, str(case.level), *_trained(case),
              ", ".join(case.seeds) or "none", *_area(case))
             for case in lock.cases
         )  # fmt: skip
@@ -53,6 +53,18 @@ def _locks(judgement: Judgement) -> Section:
         entries.append(Entry(opening.lock_id(judgement, lock), title, False, tuple(blocks)))
     said = "Each beside its unlocked twin: the same engine without locks, the same network trained without them."
     return Section("locks", "The locks", (Text((said if entries else "There are no cases.",)), *entries))
+
+
+def _trained(case: Case) -> tuple[str, str]:
+    """Accuracy on the right device and of the twin; of several trainings also least and greatest."""
+    shown = []
+    for kept, each in (
+        (case.authorised, [item.authorised for item in case.trainings]),
+        (case.twin, [item.twin for item in case.trainings]),
+    ):
+        reach = f" ({len(each)} trainings: {numbers.percent(min(each))} to {numbers.percent(max(each))})" if each else ""
+        shown.append(numbers.percent(kept) + reach)
+    return shown[0], shown[1]
 
 
 def _marks(judgement: Judgement, found: Sequence[Finding]) -> Line:
@@ -204,6 +216,7 @@ def _made(results: Results) -> Section:
         ("seed", made.seed or "none"),
         ("begun (UTC)", made.started),
         ("took", numbers.seconds(made.seconds)),
+        ("jobs not done", str(made.unfinished)),
         *made.tools.items(),
     )
     said = "Every finding names its seed and the command that makes it again."

@@ -42,6 +42,7 @@ def sections(judgement: Judgement) -> list[Section]:
 def _against(judgement: Judgement) -> Section:
     """Negative results."""
     items: list[Line] = [
+        *_unfinished(judgement),
         *_differing(judgement),
         *_fallen(judgement),
         *_void(judgement),
@@ -53,6 +54,11 @@ def _against(judgement: Judgement) -> Section:
     if not judgement.attacks:
         items = [(Strong("Nothing was attacked. "), "This report speaks for no lock.")]
     return Section("do-not-rely", "What not to rely on", (Bullets(tuple(items)),))
+
+
+def _unfinished(judgement: Judgement) -> list[Line]:
+    left = judgement.results.made.unfinished
+    return [(Strong("The suite is not done: "), f"{left} of its jobs are missing, and attacks with them.")] if left else []
 
 
 def _differing(judgement: Judgement) -> list[Line]:
@@ -116,7 +122,7 @@ def _dear(judgement: Judgement) -> list[Line]:
         lost = lock.lost()
         if lost is not None and lost > _DEAR:
             items.append((Strong(lock.name), f" costs accuracy: {numbers.points(-lost)} against the unlocked twin."))
-    few = [lock.name for lock in judgement.locks if any(len(case.seeds) < _SEEDS for case in lock.cases)]
+    few = [lock.name for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
     if few:
         names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(few))
         items.append((f"Accuracies rest on fewer than {_SEEDS} seeds of training for {names}.",))
@@ -135,10 +141,14 @@ def _advice(judgement: Judgement) -> Section:
             continue
         but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
         link = Link(lock.name, lock_id(judgement, lock))
-        said = f" level {_level(lock)}, attacked with {'; '.join(lock.holds)}{but}"
+        tried = len({item.attack for item in judgement.against(lock, attacker)})
+        said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
         items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
     note = "No lock stops the owner of a right device from asking it questions. None of this covers side channels of the chip."
-    return Section("what-to-buy", "Which lock against whom", (Bullets(tuple(items)), Text((note,))))
+    advised = [lock for attacker in judgement.attackers if (lock := judgement.advice(attacker))]
+    given = dict.fromkeys(words for lock in advised for words in lock.holds)
+    held = (Text((Strong("What attackers were given: "), "; or ".join(given))),) if given else ()
+    return Section("what-to-buy", "Which lock against whom", (Bullets(tuple(items)), *held, Text((note,))))
 
 
 def _advice_in_full(judgement: Judgement) -> Table:

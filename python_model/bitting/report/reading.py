@@ -26,6 +26,7 @@ from bitting.report.results import (
     Series,
     Target,
     Tile,
+    Training,
     Verdict,
     Verification,
 )  # fmt: skip
@@ -35,7 +36,7 @@ NAME = "results.json"
 #: No suite writes more; a page of it would open nowhere.
 _LARGEST = 256 << 20
 #: Numbers beyond it are no measurements, and a browser draws none.
-_MOST = 1e30
+_MOST = 1e300
 #: Letters of a text, and how much of a wrong value an error quotes.
 _TEXT, _QUOTED = 20_000, 60
 _REMEDY = "have the attack suite write it again, with the same version of bitting"
@@ -191,6 +192,7 @@ def _made(place: _Place) -> Made:
         started=place["started"].text(),
         seconds=place["seconds"].number(0),
         tools={name: tool.said() for name, tool in place["tools"].fields().items()},
+        unfinished=0 if place["unfinished"].absent else place["unfinished"].count(),
     )
 
 
@@ -214,7 +216,12 @@ def _case(place: _Place) -> Case:
         targets=tuple(_target(target) for target in place["targets"].items()),
         cycles=tuple(_tile(tile) for tile in place["cycles"].items()),
         cost=None if place["cost"].absent else _cost(place["cost"]),
+        trainings=() if place["trainings"].absent else tuple(_training(item) for item in place["trainings"].items()),
     )
+
+
+def _training(place: _Place) -> Training:
+    return Training(place["authorised"].share(), place["twin"].share())
 
 
 def _target(place: _Place) -> Target:

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     BROKEN = "broken"
     CONCEDED = "conceded"
     NOT_APPLICABLE = "not applicable"
+    VOID = "void"
 
 
 class Kind(StrEnum):
@@ -55,7 +56,14 @@ class Claim(StrEnum):
 
 @dataclass(frozen=True)
 class Made:
-    """How the results were made. `budget`: in the suite's words; `started`: UTC, ISO 8601; `tools`: name -> version."""
+    """How the results were made.
+
+    Attributes:
+        budget, seed: in the suite's words.
+        started: UTC, ISO 8601.
+        tools: name -> version.
+        unfinished: jobs that were not done when the file was written.
+    """
 
     version: str
     commit: str
@@ -65,6 +73,7 @@ class Made:
     started: str
     seconds: float
     tools: Mapping[str, str]
+    unfinished: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,8 +125,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Training:
+    """Accuracies (0..1) of one training with a seed of its own: on the right device, and of the unlocked twin."""
+
+    authorised: float
+    twin: float
+
+
+@dataclass(frozen=True)
 class Case:
-    """One lock on one network and data set. `holds`: what the attacker has, in words; `twin`, `chance`: accuracies, 0..1."""
+    """One lock on one network and data set.
+
+    `holds`: what the attacker has, in words; `twin`, `chance`: accuracies, 0..1; `trainings`: with several seeds, if any.
+    """
 
     id: str
     data: str
@@ -137,6 +157,12 @@ class Case:
     targets: tuple[Target, ...]
     cycles: tuple[Tile, ...]
     cost: Cost | None
+    trainings: tuple[Training, ...] = ()
+
+    @property
+    def repeats(self) -> int:
+        """Seeds of training behind its accuracies."""
+        return len(self.trainings) or len(self.seeds)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ class Lock:
 
     @property
     def is_lock(self) -> bool:
-        """False for an unlocked network, which is there for comparison."""
-        return bool(self.soft) or any(part not in ("", "none") for part in (self.fingerprint, self.transform))
+        """False for an unlocked network, which is there for comparison, and for a root secret that locks nothing yet."""
+        return bool(self.soft) or self.transform not in ("", "none")
 
     def lost(self) -> float | None:
         """Most accuracy lost against the unlocked twin on any network, 0..1; None: no twin was trained."""
@@ -150,6 +150,7 @@ class Judgement:
             Verdict.BROKEN: Standing.FALLS,
             Verdict.CONCEDED: Standing.CONCEDED,
             Verdict.NOT_APPLICABLE: Standing.NOT_APPLICABLE,
+            Verdict.VOID: Standing.VOID,
         }[finding.verdict]
 
     def standing(self, lock: Lock, attacker: str) -> Standing:
