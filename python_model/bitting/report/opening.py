@@ -106,10 +106,11 @@ def _conceded(judgement: Judgement) -> list[Line]:
     for attack in dict.fromkeys(found.attack for found in judgement.attacks if found.verdict == Verdict.CONCEDED):
         found = [item for item in judgement.attacks if item.attack == attack and item.verdict == Verdict.CONCEDED]
         worst, attackers = worst_first(judgement, found)[0], dict.fromkeys(item.attacker for item in found)
-        locks = [lock for lock in judgement.locks if {case.id for case in lock.cases} & {item.case for item in found}]
+        every = [lock for lock in judgement.locks if lock.is_lock]
+        locks = [lock for lock in every if {case.id for case in lock.cases} & {item.case for item in found}]
         items.append((
             Mark(Standing.CONCEDED), " ", Link(attack, entry_id(judgement, worst)),
-            f" works for {_listed(tuple(attackers))} on {len(locks)} of {len(judgement.locks)} locks, by design. "
+            f" works for {_listed(tuple(attackers))} on {len(locks)} of {len(every)} locks, by design. "
             + worst.summary,
         ))  # fmt: skip
     return items

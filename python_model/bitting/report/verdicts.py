@@ -56,7 +56,8 @@ class Lock:
         """As docs/locks.md writes locks: fingerprint x transform."""
         hard = " x ".join(part for part in (self.fingerprint, self.transform) if part and part != "none")
         parts = [hard, f"soft {self.soft}" if self.soft else ""]
-        vault = f", vault {self.vault}" if self.vault not in ("", "none") else ""
+        known = self.vault in ("", "none") or f"vault={self.vault}" in self.spec
+        vault = "" if known else f", vault {self.vault}"
         return (
             " + ".join(part for part in parts if part) + f"{vault} on {self.spec}" if any(parts) else f"no lock on {self.spec}"
         )
