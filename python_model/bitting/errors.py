@@ -54,6 +54,10 @@ class MeasurementError(BittingError):
     """Measurements of ring oscillators that are missing, malformed, or too few."""
 
 
+class ResultsError(BittingError):
+    """Results of an attack suite that are missing, malformed, or of another format."""
+
+
 class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
 
@@ -94,6 +98,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "targets",
     "ray": "cluster",
+    "playwright": "pdf",
     "scipy": "puf",
     "serial": "board",
     "sklearn": "train",
