@@ -263,6 +263,7 @@ def implement(
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda done: None,
     private: Path | None = None,
+    rings: bool = False,
 ) -> Report:
     """Synthesise, then place and route with each seed; the bitstream is the fastest run's.
 
@@ -274,13 +275,14 @@ def implement(
         seeds: of place and route, a run for each; without any the module is only synthesised.
         progress: called with the number of finished runs.
         private: where to build if the wrapper holds a root secret; the bitstream is there then, and nothing of it in the cache.
+        rings: there are ring oscillators in it; what was placed lies beside the bitstream (`place`, with `netlist`).
 
     Raises:
         ToolError: see `place`.
     """
     placed: list[tuple[Placed, Path]] = []
     for done, seed in enumerate(seeds):
-        placed.append(place(target, verilog, top, wrapper, seed, private=private))
+        placed.append(place(target, verilog, top, wrapper, seed, netlist=rings, private=private, rings=rings))
         progress(done + 1)
     best = max(placed, key=lambda item: item[0].fmax)[1] / "bitstream.bin" if placed else ""
     return Report(
