@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bitting.locking.device import Device, EnrolledPuf
 from bitting.program import packets
 from bitting.program.packets import PufReply
 from bitting.puf import counting
@@ -76,6 +77,12 @@ class Chip:
         """Helper data and root secret, in Python."""
         helper = self.extractor.enrol(self.differences)
         return helper, self.extractor.reproduce(self.bits, helper)
+
+    @property
+    def device(self) -> Device:
+        """As its owner has it."""
+        helper, root = self.enrolled()
+        return Device(self.spec, root, sealed=self.sealed, puf=EnrolledPuf(self.design, tuple(helper.words())))
 
     def flipped(self, pairs: np.ndarray) -> np.ndarray:
         """Its differences, with the signs of some pairs turned."""

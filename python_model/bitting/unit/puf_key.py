@@ -160,6 +160,10 @@ class PufDesign:
         return cls(key, PufSpec(fields["pairs"], **{name: fields[name] for name in _MEASURED}), tuple(constants))
 
 
+#: What docs/puf.md chooses. Rings on a chip have no constants until boards have been measured.
+DEFAULT_KEY = PufKey(BchCode(m=8, t=4), kept=204, pairs=256)
+#: Reads of a pair in a boot.
+DEFAULT_READS = 16
 #: Fields of a measurement beside the number of pairs.
 _MEASURED = ("window", "reads", "settle", "fastest")
 #: Words of `PufKey.prefix`: whole blocks of the hash, so that hardware begins with the state that follows them.
