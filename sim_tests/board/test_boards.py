@@ -349,4 +349,4 @@ def test_mistakes_are_named(artefact):
     assert "spec" in error_of("board", "ulx3s-25f", *arguments)  # a key of `tiny` on a board of `base`
     assert not (artefact / "never").exists()
     with pytest.raises(ExtraError, match=r"needs the package amaranth_boards, .*bitting\[fpga\]"):
-        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base").resources()
+        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base", 25).resources()

@@ -18,7 +18,7 @@ from bitting_rtl.engine.export import TOP, engine_verilog, puf_verilog
 
 
 def engine(spec: UnitSpec, locked: bool, target: Target, puf: PufDesign | None = None) -> tuple[str, str]:
-    """Verilog and module name: the engine with ports for the fuses, with a PUF instead, or its unlocked twin with a plain table."""
+    """Verilog and module name: the engine with ports for the fuses, or with a PUF; or its unlocked twin with a plain table."""
     if puf:
         return puf_verilog(spec, puf, target.family, target.build), TOP
     return engine_verilog(spec, table=None if locked else list(range(spec.codes)), options=target.build), TOP
