@@ -74,5 +74,15 @@ def routed(target: Target, spec: UnitSpec, locked: bool, seed: int) -> Path:
     return flow.place(target, *engine(spec, locked, target), _behind_pins(locked), seed, netlist=True)[1]
 
 
+def place(target: Target, spec: UnitSpec, seed: int, puf: PufDesign | None = None) -> tuple[flow.Placed, Path]:
+    """A locked engine with one seed, as `implement` places it: the run, and the folder of `flow.place`.
+
+    Raises:
+        ToolError: as `flow.place`.
+    """
+    ringed, wrapper = puf is not None, _behind_pins(True, puf, target.family)
+    return flow.place(target, *engine(spec, True, target, puf), wrapper, seed, netlist=ringed, rings=ringed)
+
+
 def _behind_pins(locked: bool, puf: PufDesign | None = None, family: str | None = None) -> flow.Wrapper:
     return flow.Wrapper(pins.pins_verilog(locked and not puf, puf, family), pins.TOP)
