@@ -112,7 +112,7 @@ def check(folder: Path, family: str, pairs: int) -> dict[tuple[int, int], Ring]:
     named, found = FAMILIES[family], read(folder, family)
     expected = [(pair, second) for pair in range(pairs) for second in range(2)]
     if list(found) != expected:
-        raise ToolError(f"after place and route there are {len(found)} rings of {pairs} pairs: synthesis removed some")
+        raise ToolError(f"after place and route there are {len(found)} rings of {pairs} pairs")
     wires = tuple(tuple(f"+0 +0 {wire}" for wire in way) for way in (*named.wires, named.out_wires))
     for (pair, second), ring in found.items():
         what, tile = f"the {'second' if second else 'first'} ring of pair {pair}", named.tile(pair, second)

@@ -57,7 +57,7 @@ class RootMaker(wiring.Component):
         self.further = {name: port for name, port in signature.ports.items() if name not in response_ports(design.measured)}
         depth = 1 << (design.key.helper_words + ROOT_WORDS - 1).bit_length()
         #: Helper data; in its last words the root secret, if there is one.
-        self.memory = Memory(shape=unsigned(WORD_BITS), depth=depth, init=[], attrs={"ram_style": "block", **UNCHECKED})
+        self.memory = Memory(shape=unsigned(WORD_BITS), depth=depth, init=[], attrs=UNCHECKED)
         super().__init__(
             Ports(
                 {
