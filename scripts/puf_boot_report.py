@@ -86,7 +86,7 @@ def main() -> None:
     """Read the command line and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("wholes", nargs="*", default=["base@ecp5-25k", "tiny@ecp5-25k", "tiny@ice40-up5k"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="of place and route; 0: synthesis only")
     arguments = parser.parse_args()
     for name, puf in (("of `bitting synth --puf`", DEFAULT_DESIGN), ("of boards", boards.puf_design())):
         print(f"PUF {name}: {puf.key.pairs} pairs, {puf.measured.reads} reads, window {puf.measured.window}")
@@ -95,7 +95,7 @@ def main() -> None:
         spec, target = parse_spec(whole.partition("@")[0]), targets.find(whole.partition("@")[2])
         print(whole)
         areas(spec, target, DEFAULT_DESIGN)
-        for made in (None, DEFAULT_DESIGN):
+        for made in (None, DEFAULT_DESIGN) if arguments.seeds else ():
             place(spec, target, made, arguments.seeds)
 
 

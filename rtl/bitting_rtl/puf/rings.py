@@ -126,7 +126,7 @@ FAMILIES = {
         switch="X{x}/Y{y}/{x}.{y}.{driver}.->.{x}.{y}.{driven}",
         columns=tuple(column for column in range(1, 25) if column not in (6, 19)),  # those hold memories
         rows=tuple(range(1, 30, 2)),
-        mhz=55,
+        mhz=54,
     ),
 }
 
