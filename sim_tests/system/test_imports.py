@@ -21,7 +21,8 @@ KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 RTL_ROOMS = ("lib", "unlock", "puf", "engine", "board")
 RTL_KNOWS = (
     "bitting", "bitting.unit.bch", "bitting.unit.cxof", "bitting.unit.digits", "bitting.unit.protocol",
-    "bitting.unit.puf_key", "bitting.unit.puf_spec", "bitting.unit.serial_protocol", "bitting.unit.spec",
+    "bitting.unit.puf_clocks", "bitting.unit.puf_key", "bitting.unit.puf_spec", "bitting.unit.serial_protocol",
+    "bitting.unit.spec",
 )  # fmt: skip
 #: What pure integers must not import.
 NOT_IN_UNIT = ("numpy", "torch", "amaranth")
