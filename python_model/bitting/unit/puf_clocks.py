@@ -96,7 +96,7 @@ def make_clocks(design: PufDesign, mask: Iterable[int]) -> int:
             if position < code.n:
                 corrected = max(clock, corrected + search - (position == 0))
                 clock = corrected
-            clock += 1
+            clock += 1 + (position == code.n)  # that the word has ended is known a clock late
             if position % WORD_BITS == WORD_BITS - 1:
                 clock = hashed.take(clock) + 1
         decoder_ready = corrected + 1 + decoder.clear
