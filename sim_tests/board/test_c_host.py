@@ -18,7 +18,8 @@ from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import NativeEngine, engine_library
-from bitting.unit.protocol import ErrorCode
+from bitting.sim.session import BOOT_ATTEMPTS
+from bitting.unit.protocol import ErrorCode, Packet
 from bitting.unit.spec import PRESETS
 from tb.c_host import STRICT, CHost, Fifos, MeasuringFifos, library
 from tb.programs import random_activations
@@ -90,7 +91,7 @@ def test_answers_are_the_emulator_s_in_every_batch(host, spec, transform, questi
 
 @pytest.mark.parametrize(("spec", "transform"), [(AES, "aes-clocked"), (ASCON, "sealed-clocked")])
 def test_a_device_with_a_puf_boots_with_the_helper_data_of_the_file(host, spec, transform):
-    """Also if the first two attempts fail; a file for another chip, or a changed one, is refused after three."""
+    """A file for another chip, or a changed one, is refused after three attempts."""
     chip = Chip(spec, sealed=spec == ASCON)
     data, program, _ = locked(spec, transform, device=chip.device)
     fifos = MeasuringFifos(chip.engine)
@@ -111,6 +112,32 @@ def test_a_device_with_a_puf_boots_with_the_helper_data_of_the_file(host, spec, 
     assert small.open(data) == "OK" and small.start() == "NO_ROOT"
     chip.become(own)
     assert small.start() == small.self_test() == "OK"
+
+
+class Flaky(MeasuringFifos):
+    """Before a chip that measures another one's silicon in its first attempts; counts how often it is asked."""
+
+    def __init__(self, chip: Chip, failures: int):
+        super().__init__(chip.engine)
+        self.chip, self.own, self.left, self.asked_for = chip, chip.differences, failures, 0
+
+    def write(self, word: int) -> int:
+        taken = super().write(word)
+        if taken and word & 0xFF == Packet.HELPER and word >> 16 == self.chip.design.key.helper_words:
+            self.asked_for += 1
+            self.chip.engine.load(self.chip.increments(self.own if self.left <= 0 else -self.own))
+            self.left -= 1
+        return taken
+
+
+@pytest.mark.parametrize(("failures", "status", "attempts"), [(0, "OK", 1), (1, "OK", 2), (2, "OK", 3), (3, "NO_ROOT", 3)])
+def test_a_failed_attempt_is_followed_by_another_one_three_in_all(host, failures, status, attempts):
+    chip = Chip(ASCON, sealed=True)
+    data, _, _ = locked(ASCON, "sealed", device=chip.device)
+    fifos = Flaky(chip, failures)
+    small = CHost(host.library, fifos)
+    assert small.open(data) == "OK" and small.start() == status
+    assert (fifos.asked_for, small.attempts) == (attempts, attempts) and attempts <= BOOT_ATTEMPTS
 
 
 def test_helper_data_for_a_device_without_a_puf_are_a_fault(host):

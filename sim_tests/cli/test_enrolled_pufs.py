@@ -68,7 +68,7 @@ def test_what_does_not_belong_together_is_refused(job, tmp_path):
     assert "give one of them" in error_of("enroll", key, "--puf", "--silicon", folder / "other.npz", "--port", "/dev/null")
     fused = ("run", folder / "a.safetensors", "--port", "simulated", "--allow-unsigned", "--device", folder / "fused.key")
     assert "has no PUF; leave it out" in error_of(*fused, "--silicon", folder / "other.npz")
-    assert "it has no PUF, and the artefact has helper data" in bitting(*fused, status=2).stderr
+    assert "has no PUF, and the artefact has helper data" in bitting(*fused, status=2).stderr
     shutil.copy(folder / "A.key", tmp_path / "lonely.key")
     lonely = ("run", folder / "a.safetensors", "--port", "simulated", "--allow-unsigned", "--device", tmp_path / "lonely.key")
     assert re.search(r"name the file of its oscillators\s+with --silicon", error_of(*lonely))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bitting.attack import helper_data
-from bitting.attack.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
+from bitting.attack.weak_puf import ChosenPairs, FillsUp, Ours, Silicon, Unchecked
 from bitting.puf.extractor import FuzzyExtractor
 from bitting.unit.bch import DEFAULT_CODE
 from bitting.unit.puf_key import PufKey
@@ -81,3 +81,16 @@ def test_a_moved_mask_gives_relations_where_nothing_is_checked():
     assert len(equal) > 80 and np.array_equal(equal == 1, bits[left_out] == bits[kept])
     chip = Ours(silicon, MASKED)
     assert helper_data.moved_mask(chip.ask, MASKED.key, chip.helper, seed=5).got == 0
+
+
+def test_masks_of_one_pair_give_the_whole_response_where_they_are_filled_up():
+    """No helper data of the chip are needed for it, and no noise: the check is the attacker's own."""
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0, 2, MASKED.key.pairs)
+    silicon = Silicon(bits, np.zeros(len(bits)), seed=1)
+    weak = FillsUp(silicon, MASKED)
+    assert weak.ask(weak.helper) is not None
+    finding = helper_data.single_pairs(weak.ask, MASKED)
+    assert np.array_equal(finding.found, bits) and finding.queries == MASKED.key.pairs
+    ours = helper_data.single_pairs(Ours(silicon, MASKED).ask, MASKED)
+    assert (ours.got, ours.of) == (0, MASKED.key.pairs)

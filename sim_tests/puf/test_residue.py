@@ -12,11 +12,11 @@ from bitting_rtl.engine.export import TOP, puf_verilog
 from tb.puf_chips import Chip
 
 pytestmark = pytest.mark.slow
-#: What stands for silicon itself: the memory of increments, its ports, and what it gave last.
-SILICON = re.compile(r"\.(?:load|load_first|load_second|load_address)$|\.maker\.response\.counting\.")
+#: What stands for silicon itself: the memory of increments, its ports, and what it gives.
+SILICON = re.compile(r"\.maker\.response\.counting\.(?:memory|load_first|load_second|read__data|\$)")
 #: Helper data, which are public. And of the vault the register of the table's last draw, of which one bit was used, with what a
 #: multiplier makes of it; no port shows them.
-KNOWN = re.compile(r"\.maker\.words\[|\.vault\.(?:half\.\[15:0\]|\$\d+\.\[\d+:0\])$")
+KNOWN = re.compile(r"\.maker\.words\[(?:\d|1[01])\]\.|\.vault\.(?:half\.\[15:0\]|\$\d+\.\[\d+:0\])$")
 
 
 def values(path):

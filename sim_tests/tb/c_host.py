@@ -21,6 +21,8 @@ _SHIM = """
 #include "bitting_host.h"
 size_t host_size(void);
 size_t host_size(void) { return sizeof(struct bitting_host); }
+uint32_t host_attempts(const struct bitting_host *host);
+uint32_t host_attempts(const struct bitting_host *host) { return host->attempts; }
 """
 #: Words that the FIFO to the engine holds.
 _FIFO = 512
@@ -127,6 +129,10 @@ class CHost:
         return self._named(
             self._library.bitting_open(self._host, self._file, ctypes.c_size_t(len(data)), ctypes.byref(self._link))
         )
+
+    @property
+    def attempts(self) -> int:
+        return int(self._library.host_attempts(self._host))
 
     def start(self) -> str:
         return self._named(self._library.bitting_start(self._host))

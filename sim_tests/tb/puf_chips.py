@@ -51,6 +51,11 @@ class Chip:
 
     def become(self, differences: np.ndarray) -> None:
         """Other silicon, and a reset."""
+        self.differences = differences
+        self.engine.set_oscillators(self.increments(differences))
+
+    def increments(self, differences: np.ndarray) -> np.ndarray:
+        """Of silicon that differs by so much."""
         measured = self.design.measured
         constants = np.array(self.design.constants or [0] * measured.pairs)
         sums = differences + constants
@@ -60,8 +65,7 @@ class Chip:
         increments = (np.stack([first, second], 2) << FRACTION_BITS) // measured.window + 1
         found = [counting.total(measured, [(int(a), int(b)) for a, b in reads]) for reads in increments]
         assert found == sums.tolist(), "the silicon is what was asked for"
-        self.differences = differences
-        self.engine.set_oscillators(increments)
+        return np.asarray(increments)
 
     @property
     def bits(self) -> np.ndarray:

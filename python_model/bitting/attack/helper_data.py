@@ -7,7 +7,9 @@ nothing says which helper data are the right ones: whether two response bits are
 oscillators is which bit; the same, where they say which pairs are kept; and which bits are often wrong, where they say which
 errors are corrected.
 
-Level of claim: die. The controls that both succeed against are in `bitting.attack.weak_puf`.
+A fourth is ours: `single_pairs`, which an attacker found in the first engine that booted from masks.
+
+Level of claim: die. The controls that they succeed against are in `bitting.attack.weak_puf`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from bitting.attack.findings import Finding
 from bitting.puf import bch
+from bitting.puf.extractor import FuzzyExtractor
 from bitting.unit.puf_key import PufKey
 
 #: Helper words to what is seen of the chip: something that follows from its key and from nothing else, or None for an error.
@@ -88,6 +91,32 @@ def moved_mask(ask: Ask, key: PufKey, words: Sequence[int], seed: int) -> Findin
     equal = int(array[:, 2].sum())
     note = f"{equal} pairs that were left out took a neighbour's place"
     return Finding("moved mask", _OWNER, "response bits", equal, len(array), queries=queries, note=note, found=array)
+
+
+def single_pairs(ask: Ask, extractor: FuzzyExtractor) -> Finding:
+    """Keep one pair alone, and make helper data for the word that it would be: its bit 1, and t more ones where zeros are put.
+
+    If the bit is 1, the word is t errors away, and the check fits; else it is one too many.
+
+    Args:
+        ask: the chip.
+        extractor: of its family. Helper data of the chip are not needed.
+
+    Returns:
+        `got` of `of` pairs were answered with a key; `found`: (pairs,) bits of the response, if masks of one pair are allowed.
+    """
+    key = extractor.key
+    words = np.zeros((key.blocks, key.code.n), np.uint8)
+    words[0, : key.code.t + 1] = 1
+    found = []
+    for pair in range(key.pairs):
+        mask = (np.arange(key.pairs) == pair).astype(np.uint8)
+        found.append(ask(extractor.helper_of(words, mask).words()) is not None)
+    got = int(np.sum(found))
+    note = f"{got} masks of one pair were accepted"
+    return Finding(
+        "single pairs", _OWNER, "response bits", got, key.pairs, queries=key.pairs, note=note, found=np.array(found, np.uint8)
+    )
 
 
 def unreliable_bits(ask: Ask, key: PufKey, words: Sequence[int], queries: int, seed: int) -> Finding:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitting.errors import PufError
 from bitting.puf import bch
-from bitting.puf.extractor import FuzzyExtractor, Helper
+from bitting.puf.extractor import CHECK_BYTES, FuzzyExtractor, Helper
 
 
 class Silicon:
@@ -58,6 +58,25 @@ class Unchecked:
         noisy[:, : key.kept] = self.silicon.read()[helper.mask == 1].reshape(key.blocks, -1)
         corrected, failed = bch.decode(key.code, noisy, helper.syndromes)
         return None if failed.any() else hashlib.sha256(corrected.tobytes()).digest()
+
+
+class FillsUp(Unchecked):
+    """The check of the product, but masks that keep too few pairs are taken, and zeros put in the place of what lacks."""
+
+    def ask(self, words: Sequence[int]) -> bytes | None:
+        """What follows from the key, or None for an error."""
+        key = self.extractor.key
+        array = np.array(words, bch.WORDS)
+        ends = key.mask_words, key.mask_words + key.syndrome_words
+        mask = bch.unpacked(array[None, : ends[0]], key.pairs)[0]
+        syndromes = bch.unpacked(array[ends[0] : ends[1]].reshape(key.blocks, -1), key.code.check_bits)
+        kept = self.silicon.read()[mask == 1][: key.bits]
+        noisy = np.zeros((key.blocks, key.code.n), np.uint8)
+        noisy[:, : key.kept] = np.pad(kept, (0, key.bits - len(kept))).reshape(key.blocks, -1)
+        corrected, failed = bch.decode(key.code, noisy, syndromes)
+        digest = self.extractor.digest(corrected, mask, syndromes)
+        right = digest[:CHECK_BYTES] == array[ends[1] :].tobytes() and not failed.any()
+        return hashlib.sha256(digest[CHECK_BYTES:]).digest() if right else None
 
 
 class Ours(Unchecked):

@@ -37,7 +37,7 @@ def board(
     silicon: SiliconOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a board a device: the engine behind the board's serial line, its root secret in the bitstream.
+    """Make a board a device: the engine behind its serial line, its root secret in the bitstream (or, with --puf, nowhere).
 
     Load it with the board's own tool (`openFPGALoader -b ulx3s FILE`, `iceprog FILE`), then use `bitting run`.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitting import files
 from bitting.cli import console
 from bitting.errors import BittingError, missing_extra
 from bitting.unit.spec import UnitSpec
@@ -35,8 +36,12 @@ def increments_of(device: Device, key: Path, silicon: Path | None) -> np.ndarray
             raise BittingError(f"--silicon {silicon}: the device of {key} has no PUF; leave it out")
         return None
     path = silicon or silicon_of(key)
-    if not path.exists():
-        raise BittingError(f"the device of {key} has a PUF; to simulate it, name the file of its oscillators with --silicon")
+    if silicon is None and not path.exists():
+        raise BittingError(
+            f"the device of {key} has a PUF, and {path} is missing; name the file of its oscillators with --silicon"
+        )
+    if path.exists() and files.open_to_others(path):
+        raise BittingError(f"{path} is open to others, and who has it has the key; allowed is mode 0600: chmod 600 {path}")
     from bitting.puf import measurements
     from bitting.puf.silicon import increments
 
@@ -58,6 +63,10 @@ def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, json: 
         device.save(path)
         _tell(path, device, None, None, json)
         return
+    if silicon is None and silicon_of(path).exists():
+        raise BittingError(
+            f"{silicon_of(path)} exists, of another chip; choose another name for the key, or give it as --silicon"
+        )
     die = _die(silicon)
     device, record = _simulated(spec, die)
     kept = None
@@ -120,6 +129,8 @@ def _tell(path: Path, device: Device, record: Enrolment | None, silicon: Path | 
         console.out.print(f"{silicon}: its oscillators, for simulations; who has them has the key")
     if record:
         tell_record(record)
+    if not device.puf.design.constants:
+        console.out.print("its PUF has no constants: the key is easier to guess than 128 bits are (docs/puf.md)")
     console.out.print(f"level of claim: {device.level}; who loads a bitstream of his own onto this die reads the secret")
 
 

@@ -74,7 +74,12 @@ def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: J
             }
         )  # fmt: skip
         return
-    enrolled = "enrolled" if device.enrolment else "not enrolled: made by calculation"
+    if device.puf:
+        pairs = device.puf.design.key.pairs
+        console.out.print(
+            f"{path}: the chip stores no root secret, {pairs} pairs of oscillators make it; artefacts carry its helper data"
+        )
+    enrolled = "enrolled" if device.enrolment or device.puf else "not enrolled: made by calculation"
     console.out.print(
         f"{path}: a {device.spec.name} device ({device.spec.id}), {enrolled}, level of claim {device.level}{_sealed(device)}"
     )

@@ -202,7 +202,7 @@ class Device:
             spec = UnitSpec.from_dict(data["spec"])
             return cls(spec, root, data.get("enrolment"), sealed, _puf(data["puf"]) if "puf" in data else None)
         except (SpecError, TypeError) as error:
-            raise DeviceError(f"{path} has a malformed spec: {error}") from None
+            raise DeviceError(f"{path} has a malformed spec or PUF: {error}") from None
 
     def require_spec(self, spec: UnitSpec, what: str) -> None:
         """Raises DeviceError if this device is of another family than `spec`."""

@@ -114,10 +114,16 @@ class PufReply:
             FaultError: naming the error that the engine reported.
             SimulationError: for anything else.
         """
-        packets = [payload for kind, payload in split(words) if not _is_fault(kind, payload) and kind == Result.PUF_REPLY]
-        if [len(payload) for payload in packets] != [PUF_REPLY_WORDS]:
-            raise SimulationError(f"{len(words)} words came that are no PUF_REPLY; is this an engine with a PUF?")
-        (payload,) = packets
+        if not len(words):
+            raise SimulationError(
+                "no answer came; a board with a PUF measures for seconds first: is it the right line, and is it powered?"
+            )
+        found = list(split(words))
+        for kind, payload in found:
+            _raise_fault(kind, payload)
+        if [(kind, len(payload)) for kind, payload in found] != [(Result.PUF_REPLY, PUF_REPLY_WORDS)]:
+            raise SimulationError(f"{len(words)} words came that are no PUF_REPLY: this engine has no PUF; take one that has")
+        (_, payload) = found[0]
         state = int(payload[1])
         return cls(int(payload[0]), bool(state & 1), bool(state & 2), state >> 8 & 0xFF)
 
@@ -255,13 +261,14 @@ def split(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         position = end
 
 
-def _is_fault(kind: int, payload: np.ndarray) -> bool:
-    """False; raises FaultError if it is one."""
+def _raise_fault(kind: int, payload: np.ndarray) -> None:
+    """Raises FaultError if a packet is one."""
     if kind == Result.FAULT:
+        if not len(payload):
+            raise SimulationError("the engine reported an error and did not say which; is it one of this version?")
         code = int(payload[0]) & 0xFF
         name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
         raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
-    return False
 
 
 def parse_results(words: np.ndarray) -> list[TileResult]:
@@ -273,7 +280,8 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     """
     results = []
     for kind, payload in split(words):
-        if _is_fault(kind, payload) or kind != Result.TILE_DONE:
+        _raise_fault(kind, payload)
+        if kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         results.append(TileResult.of(payload))
     return results

@@ -29,9 +29,12 @@ bits of min-entropy:
   robust sketch; Dodis, Kanukurthi, Katz, Reyzin, Smith 2012 do without the oracle, and lose more entropy for it).
 * Helper data that were changed are refused. A changed mask chooses other pairs, a changed syndrome leads the decoder to another
   word, and published attacks read keys that way; but the check covers mask, syndromes and bits, and to make the one that fits
-  an attacker must guess the bits, or be right about 128 bits. So what is accepted is one string only, the one that enrolment
+  an attacker must guess all kept bits, whichever pairs he keeps, but for t errors a word that are corrected for him; or
+  be right about 128 bits. So what is accepted is one string only, the one that enrolment
   gave, and whoever changes it learns what he knew before: that it is refused. What is left to him is to withhold it, and to
   count how often the right one is refused, which tells how noisy the chip is and not where.
+* That rests on how many bits there are to guess. **A mask that keeps fewer is refused**: what would fill the word in their
+  place he knows, so he could ask for one bit at a time (`bitting.attack.helper_data.single_pairs` does, where that is allowed).
 * Whether decoding failed or the check did would tell him how many errors there were, so nothing may show it: one error, with
   one text, and always the same computations: every word is decoded, and the hash is made, before anything is looked at.
   (Python's own time is not constant to the nanosecond; the decoder in hardware is, to the clock.)
@@ -127,9 +130,17 @@ class FuzzyExtractor:
             raise PufError(f"a chip has {self.key.pairs} differences, finite numbers; found {values.shape}")
         mask = np.zeros(self.key.pairs, np.uint8)
         mask[np.argsort(-np.abs(values), kind="stable")[: self.key.bits]] = 1
-        words = self._words(values > 0, mask)
+        return self.helper_of(self._words(values > 0, mask), mask)
+
+    def helper_of(self, words: np.ndarray, mask: np.ndarray) -> Helper:
+        """What anybody can make who knows the words of the code.
+
+        Args:
+            words: (blocks, n) bits.
+            mask: (pairs,) 1 for each pair that is kept; here it may keep any number.
+        """
         syndromes = bch.syndromes(self.key.code, words)
-        return Helper(mask, syndromes, self._digest(words, mask, syndromes)[:CHECK_BYTES])
+        return Helper(mask, syndromes, self.digest(words, mask, syndromes)[:CHECK_BYTES])
 
     def reproduce(self, noisy: np.ndarray, helper: Helper) -> bytes:
         """The root secret, 16 bytes, from another read.
@@ -144,7 +155,7 @@ class FuzzyExtractor:
         """
         words = self._words(noisy, helper.mask)
         corrected, failed = bch.decode(self.key.code, words, helper.syndromes)
-        digest = self._digest(corrected, helper.mask, helper.syndromes)
+        digest = self.digest(corrected, helper.mask, helper.syndromes)
         right = hmac.compare_digest(digest[:CHECK_BYTES], helper.check)
         if failed.any() | (not right):
             raise PufError(
@@ -188,7 +199,8 @@ class FuzzyExtractor:
         words[:, : self.key.kept] = bits[mask == 1].reshape(self.key.blocks, -1)
         return words
 
-    def _digest(self, words: np.ndarray, mask: np.ndarray, syndromes: np.ndarray) -> bytes:
+    def digest(self, words: np.ndarray, mask: np.ndarray, syndromes: np.ndarray) -> bytes:
+        """Check and root secret, 32 bytes: arguments as of `helper_of`, and (blocks, n - k) bits."""
         message = [np.array(self.key.prefix(self.spec), bch.WORDS), _public(mask, syndromes), bch.packed(words).ravel()]
         return ascon.cxof(PURPOSE_PUF, np.concatenate(message).tobytes(), CHECK_BYTES + ROOT_BYTES)
 

@@ -84,7 +84,12 @@ class NativeEngine:
         self.reset()
 
     def set_oscillators(self, increments: np.ndarray) -> None:
-        """Put silicon into a simulation with a PUF, and reset.
+        """Put silicon into a simulation with a PUF, and reset; arguments and errors of `load`."""
+        self.load(increments)
+        self.reset()
+
+    def load(self, increments: np.ndarray) -> None:
+        """The same without a reset: the silicon has changed.
 
         Args:
             increments: (pairs, reads, 2) of the oscillators of each pair in each read (`bitting.puf.counting.increment`).
@@ -97,7 +102,6 @@ class NativeEngine:
             self._handle, ctypes.c_void_p(words.ctypes.data), ctypes.c_uint64(words.size // 2)
         ):
             raise SimulationError("this build of the simulation has no oscillators; take one with a PUF: `puf_library`")
-        self.reset()
 
     def reset(self) -> None:
         """Hold the reset for two clocks. The engine boots in the clocks that follow, in `run`."""

@@ -10,8 +10,7 @@ from bitting import files
 from bitting.errors import DeviceError
 from bitting.locking.device import Device
 from bitting.sim import build
-from bitting.unit.puf_key import PufDesign
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import VaultKind
 
 #: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
 DIVISOR = 4
@@ -24,7 +23,7 @@ class SimulatedPort:
     """`bitting.sim.serial_link.Port` of the simulated board of a device.
 
     Args:
-        device: whose board it is. If it has a PUF, the board holds no secret of it.
+        device: whose board it is. If it has a PUF, the board holds no secret of it, and every boot measures the same.
         increments: of the oscillators, (pairs, reads, 2), if it has (`bitting.puf.silicon.increments`).
 
     Raises:
@@ -34,7 +33,7 @@ class SimulatedPort:
     def __init__(self, device: Device, increments: np.ndarray | None = None):
         if device.puf and increments is None:
             raise DeviceError("the device has a PUF, so its board can not be simulated without its oscillators; give them too")
-        self._library = _with_puf(device.spec, device.puf.design, device.sealed) if device.puf else _with_fuses(device)
+        self._library = _with_puf(device) if device.puf else _with_fuses(device)
         self._quiet = _TIMEOUT_CLOCKS + (2 * device.puf.design.measured.clocks if device.puf else 0)
         self._library.serial_new.restype = ctypes.c_void_p
         self._library.serial_run.restype = ctypes.c_uint64
@@ -96,6 +95,7 @@ class SimulatedPort:
 
 
 def _with_fuses(device: Device) -> ctypes.CDLL:
+    """The board with the device's secret in it."""
     from bitting_rtl.board import serial_engine  # slow to import
     from bitting_rtl.engine.export import engine_verilog
     from bitting_rtl.lib.build_options import COMPACT
@@ -106,13 +106,16 @@ def _with_fuses(device: Device) -> ctypes.CDLL:
         return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness(), private=folder)))
 
 
-def _with_puf(spec: UnitSpec, design: PufDesign, sealed: bool) -> ctypes.CDLL:
+def _with_puf(device: Device) -> ctypes.CDLL:
+    """The board of a device with a PUF. The vault `aes` knows no fuse `sealed`; its PUF refuses enrolment all the same."""
     from bitting_rtl.board import serial_engine  # slow to import
     from bitting_rtl.engine.export import puf_verilog
     from bitting_rtl.lib.build_options import COMPACT
 
-    engine = puf_verilog(spec, design, None, COMPACT)
-    verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, design)
+    assert device.puf is not None
+    engine = puf_verilog(device.spec, device.puf.design, None, COMPACT)
+    sealed = device.sealed or device.spec.vault == VaultKind.AES
+    verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, device.puf.design)
     return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness())))
 
 

@@ -20,7 +20,8 @@ from bitting.sim.waves import save_file
 from bitting.unit.protocol import FRAME_WORDS, PUF_REPLY_WORDS, STATUS_WORDS, ErrorCode, Result
 
 SIMULATORS = ("native", "cocotb")
-#: How often a board may try to make its root secret. One attempt in a million fails (docs/puf.md), so a few tell a wrong chip.
+#: How often a board may try to make its root secret. At three times the worst board's error rate fewer than one attempt in a
+#: million fails (docs/puf.md), so a few tell a wrong chip. `bitting_host.c` tries as often.
 BOOT_ATTEMPTS = 3
 _REPLY_WORDS = PUF_REPLY_WORDS + FRAME_WORDS
 
@@ -167,16 +168,16 @@ def require_family(artefact: Artefact, link: Link) -> None:
     link.reset()
     # With a PUF, an engine that has not booted answers with fewer words.
     words = link.run(packets.status_packet(), _REPLY_WORDS if artefact.helper else STATUS_WORDS + FRAME_WORDS)
-    kind = int(words[0]) & 0xFF if len(words) else -1
-    has_puf = {Result.STATUS_REPLY: False, Result.PUF_REPLY: True}.get(Result(kind)) if kind in set(Result) else None
-    if has_puf is None:
+    kind = int(words[0]) & 0xFF if len(words) else None
+    if kind not in (Result.STATUS_REPLY, Result.PUF_REPLY):
         raise SimulationError("the board does not answer STATUS as an engine does; is its bitstream one of this version?")
-    if has_puf != bool(artefact.helper):
-        what = "a PUF makes its root secret, and the artefact has" if has_puf else "it has no PUF, and the artefact has"
-        raise DeviceError(
-            f"the board's engine is another one: {what} {'no ' if has_puf else ''}helper data; take the right board"
-        )
+    if kind == Result.PUF_REPLY and not artefact.helper:
+        raise DeviceError("the board's engine has a PUF, and the artefact has no helper data; take one locked to this board")
+    if kind == Result.STATUS_REPLY and artefact.helper:
+        raise DeviceError("the board's engine has no PUF, and the artefact has helper data; take the board it is locked to")
     answers = list(packets.split(words))
+    if not len(answers[0][1]):
+        raise SimulationError("the board's answer to STATUS is empty; is its bitstream one of this version?")
     came, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
     if came != wanted:
         raise DeviceError(

@@ -18,7 +18,7 @@ _FETCH = 2
 #: From a bit that is taken to the next one: a word of the mask is read, and a bit of it chosen.
 _SELECT = 3
 #: From reset to the first clock of clearing, from its last one to the order, from the root secret to the answer's last word.
-_AROUND = 7
+_AROUND = 8
 
 
 class _Hash:

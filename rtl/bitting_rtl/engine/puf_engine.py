@@ -157,18 +157,21 @@ class PufEngine(wiring.Component):
         at, pairs = self._states.at, self.maker.design.key.pairs
         left = Signal(range(pairs + 1))
         word, sent, valid = Signal(WORD_BITS), Signal(), Signal()
+        late, moved = Signal(WORD_BITS), Signal()
         m.submodules.crc = crc = Crc32()
         lengths = {Result.PUF_REPLY: PUF_REPLY_WORDS, Result.SUMS: pairs, Result.FAULT: FAULT_WORDS}
         sums = (self._sends == Result.SUMS) & at["WORDS"]
         m.d.comb += [
             # If the measurement was stopped, zeros follow.
-            valid.eq(at["HEADER"] | at["CRC"] | (at["WORDS"] & (~sums | self.maker.sums.valid | self._halt))),
+            valid.eq(at["HEADER"] | (at["CRC"] & ~crc.valid) | (at["WORDS"] & (~sums | self.maker.sums.valid | self._halt))),
             sent.eq(valid & self.result.ready),
             self.maker.sums.ready.eq(sums & self.result.ready & ~self._halt),
             crc.clear.eq(~(at["HEADER"] | at["WORDS"] | at["CRC"])),
-            crc.valid.eq(sent & ~at["CRC"]),
-            crc.data.eq(word),
+            crc.valid.eq(moved),
+            crc.data.eq(late),
         ]
+        # The CRC sees each word a clock later: what chooses the word takes most of one.
+        m.d.sync += [late.eq(word), moved.eq(sent & ~at["CRC"])]
         with m.Switch(self._sends):
             for kind, length in lengths.items():
                 with m.Case(kind), m.If(at["HEADER"]):
@@ -222,7 +225,7 @@ class PufEngine(wiring.Component):
         m.d.comb += last.eq((engine.fuse_address == ROOT_WORDS - 1) & passes)
         m.d.sync += [before.eq(last), stood.eq(stood | (last & before)), read.eq(read | (stood & ~last))]
         over, told = Signal(), Signal()
-        m.d.comb += [over.eq(read | self._halt), maker.forget.eq(over & ~told)]
+        m.d.comb += [over.eq(read | self._halt | (engine.error != ErrorCode.NONE)), maker.forget.eq(over & ~told)]
         m.d.sync += told.eq(over)
         m.d.comb += [
             maker.root_address.eq(engine.fuse_address),

@@ -210,6 +210,10 @@ class RootMaker(wiring.Component):
             self._states.go("BIT", "SELECT", instead=last, other="DRAIN")
             with m.If(fed):
                 m.d.sync += self._position.eq(Mux(last, 0, self._position + 1))
+            # With a mask that keeps too few pairs, the rest of the bits are zeros, which whoever made the mask knows: he could
+            # make a check that fits, and ask for one bit of the response at a time.
+            with m.If(fed & ~full & self._over):
+                m.d.sync += self._failed.eq(1)
 
     def _drain(self, m: Module) -> None:
         """A corrected word of the code, in words of the hash; zeros behind its last bit."""
