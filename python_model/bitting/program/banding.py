@@ -1,0 +1,125 @@
+"""Tensors in bands of rows, one in each of the p lanes that share a sample; and whole again, where rows do not come out even.
+
+Knows placements and numpy. A window reads the rows above and below its lane's band in the neighbours' (`Layer.band`), so that
+convolutions and pooling stay in bands while every lane has as many rows and moves by as many. Where that ends, all bands are
+copied into one whole tensor in the first lane of each sample, and from there on that lane computes as if it were alone; what
+the others compute meanwhile is nobody's answer. So a program gives the same sums for every p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bitting.program.bands import Shape
+from bitting.program.constants import identity_scale
+from bitting.program.moves import MoveLowering
+from bitting.program.placement import Pair, Placed
+
+
+class BandLowering(MoveLowering):
+    """Writes what bands need."""
+
+    picture: Shape | None
+
+    def _banded_input(self, block: int) -> Placed:
+        assert self.picture
+        channels, rows, columns = self.picture
+        return Placed.banded((channels, rows // self.spec.stripes, columns), 0, block)
+
+    def _rows(self, source: Placed) -> int:
+        """Rows of a tensor or view, all lanes of a sample together."""
+        return source.shape[1] * self.spec.stripes + sum(source.outside) if source.band else source.shape[1]
+
+    def _windows_fit(self, source: Placed, reach: int, stride: int, padding: Pair) -> bool:
+        """Whether windows over a tensor in bands make one in bands.
+
+        Every lane must make as many rows, from the same rows of its own band, and reach no further than the neighbours.
+
+        Args:
+            source: in bands.
+            reach: rows from the first to the last row of a window, at least 1.
+            stride: rows.
+            padding: (rows, columns) before and after.
+        """
+        made, rest = divmod((self._rows(source) + 2 * padding[0] - reach) // stride + 1, self.spec.stripes)
+        own, before = source.shape[1], source.outside[0] + padding[0]
+        last = (made - 1) * stride - before + reach - 1
+        columns_before = source.block - source.origin + padding[1]
+        return rest == 0 and made * stride == own and before + (columns_before > 0) <= own and last < 2 * own
+
+    @staticmethod
+    def _owns(source: Placed) -> bool:
+        """It is no view with padding around it."""
+        return source.origin == source.block and not any(source.outside)
+
+    def _gather(self, name: str) -> None:
+        """A tensor in bands becomes a whole one, in the first lane of each sample; its views follow."""
+        if not self.placed[name].band:
+            return
+        owner = self._owner(name)
+        source, self.in_bands = self.placed[owner], False
+        channels, rows, columns = source.shape
+        target = self._place(owner, (channels, rows * self.spec.stripes, columns))
+        self._collect(owner, source, target)
+        self.scratch.give_back(source.block)
+        for operation in self.operations:
+            if operation.name in self.placed and operation.name != owner and self._owner(operation.name) == owner:
+                self._move(operation)  # type: ignore[arg-type]  # only moves are views
+
+    def _collect(self, name: str, source: Placed, target: Placed) -> None:
+        """Band j of the source to rows of the target, in the first lane: all bands move a lane down, j times.
+
+        Args:
+            name: for errors.
+            source: all channels of a tensor in bands, or some of them.
+            target: whole, with as many channels.
+        """
+        channels, rows, columns = source.shape
+        compact = source
+        if source.pitch != channels * source.plane:
+            words = rows * channels * columns
+            compact = Placed.banded(source.shape, 0, self.scratch.take(words, f"{name} (some channels)"))
+            self._copy(source, compact, 0)
+        free = [self.scratch.take(compact.band, f"{name} (bands)") for _ in range(min(2, self.spec.stripes - 1))]
+        current, taken = compact, list(free)
+        for lane in range(self.spec.stripes):
+            if lane:
+                block = free.pop(0)
+                self._shift(current, block)
+                if current is not compact:
+                    free.append(current.block)
+                current = replace(current, block=block, origin=block)
+            self._copy(current, replace(target, shape=source.shape, origin=target.origin + lane * rows * target.pitch), 0)
+        for block in taken:
+            self.scratch.give_back(block)
+        if compact is not source:
+            self.scratch.give_back(compact.block)
+
+    def _shift(self, source: Placed, block: int) -> None:
+        """The band of the next lane, whole, to `block`."""
+        weight, shift = identity_scale(self.spec)
+        start = np.array([source.block + source.band])
+        self._constant(
+            np.array([[weight]]), np.zeros(1), start, np.array([block]), (1, source.band), (0, 1), (0, 1), shift,
+        )  # fmt: skip
+        self.layers[-1] = self._across(self.layers[-1], source, 0)
+
+    def _pooled_parts(self, name: str, source: Placed) -> Iterator[tuple[int, Placed]]:
+        """A tensor that is to be read whole, as (first channel, some channels); of one in bands a band's worth at a time."""
+        if not source.band or self.in_bands:
+            yield 0, source
+            return
+        channels, rows, columns = source.shape
+        share = max(1, channels // self.spec.stripes)
+        for first in range(0, channels, share):
+            shape = (min(share, channels - first), rows, columns)
+            part = replace(source, shape=shape, origin=source.origin + first * source.plane)
+            whole = (shape[0], rows * self.spec.stripes, columns)
+            words = whole[0] * whole[1] * whole[2]
+            target = Placed.bordered(whole, (0, 0), self.scratch.take(words, f"{name} (some channels)"))
+            self._collect(name, part, target)
+            yield first, target
+            self.scratch.give_back(target.block)
