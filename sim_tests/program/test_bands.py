@@ -27,6 +27,7 @@ def test_a_network_gives_the_same_sums_however_many_lanes_share_a_sample(seed, m
     table = random_table(SPEC, rng)
     x = random_activations(SPEC, rng, 3, int(np.prod(shape)))
     alone = lower(SPEC, shape, operations)
+    assert not alone.unwritten(), "a lock would refuse it"
     right = Emulator(alone, table)(x).numpy()
     for stripes in (2, 4, 8):
         program = lower(replace(SPEC, stripes=stripes), shape, operations)

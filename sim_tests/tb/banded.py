@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+import bitting
 from bitting.program.bands import Shape
 from bitting.program.comparing import MaxPool, Rectifier
 from bitting.program.layers import Program
-from bitting.program.lowering import INPUT, Add, Concatenation, Operation, Pool, Product
+from bitting.program.lowering import INPUT, Add, Concatenation, Operation, Pool, Product, lower
 from bitting.program.moves import ChannelMean, Pad, Permutation, Reshape, Upsample
 from bitting.unit.spec import UnitSpec
 from tb.programs import random_program
@@ -84,7 +85,7 @@ def random_operations(spec: UnitSpec, rng: np.random.Generator, shape: Shape) ->
         elif kind == "pool":
             build.add(
                 Pool, (channels, rows // 2, columns // 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0),
-                weight=1, shift=int(rng.integers(0, spec.max_shift + 1)), start=int(rng.integers(-9, 9)),
+                weight=int(rng.integers(1, 8)), shift=int(rng.integers(0, spec.max_shift + 1)), start=int(rng.integers(-9, 9)),
             )  # fmt: skip
         elif kind == "largest":
             pad = int(rng.integers(0, 2))
@@ -96,7 +97,7 @@ def random_operations(spec: UnitSpec, rng: np.random.Generator, shape: Shape) ->
             before = build.last
             build.product(channels, (3, 3), padding=(1, 1), fill=fill)
             bias = rng.integers(-9, 9, channels)
-            build.add(Add, (channels, rows, columns), before, build.last, weights=(1, 2), bias=bias, shift=1)
+            build.add(Add, (channels, rows, columns), before, build.last, weights=(4, -3), bias=bias, shift=spec.max_shift)
         elif kind == "joined":
             before = build.last
             build.product(outputs, (3, 1), padding=(1, 0), fill=fill)
@@ -108,7 +109,7 @@ def random_operations(spec: UnitSpec, rng: np.random.Generator, shape: Shape) ->
             if move == 0 and channels * rows * columns < 200:
                 build.add(Upsample, (channels, 2 * rows, columns), factors=(2, 1))
             elif move == 1:
-                build.add(ChannelMean, (1, rows, columns), weight=1, shift=1)
+                build.add(ChannelMean, (1, rows, columns), weight=3, shift=spec.max_shift)
             elif move == 2:
                 build.add(Permutation, (rows, channels, columns), order=(1, 0, 2))
             else:
@@ -137,3 +138,17 @@ def banded_program(spec: UnitSpec, rng: np.random.Generator) -> Program:
     program = Program(spec, tuple(layers), program.input_base, program.input_words)
     program.validate()
     return program
+
+
+def banded_model(spec: UnitSpec, seed: int = 0, shape: Shape = (2, 8, 5)) -> bitting.Model:
+    """Convolutions, an addition and pooling, then dense layers: unlocked, for lanes that share samples (or not)."""
+    rng = np.random.default_rng(seed)
+    build = Builder(spec, rng, shape)
+    build.product(3, (3, 3), padding=(1, 1))
+    first = build.last
+    build.product(3, (3, 3), padding=(1, 1))
+    build.add(Add, build.shapes[first], first, build.last, weights=(4, 3), bias=np.zeros(3, np.int64), shift=3)
+    build.add(Pool, (3, shape[1] // 2, shape[2] // 2), kernel=(2, 2), stride=(2, 2), padding=(0, 0), weight=3, shift=3)
+    build.dense(6, emits=False)
+    build.dense(4, emits=True)
+    return bitting.Model(lower(spec, shape, build.operations))

@@ -138,7 +138,7 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
     name, interface = data or datasets.claimed(artefact.claims), artefact.interface
     known = not interface.plain
     dataset = datasets.load(name, interface.task if known and name not in datasets.NAMES else None)
-    if dataset.words != artefact.program.input_words or (known and dataset.shape != interface.shape != (dataset.words,)):
+    if dataset.words != artefact.program.sample_words or (known and dataset.shape != interface.shape != (dataset.words,)):
         raise BittingError(
             f"{name} has inputs of shape {dataset.shape}, the artefact takes {interface.shape}; choose other --data"
         )
@@ -180,5 +180,5 @@ def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray,
     """Activations at random, for who has no data: `samples` or 256 of them, always the same."""
     part = selected(samples, RANDOM_INPUTS)
     interface = artefact.interface
-    shape = (RANDOM_INPUTS, artefact.program.input_words)
+    shape = (RANDOM_INPUTS, artefact.program.sample_words)
     return np.random.default_rng(0).integers(interface.low, interface.high + 1, shape).astype(np.int8)[part], part

@@ -179,6 +179,11 @@ class Program:
         return self.spec.stripes if self.picture else 1
 
     @property
+    def samples(self) -> int:
+        """Samples of a batch."""
+        return self.spec.lanes // self.bands
+
+    @property
     def sample_words(self) -> int:
         """Activations of a sample's input."""
         return self.input_words * self.bands

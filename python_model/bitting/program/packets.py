@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bitting.errors import FaultError, SimulationError
+from bitting.program import bands
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import BIAS_FIELD_BITS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, LayerFlag, Packet, Result
 from bitting.unit.spec import UnitSpec
@@ -65,6 +67,28 @@ def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) ->
     vectors[:, :samples] = activations.T
     fixed = np.array([address | count << 16], WORDS)
     return frame(Packet.ACTIVATIONS, np.concatenate([fixed, vectors.view(WORDS).reshape(-1)]))
+
+
+class Asked(Protocol):
+    """What has an input: a program, sealed or not."""
+
+    @property
+    def spec(self) -> UnitSpec:
+        """Of the unit."""
+
+    @property
+    def input_base(self) -> int:
+        """Its scratch address."""
+
+    @property
+    def picture(self) -> bands.Shape | None:
+        """Of a sample, if lanes share samples."""
+
+
+def inputs_packet(program: Asked, samples: np.ndarray) -> np.ndarray:
+    """ACTIVATIONS for (samples, sample_words) int activations of a batch at most, each in its lane or its lanes."""
+    lanes = bands.split(samples, program.picture, program.spec.stripes)
+    return activations_packet(program.spec, program.input_base, lanes)
 
 
 def status_packet() -> np.ndarray:

@@ -68,7 +68,9 @@ class LayerWriter:
     def _fill(self, placed: Placed, activation: int) -> None:
         """The same activation to all words of a tensor."""
         start = np.array([activation << (self.spec.acc_bits - 1 - self.spec.act_bits)])
-        read, block = np.array([self.input_base]), np.array([placed.block])  # times 0: a word that has been written
+        # It reads a word, times 0, and must not read one that nothing has written: word 0, or the input's first.
+        written = self.input_base == 0 or any(not layer.emits and layer.out_base.min() == 0 for layer in self.layers)
+        read, block = np.array([0 if written else self.input_base]), np.array([placed.block])
         self._constant(np.zeros((1, 1)), np.zeros(1), read, block, (1, placed.words), (0, 0), (0, 1), 0, start)
 
     def _constant(self, *arguments: Any, **options: Any) -> None:

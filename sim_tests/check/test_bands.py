@@ -1,0 +1,83 @@
+"""Artefacts for lanes that share samples: files, locks, verification on the RTL, faults of the lanes' neighbours by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import bitting
+from bitting.artefact.artefact import Artefact
+from bitting.check.verification import verify
+from bitting.emulator.emulate import Emulator
+from bitting.errors import ArtefactError
+from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.sim.native import library_of
+from bitting.sim.session import simulate
+from bitting.unit.spec import parse_spec
+from bitting_rtl.engine.export import TOP
+from tb.banded import banded_model
+from tb.faults import BAND_FAULTS, faulty_verilog
+from tb.programs import random_activations
+
+ROOT = bytes(range(5, 21))
+SEALED = "tiny:lanes=8,stripes=4,scratch_words=1024"
+CLEAR = "tiny:lanes=8,stripes=4,scratch_words=1024,vault=aes"
+LOCKS = [
+    (SEALED, "clock", "sealed-clocked"), (SEALED, "numeric", "sealed"),
+    (CLEAR, "numeric", "aes-clocked"), (CLEAR, "clock", "shuffle"),
+]  # fmt: skip
+
+
+def locked(spec, fingerprint, transform, seed=0):
+    device = Device(spec, ROOT, sealed=transform.startswith("sealed"))
+    model = banded_model(spec, seed)
+    return model, device, bitting.lock(model, device, fingerprint, transform)
+
+
+@pytest.mark.parametrize(("family", "fingerprint", "transform"), LOCKS)
+def test_the_rtl_answers_as_one_lane_would_and_refuses_or_fails_elsewhere(family, fingerprint, transform, tmp_path):
+    spec = parse_spec(family)
+    model, device, artefact = locked(spec, fingerprint, transform)
+    artefact.save(tmp_path / "artefact")
+    model.save(tmp_path / "model")
+    artefact, model = Artefact.load(tmp_path / "artefact"), bitting.Model.load(tmp_path / "model")
+    x = random_activations(spec, np.random.default_rng(3), 7, 80)
+    alone = Emulator(banded_model(replace(spec, stripes=1)).program, range(spec.codes))(x).numpy()
+    report = verify(artefact, device, x)
+    assert report.equal and (report.wrong_logits, report.wrong_cycles) == (0, 0)
+    assert report.answers is not None and np.array_equal(report.answers, alone) and np.array_equal(model.sums(x), alone)
+    assert np.array_equal(simulate(artefact, device, x[:3]).logits, alone[:3])
+    assert np.array_equal(bitting.unlock(artefact, device).sums(x), alone)
+    wrong = verify(artefact, device.with_flipped_bit(5), x[:4])
+    if spec.vault == "ascon":
+        assert wrong.refused
+    else:
+        assert wrong.answers is not None and not np.array_equal(wrong.answers, alone[:4])
+
+
+def test_more_lanes_hold_more_samples():
+    spec = parse_spec(SEALED)
+    _, device, artefact = locked(spec, "clock", "sealed")
+    x = random_activations(spec, np.random.default_rng(4), 9, 80)
+    report = verify(artefact, device, x, lanes=16)
+    assert report.equal and report.engines[0].batches == 3 and report.engines[1].batches == 4
+
+
+@pytest.mark.parametrize("name", BAND_FAULTS)
+def test_a_fault_of_the_neighbours_is_found_and_named(name):
+    spec = parse_spec(CLEAR)
+    verilog, stage = faulty_verilog(name, spec)
+    artefact = Artefact(banded_model(spec).program, LockScheme())
+    x = random_activations(spec, np.random.default_rng(1), 4, 80)
+    report = verify(artefact, Device(spec, ROOT), x, library=library_of(verilog, TOP))
+    assert report.divergence is not None and report.divergence["stage"] == stage, report.divergence
+
+
+def test_a_picture_that_does_not_fit_is_refused(tmp_path):
+    spec = parse_spec(CLEAR)
+    model = banded_model(spec)
+    with pytest.raises(ArtefactError, match="has not"):
+        broken = replace(model, program=replace(model.program, picture=(2, 8, 6)))
+        broken.save(tmp_path / "model")
+        bitting.Model.load(tmp_path / "model")
