@@ -101,7 +101,7 @@ def survey(
         AuthenticityError: if `device` refuses, too.
     """
     x = torch.from_numpy(activations)
-    rating = (interface or of_program(device.spec, locked.input_words)).rating
+    rating = (interface or of_program(device.spec, locked.sample_words)).rating
 
     def accuracy_on(chip: Device) -> float:
         return rating(Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(x).numpy(), labels)

@@ -13,6 +13,7 @@ from bitting.artefact.model import Model
 from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
+from bitting.program.choosing import AUTO
 from bitting.program.interface import Task
 from bitting.unit.spec import PRESETS
 
@@ -24,6 +25,14 @@ SIMULATED = "simulated"
 #: Inputs at random that a verification without data takes.
 RANDOM_INPUTS = 256
 
+StripesOption = Annotated[
+    str,
+    typer.Option(
+        "--stripes",
+        help="Lanes that share a sample, each a band of its rows: a number, or auto, the one that answers one sample soonest. "
+        "Default: as --spec says, 1.",
+    ),
+]
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
 DataOption = Annotated[
@@ -182,3 +191,13 @@ def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray,
     interface = artefact.interface
     shape = (RANDOM_INPUTS, artefact.program.sample_words)
     return np.random.default_rng(0).integers(interface.low, interface.high + 1, shape).astype(np.int8)[part], part
+
+
+def stripes_of(text: str) -> int | str | None:
+    """What `--stripes` says; None for nothing. Raises BittingError for what is no number."""
+    if text in ("", AUTO):
+        return text or None
+    try:
+        return int(text)
+    except ValueError:
+        raise BittingError(f"--stripes {text!r} is neither a number nor {AUTO}") from None

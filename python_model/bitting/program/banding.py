@@ -16,7 +16,7 @@ import numpy as np
 from bitting.program.bands import Shape
 from bitting.program.constants import identity_scale
 from bitting.program.moves import MoveLowering
-from bitting.program.placement import Pair, Placed
+from bitting.program.placement import Placed
 
 
 class BandLowering(MoveLowering):
@@ -33,7 +33,7 @@ class BandLowering(MoveLowering):
         """Rows of a tensor or view, all lanes of a sample together."""
         return source.shape[1] * self.spec.stripes + sum(source.outside) if source.band else source.shape[1]
 
-    def _windows_fit(self, source: Placed, reach: int, stride: int, padding: Pair) -> bool:
+    def _windows_fit(self, source: Placed, reach: int, stride: int, padding: int) -> bool:
         """Whether windows over a tensor in bands make one in bands.
 
         Every lane must make as many rows, from the same rows of its own band, and reach no further than the neighbours.
@@ -42,18 +42,16 @@ class BandLowering(MoveLowering):
             source: in bands.
             reach: rows from the first to the last row of a window, at least 1.
             stride: rows.
-            padding: (rows, columns) before and after.
+            padding: rows before and after.
         """
-        made, rest = divmod((self._rows(source) + 2 * padding[0] - reach) // stride + 1, self.spec.stripes)
-        own, before = source.shape[1], source.outside[0] + padding[0]
+        made, rest = divmod((self._rows(source) + 2 * padding - reach) // stride + 1, self.spec.stripes)
+        own, before = source.shape[1], source.outside[0] + padding
         last = (made - 1) * stride - before + reach - 1
-        columns_before = source.block - source.origin + padding[1]
-        return rest == 0 and made * stride == own and before + (columns_before > 0) <= own and last < 2 * own
+        return rest == 0 and made * stride == own and before <= own and last < 2 * own
 
-    @staticmethod
-    def _owns(source: Placed) -> bool:
-        """It is no view with padding around it."""
-        return source.origin == source.block and not any(source.outside)
+    def _owns(self, name: str) -> bool:
+        """It is no view of another tensor, with padding around it."""
+        return self._owner(name) == name
 
     def _gather(self, name: str) -> None:
         """A tensor in bands becomes a whole one, in the first lane of each sample; its views follow."""
@@ -79,7 +77,7 @@ class BandLowering(MoveLowering):
         """
         channels, rows, columns = source.shape
         compact = source
-        if source.pitch != channels * source.plane:
+        if source.pitch - channels * source.plane >= source.plane:  # there are more channels
             words = rows * channels * columns
             compact = Placed.banded(source.shape, 0, self.scratch.take(words, f"{name} (some channels)"))
             self._copy(source, compact, 0)
@@ -91,7 +89,7 @@ class BandLowering(MoveLowering):
                 self._shift(current, block)
                 if current is not compact:
                     free.append(current.block)
-                current = replace(current, block=block, origin=block)
+                current = replace(current, block=block, origin=block + current.origin - current.block)
             self._copy(current, replace(target, shape=source.shape, origin=target.origin + lane * rows * target.pitch), 0)
         for block in taken:
             self.scratch.give_back(block)

@@ -108,6 +108,13 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
     return program
 
 
+def left_bands(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -> str:
+    """The first operation that makes a tensor whole which lanes shared, and why; empty if there is none. As `lower`."""
+    lowering = _Lowering(spec, input_shape, _separated(operations), LifetimeRecorder())
+    lowering.layers_and_input()
+    return lowering.left
+
+
 def _pads(operation: AnyOperation) -> TypeGuard[Pad | Product | Pool | MaxPool]:
     return isinstance(operation, Pad) or (isinstance(operation, _Window) and any(operation.padding))
 
@@ -153,6 +160,7 @@ class _Lowering(BandLowering, ComparisonLowering):
         self.last_use = {
             self._owner(source): index for index, operation in enumerate(operations) for source in operation.sources
         }
+        self.left = ""
         self.picture = input_shape if spec.stripes > 1 else None
         words = math.prod(input_shape) // spec.stripes
         bands.validate(spec, self.picture, words)
@@ -259,8 +267,10 @@ class _Lowering(BandLowering, ComparisonLowering):
     def _choose_bands(self, operation: AnyOperation) -> None:
         """Whether what an operation makes lies in bands; if not, what it reads is made whole."""
         self.in_bands = self._stays_in_bands(operation)
+        if not self.in_bands and not self.left and any(self.placed[source].band for source in operation.sources):
+            self.left = f"from layer {operation.name} on a sample has one lane: {self._why_whole(operation)}"
         for source in () if self.in_bands else operation.sources:
-            if isinstance(operation, Pool) and self._owns(self.placed[source]) and not any(operation.padding):
+            if isinstance(operation, Pool) and self._owns(source) and not any(operation.padding):
                 continue  # pooling gathers some channels at a time
             self._gather(source)
 
@@ -268,23 +278,32 @@ class _Lowering(BandLowering, ComparisonLowering):
         sources = [self.placed[source] for source in operation.sources]
         if not all(source.band for source in sources):
             return False
-        source, own = sources[0], all(map(self._owns, sources))
+        source, own = sources[0], all(map(self._owns, operation.sources))
         match operation:
             case Product(codes=codes, dilation=dilation, stride=stride, padding=padding, emits=emits):
                 reach = dilation[0] * (codes.shape[2] - 1) + 1 if codes.ndim == 4 else 0
-                return reach > 0 and not emits and self._windows_fit(source, reach, stride[0], padding)
+                return reach > 0 and not emits and self._windows_fit(source, reach, stride[0], padding[0])
             case Pool(kernel=kernel, stride=stride, padding=padding):
-                return self._windows_fit(source, kernel[0], stride[0], padding)
+                return self._windows_fit(source, kernel[0], stride[0], padding[0])
             case MaxPool(kernel=kernel, stride=stride, padding=padding):
                 # It compares tensors at a distance, which is no distance to a neighbour's.
                 inside = own and not any(padding) and kernel[0] <= stride[0]
-                return inside and self._windows_fit(source, kernel[0], stride[0], padding)
+                return inside and self._windows_fit(source, kernel[0], stride[0], padding[0])
             case Add() | Rectifier() | Concatenation() | Upsample() | ChannelMean():
                 return own
             case Pad():
                 return operation.name in self.views
             case _:
                 return False
+
+    def _why_whole(self, operation: AnyOperation) -> str:
+        if isinstance(operation, _Window) and not (isinstance(operation, Product) and operation.codes.ndim == 2):
+            kernel = operation.codes.shape[2:] if isinstance(operation, Product) else operation.kernel
+            dilation = operation.dilation if isinstance(operation, Product) else (1, 1)
+            _, (rows, _) = self._windows(operation, (kernel[0], kernel[1]), dilation)
+            had = self._rows(self._source(operation))
+            return f"{had} rows become {rows}, which {self.spec.stripes} lanes do not share alike, each from its own rows"
+        return "it needs all rows"
 
     def _first(self, operation: Product | Pool, source: Placed) -> int:
         """Address of the first word of the first window; before the first word of the source if that is padded."""

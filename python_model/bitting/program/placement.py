@@ -48,20 +48,20 @@ class Placed:
 
     @classmethod
     def banded(cls, shape: Shape, columns: int, block: int) -> Placed:
-        """A tensor that lanes share; `shape` of a lane's band, `columns` to the right of each row.
+        """A tensor that lanes share; `shape` of a lane's band, `columns` of border before a row and after each of its channels.
 
-        A row's left border is the right one of the row before, also in the lane before; rows above and below are the
-        neighbours'.
+        So all that a window reads of a row lies in that row, and no window reaches further than its rows do. Rows above and
+        below are the neighbours'.
         """
         plane = shape[2] + columns
-        pitch = shape[0] * plane
-        return cls(shape, block, block, pitch, plane, shape[1] * pitch)
+        pitch = columns + shape[0] * plane
+        return cls(shape, block, block + columns, pitch, plane, shape[1] * pitch)
 
     @property
     def border(self) -> Pair:
         """(rows, columns) that follow each channel, and each row."""
         if self.band:
-            return 0, self.plane - self.shape[2]
+            return 0, self.pitch - self.shape[0] * self.plane
         return self.plane // self.pitch - self.shape[1], self.pitch - self.shape[2]
 
     @property
