@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import bitting
 from bitting.artefact.artefact import Artefact
@@ -14,6 +15,7 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.sim.native import library_of
 from bitting.sim.session import simulate
+from bitting.training import architectures
 from bitting.unit.spec import parse_spec
 from bitting_rtl.engine.export import TOP
 from tb.banded import banded_model
@@ -81,3 +83,22 @@ def test_a_picture_that_does_not_fit_is_refused(tmp_path):
         broken = replace(model, program=replace(model.program, picture=(2, 8, 6)))
         broken.save(tmp_path / "model")
         bitting.Model.load(tmp_path / "model")
+
+
+@pytest.mark.slow
+def test_resnet8_answers_a_picture_in_eight_lanes():
+    """As published, asymmetric padding included; random weights. One lane of 65536 words is what it is compared with."""
+    torch.manual_seed(0)
+    x = torch.rand(16, 3, 32, 32)
+    family = "base:lanes=8,scratch_words=8192"
+    network = bitting.convert(architectures.ResNet8().eval(), family, x, fresh=True, stripes="auto")
+    model = bitting.export(network, x)
+    spec = model.program.spec
+    assert (spec.stripes, spec.samples) == (8, 1) and model.program.reach <= spec.scratch_words
+    network.spec = replace(spec, stripes=1, scratch_words=1 << 16)
+    alone = bitting.export(network, x).sums(x.numpy()[:4])
+    device = Device(spec, ROOT, sealed=True)
+    artefact = bitting.lock(model, device)
+    report = verify(artefact, device, model.interface.activations(x.numpy()[:4]))
+    assert report.equal and report.answers is not None and np.array_equal(report.answers, alone)
+    assert report.cycles < 4 * 3_000_000

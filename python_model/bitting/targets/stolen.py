@@ -151,8 +151,8 @@ class Stolen:
         spec = program.spec
         if program.picture:
             raise ProgramError(
-                f"spec {spec.name!r} shares samples between {spec.stripes} lanes; thieves' targets are measured on the same network "
-                "lowered with stripes = 1, which gives the same answers"
+                f"spec {spec.name!r} shares samples between {spec.stripes} lanes; thieves' targets are measured on the same "
+                "network lowered with stripes = 1, which gives the same answers"
             )
         codes = range(spec.codes) if table is None else table
         values = [np.asarray(spec.decoding(codes, plain).values, np.int64) for plain in (False, True)]
