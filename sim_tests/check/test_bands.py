@@ -11,9 +11,12 @@ from bitting.artefact.artefact import Artefact
 from bitting.check.verification import verify
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ArtefactError
+from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
-from bitting.sim.native import library_of
+from bitting.package.golden import sessions
+from bitting.sim.enrolment import enrol
+from bitting.sim.native import NativeEngine, engine_library, library_of
 from bitting.sim.session import simulate
 from bitting.training import architectures
 from bitting.unit.spec import parse_spec
@@ -64,6 +67,22 @@ def test_more_lanes_hold_more_samples():
     x = random_activations(spec, np.random.default_rng(4), 9, 80)
     report = verify(artefact, device, x, lanes=16)
     assert report.equal and report.engines[0].batches == 3 and report.engines[1].batches == 4
+
+
+@pytest.mark.parametrize("family", [SEALED, CLEAR])
+def test_a_chip_is_enrolled_and_packaged_like_others(family):
+    """Its challenge reads across lanes; the golden words of its package are what the RTL gives."""
+    spec = parse_spec(family)
+    folds = Challenge.of(spec).program.layers[-1]
+    assert folds.reached()[0] < folds.band[0] and folds.reached()[-1] >= sum(folds.band)
+    with NativeEngine(engine_library(spec), ROOT) as engine:
+        enrol(Device(spec, ROOT), engine)
+    for session in sessions(spec):
+        if not session.control:
+            root = np.array(session.fuses[:4], np.uint32).tobytes()
+            with NativeEngine(engine_library(spec), root, bool(session.fuses[4])) as engine:
+                run = engine.run(session.commands, len(session.answers), quiet_limit=5000)
+            assert np.array_equal(run.words, session.answers) and run.error == session.error, session.name
 
 
 @pytest.mark.parametrize("name", BAND_FAULTS)
