@@ -15,13 +15,15 @@ import bitting
 from bitting.artefact import packet_file
 from bitting.artefact.packet_file import C_HOST
 from bitting.locking.device import Device
+from bitting.program import packets
 from bitting.program.layers import multilayer_perceptron
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.protocol import ErrorCode
 from bitting.unit.spec import PRESETS
 from tb.banded import banded_model
-from tb.c_host import STRICT, CHost, Fifos, library
+from tb.c_host import STRICT, CHost, Fifos, MeasuringFifos, library
 from tb.programs import random_activations
+from tb.puf_chips import Chip
 
 TINY = PRESETS["tiny"]
 AES, ASCON = TINY.replace(vault="aes"), TINY.replace(vault="ascon")
@@ -49,12 +51,12 @@ def host(tmp_path_factory):
         engine.close()
 
 
-def locked(spec, transform, seed=1, self_test=4):
+def locked(spec, transform, seed=1, self_test=4, device=None):
     """(packet file, model, device). Inputs fill no whole number of words."""
     rng = np.random.default_rng(seed)
     weights = [rng.integers(0, spec.codes, shape) for shape in ((13, 21), (5, 13))]
     model = bitting.Model(multilayer_perceptron(spec, weights, [rng.integers(-99, 99, 13), rng.integers(-99, 99, 5)], [1, 0]))
-    device, fingerprint = Device.new(spec), "none" if transform == "table" else "clock"
+    device, fingerprint = device or Device.new(spec), "none" if transform == "table" else "clock"
     artefact = bitting.lock(model, device, fingerprint, transform, self_test=self_test)
     return packet_file.contents(artefact), model.program, device
 
@@ -110,6 +112,43 @@ def test_lanes_share_samples(host, transform):
     other = host(device.with_flipped_bit(3))
     assert other.open(data) == other.start() == "OK"
     assert other.self_test() in ("OTHER_DEVICE", "REFUSED")
+
+
+@pytest.mark.parametrize(("spec", "transform"), [(AES, "aes-clocked"), (ASCON, "sealed-clocked")])
+def test_a_device_with_a_puf_boots_with_the_helper_data_of_the_file(host, spec, transform):
+    """Also if the first two attempts fail; a file for another chip, or a changed one, is refused after three."""
+    chip = Chip(spec, sealed=spec == ASCON)
+    data, program, _ = locked(spec, transform, device=chip.device)
+    fifos = MeasuringFifos(chip.engine)
+    small = CHost(host.library, fifos)
+    assert small.open(data) == small.start() == small.self_test() == "OK"
+    x = random_activations(spec, np.random.default_rng(2), 3, program.input_words)
+    assert np.array_equal(small.run(x, program.outputs), bitting.Emulator(program, range(spec.codes))(x).numpy())
+
+    def flip(words):
+        payload = words[17 : 17 + chip.design.key.helper_words]
+        payload[1] ^= 1 << 3
+        words[16 : 16 + len(payload) + 2] = packets.helper_packet(payload.tolist())
+
+    assert small.open(changed(data, flip)) == "OK" and small.start() == "NO_ROOT"
+    assert "could not make its root secret" in small.message
+    own = chip.differences
+    chip.become(Chip(spec, seed=5).differences)
+    assert small.open(data) == "OK" and small.start() == "NO_ROOT"
+    chip.become(own)
+    assert small.start() == small.self_test() == "OK"
+
+
+def test_helper_data_for_a_device_without_a_puf_are_a_fault(host):
+    data, _, _ = locked(ASCON, "sealed", device=Chip(ASCON, sealed=True).device)
+    small = host(Device.new(ASCON))
+    assert small.open(data) == "OK" and small.start() == "FAULT" and "BAD_TYPE" in small.message
+
+
+def test_a_device_with_a_puf_takes_no_file_without_helper_data(host):
+    data, _, _ = locked(ASCON, "sealed")
+    small = CHost(host.library, MeasuringFifos(Chip(ASCON, sealed=True).engine))
+    assert small.open(data) == "OK" and small.start() == "BAD_ANSWER"
 
 
 @pytest.mark.parametrize(

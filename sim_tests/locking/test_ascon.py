@@ -1,23 +1,11 @@
 """Ascon against its authors' known answers (github.com/ascon/ascon-c, 446347f), and against the standard read once more."""
 
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from bitting.locking import ascon
 from tb import ascon_reference as reference
-
-VECTORS = Path(__file__).parents[1] / "vectors" / "ascon"
-
-
-def known_answers(name):
-    """Each answer's fields, as bytes."""
-    for block in gzip.decompress((VECTORS / name).read_bytes()).decode().strip().split("\n\n"):
-        fields = dict(line.split(" =") for line in block.splitlines())
-        yield {key.strip(): bytes.fromhex(value.strip()) for key, value in fields.items() if key.strip() != "Count"}
-
+from tb.ascon_reference import known_answers
 
 #: Of the known answers, all of them or every so many.
 EVERY = pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])

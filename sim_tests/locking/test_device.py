@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from bitting.errors import DeviceError
-from bitting.locking.device import Device, derive_key, keystream, shuffled_table
+from bitting.locking.device import Device, EnrolledPuf, derive_key, keystream, shuffled_table
+from bitting.locking.kinds import Level
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
+from bitting.unit.bch import BchCode
+from bitting.unit.puf_key import PufDesign, PufKey
+from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import PRESETS
 from tb.families import AES
 from tb.programs import random_program
@@ -125,3 +129,32 @@ def test_a_device_of_another_family_is_refused():
     model = random_program(PRESETS["base"], np.random.default_rng(0))
     with pytest.raises(DeviceError, match="they differ in"):
         lock_program(model, Device(PRESETS["tiny"], ROOT), LockScheme())
+
+
+def test_a_puf_is_kept_and_a_malformed_one_is_refused(tmp_path):
+    design = PufDesign(PufKey(BchCode(5, 3), blocks=2, kept=24, pairs=64), PufSpec(pairs=64), tuple(range(64)))
+    helper = tuple(range(100, 100 + design.key.helper_words))
+    device = Device(PRESETS["tiny"], ROOT, sealed=True, puf=EnrolledPuf(design, helper))
+    device.save(tmp_path / "a.key")
+    again = Device.load(tmp_path / "a.key")
+    assert again.puf == device.puf and again.level == Level.DIE
+    assert device.with_flipped_bit(3).puf is None
+    with pytest.raises(DeviceError, match="this PUF has"):
+        EnrolledPuf(design, helper[:-1])
+    fields = json.loads((tmp_path / "a.key").read_text())
+    changes = {
+        "no list of helper data": {"helper": 5},
+        "has the fields": {"more": 1},
+        "no integer": {"window": 16384.0},
+        "no BCH code": {"t": 4},
+        "which 48 are kept; allowed": {"pairs": 40},
+        "constants for 64 pairs": {"constants": [0]},
+        "this PUF has": {"helper": [1 << 32] * len(helper)},
+    }
+    for number, (said, change) in enumerate(changes.items()):
+        path = tmp_path / f"{number}.key"
+        path.write_text(json.dumps(fields | {"puf": fields["puf"] | change}))
+        path.chmod(0o600)
+        with pytest.raises(DeviceError, match=said) as caught:
+            Device.load(path)
+        assert ROOT.hex() not in str(caught.value)

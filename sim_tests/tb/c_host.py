@@ -15,14 +15,15 @@ from bitting.sim.native import NativeEngine
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 STATUSES = (
     "OK", "BAD_FILE", "BAD_CALL", "LINK", "SILENT", "BAD_ANSWER", "FAMILY", "FAULT", "REFUSED", "OTHER_DEVICE", "NO_SELF_TEST",
+    "NO_ROOT",
 )  # fmt: skip
 _SHIM = """
 #include "bitting_host.h"
 size_t host_size(void);
 size_t host_size(void) { return sizeof(struct bitting_host); }
 """
-#: Words that the FIFO to the engine holds, and clocks in which nothing moves after which an engine has done all it could.
-_FIFO, _QUIET = 512, 20_000
+#: Words that the FIFO to the engine holds.
+_FIFO = 512
 
 
 _RESET = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -55,6 +56,9 @@ def library(folder: Path) -> ctypes.CDLL:
 class Fifos:
     """Two FIFOs before an engine; now and then they are full, or empty, for no reason."""
 
+    #: Clocks in which nothing moves after which an engine has done all it could.
+    quiet = 20_000
+
     def __init__(self, engine: NativeEngine, seed: int = 0):
         self._engine = engine
         self._rng = np.random.default_rng(seed)
@@ -85,9 +89,15 @@ class Fifos:
         return self._results.popleft() if self._results and self._rng.random() < 0.9 else None
 
     def _play(self) -> None:
-        run = self._engine.run(np.array(self._commands, np.uint32), 1 << 14, quiet_limit=_QUIET)
+        run = self._engine.run(np.array(self._commands, np.uint32), 1 << 14, quiet_limit=self.quiet)
         self._commands = deque(list(self._commands)[run.taken :])
         self._results.extend(run.words.tolist())
+
+
+class MeasuringFifos(Fifos):
+    """Before an engine with a PUF, which is silent as long as it measures."""
+
+    quiet = 1 << 18
 
 
 class CHost:

@@ -37,11 +37,15 @@ class ChosenPairs:
 
 
 class Unchecked:
-    """The syndrome construction by itself: errors that can not be corrected are reported, all else is taken as the response."""
+    """The syndrome construction by itself: errors that can not be corrected are reported, all else is taken as the response.
+
+    Which pairs are left out, if any are, is random: it says nothing of their bits.
+    """
 
     def __init__(self, silicon: Silicon, extractor: FuzzyExtractor):
         self.silicon, self.extractor = silicon, extractor
-        self.helper = extractor.enrol(silicon.bits).words()
+        sizes = np.random.default_rng(0).uniform(1, 2, len(silicon.bits))
+        self.helper = extractor.enrol((silicon.bits - 0.5) * sizes).words()
 
     def ask(self, words: Sequence[int]) -> bytes | None:
         """What follows from the key, or None for an error."""
@@ -49,8 +53,11 @@ class Unchecked:
             helper: Helper = self.extractor.helper(words)
         except PufError:
             return None
-        corrected, failed = bch.decode(self.extractor.code, self.silicon.read()[None], helper.syndromes)
-        return None if failed[0] else hashlib.sha256(corrected.tobytes()).digest()
+        key = self.extractor.key
+        noisy = np.zeros((key.blocks, key.code.n), np.uint8)
+        noisy[:, : key.kept] = self.silicon.read()[helper.mask == 1].reshape(key.blocks, -1)
+        corrected, failed = bch.decode(key.code, noisy, helper.syndromes)
+        return None if failed.any() else hashlib.sha256(corrected.tobytes()).digest()
 
 
 class Ours(Unchecked):

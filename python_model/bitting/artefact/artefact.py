@@ -23,11 +23,14 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import personalise, restore_program
 from bitting.program.interface import NO_INTERFACE, Interface, of_program
 from bitting.program.layers import Program
+from bitting.program.packets import WORDS
+from bitting.unit.protocol import MAX_PAYLOAD_WORDS
 from bitting.unit.spec import UnitSpec
 
 _SCHEME_FIELDS = {"transform", "fingerprint", "nonce", "level", "caution"}
 _CHALLENGE = "challenge."
 _ACTIVATIONS = "challenge.activations"
+_HELPER = "puf.helper"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class Artefact:
         signed_by: 32 bytes of the public key whose signature was seen to be right, or None if there is no signature.
         self_test: questions, and what the right device answers; None if there are none.
         interface: how a user's inputs become activations, and what the sums say; by default inputs are activations.
+        helper: words of the device's helper data, if silicon makes its root secret; public, and changed ones open nothing.
 
     Example:
         >>> import bitting, numpy
@@ -61,6 +65,7 @@ class Artefact:
     signed_by: bytes | None = None
     self_test: SelfTest | None = None
     interface: Interface = field(default=NO_INTERFACE, repr=False)
+    helper: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", public_claims(self.claims))
@@ -79,6 +84,7 @@ class Artefact:
             more, header["challenge"] = program_format.write(_CHALLENGE, self.scheme.challenge.program)
             tensors |= more | {_ACTIVATIONS: self.scheme.challenge.activations}
         tensors |= self_test.write(self.self_test)
+        tensors |= {_HELPER: np.array(self.helper, WORDS)} if self.helper else {}
         container.save(path, self.KIND, self.program.spec, header, tensors, owner=owner)
 
     @classmethod
@@ -103,6 +109,7 @@ class Artefact:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
             if self_test.TENSORS & set(contents.tensors):
                 expected |= self_test.TENSORS
+            expected |= {_HELPER} & set(contents.tensors)
             contents.require_tensors(expected | interface_format.names(header))
             program = (
                 sealed_format.read(contents.path, spec, header, contents.tensors)
@@ -113,7 +120,8 @@ class Artefact:
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
             test = self_test.read(contents.path, program.sample_words, program.outputs, spec, contents.tensors)
             interface = interface_format.read(header, contents.tensors, spec, program.sample_words, program.outputs)
-            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test, interface)
+            helper = _helper(contents) if _HELPER in contents.tensors else ()
+            return cls(program, scheme, dict(header["claims"]), contents.signed_by, test, interface, helper)
 
     def locked_layers(self) -> Program:
         """The program of an artefact that is not sealed.
@@ -217,7 +225,8 @@ def lock(
     scheme = LockScheme.new(device.spec, fingerprint, transform or default_transform(device.spec.vault), device.level)
     locked = personalise(model.program, device, scheme)
     test = SelfTest.of(model.program, self_test)
-    return Artefact(locked, scheme, model.claims, self_test=test, interface=model.interface)
+    helper = device.puf.helper if device.puf else ()
+    return Artefact(locked, scheme, model.claims, self_test=test, interface=model.interface, helper=helper)
 
 
 def unlock(artefact: Artefact | Path | str, device: Device | Path | str) -> Model:
@@ -259,6 +268,15 @@ def _challenge(contents: container.Contents, spec: UnitSpec) -> Challenge:
     if activations.dtype != np.int8 or activations.shape != (spec.lanes, program.input_words):
         raise ArtefactError(f"{contents.path}: {_ACTIVATIONS} is {activations.dtype} of shape {activations.shape}")
     return Challenge(program, activations)
+
+
+def _helper(contents: container.Contents) -> tuple[int, ...]:
+    words = contents.tensors[_HELPER]
+    if words.dtype != WORDS or words.ndim != 1 or not 0 < len(words) <= MAX_PAYLOAD_WORDS:
+        raise ArtefactError(
+            f"{contents.path}: {_HELPER} is {words.dtype} of shape {words.shape}; allowed: up to {MAX_PAYLOAD_WORDS} uint32"
+        )
+    return tuple(words.tolist())
 
 
 def _scheme(path: Path, fields: dict[str, Any], challenge: Challenge | None) -> LockScheme:

@@ -15,10 +15,11 @@ from bitting.unit.spec import UnitSpec
 
 @dataclass(frozen=True, eq=False)
 class HostWords:
-    """Runs of uint32 command words: after a reset `once`; then for each batch `head`, its ACTIVATIONS packet, and `body`.
+    """Runs of uint32 command words: after a reset `helper` and `once`; then for each batch `head`, its ACTIVATIONS, and `body`.
 
     Attributes:
         spec: of the unit.
+        helper: the HELPER packet of a device with a PUF, answered with a PUF_REPLY; empty for others.
         once: the challenge and START (UNLOCK); empty without a lock key.
         again: what goes before every batch but the first after a reset: START; empty without a lock key.
         head: the PROGRAM packet of a sealed program; else empty.
@@ -29,6 +30,7 @@ class HostWords:
     """
 
     spec: UnitSpec
+    helper: np.ndarray
     once: np.ndarray
     again: np.ndarray
     head: np.ndarray
@@ -53,7 +55,8 @@ class HostWords:
             head, body = none, packets.program_packets(program, report)
             results = packets.result_words(program, report)
         again = packets.unlock_packet() if scheme.keyed else none
-        return cls(program.spec, scheme.packets(), again, head, body, program, program.outputs, results)
+        helper = packets.helper_packet(artefact.helper) if artefact.helper else none
+        return cls(program.spec, helper, scheme.packets(), again, head, body, program, program.outputs, results)
 
     def batch(self, activations: np.ndarray) -> np.ndarray:
         """Command words of (samples, sample_words) int8, a batch at most; the lanes left over compute zeros."""

@@ -38,7 +38,7 @@ def contents(artefact: Artefact) -> bytes:
     answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers
     known = [packed(row, 4) for row in asked] + [answers.reshape(-1).view(WORDS)]
     said = _interface(artefact.interface)
-    sections = (words.once, words.again, words.head, words.body, *known, said)
+    sections = (np.concatenate([words.helper, words.once]), words.again, words.head, words.body, *known, said)
     shared = [] if picture is None else [words.spec.stripes, *picture]
     header = [
         int.from_bytes(MAGIC, "little"),

@@ -2,9 +2,10 @@
 
 He owns the chip, changes helper data, and looks whether the chip behaves as before, otherwise, or reports an error
 (Delvaux and Verbauwhede, Attacking PUF-Based Pattern Matching Key Generators via Helper Data Manipulation, CT-RSA 2014, and
-Key-recovery Attacks on Various RO PUF Constructions via Helper Data Manipulation, DATE 2014). Two things he learns wherever
+Key-recovery Attacks on Various RO PUF Constructions via Helper Data Manipulation, DATE 2014). Three things he learns wherever
 nothing says which helper data are the right ones: whether two response bits are equal, where helper data say which pair of
-oscillators is which bit; and which bits are often wrong, where they say which errors are corrected.
+oscillators is which bit; the same, where they say which pairs are kept; and which bits are often wrong, where they say which
+errors are corrected.
 
 Level of claim: die. The controls that both succeed against are in sim_tests/tb/weak_puf.py.
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 from bitting.attack.findings import Finding
 from bitting.puf import bch
-from bitting.unit.bch import BchCode
+from bitting.unit.puf_key import PufKey
 
 #: Helper words to what is seen of the chip: something that follows from its key and from nothing else, or None for an error.
 Ask = Callable[[Sequence[int]], bytes | None]
@@ -52,15 +53,52 @@ def relations(ask: Ask, words: Sequence[int]) -> Finding:
     return Finding("swapped words", _OWNER, "response bits", equal, len(words) - 1, queries=queries, note=note, found=found)
 
 
-def unreliable_bits(ask: Ask, code: BchCode, words: Sequence[int], queries: int, seed: int) -> Finding:
+def moved_mask(ask: Ask, key: PufKey, words: Sequence[int], seed: int) -> Finding:
+    """Keep a pair that was left out instead of its neighbour, which was kept: are their bits equal?
+
+    To what the code corrects, t errors are added at other places. One more, if the bits differ, is one too many.
+
+    Args:
+        ask: the chip.
+        key: its sizes.
+        words: its helper data.
+        seed: of the places.
+
+    Returns:
+        `got` of `of` swaps were not answered with an error; `found`: (swaps, 3) the pair that was left out, the one that was
+        kept, and 1 if their bits seem to be equal.
+    """
+    rng = np.random.default_rng(seed)
+    mask = bch.unpacked(np.array([words[: key.mask_words]], bch.WORDS), key.pairs)[0]
+    found, queries = [], 0
+    for left_out in np.flatnonzero(mask == 0):
+        for kept in (left_out - 1, left_out + 1):
+            if not (0 <= kept < key.pairs and mask[kept]):
+                continue
+            moved = mask.copy()
+            moved[[left_out, kept]] = 1, 0
+            block, place = divmod(int(mask[:kept].sum()), key.kept)
+            errors = np.zeros((1, key.code.n), np.uint8)
+            others = np.setdiff1d(np.arange(key.kept), [place])
+            errors[0, rng.choice(others, key.code.t, replace=False)] = 1
+            changed = shifted(key, [*bch.packed(moved[None])[0].tolist(), *words[key.mask_words :]], errors, block)[0]
+            found.append((left_out, kept, any(ask(changed) is not None for _ in range(_TRIES))))
+            queries += _TRIES
+    array = np.array(found, int).reshape(-1, 3)
+    equal = int(array[:, 2].sum())
+    note = f"{equal} pairs that were left out took a neighbour's place"
+    return Finding("moved mask", _OWNER, "response bits", equal, len(array), queries=queries, note=note, found=array)
+
+
+def unreliable_bits(ask: Ask, key: PufKey, words: Sequence[int], queries: int, seed: int) -> Finding:
     """Add the syndromes of t errors at random places: the chip then corrects what noise adds only where they are already.
 
     So an error that the chip shows is the rarer the more of the places are often wrong.
 
     Args:
         ask: the chip.
-        code: its code.
-        words: its helper data, the syndrome of one word first.
+        key: its sizes.
+        words: its helper data.
         queries: patterns to try.
         seed: of the patterns.
 
@@ -69,10 +107,11 @@ def unreliable_bits(ask: Ask, code: BchCode, words: Sequence[int], queries: int,
         the t, in parts of one.
     """
     rng = np.random.default_rng(seed)
+    code = key.code
     patterns = np.zeros((queries, code.n), np.uint8)
     for pattern in patterns:
-        pattern[rng.choice(code.n, code.t, replace=False)] = 1
-    errors = np.array([ask(changed) is None for changed in shifted(code, words, patterns)])
+        pattern[rng.choice(key.kept, code.t, replace=False)] = 1
+    errors = np.array([ask(changed) is None for changed in shifted(key, words, patterns)])
     among = patterns.astype(float)
     rate_with = errors @ among / np.maximum(among.sum(axis=0), 1)
     rate_without = errors @ (1 - among) / np.maximum((1 - among).sum(axis=0), 1)
@@ -81,13 +120,13 @@ def unreliable_bits(ask: Ask, code: BchCode, words: Sequence[int], queries: int,
     return Finding("added errors", _OWNER, "answers", got, queries, queries=queries, note=note, found=rate_without - rate_with)
 
 
-def accepted_edits(ask: Ask, code: BchCode, words: Sequence[int], queries: int, seed: int) -> Finding:
+def accepted_edits(ask: Ask, key: PufKey, words: Sequence[int], queries: int, seed: int) -> Finding:
     """Every bit of the helper data turned; syndromes of every single error, and of random ones of 2 to t errors, added.
 
     Args:
         ask: the chip.
-        code: its code.
-        words: its helper data, the syndrome of one word first.
+        key: its sizes.
+        words: its helper data.
         queries: random patterns to try.
         seed: of the patterns.
 
@@ -102,10 +141,11 @@ def accepted_edits(ask: Ask, code: BchCode, words: Sequence[int], queries: int, 
         for place in range(len(words))
         for bit in range(32)
     ]
+    code = key.code
     patterns = np.concatenate([np.eye(code.n, dtype=np.uint8), np.zeros((queries, code.n), np.uint8)])
     for pattern in patterns[code.n :]:
         pattern[rng.choice(code.n, rng.integers(2, code.t + 1), replace=False)] = 1
-    changed = [*turned, *shifted(code, words, patterns)]
+    changed = [*turned, *shifted(key, words, patterns)]
     seen = Counter(ask(each) for each in changed)
     got = seen.pop(usual, 0)
     note = f"{len(seen)} other behaviours, {seen[None]} times an error"
@@ -115,11 +155,13 @@ def accepted_edits(ask: Ask, code: BchCode, words: Sequence[int], queries: int, 
     )
 
 
-def shifted(code: BchCode, words: Sequence[int], patterns: np.ndarray) -> list[list[int]]:
-    """Helper data with the syndrome of each of (count, n) error patterns added to that of the first word."""
-    added = bch.packed(bch.syndromes(code, patterns))
-    first = np.array(words[: code.syndrome_words], bch.WORDS) ^ added
-    return [[*row, *words[code.syndrome_words :]] for row in first.tolist()]
+def shifted(key: PufKey, words: Sequence[int], patterns: np.ndarray, block: int = 0) -> list[list[int]]:
+    """Helper data with the syndrome of each of (count, n) error patterns added to that of a word of the code."""
+    added = bch.packed(bch.syndromes(key.code, patterns))
+    begins = key.mask_words + block * key.code.syndrome_words
+    ends = begins + key.code.syndrome_words
+    changed = np.array(words[begins:ends], bch.WORDS) ^ added
+    return [[*words[:begins], *row, *words[ends:]] for row in changed.tolist()]
 
 
 def _usual(ask: Ask, words: Sequence[int]) -> tuple[bytes | None, int]:

@@ -11,7 +11,8 @@ import typer
 
 from bitting import files
 from bitting.cli import console
-from bitting.cli.options import SIMULATED, DeviceOption, JsonOption
+from bitting.cli.enrolments import increments_of
+from bitting.cli.options import SIMULATED, DeviceOption, JsonOption, SiliconOption
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
 from bitting.unit.spec import parse_spec
@@ -25,6 +26,7 @@ def board(
     ] = None,
     spec: Annotated[str, typer.Option("--spec", help="Family; default: what is meant for the board.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of place and route; the fastest is taken.")] = 1,
+    silicon: SiliconOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make a board a device: the engine behind the board's serial line, its root secret in the bitstream.
@@ -37,7 +39,7 @@ def board(
     if name == SIMULATED:
         if output or spec or json or seeds != 1:
             raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
-        _simulate(device)
+        _simulate(device, silicon)
         return
     if output is None:
         raise BittingError(f"no file for the bitstream of {name}: give --output FILE")
@@ -60,14 +62,15 @@ def board(
     console.table(f"{family.name} ({family.id}) on {name}", ("", ""), rows)
 
 
-def _simulate(key: Path) -> None:
+def _simulate(key: Path, silicon: Path | None) -> None:
     """The serial port of a simulated board, until the user has had enough."""
     from bitting.sim.serial_port import SimulatedPort
     from bitting.sim.terminal import terminal
 
     console.err.print("building the simulation ...", style="dim")
     ends = {signal.SIGINT, signal.SIGTERM}
-    with contextlib.closing(SimulatedPort(Device.load(key))) as board:
+    chip = Device.load(key)
+    with contextlib.closing(SimulatedPort(chip, increments_of(chip, key, silicon))) as board:
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # of the thread that carries bytes too: the wait below takes them
         with terminal(board) as port:
             console.out.print(port)

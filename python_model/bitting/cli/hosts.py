@@ -15,6 +15,7 @@ from bitting import files
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.self_test import require_device
 from bitting.cli import console
+from bitting.cli.enrolments import increments_of
 from bitting.cli.options import (
     SIMULATED,
     ArtefactArgument,
@@ -22,6 +23,7 @@ from bitting.cli.options import (
     JsonOption,
     OwnerOption,
     SamplesOption,
+    SiliconOption,
     UnsignedOption,
     load_artefact,
     test_set,
@@ -42,8 +44,8 @@ _TIMEOUT_SECONDS = 2.0
 
 
 @contextlib.contextmanager
-def _opened(name: str, simulated: Device | None) -> Iterator[Port]:
-    """A serial port by name or URL, or the simulated board of a device.
+def opened(name: str, simulated: Device | None = None, increments: np.ndarray | None = None) -> Iterator[Port]:
+    """A serial port by name or URL, or the simulated board of a device, whose oscillators are `increments` if it has a PUF.
 
     Raises:
         BittingError: if it can not be opened.
@@ -52,7 +54,7 @@ def _opened(name: str, simulated: Device | None) -> Iterator[Port]:
         from bitting.sim.serial_port import SimulatedPort
 
         console.err.print("building the simulation ...", style="dim")
-        with contextlib.closing(SimulatedPort(simulated)) as played:
+        with contextlib.closing(SimulatedPort(simulated, increments)) as played:
             yield played
         return
     from bitting.unit.serial_protocol import BAUD
@@ -72,6 +74,7 @@ def run(
     device: Annotated[
         Path | None, typer.Option("--device", help=f"Key file of the chip to simulate: for --port {SIMULATED} only.")
     ] = None,
+    silicon: SiliconOption = None,
     expect_device: Annotated[
         Path | None,
         typer.Option(
@@ -99,9 +102,10 @@ def run(
     loaded = load_artefact(artefact, owner, allow_unsigned)
     simulated, expected = _keys(artefact, loaded, port, device, expect_device)
     x, y, part = test_set(loaded, data, samples)
-    with _opened(port, simulated) as opened, console.progress(f"on {port}", len(y)) as done:
-        link = SerialLink(opened)
-        session.require_family(loaded.program.spec, link)
+    increments = increments_of(simulated, device, silicon) if simulated and device else None
+    with opened(port, simulated, increments) as line, console.progress(f"on {port}", len(y)) as done:
+        link = SerialLink(line)
+        session.require_family(loaded, link)
         tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"
         wrong = session.self_test(loaded, link) if tested == "passed" else ""
         if not wrong:

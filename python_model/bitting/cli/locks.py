@@ -12,7 +12,7 @@ import typer
 
 from bitting import files
 from bitting.artefact.self_test import DEFAULT as SELF_TEST
-from bitting.cli import console
+from bitting.cli import console, enrolments
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -85,19 +85,31 @@ def device_show(path: Annotated[Path, typer.Argument(help="Key file.")], json: J
 def enroll(
     path: Annotated[Path, typer.Argument(help="Key file to write (mode 0600).")],
     spec: SpecOption = "base",
+    puf: Annotated[bool, typer.Option("--puf", help="The chip stores no secret: oscillators make it (docs/puf.md).")] = False,
+    silicon: Annotated[
+        Path | None,
+        typer.Option("--silicon", help="Oscillators of the chip to simulate (.npz of one board); without: those of a new die."),
+    ] = None,
+    port: Annotated[str, typer.Option("--port", help="Serial port of a board of `bitting board --puf --enrolment`.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Enrol a fresh simulated chip as a factory would: burn a secret, boot, measure through the ports, write the key file.
 
-    Nothing is written if the chip differs from its family in anything.
+    Nothing is written if the chip differs from its family in anything. With --puf nothing is burnt: the chip measures itself,
+    and helper data go into the key file. The oscillators of a new simulated die are written beside it (KEY.silicon.npz).
     """
-    from bitting.errors import DeviceError
+    from bitting.errors import BittingError, DeviceError
     from bitting.locking.device import Device
     from bitting.sim.enrolment import enrol
     from bitting.sim.native import NativeEngine, engine_library
 
     if path.exists():
         raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
+    if puf:
+        enrolments.with_puf(path, parse_spec(spec), silicon, port, json)
+        return
+    if silicon or port:
+        raise BittingError("--silicon and --port are for chips whose oscillators make the root secret; add --puf")
     device = Device.new(parse_spec(spec))
     console.err.print("building the chip's simulation ...", style="dim")
     with NativeEngine(engine_library(device.spec), device.root) as chip, console.progress("self-tests") as done:
@@ -107,8 +119,7 @@ def enroll(
         console.emit_json({"spec_id": device.spec.id, **record.to_dict()})
         return
     console.out.print(f"{path}: enrolled a {device.spec.name} chip ({device.spec.id}); keep the file secret")
-    console.out.print(f"boot {record.boot_clocks} clocks; every code's weight and time, and both fingerprints, as predicted")
-    console.out.print(f"known answers passed: {', '.join(record.known_answers)}")
+    enrolments.tell_record(record)
 
 
 @owner_app.command("new")

@@ -35,6 +35,10 @@ StripesOption = Annotated[
 ]
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
+SiliconOption = Annotated[
+    Path | None,
+    typer.Option("--silicon", help="Oscillators of a simulated chip with a PUF (.npz of one board); default: KEY.silicon.npz."),
+]
 DataOption = Annotated[
     str,
     typer.Option(

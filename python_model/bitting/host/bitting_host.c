@@ -2,9 +2,9 @@
 #include "bitting_host.h"
 
 enum { NOT_OPEN, OPEN, STARTED, RAN };                                     /* host->state */
-enum { ACTIVATIONS = 0x03, STATUS = 0x04 };                                /* commands */
-enum { TILE_DONE = 0x82, STATUS_REPLY = 0x84, FAULT = 0xFF, BAD_TAG = 8 }; /* answers */
-enum { STATUS_WORDS = 5, FRAME_WORDS = 2, FIXED_WORDS = 2, HEADER_WORDS = 16, VERSION = 1, LONGEST = 0xFFFF };
+enum { ACTIVATIONS = 0x03, STATUS = 0x04, HELPER = 0x09 };                 /* commands */
+enum { TILE_DONE = 0x82, STATUS_REPLY = 0x84, PUF_REPLY = 0x89, FAULT = 0xFF, BAD_TAG = 8 }; /* answers */
+enum { STATUS_WORDS = 5, REPLY_WORDS = 2, MOST_ATTEMPTS = 3, FRAME_WORDS = 2, FIXED_WORDS = 2, HEADER_WORDS = 16, VERSION = 1, LONGEST = 0xFFFF };
 enum { UNITS_WORDS = 5, SHARED_WORDS = 4, SHARED_VERSION = 2 }; /* a file for lanes that share samples says more */
 
 static const uint32_t MAGIC = 0x4B505442u; /* "BTPK" */
@@ -123,17 +123,16 @@ int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, c
 
 static int begin_packet(struct bitting_host *host, uint32_t word)
 {
-    uint32_t due = host->state == OPEN ? STATUS_REPLY : TILE_DONE;
     host->kind = word & 0xFFu;
     host->length = word >> 16;
     if (word & 0xFF00u)
         return BITTING_BAD_ANSWER;
     if (host->kind == FAULT)
         return host->length == 1 ? BITTING_OK : BITTING_BAD_ANSWER;
-    if (host->kind != due || host->received + host->length + FRAME_WORDS > host->expected)
+    if (host->kind != host->due || host->received + host->length + FRAME_WORDS > host->expected)
         return BITTING_BAD_ANSWER;
-    if (due == STATUS_REPLY)
-        return host->length == STATUS_WORDS ? BITTING_OK : BITTING_BAD_ANSWER;
+    if (host->due != TILE_DONE)
+        return host->length == (host->due == STATUS_REPLY ? STATUS_WORDS : REPLY_WORDS) ? BITTING_OK : BITTING_BAD_ANSWER;
     if (host->length != FIXED_WORDS && (host->length != FIXED_WORDS + host->lanes || host->emitted >= host->outputs))
         return BITTING_BAD_ANSWER;
     return BITTING_OK;
@@ -156,9 +155,11 @@ static void take_payload(struct bitting_host *host, uint32_t index, uint32_t wor
     if (host->kind == FAULT) {
         host->fault = word & 0xFFu;
         host->fault_tiles = word >> 8;
-    } else if (host->kind == STATUS_REPLY) {
+    } else if (host->kind != TILE_DONE) {
         if (index == 0)
             host->found = word;
+        else if (index == 1 && host->kind == PUF_REPLY)
+            host->rooted = word & 1u;
     } else if (index >= FIXED_WORDS) {
         take_answer(host, index - FIXED_WORDS, word);
     }
@@ -280,6 +281,7 @@ static int run_batch(struct bitting_host *host)
 {
     int status = host->state == RAN ? send_section(host, host->again, host->head) : BITTING_OK;
     host->state = RAN;
+    host->due = TILE_DONE;
     host->received = host->emitted = 0;
     host->expected = host->results;
     if (!status)
@@ -300,18 +302,47 @@ static int run_batch(struct bitting_host *host)
 
 /* ---- the calls ---- */
 
+/* Where the first packet ends of what is sent once, if that is helper data: a device with a PUF boots with them. */
+static uint32_t helper_end(const struct bitting_host *host)
+{
+    uint32_t header = host->once < host->again ? word_at(host, host->once) : 0;
+    uint64_t end = (uint64_t)host->once + (header >> 16) + FRAME_WORDS;
+    return (header & 0xFFu) == HELPER && end <= host->again ? (uint32_t)end : host->once;
+}
+
+/* Every attempt measures anew, so another one may succeed. */
+static int make_root(struct bitting_host *host, uint32_t end)
+{
+    int status = BITTING_OK;
+    host->due = PUF_REPLY;
+    for (host->rooted = host->attempts = 0; !status && !host->rooted && host->attempts < MOST_ATTEMPTS; ++host->attempts) {
+        host->received = 0;
+        host->expected = REPLY_WORDS + FRAME_WORDS;
+        status = send_section(host, host->once, end);
+        if (!status)
+            status = take_all(host);
+    }
+    return status || host->rooted ? status : BITTING_NO_ROOT;
+}
+
 int bitting_start(struct bitting_host *host)
 {
-    uint32_t header = STATUS;
-    int status;
+    uint32_t header = STATUS, end;
+    int status = BITTING_OK;
     if (host->state == NOT_OPEN)
         return BITTING_BAD_CALL;
     host->state = OPEN;
-    host->at = host->received = host->idle = host->fault = host->fault_tiles = 0;
-    host->expected = STATUS_WORDS + FRAME_WORDS;
+    host->at = host->received = host->idle = host->fault = host->fault_tiles = host->attempts = 0;
     if (host->link->reset(host->link->context) < 0)
         return BITTING_LINK;
-    status = send_word(host, header);
+    end = helper_end(host);
+    if (end != host->once)
+        status = make_root(host, end);
+    host->due = STATUS_REPLY;
+    host->received = 0;
+    host->expected = STATUS_WORDS + FRAME_WORDS;
+    if (!status)
+        status = send_word(host, header);
     if (!status)
         status = send_word(host, ~crc_of(0xFFFFFFFFu, header));
     if (!status)
@@ -320,7 +351,7 @@ int bitting_start(struct bitting_host *host)
         status = BITTING_FAMILY;
     host->expected = host->received = 0;
     if (!status)
-        status = send_section(host, host->once, host->again);
+        status = send_section(host, end, host->again);
     if (!status)
         host->state = STARTED;
     return status;
@@ -380,6 +411,7 @@ static const char *const MESSAGES[] = {
     "the device reported BAD_TAG: it is not the one that the program is sealed for, or the program was changed",
     "this is not the device that the packet file is for: it answers the self-test wrongly",
     "the packet file has no self-test: lock with --self-test of 1 or more",
+    "the device could not make its root secret: the packet file is of another chip, or was changed",
 };
 
 static const char *fault_message(uint32_t fault)
@@ -393,7 +425,7 @@ const char *bitting_message(const struct bitting_host *host, int status)
 {
     if (status == BITTING_FAULT)
         return fault_message(host->fault);
-    return status >= 0 && status <= BITTING_NO_SELF_TEST ? MESSAGES[status] : "unknown status";
+    return status >= 0 && status <= BITTING_NO_ROOT ? MESSAGES[status] : "unknown status";
 }
 
 /* ---- the serial line of a board ---- */

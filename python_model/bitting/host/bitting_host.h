@@ -33,7 +33,8 @@ enum bitting_status {
     BITTING_FAULT,        /* the device reported an error: host.fault */
     BITTING_REFUSED,      /* the same, and the error is BAD_TAG: sealed for another device, or changed */
     BITTING_OTHER_DEVICE, /* answers to the self-test are wrong: host.wrong of them */
-    BITTING_NO_SELF_TEST  /* the file has none */
+    BITTING_NO_SELF_TEST, /* the file has none */
+    BITTING_NO_ROOT       /* the device has a PUF, and could not make its root secret: another chip, or a changed file */
 };
 
 /* Words to the device and from it, for example the two FIFOs of an AXI stream, or `bitting_serial_link` below. A callback that
@@ -56,6 +57,7 @@ struct bitting_host {
     uint32_t fault;       /* error that the device reported, or 0 */
     uint32_t fault_tiles; /* tiles it had run, modulo 2^24 */
     uint32_t wrong;       /* answers to the self-test that were wrong */
+    uint32_t attempts;    /* of a device with a PUF to make its root secret, in the last start */
     /* ---- */
     const uint8_t *file;
     const struct bitting_link *link;
@@ -66,7 +68,8 @@ struct bitting_host {
     int state;
     uint32_t crc, at, length, kind;       /* of the packet that is being received: its CRC, words that came, payload, type */
     uint32_t expected, received, emitted; /* words that are due, words that came, and packets with answers among them */
-    uint32_t found, idle;                 /* the device's family; calls in a row that did nothing */
+    uint32_t due;                         /* type of the answers that are expected */
+    uint32_t found, rooted, idle; /* the device's family; it has a root secret; calls in a row that did nothing */
     const int8_t *inputs;                 /* of the batch, or NULL: the questions from number `first` on */
     int32_t *out;
     uint32_t samples, first;
@@ -75,7 +78,7 @@ struct bitting_host {
 /* Check a packet file and look at it. `file` and `link` must stay as they are. */
 int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, const struct bitting_link *link);
 
-/* Reset the device, check its family, and send what comes once. */
+/* Reset the device; if it has a PUF, let it make its root secret, in a few attempts; check its family; send what comes once. */
 int bitting_start(struct bitting_host *host);
 
 /* Ask the questions of the file, in every lane. */

@@ -33,7 +33,8 @@ from bitting import files
 from bitting.errors import DeviceError, SpecError
 from bitting.locking import sealing
 from bitting.locking.kinds import Level
-from bitting.unit.protocol import DRAW_BITS, LABEL_SEED, LABEL_TABLE
+from bitting.unit.protocol import DRAW_BITS, LABEL_SEED, LABEL_TABLE, WORD_BITS
+from bitting.unit.puf_key import PufDesign
 from bitting.unit.spec import UnitSpec, VaultKind, spec_text
 
 ROOT_BYTES = 16
@@ -70,11 +71,35 @@ def shuffled_table(draws: Sequence[int], size: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class EnrolledPuf:
+    """Where a device's root secret comes from, if silicon makes it.
+
+    Attributes:
+        design: of the PUF; public, and the same for a family of devices.
+        helper: words of the device's helper data; public too (`bitting.puf.extractor`).
+
+    Raises:
+        DeviceError: if the words are not those of the design.
+    """
+
+    design: PufDesign
+    helper: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        wanted = self.design.key.helper_words
+        if len(self.helper) != wanted or any(type(word) is not int or not 0 <= word < 1 << WORD_BITS for word in self.helper):
+            raise DeviceError(
+                f"helper data of {len(self.helper)} words; this PUF has {wanted}, of {WORD_BITS} bits: enrol the chip"
+            )
+
+
+@dataclass(frozen=True)
 class Device:
     """A spec and a root secret of 16 bytes. The secret appears in no repr, artefact, log or error.
 
     `enrolment` is what the factory saw of the chip (`bitting.sim.enrolment`), if there was one. `sealed`: the fuse of that
-    name is blown: the device runs sealed programs only, for ever (vault `ascon`; the other has no such fuse).
+    name is blown: the device runs sealed programs only, for ever (vault `ascon`; the other has no such fuse). `puf`: the chip
+    stores no root secret but makes it; who enrolled it keeps it here all the same, or could lock nothing to it.
 
     Example:
         >>> import bitting
@@ -89,6 +114,7 @@ class Device:
     root: bytes = field(repr=False)
     enrolment: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     sealed: bool = False
+    puf: EnrolledPuf | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.root) != ROOT_BYTES:
@@ -124,7 +150,7 @@ class Device:
     @property
     def level(self) -> Level:
         """Level of any claim about this device: `FAMILY` if its secret is public."""
-        return Level.KEY if any(self.root) else Level.FAMILY
+        return Level.FAMILY if not any(self.root) else Level.DIE if self.puf else Level.KEY
 
     def with_flipped_bit(self, bit: int) -> Device:
         """The device whose root secret differs in one bit (0..127)."""
@@ -141,6 +167,7 @@ class Device:
             raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
         fields: dict[str, Any] = {"format": _FORMAT, "spec": self.spec.to_dict(), "root": self.root.hex()}
         fields |= {"sealed": True} if self.sealed else {}
+        fields |= {"puf": {**self.puf.design.to_dict(), "helper": list(self.puf.helper)}} if self.puf else {}
         fields |= {"enrolment": self.enrolment} if self.enrolment else {}
         files.write_text(path, json.dumps(fields, indent=2) + "\n", mode=0o600)
 
@@ -162,7 +189,7 @@ class Device:
             raise DeviceError(f"can not read {path}: {error.strerror}; make one with `bitting device new {path}`") from None
         except (ValueError, RecursionError):  # RecursionError: it is nested without end
             raise DeviceError(f"{path} is no device key (not JSON); make one with `bitting device new`") from None
-        if not isinstance(data, dict) or data.get("format") != _FORMAT or set(data) - {"enrolment", "sealed"} != _FIELDS:
+        if not isinstance(data, dict) or data.get("format") != _FORMAT or set(data) - {"enrolment", "sealed", "puf"} != _FIELDS:
             raise DeviceError(f"{path} is no device key; allowed format: {_FORMAT!r}")
         try:
             root = bytes.fromhex(data["root"])
@@ -172,7 +199,8 @@ class Device:
         if not isinstance(sealed, bool):  # 1 would read as unsealed, and everything locked for it as for another device
             raise DeviceError(f"{path} has a fuse `sealed` of type {type(sealed).__name__}; allowed: true or false")
         try:
-            return cls(UnitSpec.from_dict(data["spec"]), root, data.get("enrolment"), sealed)
+            spec = UnitSpec.from_dict(data["spec"])
+            return cls(spec, root, data.get("enrolment"), sealed, _puf(data["puf"]) if "puf" in data else None)
         except (SpecError, TypeError) as error:
             raise DeviceError(f"{path} has a malformed spec: {error}") from None
 
@@ -184,3 +212,15 @@ class Device:
                 f"the device is a {self.spec.name!r} ({self.spec.id}), {what} needs {spec.name!r} ({spec.id}); "
                 f"they differ in {', '.join(changed)}; `bitting enroll NEW.key --spec {spec_text(spec)}` makes such a device"
             )
+
+
+def _puf(fields: Any) -> EnrolledPuf:
+    """From a key file.
+
+    Raises:
+        SpecError, DeviceError: if it is malformed.
+    """
+    if not isinstance(fields, dict) or not isinstance(fields.get("helper"), list):
+        raise SpecError("what it says of a PUF has no list of helper data; enrol the chip again")
+    design = PufDesign.from_dict({name: value for name, value in fields.items() if name != "helper"})
+    return EnrolledPuf(design, tuple(fields["helper"]))

@@ -15,6 +15,8 @@ class Level(StrEnum):
     FAMILY = "family"
     #: The secrecy and entropy of the root secret.
     KEY = "key"
+    #: The same, and no one stores the root secret: silicon makes it (a PUF).
+    DIE = "die"
 
 
 class Fingerprint(StrEnum):

@@ -12,7 +12,16 @@ import numpy as np
 from bitting.errors import FaultError, SimulationError
 from bitting.program import bands
 from bitting.program.layers import Layer, Program
-from bitting.unit.protocol import BIAS_FIELD_BITS, FRAME_WORDS, TILE_DONE_FIXED_WORDS, ErrorCode, LayerFlag, Packet, Result
+from bitting.unit.protocol import (
+    BIAS_FIELD_BITS,
+    FRAME_WORDS,
+    PUF_REPLY_WORDS,
+    TILE_DONE_FIXED_WORDS,
+    ErrorCode,
+    LayerFlag,
+    Packet,
+    Result,
+)
 from bitting.unit.spec import UnitSpec
 
 WORDS = np.dtype("<u4")
@@ -94,6 +103,48 @@ def inputs_packet(program: Asked, samples: np.ndarray) -> np.ndarray:
 def status_packet() -> np.ndarray:
     """The engine answers with a STATUS_REPLY packet: `STATUS_WORDS + FRAME_WORDS` words."""
     return frame(Packet.STATUS, np.empty(0, WORDS))
+
+
+def helper_packet(words: Sequence[int]) -> np.ndarray:
+    """Helper data for an engine with a PUF, which answers with a PUF_REPLY: `PUF_REPLY_WORDS + FRAME_WORDS` words."""
+    return frame(Packet.HELPER, np.array(words, WORDS))
+
+
+def enrol_packet() -> np.ndarray:
+    """An engine with a PUF, if its fuse `sealed` is not blown, answers with SUMS: a word for each pair, and `FRAME_WORDS`."""
+    return frame(Packet.ENROL, np.empty(0, WORDS))
+
+
+@dataclass(frozen=True)
+class PufReply:
+    """What a PUF_REPLY says.
+
+    Attributes:
+        spec_id: the low 32 bits of it.
+        rooted: there is a root secret: the engine boots, and takes all packets from now on.
+        sealed: the fuse of that name is blown.
+        attempts: to make the root secret since reset, the last one counted; 255 or more are 255.
+    """
+
+    spec_id: int
+    rooted: bool
+    sealed: bool
+    attempts: int
+
+    @classmethod
+    def of(cls, words: np.ndarray) -> PufReply:
+        """Of a packet.
+
+        Raises:
+            FaultError: naming the error that the engine reported.
+            SimulationError: for anything else.
+        """
+        packets = [payload for kind, payload in split(words) if not _is_fault(kind, payload) and kind == Result.PUF_REPLY]
+        if [len(payload) for payload in packets] != [PUF_REPLY_WORDS]:
+            raise SimulationError(f"{len(words)} words came that are no PUF_REPLY; is this an engine with a PUF?")
+        (payload,) = packets
+        state = int(payload[1])
+        return cls(int(payload[0]), bool(state & 1), bool(state & 2), state >> 8 & 0xFF)
 
 
 def unlock_packet() -> np.ndarray:
@@ -234,6 +285,15 @@ def split(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         position = end
 
 
+def _is_fault(kind: int, payload: np.ndarray) -> bool:
+    """False; raises FaultError if it is one."""
+    if kind == Result.FAULT:
+        code = int(payload[0]) & 0xFF
+        name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
+        raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
+    return False
+
+
 def parse_results(words: np.ndarray) -> list[TileResult]:
     """TILE_DONE packets of a run.
 
@@ -243,11 +303,7 @@ def parse_results(words: np.ndarray) -> list[TileResult]:
     """
     results = []
     for kind, payload in split(words):
-        if kind == Result.FAULT:
-            code = int(payload[0]) & 0xFF
-            name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
-            raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
-        if kind != Result.TILE_DONE:
+        if _is_fault(kind, payload) or kind != Result.TILE_DONE:
             raise SimulationError(f"unexpected result packet of type {kind:#04x}")
         results.append(TileResult.of(payload))
     return results

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitting.puf import failure
-from bitting.puf.extractor import KEY_BITS, entropy_loss
+from bitting.puf.extractor import KEY_BITS
 from bitting.puf.failure import ErrorRates
 from bitting.unit.bch import BLOCK_BITS, BchCode
 
@@ -52,7 +52,7 @@ def left(code: BchCode, entropy: float, blocks: int = 1) -> float:
 
     What helper data take at most is taken off (Dodis, Ostrovsky, Reyzin and Smith 2008, lemma 2.2).
     """
-    return blocks * code.n * entropy - entropy_loss(code, blocks)
+    return blocks * code.n * entropy - blocks * code.check_bits
 
 
 def block_failures(code: BchCode, rate: float, margins: np.ndarray) -> tuple[float, float]:

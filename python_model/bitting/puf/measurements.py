@@ -115,12 +115,12 @@ class Measurements:
         return Measurements(self.frequency_hz[boards], self.board[boards], self.columns)
 
     def save(self, path: Path) -> None:
-        """Write an .npz, whole or not at all.
+        """Write an .npz of mode 0600, whole or not at all: whoever has measured a board has its key.
 
         Raises:
             BittingError: if it can not be written.
         """
-        with files.replacing(path) as temporary, temporary.open("wb") as file:
+        with files.replacing(path, files.PRIVATE) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, frequency_hz=self.frequency_hz, board=self.board)
 
 

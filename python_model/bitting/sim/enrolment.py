@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import lock_program, seal_model, seal_with_zeros, unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
-from bitting.sim.native import NativeEngine
+from bitting.sim.native import Run
 from bitting.unit import timing
 from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS
 from bitting.unit.spec import UnitSpec, VaultKind
@@ -51,7 +51,20 @@ class Enrolment:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], None] | None = None) -> Enrolment:
+class Chip(Protocol):
+    """What is used of `NativeEngine` here; `bitting.sim.puf_chip.PufChip` has it too."""
+
+    def burn(self, root: bytes, sealed: bool) -> None:
+        """Burn other fuses, and reset."""
+
+    def reset(self) -> None:
+        """Reset."""
+
+    def run(self, commands: np.ndarray, expected: int, /) -> Run:
+        """Words to the chip."""
+
+
+def enrol(device: Device, engine: Chip, progress: Callable[[int, int], None] | None = None) -> Enrolment:
     """Examine a chip with the device's secret in its fuses; if the device is sealed, blow that fuse after what needs it whole.
 
     Raises:
@@ -70,7 +83,7 @@ def enrol(device: Device, engine: NativeEngine, progress: Callable[[int, int], N
         # A lock key seals once: sealed answers have a nonce of their own every time.
         schemes = pairings(spec, device.level, None if spec.vault == VaultKind.ASCON else _TEST_NONCE)
         for scheme in schemes:
-            _known_answer(engine, device, scheme)
+            known_answer(engine, device, scheme)
             passed.append(f"{scheme.fingerprint} x {scheme.transform}")
             if progress:
                 progress(len(passed), len(schemes))
@@ -83,7 +96,7 @@ def _refuse(what: str, measured: object, wanted: object) -> DeviceError:
     return DeviceError(f"the chip was not enrolled: {what} is {measured}, its family and secret say {wanted}")
 
 
-def _status(engine: NativeEngine, spec: UnitSpec) -> int:
+def _status(engine: Chip, spec: UnitSpec) -> int:
     engine.reset()
     run = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)
     ((_, payload),) = packets.split(run.words)
@@ -93,7 +106,7 @@ def _status(engine: NativeEngine, spec: UnitSpec) -> int:
     return run.cycles
 
 
-def _measure_codes(engine: NativeEngine, device: Device) -> None:
+def _measure_codes(engine: Chip, device: Device) -> None:
     """An emitting tile of each code with activation 1 shows its weight, and its cycles."""
     spec = device.spec
     codes = np.arange(spec.codes)[:, None]
@@ -108,7 +121,7 @@ def _measure_codes(engine: NativeEngine, device: Device) -> None:
             raise _refuse(f"the time of code {code}", tile.cycles, meaning.cycles[code] + timing.TILE_OVERHEAD)
 
 
-def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
+def _measure_challenge(engine: Chip, device: Device) -> list[int]:
     challenge = Challenge.of(device.spec)
     tiles = _run_clear(engine, challenge.program, challenge.activations)
     cycles, accumulators = ChipModel.of(device).run(challenge.program, challenge.activations)
@@ -121,7 +134,7 @@ def _measure_challenge(engine: NativeEngine, device: Device) -> list[int]:
     return measured
 
 
-def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) -> list[packets.TileResult]:
+def _run_clear(engine: Chip, program: Program, activations: np.ndarray) -> list[packets.TileResult]:
     engine.reset()
     first = packets.activations_packet(program.spec, program.input_base, activations)
     words = [first, packets.program_packets(program)]
@@ -132,7 +145,7 @@ def _run_clear(engine: NativeEngine, program: Program, activations: np.ndarray) 
     return packets.parse_results(run.words)
 
 
-def _known_answer(engine: NativeEngine, device: Device, scheme: LockScheme) -> None:
+def known_answer(engine: Chip, device: Device, scheme: LockScheme) -> None:
     """A small random network, locked; every word of the answer."""
     spec = device.spec
     rng = np.random.default_rng(0)

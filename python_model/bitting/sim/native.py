@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from bitting.sim import build
 from bitting.sim.training_run import training_run
 from bitting.sim.waves import chosen
 from bitting.unit.protocol import fuse_words
+from bitting.unit.puf_key import PufDesign
 from bitting.unit.spec import UnitSpec
 
 #: Clocks without any word moving after which the engine counts as stopped: idle or in an error, and while it says that it is
@@ -79,6 +81,22 @@ class NativeEngine:
         """Burn other fuses, and reset."""
         words = np.array(fuse_words(root, sealed), WORDS)
         self._library.engine_fuse(self._handle, ctypes.c_void_p(words.ctypes.data))
+        self.reset()
+
+    def set_oscillators(self, increments: np.ndarray) -> None:
+        """Put silicon into a simulation with a PUF, and reset.
+
+        Args:
+            increments: (pairs, reads, 2) of the oscillators of each pair in each read (`bitting.puf.counting.increment`).
+
+        Raises:
+            SimulationError: if the library has no PUF.
+        """
+        words = np.ascontiguousarray(increments, WORDS)
+        if not self._library.engine_oscillators(
+            self._handle, ctypes.c_void_p(words.ctypes.data), ctypes.c_uint64(words.size // 2)
+        ):
+            raise SimulationError("this build of the simulation has no oscillators; take one with a PUF: `puf_library`")
         self.reset()
 
     def reset(self) -> None:
@@ -150,6 +168,21 @@ def engine_library(
     return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + _harness(), training=training)
 
 
+def puf_library(spec: UnitSpec, design: PufDesign) -> Path:
+    """The same of an engine with a PUF, whose oscillators are a memory (`NativeEngine.set_oscillators`)."""
+    from bitting_rtl.engine.export import TOP  # slow to import
+
+    return build.shared_library(_on_both_edges(_puf_verilog(spec, design)), TOP, _BOTH_EDGES + _harness())
+
+
+@functools.cache
+def _puf_verilog(spec: UnitSpec, design: PufDesign) -> str:
+    """As `puf_verilog` gives, which takes seconds too."""
+    from bitting_rtl.engine.export import puf_verilog  # slow to import
+
+    return puf_verilog(spec, design, None)
+
+
 @functools.cache
 def _family_verilog(spec: UnitSpec, table: tuple[int, ...] | None) -> str:
     """As `engine_verilog` gives, which takes seconds: many verifications of a process are of one family."""
@@ -164,7 +197,7 @@ def _on_both_edges(verilog: str) -> str:
     Nothing else of it changes. The harness then looks at outputs only after an edge, which is right for the engine as it is
     exported, for all that the harness looks at comes straight from registers; other Verilog may differ.
     """
-    return verilog.replace("always @(posedge clk)", "always @(edge clk)")
+    return re.sub(r"always @\(posedge (\w*clk)\)", r"always @(edge \1)", verilog)
 
 
 def _harness() -> str:

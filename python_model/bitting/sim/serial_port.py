@@ -7,33 +7,42 @@ import ctypes
 import numpy as np
 
 from bitting import files
+from bitting.errors import DeviceError
 from bitting.locking.device import Device
 from bitting.sim import build
+from bitting.unit.puf_key import PufDesign
+from bitting.unit.spec import UnitSpec
 
 #: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
 DIVISOR = 4
-#: Clocks of silence after which `read` gives what came.
+#: Clocks of silence after which `read` gives what came, beside those of a measurement.
 _TIMEOUT_CLOCKS = 1 << 20
 _STEP_CLOCKS = 1 << 14
 
 
 class SimulatedPort:
-    """`bitting.sim.serial_link.Port` of the simulated board of a device."""
+    """`bitting.sim.serial_link.Port` of the simulated board of a device.
 
-    def __init__(self, device: Device):
-        from bitting_rtl.board import serial_engine  # slow to import
-        from bitting_rtl.engine.export import engine_verilog
-        from bitting_rtl.lib.build_options import COMPACT
+    Args:
+        device: whose board it is. If it has a PUF, the board holds no secret of it.
+        increments: of the oscillators, (pairs, reads, 2), if it has (`bitting.puf.silicon.increments`).
 
-        engine = engine_verilog(device.spec, options=COMPACT)
-        verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed)
-        harness = (build.HARNESS / "serial.cpp").read_text()
-        with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
-            library = build.shared_library(verilog, serial_engine.TOP, harness, private=folder)
-            self._library = ctypes.CDLL(str(library))
+    Raises:
+        DeviceError: if it has a PUF, and there are no increments.
+    """
+
+    def __init__(self, device: Device, increments: np.ndarray | None = None):
+        if device.puf and increments is None:
+            raise DeviceError("the device has a PUF, so its board can not be simulated without its oscillators; give them too")
+        self._library = _with_puf(device.spec, device.puf.design, device.sealed) if device.puf else _with_fuses(device)
+        self._quiet = _TIMEOUT_CLOCKS + (2 * device.puf.design.measured.clocks if device.puf else 0)
         self._library.serial_new.restype = ctypes.c_void_p
         self._library.serial_run.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(self._library.serial_new(ctypes.c_uint32(DIVISOR)))
+        if device.puf and increments is not None:
+            words = np.ascontiguousarray(increments, np.uint32)
+            pointer, count = ctypes.c_void_p(words.ctypes.data), ctypes.c_uint64(words.size // 2)
+            self._library.serial_oscillators(self._handle, pointer, count)
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self.clocks = 0
@@ -57,7 +66,7 @@ class SimulatedPort:
     def read(self, size: int = 1, /) -> bytes:
         """Play the line until `size` bytes came, or until nothing moves for a while."""
         quiet = 0
-        while len(self._incoming) < size and (self._outgoing or quiet < _TIMEOUT_CLOCKS):
+        while len(self._incoming) < size and (self._outgoing or quiet < self._quiet):
             came = self._play(size - len(self._incoming))
             quiet = 0 if came else quiet + _STEP_CLOCKS
         return self._give(size)
@@ -84,3 +93,28 @@ class SimulatedPort:
         del self._outgoing[:sent]
         self._incoming += buffer[: received.value].tobytes()
         return int(received.value)
+
+
+def _with_fuses(device: Device) -> ctypes.CDLL:
+    from bitting_rtl.board import serial_engine  # slow to import
+    from bitting_rtl.engine.export import engine_verilog
+    from bitting_rtl.lib.build_options import COMPACT
+
+    engine = engine_verilog(device.spec, options=COMPACT)
+    verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed)
+    with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
+        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness(), private=folder)))
+
+
+def _with_puf(spec: UnitSpec, design: PufDesign, sealed: bool) -> ctypes.CDLL:
+    from bitting_rtl.board import serial_engine  # slow to import
+    from bitting_rtl.engine.export import puf_verilog
+    from bitting_rtl.lib.build_options import COMPACT
+
+    engine = puf_verilog(spec, design, None, COMPACT)
+    verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, design)
+    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness())))
+
+
+def _harness() -> str:
+    return (build.HARNESS / "serial.cpp").read_text()

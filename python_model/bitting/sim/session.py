@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from bitting.errors import BittingError, DeviceError, FaultError, SimulationErro
 from bitting.locking.device import Device
 from bitting.program import packets
 from bitting.sim.native import NativeEngine, Run, Stalls, engine_library
-from bitting.sim.serial_link import SerialLink
 from bitting.sim.waves import save_file
-from bitting.unit.protocol import FRAME_WORDS, STATUS_WORDS, ErrorCode, Result
-from bitting.unit.spec import UnitSpec
+from bitting.unit.protocol import FRAME_WORDS, PUF_REPLY_WORDS, STATUS_WORDS, ErrorCode, Result
 
 SIMULATORS = ("native", "cocotb")
+#: How often a board may try to make its root secret. One attempt in a million fails (docs/puf.md), so a few tell a wrong chip.
+BOOT_ATTEMPTS = 3
+_REPLY_WORDS = PUF_REPLY_WORDS + FRAME_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +107,7 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
     return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, *fuses)
 
 
-def on_board(
-    artefact: Artefact, activations: np.ndarray, link: SerialLink, progress: Callable[[int], None] | None = None
-) -> Outcome:
+def on_board(artefact: Artefact, activations: np.ndarray, link: Link, progress: Callable[[int], None] | None = None) -> Outcome:
     """Run samples on a board, a batch at a time; its clocks are not counted.
 
     Raises:
@@ -116,25 +116,66 @@ def on_board(
     """
 
     def run(_index: int, commands: np.ndarray, expected: int) -> Run:
-        link.reset()
+        boot(artefact, link)
         words = link.run(commands, expected)
         return Run(words, 0, ErrorCode.NONE, len(commands))
 
     return _batches(artefact, activations, run, progress)
 
 
-def require_family(spec: UnitSpec, link: SerialLink) -> None:
-    """Insist that a board holds an engine of a family; nothing else is asked of it.
+class Link(Protocol):
+    """What is used of `SerialLink` here; a simulated engine has it too (`bitting.sim.puf_chip`)."""
+
+    def reset(self) -> None:
+        """Reset the engine."""
+
+    def run(self, commands: np.ndarray, expected: int, /) -> np.ndarray:
+        """Send words, receive up to `expected` words."""
+
+
+def boot(artefact: Artefact, link: Link) -> None:
+    """Reset a board; if silicon makes its root secret, give it the helper data, a few times if need be.
 
     Raises:
         BittingError: if the board does not answer.
-        DeviceError: if its engine is of another family.
-        SimulationError: if what it answers is no status.
+        DeviceError: if it can not make its root secret.
+        FaultError, SimulationError: if it answers something else; a board without a PUF reports BAD_TYPE.
     """
     link.reset()
-    answers = list(packets.split(link.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)))
-    if [kind for kind, _ in answers] != [Result.STATUS_REPLY]:
+    if not artefact.helper:
+        return
+    helper = packets.helper_packet(artefact.helper)
+    for _ in range(BOOT_ATTEMPTS):
+        if packets.PufReply.of(link.run(helper, _REPLY_WORDS)).rooted:
+            return
+    raise DeviceError(
+        f"the board could not make its root secret in {BOOT_ATTEMPTS} attempts: the helper data are of another chip, or were "
+        "changed, or the chip measures too differently from its enrolment; take the artefact that was locked to this chip"
+    )
+
+
+def require_family(artefact: Artefact, link: Link) -> None:
+    """Insist that a board holds an engine of an artefact's family, with a PUF if it has helper data; nothing else is asked.
+
+    Raises:
+        BittingError: if the board does not answer.
+        DeviceError: if its engine is another one.
+        SimulationError: if what it answers is no status.
+    """
+    spec = artefact.program.spec
+    link.reset()
+    # With a PUF, an engine that has not booted answers with fewer words.
+    words = link.run(packets.status_packet(), _REPLY_WORDS if artefact.helper else STATUS_WORDS + FRAME_WORDS)
+    kind = int(words[0]) & 0xFF if len(words) else -1
+    has_puf = {Result.STATUS_REPLY: False, Result.PUF_REPLY: True}.get(Result(kind)) if kind in set(Result) else None
+    if has_puf is None:
         raise SimulationError("the board does not answer STATUS as an engine does; is its bitstream one of this version?")
+    if has_puf != bool(artefact.helper):
+        what = "a PUF makes its root secret, and the artefact has" if has_puf else "it has no PUF, and the artefact has"
+        raise DeviceError(
+            f"the board's engine is another one: {what} {'no ' if has_puf else ''}helper data; take the right board"
+        )
+    answers = list(packets.split(words))
     came, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
     if came != wanted:
         raise DeviceError(
@@ -143,7 +184,7 @@ def require_family(spec: UnitSpec, link: SerialLink) -> None:
         )
 
 
-def self_test(artefact: Artefact, link: SerialLink) -> str:
+def self_test(artefact: Artefact, link: Link) -> str:
     """Ask a board the artefact's questions, in every lane.
 
     Returns:

@@ -26,6 +26,11 @@ Command packets
     LOCK_NOW     no payload; waits for no tile: wipes every key and stops with error LOCKED
     PROGRAM      w0: address [15:0] and number [31:16] of the words of the program's input; vault `ascon` only
 
+An engine whose root secret comes of a PUF takes three packets before it has one, and only then all others:
+    HELPER       the helper data of the device: measure, make the root secret, boot; answered with a PUF_REPLY
+    ENROL        no payload; answered with SUMS. Of a device whose fuse `sealed` is blown: an error
+    STATUS       no payload; answered with a PUF_REPLY
+
 Result packets
     TILE_DONE    w0: index of the tile since reset                   w1: its cycles
                  then, for an emitting layer, L accumulators, sign-extended, lane 0 first; where p lanes share a sample, the
@@ -33,6 +38,9 @@ Result packets
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
                  w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3],
                  fuse `sealed` blown [4]
+    PUF_REPLY    w0: low 32 bits of the spec id    w1: there is a root secret [0], fuse `sealed` blown [1],
+                 attempts since reset [15:8]
+    SUMS         for each pair of oscillators the sum of first less second over all reads, sign-extended
     FAULT        w0: error code [7:0], low 24 bits of the tiles since reset [31:8]; sent once, then silence until reset
 """
 
@@ -54,6 +62,7 @@ TILE_FIXED_WORDS = 2
 TILE_DONE_FIXED_WORDS = 2
 STATUS_WORDS = 5
 CHALLENGE_WORDS = 5
+PUF_REPLY_WORDS = 2
 FAULT_WORDS = 1
 
 #: A sealed packet ends with a tag of 128 bits.
@@ -75,6 +84,10 @@ class Packet(IntEnum):
     LOCK_NOW = 0x07
     #: Vault `ascon` only.
     PROGRAM = 0x08
+
+    #: Of an engine with a PUF only.
+    HELPER = 0x09
+    ENROL = 0x0A
 
     #: What UNLOCK is called where there are programs.
     START = 0x06
@@ -117,6 +130,8 @@ class Result(IntEnum):
 
     TILE_DONE = 0x82
     STATUS_REPLY = 0x84
+    PUF_REPLY = 0x89
+    SUMS = 0x8A
     FAULT = 0xFF
 
 
@@ -183,8 +198,10 @@ def fuse_words(root: bytes, sealed: bool = False) -> list[int]:
 
 #: Customisation strings of CXOF128, vault `ascon`: the device key, the stream the bitting table is drawn from, the lock key.
 PURPOSE_DEVICE, PURPOSE_TABLE, PURPOSE_LOCK = b"btt-dev", b"btt-tab", b"btt-key"
-#: The same, of a response of a PUF: the check in its helper data, the root secret.
-PURPOSE_PUF_CHECK, PURPOSE_PUF_ROOT = b"btt-pfc", b"btt-pfr"
+#: The same, of a response of a PUF: the check in its helper data, and the root secret behind it.
+PURPOSE_PUF = b"btt-puf"
+#: Words of that check.
+PUF_CHECK_WORDS = 4
 #: The vault's number in the flags that enter the device key, and the flag of a device that is sealed.
 VAULT_ASCON = 1
 FLAG_SEALED = 1 << 8

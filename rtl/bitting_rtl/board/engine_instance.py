@@ -4,15 +4,26 @@ from amaranth import ClockSignal, Elaboratable, Instance, Module, ResetSignal, S
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from bitting.unit.puf_key import PufDesign
 from bitting_rtl.engine.top import TOP, ports
+from bitting_rtl.puf.counting import recorded_ports
 
 
 class EngineInstance(Elaboratable):
-    """`bitting_engine` with a signal for each port, in the domain `sync`; `fused`: it has ports for the fuses."""
+    """`bitting_engine` with a signal for each port, in the domain `sync`.
 
-    def __init__(self, fused: bool):
+    Args:
+        fused: it has ports for the fuses.
+        puf: it has this PUF instead.
+        family: of FPGAs, whose ring oscillators the PUF has; None: recorded frequencies, with ports for their memory.
+    """
+
+    def __init__(self, fused: bool, puf: PufDesign | None = None, family: str | None = None):
+        #: Ports of recorded frequencies.
+        self.recorded = recorded_ports(puf.measured) if puf and family is None else {}
+        has = ports(fused, puf is not None) | self.recorded
         self._members: dict[str, wiring.Member] = {
-            name: port.member for name, port in ports(fused).items() if name not in ("clk", "rst")
+            name: port.member for name, port in has.items() if name not in ("clk", "rst")
         }
         self.ports = {name: Signal(Shape.cast(member.shape), name=name) for name, member in self._members.items()}
 

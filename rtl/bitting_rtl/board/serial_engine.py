@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import WORD_BITS, fuse_words
+from bitting.unit.puf_key import PufDesign
 from bitting.unit.serial_protocol import BUFFER_BYTES, CREDIT, CREDIT_BYTES, ESCAPE, RESET, STUFFED
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.board.uart import UartReceiver, UartTransmitter
@@ -23,13 +24,24 @@ class SerialEngine(wiring.Component):
 
     Args:
         divisor: clocks a bit.
-        root: root secret of the device, baked in; None for an engine without fuses (the unlocked twin).
-        sealed: the fuse of that name is blown (vault `ascon`).
+        root: root secret of the device, baked in; None for an engine without fuses (the unlocked twin, or one with a PUF).
+        sealed: the fuse of that name is blown (vault `ascon`, or a PUF).
+        puf: what makes the root secret instead; at most one of both.
+        family: see `EngineInstance`; the ports of recorded frequencies are those of this, too.
     """
 
-    def __init__(self, divisor: int, root: bytes | None, sealed: bool = False):
+    def __init__(
+        self,
+        divisor: int,
+        root: bytes | None,
+        sealed: bool = False,
+        puf: PufDesign | None = None,
+        family: str | None = None,
+    ):
         self._divisor = divisor
         self._fuses = None if root is None else fuse_words(root, sealed)
+        self._sealed = sealed
+        self._engine = EngineInstance(root is not None, puf, family)
         super().__init__(
             Ports(
                 {
@@ -37,6 +49,7 @@ class SerialEngine(wiring.Component):
                     "tx": Port(Out(1, init=1), "the line from the board"),
                     "failed": Port(Out(1), "the engine has an error; for a lamp", "until reset"),
                     "busy": Port(Out(1), "the engine is busy; for a lamp"),
+                    **self._engine.recorded,
                 }
             )
         )
@@ -46,7 +59,7 @@ class SerialEngine(wiring.Component):
         m.domains.engine = inner = ClockDomain(local=True)
         # Clocks of reset to come. An FPGA may come up without a reset of its own, so this begins with one.
         self._resets = resets = Signal(range(_RESET_CLOCKS + 1), init=_RESET_CLOCKS)
-        self._engine = engine = EngineInstance(self._fuses is not None)
+        engine = self._engine
         m.submodules.unit = DomainRenamer("engine")(engine)
         m.d.comb += [
             inner.clk.eq(ClockSignal()),
@@ -56,6 +69,9 @@ class SerialEngine(wiring.Component):
         ]
         if self._fuses is not None:
             m.d.comb += engine.fuse_data.eq(Array(self._fuses)[engine.fuse_address])
+        if "sealed" in engine.ports:
+            m.d.comb += engine.sealed.eq(self._sealed)
+        m.d.comb += [engine.ports[name].eq(getattr(self, name)) for name in engine.recorded]
         with m.If(resets != 0):
             m.d.sync += resets.eq(resets - 1)
         self._send(m, self._receive(m))
@@ -132,6 +148,8 @@ class SerialEngine(wiring.Component):
             m.d.sync += [greeting.eq(1), credits.eq(0), left.eq(0)]
 
 
-def serial_verilog(divisor: int, root: bytes | None, sealed: bool = False) -> str:
-    """The wrapper without the engine's own module. With a root secret it is as secret as the device."""
-    return to_verilog(SerialEngine(divisor, root, sealed), TOP)
+def serial_verilog(
+    divisor: int, root: bytes | None, sealed: bool = False, puf: PufDesign | None = None, family: str | None = None
+) -> str:
+    """The wrapper without the engine's own module; see `SerialEngine`. With a root secret it is as secret as the device."""
+    return to_verilog(SerialEngine(divisor, root, sealed, puf, family), TOP)

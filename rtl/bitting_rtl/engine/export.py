@@ -9,9 +9,11 @@ from amaranth.lib import data
 
 import bitting
 from bitting.unit import protocol
+from bitting.unit.puf_key import PufDesign
 from bitting.unit.spec import ARCHITECTURE, UnitSpec, as_spec
 from bitting_rtl.engine import words
 from bitting_rtl.engine.control import TILE_GAP
+from bitting_rtl.engine.puf_engine import PufEngine
 from bitting_rtl.engine.sequencer import TILE_OVERHEAD
 from bitting_rtl.engine.top import (
     BUSY_AFTER_ERROR,
@@ -57,6 +59,24 @@ def engine_verilog(
         f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
     )
     return header + to_verilog(Top(spec, fuses=fuses, table=table, options=options), TOP)
+
+
+def puf_verilog(spec: UnitSpec | str, design: PufDesign, family: str | None, options: BuildOptions = PORTABLE) -> str:
+    """The engine whose root secret a PUF makes; it holds no secret.
+
+    Args:
+        spec: of the unit, or its name as `bitting.parse_spec` reads it.
+        design: what is measured, and how it becomes a key.
+        family: of FPGAs, `ecp5` or `ice40`, whose ring oscillators are in it; None: a simulation, with ports for a memory of
+            recorded frequencies.
+        options: of the build; they change no packet and no tile's cycles.
+    """
+    spec = as_spec(spec)
+    header = (
+        f"// {TOP}: bitting engine with a PUF, spec {spec.name} ({spec.id}), {design.key.pairs} pairs of oscillators.\n"
+        f"// Made by bitting {bitting.__version__}. Do not edit: change the Amaranth source and export again.\n"
+    )
+    return header + to_verilog(Top(spec, options=options, engine=PufEngine(spec, design, family, options)), TOP)
 
 
 def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:

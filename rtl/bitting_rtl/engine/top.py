@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect
 from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.engine import Engine
+from bitting_rtl.engine.puf_engine import PufEngine
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
@@ -70,9 +71,13 @@ PORTS = {
 FUSE_PORTS = {name: PORTS[name] for name in ("fuse_address", "fuse_data")}
 
 
-def ports(fused: bool) -> dict[str, Port]:
-    """Ports of the top; `fused`: with those for the fuses."""
-    return {name: port for name, port in PORTS.items() if fused or name not in FUSE_PORTS}
+#: What an engine with a PUF has instead.
+PUF_PORTS = {"sealed": Port(In(1), "the fuse `sealed` is blown: no enrolment, sealed programs only", "constant")}
+
+
+def ports(fused: bool, puf: bool = False) -> dict[str, Port]:
+    """Ports of the top; `fused`: with those for the fuses; `puf`: with what there is if silicon makes the root secret."""
+    return {name: port for name, port in PORTS.items() if fused or name not in FUSE_PORTS} | (PUF_PORTS if puf else {})
 
 
 class Top(wiring.Component):
@@ -86,7 +91,7 @@ class Top(wiring.Component):
         fuses: words to bake in instead of the ports `fuse_address` and `fuse_data` (`bitting.unit.protocol.fuse_words`).
         table: makes an unlocked twin. At most one of both.
         options: of the build; they change no packet and no tile's cycles.
-        engine: another one without locks in its place.
+        engine: another one in its place: without locks, or with a PUF.
     """
 
     def __init__(
@@ -96,12 +101,14 @@ class Top(wiring.Component):
         fuses: Sequence[int] | None = None,
         table: Sequence[int] | None = None,
         options: BuildOptions = PORTABLE,
-        engine: Engine | None = None,
+        engine: Engine | PufEngine | None = None,
     ):
         self._engine = engine or Engine(spec, table, options)
         self._fuses = fuses
         self._options = options
-        super().__init__(Ports(ports(fused=fuses is None and table is None and engine is None)))
+        puf = isinstance(engine, PufEngine)
+        self._recorded = engine.further if isinstance(engine, PufEngine) else {}
+        super().__init__(Ports(ports(fuses is None and table is None and engine is None, puf) | self._recorded))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,7 +127,9 @@ class Top(wiring.Component):
             connect(m, cmd_slice.o, engine.cmd)
             connect(m, engine.result, result_slice.i)
             cmd, result, awake = cmd_slice.i, result_slice.o, C(1)
-        if self._fuses is not None:
+        if isinstance(engine, PufEngine):
+            m.d.comb += [getattr(engine, name).eq(getattr(self, name)) for name in (*PUF_PORTS, *self._recorded)]
+        elif self._fuses is not None:
             m.d.comb += engine.fuse_data.eq(Array(self._fuses)[engine.fuse_address])
         elif "fuse_data" in self.signature.members:
             m.d.comb += [self.fuse_address.eq(engine.fuse_address), engine.fuse_data.eq(self.fuse_data)]

@@ -15,7 +15,9 @@ from amaranth.hdl import Shape, ShapeLike, unsigned
 from amaranth.lib import data, stream, wiring
 
 import bitting_rtl
+from bitting.unit.bch import DEFAULT_CODE
 from bitting.unit.protocol import WORD_BITS
+from bitting.unit.puf_key import PufDesign, PufKey
 from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import PRESETS, UnitSpec, VaultKind
 
@@ -31,6 +33,7 @@ OTHERS = {
 _ARGUMENTS: dict[str, object] = {
     "spec": None,  # as `example` is told
     "puf": PufSpec(),
+    "design": PufDesign(PufKey(DEFAULT_CODE), PufSpec()),
     "family": "ecp5",
     "divisor": 100,
     "root": bytes(16),
@@ -38,6 +41,7 @@ _ARGUMENTS: dict[str, object] = {
     "shape": unsigned(WORD_BITS),
     "width": WORD_BITS,
     "depth": 16,
+    "label": b"",
 }
 
 #: When a port counts of which nothing else is said.

@@ -34,6 +34,17 @@ def counting_ports(puf: PufSpec) -> dict[str, Port]:
     }
 
 
+def recorded_ports(puf: PufSpec) -> dict[str, Port]:
+    """What a simulation has beside them, for a memory of recorded frequencies in the place of oscillators."""
+    increment = increment_bits(puf)
+    return {
+        "load": Port(In(1), "write a word of the memory", "while nothing is counted"),
+        "load_address": Port(In(range(puf.pairs * puf.reads)), "pair times reads, plus read", "with `load`"),
+        "load_first": Port(In(increment), "increment of the pair's first oscillator in that read", "with `load`"),
+        "load_second": Port(In(increment), "of its second one", "with `load`"),
+    }
+
+
 class Schedule(wiring.Component):
     """When oscillators run and when they are counted: always in the same clocks after `start`.
 
@@ -96,18 +107,7 @@ class RecordedCounting(wiring.Component):
 
     def __init__(self, puf: PufSpec):
         self._puf = puf
-        increment = increment_bits(puf)
-        super().__init__(
-            Ports(
-                {
-                    **counting_ports(puf),
-                    "load": Port(In(1), "write a word of the memory", "while nothing is counted"),
-                    "load_address": Port(In(range(puf.pairs * puf.reads)), "pair times reads, plus read", "with `load`"),
-                    "load_first": Port(In(increment), "increment of the pair's first oscillator in that read", "with `load`"),
-                    "load_second": Port(In(increment), "of its second one", "with `load`"),
-                }
-            )
-        )
+        super().__init__(Ports({**counting_ports(puf), **recorded_ports(puf)}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

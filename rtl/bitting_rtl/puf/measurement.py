@@ -25,6 +25,7 @@ def response_ports(puf: PufSpec) -> dict[str, Port]:
         "forget": Port(In(1), "stop, and clear every register that depends on a count"),
         "busy": Port(Out(1), "a measurement runs"),
         "bits": Port(Out(stream.Signature(RESPONSE)), f"the response, one bit for each of {puf.pairs} pairs, pair 0 first"),
+        "sum": Port(Out(signed(puf.sum_bits)), "first less second of that pair, in counts of all reads", "with `bits.valid`"),
     }
 
 
@@ -48,7 +49,7 @@ class Measurement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         puf = self._puf
-        total = Signal(signed(puf.sum_bits))
+        total = self.sum
         m.d.comb += [
             self.wipe.eq(self.forget),
             self.bits.payload.bit.eq(total > self._constant(m)),
@@ -111,6 +112,7 @@ class Response(wiring.Component):
             driver, driven = (measurement, counting) if port.member.flow is In else (counting, measurement)
             m.d.comb += getattr(driven, name).eq(getattr(driver, name))
         m.d.comb += [getattr(counting, name).eq(getattr(self, name)) for name in self._further]
-        m.d.comb += [measurement.measure.eq(self.measure), measurement.forget.eq(self.forget), self.busy.eq(measurement.busy)]
+        m.d.comb += [measurement.measure.eq(self.measure), measurement.forget.eq(self.forget)]
+        m.d.comb += [self.busy.eq(measurement.busy), self.sum.eq(measurement.sum)]
         connect(m, measurement.bits, flipped(self.bits))
         return m

@@ -8,6 +8,16 @@
 
 namespace {
 
+template <class Top>
+auto set_load(Top& top, bool load, uint32_t address, uint32_t first, uint32_t second, int) -> decltype(top.load, void()) {
+    top.load = load;
+    top.load_address = address;
+    top.load_first = first;
+    top.load_second = second;
+}
+template <class Top>
+void set_load(Top&, bool, uint32_t, uint32_t, uint32_t, long) {}
+
 struct Board {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -37,6 +47,15 @@ struct Board {
 extern "C" {
 
 void* serial_new(uint32_t divisor) { return new Board(divisor); }
+
+// Fill the memory of increments of a board with a PUF, two a word, through its port.
+void serial_oscillators(void* handle, const uint32_t* increments, uint64_t count) {
+    auto* board = static_cast<Board*>(handle);
+    for (uint64_t at = 0; at <= count; ++at) {
+        set_load(*board->top, at < count, at, increments[2 * (at % count)], increments[2 * (at % count) + 1], 0);
+        board->edge();
+    }
+}
 
 void serial_free(void* handle) {
     auto* board = static_cast<Board*>(handle);

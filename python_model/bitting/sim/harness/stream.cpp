@@ -28,13 +28,31 @@ struct Stalls {
     }
 };
 
-// An engine with its secret baked in, or without any, has no fuses.
+// An engine with its secret baked in, or without any, has no fuses; one with a PUF has one, for the flag `sealed`.
 template <class Top>
 auto read_fuse(Top& top, const uint32_t* words, int) -> decltype(top.fuse_data, void()) {
     top.fuse_data = words[top.fuse_address];
 }
 template <class Top>
+auto read_fuse(Top& top, const uint32_t* words, int) -> decltype(top.sealed, void()) {
+    top.sealed = words[4] & 1;
+}
+template <class Top>
 void read_fuse(Top&, const uint32_t*, long) {}
+
+// Where oscillators would be there is a memory of increments, if there is a PUF.
+template <class Top>
+auto set_load(Top& top, bool load, uint32_t address, uint32_t first, uint32_t second, int) -> decltype(top.load, bool()) {
+    top.load = load;
+    top.load_address = address;
+    top.load_first = first;
+    top.load_second = second;
+    return true;
+}
+template <class Top>
+bool set_load(Top&, bool, uint32_t, uint32_t, uint32_t, long) {
+    return false;
+}
 
 struct Engine {
     VerilatedContext context;
@@ -56,6 +74,7 @@ struct Engine {
         top->cmd_valid = 0;
         top->result_ready = 0;
         top->lock_now = 0;
+        set_load(*top, false, 0, 0, 0, 0);
         top->eval();
     }
 
@@ -93,6 +112,17 @@ extern "C" {
 
 // Burn the fuses: the root secret and the flags, five words. They are read after the next reset.
 void engine_fuse(void* handle, const uint32_t* words) { std::copy_n(words, 5, static_cast<Engine*>(handle)->fuses); }
+
+// Fill the memory of increments, two a word, through its port; 0 if there is none.
+int engine_oscillators(void* handle, const uint32_t* increments, uint64_t count) {
+    auto* engine = static_cast<Engine*>(handle);
+    for (uint64_t at = 0; at < count; ++at) {
+        if (!set_load(*engine->top, true, at, increments[2 * at], increments[2 * at + 1], 0)) return 0;
+        engine->settle();
+        engine->edge();
+    }
+    return set_load(*engine->top, false, 0, 0, 0, 0);
+}
 
 void* engine_new() { return new Engine; }
 
