@@ -9,10 +9,10 @@ import torch
 from bitting.emulator.emulate import Emulator
 from bitting.errors import ProgramError, SpecError
 from bitting.program import bands, packets
-from bitting.program.lowering import lower
+from bitting.program.lowering import left_bands, lower
 from bitting.program.reading import read_program
 from bitting.unit.spec import UnitSpec, parse_spec, spec_text
-from tb.banded import banded_program, random_operations
+from tb.banded import Builder, banded_program, random_operations
 from tb.programs import golden_cycles, golden_run, random_activations, random_table
 
 SPEC = parse_spec("tiny:scratch_words=16384,lanes=8,tile_codes=64")
@@ -139,3 +139,29 @@ def test_what_a_layer_may_not_say_of_bands():
     refused(layer, "stripes = 1", spec=SPEC, picture=None)
     refused(layer, "emit must do so from every lane", picture=None)
     refused(layer, "has not", picture=(2, 8, 6))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding", "rows", "stripes", "said"),
+    [
+        ((3, 3), (1, 1), 8, 4, ""),
+        ((5, 3), (2, 1), 8, 4, ""),
+        ((7, 3), (3, 1), 8, 4, "windows of 7 rows reach beyond a neighbour's band of 2: 4 stripes are too many"),
+        ((5, 3), (2, 1), 4, 4, "windows of 5 rows reach beyond a neighbour's band of 1: 4 stripes are too many"),
+        ((3, 3), (1, 1), 4, 4, ""),
+        ((3, 3), (0, 1), 8, 2, "8 rows become 6, which 2 lanes do not share alike, each from its own rows"),
+    ],
+)
+def test_where_a_network_leaves_its_bands_is_told(kernel, padding, rows, stripes, said):
+    build = Builder(SPEC, np.random.default_rng(0), (1, rows, 5))
+    build.product(2, kernel, padding=padding)
+    build.product(2, (1, 1), stride=(1, 1))
+    build.dense(2, emits=True)
+    spec = replace(SPEC, stripes=stripes)
+    ends = left_bands(spec, (1, rows, 5), build.operations)
+    where = "t0" if said else "t2"
+    assert ends == f"from layer {where} on a sample has one lane: {said or 'it needs all rows'}"
+    x = random_activations(SPEC, np.random.default_rng(1), 2, rows * 5)
+    programs = [lower(each, (1, rows, 5), build.operations) for each in (SPEC, spec)]
+    alone, shared = (Emulator(program, range(SPEC.codes))(x) for program in programs)
+    assert torch.equal(alone, shared)

@@ -33,8 +33,8 @@ class BandLowering(MoveLowering):
         """Rows of a tensor or view, all lanes of a sample together."""
         return source.shape[1] * self.spec.stripes + sum(source.outside) if source.band else source.shape[1]
 
-    def _windows_fit(self, source: Placed, reach: int, stride: int, padding: int) -> bool:
-        """Whether windows over a tensor in bands make one in bands.
+    def _misfit(self, source: Placed, reach: int, stride: int, padding: int) -> str:
+        """Why windows over a tensor in bands make none in bands, in words; empty if they do.
 
         Every lane must make as many rows, from the same rows of its own band, and reach no further than the neighbours.
 
@@ -44,10 +44,13 @@ class BandLowering(MoveLowering):
             stride: rows.
             padding: rows before and after.
         """
-        made, rest = divmod((self._rows(source) + 2 * padding - reach) // stride + 1, self.spec.stripes)
-        own, before = source.shape[1], source.outside[0] + padding
-        last = (made - 1) * stride - before + reach - 1
-        return rest == 0 and made * stride == own and before <= own and last < 2 * own
+        stripes, own, before = self.spec.stripes, source.shape[1], source.outside[0] + padding
+        rows = (self._rows(source) + 2 * padding - reach) // stride + 1
+        if rows % stripes or rows // stripes * stride != own:
+            return f"{own * stripes} rows become {rows}, which {stripes} lanes do not share alike, each from its own rows"
+        if before > own or (rows // stripes - 1) * stride - before + reach > 2 * own:
+            return f"windows of {reach} rows reach beyond a neighbour's band of {own}: {stripes} stripes are too many"
+        return ""
 
     def _owns(self, name: str) -> bool:
         """It is no view of another tensor, with padding around it."""

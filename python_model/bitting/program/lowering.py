@@ -266,44 +266,39 @@ class _Lowering(BandLowering, ComparisonLowering):
 
     def _choose_bands(self, operation: AnyOperation) -> None:
         """Whether what an operation makes lies in bands; if not, what it reads is made whole."""
-        self.in_bands = self._stays_in_bands(operation)
-        if not self.in_bands and not self.left and any(self.placed[source].band for source in operation.sources):
-            self.left = f"from layer {operation.name} on a sample has one lane: {self._why_whole(operation)}"
+        reason = self._why_whole(operation)
+        self.in_bands = not reason
+        if reason and not self.left and any(self.placed[source].band for source in operation.sources):
+            self.left = f"from layer {operation.name} on a sample has one lane: {reason}"
         for source in () if self.in_bands else operation.sources:
             if isinstance(operation, Pool) and self._owns(source) and not any(operation.padding):
                 continue  # pooling gathers some channels at a time
             self._gather(source)
 
-    def _stays_in_bands(self, operation: AnyOperation) -> bool:
+    def _why_whole(self, operation: AnyOperation) -> str:
+        """Why what an operation makes does not lie in bands, in words; empty if it does."""
         sources = [self.placed[source] for source in operation.sources]
         if not all(source.band for source in sources):
-            return False
+            return "it reads what is whole"
         source, own = sources[0], all(map(self._owns, operation.sources))
         match operation:
-            case Product(codes=codes, dilation=dilation, stride=stride, padding=padding, emits=emits):
-                reach = dilation[0] * (codes.shape[2] - 1) + 1 if codes.ndim == 4 else 0
-                return reach > 0 and not emits and self._windows_fit(source, reach, stride[0], padding[0])
+            case Product(codes=codes, dilation=dilation, stride=stride, padding=padding):
+                if operation.emits or codes.ndim == 2:
+                    return "it needs all rows"
+                return self._misfit(source, dilation[0] * (codes.shape[2] - 1) + 1, stride[0], padding[0])
             case Pool(kernel=kernel, stride=stride, padding=padding):
-                return self._windows_fit(source, kernel[0], stride[0], padding[0])
+                return self._misfit(source, kernel[0], stride[0], padding[0])
             case MaxPool(kernel=kernel, stride=stride, padding=padding):
-                # It compares tensors at a distance, which is no distance to a neighbour's.
-                inside = own and not any(padding) and kernel[0] <= stride[0]
-                return inside and self._windows_fit(source, kernel[0], stride[0], padding[0])
+                # It compares words at a distance, which is no distance to a neighbour's.
+                if not own or any(padding) or kernel[0] > stride[0]:
+                    return "it compares rows of two bands, or padding"
+                return self._misfit(source, kernel[0], stride[0], 0)
             case Add() | Rectifier() | Concatenation() | Upsample() | ChannelMean():
-                return own
+                return "" if own else "it reads padding that is a view"
             case Pad():
-                return operation.name in self.views
+                return "" if operation.name in self.views else "its padding has to be written"
             case _:
-                return False
-
-    def _why_whole(self, operation: AnyOperation) -> str:
-        if isinstance(operation, _Window) and not (isinstance(operation, Product) and operation.codes.ndim == 2):
-            kernel = operation.codes.shape[2:] if isinstance(operation, Product) else operation.kernel
-            dilation = operation.dilation if isinstance(operation, Product) else (1, 1)
-            _, (rows, _) = self._windows(operation, (kernel[0], kernel[1]), dilation)
-            had = self._rows(self._source(operation))
-            return f"{had} rows become {rows}, which {self.spec.stripes} lanes do not share alike, each from its own rows"
-        return "it needs all rows"
+                return "it moves rows"
 
     def _first(self, operation: Product | Pool, source: Placed) -> int:
         """Address of the first word of the first window; before the first word of the source if that is padded."""
