@@ -185,19 +185,18 @@ class Engine(wiring.Component):
         offset_read = self._offsets.read_port()
         m.submodules.scratch = scratch = Scratch(self.spec, self._options.ecp5)
         activations = Signal.like(scratch.read_data)
-        read = scratch.read_data
+        with m.If(sequencer.step):
+            m.d.sync += activations.eq(scratch.read_data)
         if self.spec.stripes > 1:
             m.submodules.neighbours = neighbours = Neighbours(self.spec)
             m.d.comb += [
-                neighbours.read.eq(scratch.read_data),
+                neighbours.read.eq(activations),
                 neighbours.before.eq(sequencer.before),
                 neighbours.after.eq(sequencer.after),
                 neighbours.edge.eq(packets.layer.edge),
                 self._results.every_lane.eq(packets.layer.every_lane),
             ]
-            read = neighbours.word
-        with m.If(sequencer.step):
-            m.d.sync += activations.eq(read)
+            activations = neighbours.word
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),

@@ -11,6 +11,8 @@ from bitting_rtl.lib.ports import Port, Ports
 class Neighbours(wiring.Component):
     """A choice of three for every lane, the same for all: the lanes of a sample lie side by side, each with a band of its rows.
 
+    It stands after the register that the scratch memory's answer goes into: a block RAM is slow by itself.
+
     The first lane of a sample has none before it, the last none after it: there is `edge`.
 
     Latency: none.
@@ -22,7 +24,7 @@ class Neighbours(wiring.Component):
         super().__init__(
             Ports(
                 {
-                    "read": Port(In(word), "what each lane's own scratch holds"),
+                    "read": Port(In(word), "what each lane's own scratch held"),
                     "before": Port(In(1), "the address lies in the lane before"),
                     "after": Port(In(1), "the address lies in the next lane; not with `before`"),
                     "edge": Port(In(signed(spec.act_bits)), "what lies beyond a sample's first and last lane"),

@@ -19,8 +19,8 @@ TILE_OVERHEAD = 8
 
 #: Where lanes share samples: whose activation a lane takes.
 _SIDES = {
-    "before": Port(Out(1), "the activation is that of the lane before", "stage 5"),
-    "after": Port(Out(1), "the activation is that of the next lane", "stage 5"),
+    "before": Port(Out(1), "the activation is that of the lane before", "stage 6"),
+    "after": Port(Out(1), "the activation is that of the next lane", "stage 6"),
 }
 
 #: What travels with a code: whether there is one, whether it is the first or last code of its position, and whether that
@@ -153,7 +153,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [after.eq(before) for line in (stages, bases) for before, after in pairwise(line)]
             m.d.sync += [offset2.eq(self.offset), address3.eq(bases[2] + offset2), address4.eq(address3)]
         if self.spec.stripes > 1:
-            self._choose_lane(m, address3, address4)
+            self._choose_lane(m, bases[1], offset2, address3, address4)
         with m.If(self.halt):
             m.d.sync += [stage.valid.eq(0) for stage in stages[1:]]
         m.d.comb += self.read_addr.eq(address4)
@@ -161,21 +161,27 @@ class Sequencer(wiring.Component):
             m.d.comb += self.bad_address.eq(1)
         return stages[5:]
 
-    def _choose_lane(self, m: Module, address3: Signal, address4: Signal) -> None:
-        """Between stages 3 and 4: an address before the band is one of the band of the lane before, one after it of the next.
+    def _choose_lane(self, m: Module, base1: Signal, offset2: Signal, address3: Signal, address4: Signal) -> None:
+        """An address before the band is one of the band of the lane before, one after it of the next.
 
-        Both are made while it is compared, for the scratch memory wants its address from a register.
+        Whether it is shows in stage 3 beside it, from distances that were made on the way: between stages 3 and 4 there is time
+        for the address of the neighbour, but for nothing before it.
         """
-        layer = self.layer
-        end = Signal(self.spec.address_bits + 1)  # settles long before a tile can start
-        before4, after4 = Signal(), Signal()
-        before, after = layer.banded & (address3 < layer.band_start), layer.banded & (address3 >= end)
+        layer, spec = self.layer, self.spec
+        end = Signal(spec.address_bits + 1)  # settles long before a tile can start
+        from_start, from_end = (Signal(signed(spec.address_bits + 3), name=name) for name in ("from_start2", "from_end2"))
+        before = [Signal(name=f"before{number}") for number in (3, 4, 5)]
+        after = [Signal(name=f"after{number}") for number in (3, 4, 5)]
         m.d.sync += end.eq(layer.band_start + layer.band_words)
         with m.If(self.step):
-            m.d.sync += [before4.eq(before), after4.eq(after), self.before.eq(before4), self.after.eq(after4)]
-            with m.If(before):
+            m.d.sync += [from_start.eq(base1 - layer.band_start), from_end.eq(base1 - end)]
+            m.d.sync += before[0].eq(layer.banded & (from_start + offset2)[-1])
+            m.d.sync += after[0].eq(layer.banded & ~(from_end + offset2)[-1])
+            for line in ([*before, self.before], [*after, self.after]):
+                m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
+            with m.If(before[0]):
                 m.d.sync += address4.eq(address3 + layer.band_words)
-            with m.Elif(after):
+            with m.If(after[0]):
                 m.d.sync += address4.eq(address3 - layer.band_words)
 
     def _digit(self, m: Module, coming: data.View) -> tuple[Signal, Signal]:
