@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a virtual environment in .venv, and (tests) a second simulator in .tools.
+# Every target sets up what it needs: a virtual environment in .venv, and (tests) a second simulator and a browser in .tools.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,10 +10,10 @@ TEST_SETUP := $(VENV)/.test-installed
 demo: $(SETUP)  ## the main job on embedded data, from nothing to the final table
 	$(BIN)/bitting demo
 
-test: $(TEST_SETUP) icarus  ## everything CI checks about behaviour
+test: $(TEST_SETUP) icarus chromium  ## everything CI checks about behaviour
 	$(BIN)/pytest -n 2 --dist loadscope --durations=25 -m "not thorough"
 
-quick: $(TEST_SETUP) icarus  ## the tests that do not take minutes
+quick: $(TEST_SETUP) icarus chromium  ## the tests that do not take minutes
 	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not thorough"
 
 lint: $(TEST_SETUP)  ## style and types
@@ -27,6 +27,10 @@ bench: $(TEST_SETUP)  ## measure; appends to out/bench.json (to docs/history: sc
 .PHONY: icarus
 icarus:
 	scripts/get_icarus.sh
+
+.PHONY: chromium
+chromium:
+	scripts/get_chromium.sh
 
 # constraints.txt names the versions this was tested with; a newer torch would pull gigabytes of CUDA.
 $(SETUP): pyproject.toml constraints.txt

@@ -54,8 +54,16 @@ class MeasurementError(BittingError):
     """Measurements of ring oscillators that are missing, malformed, or too few."""
 
 
+class ResultsError(BittingError):
+    """Results of an attack suite that are missing, malformed, or of another format."""
+
+
 class ToolError(BittingError):
     """An external tool (compiler, simulator) that is missing or failed."""
+
+
+class SuiteError(BittingError):
+    """A run of the attack suite that can not go on, or not with these settings."""
 
 
 class CacheError(BittingError):
@@ -89,6 +97,8 @@ EXTRAS = {
     "cocotb_tools": "sim",
     "onnx": "onnx",
     "onnxruntime": "targets",
+    "ray": "cluster",
+    "playwright": "pdf",
     "scipy": "puf",
     "serial": "board",
     "sklearn": "train",

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import struct
@@ -11,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ import pytest
 import bitting as package
 from bitting.artefact import signature
 from bitting.artefact.packet_file import C_HOST
+from bitting.cli.boards import board as board_command
 from bitting.data import datasets
-from bitting.errors import EXTRAS, BittingError, ExtraError
-from bitting.fpga import boards
+from bitting.errors import EXTRAS, BittingError, ExtraError, ToolError
+from bitting.fpga import boards, flow, rings, targets
 from bitting.locking.device import Device
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
@@ -30,7 +33,11 @@ from bitting.program.packets import ExpectedResults
 from bitting.sim.serial_link import SerialLink
 from bitting.sim.serial_port import SimulatedPort
 from bitting.sim.terminal import terminal
+from bitting.unit.bch import BchCode
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufDesign, PufKey
+from bitting.unit.puf_spec import PufSpec, window_for
 from bitting.unit.serial_protocol import BUFFER_BYTES, ESCAPE, RESET
+from bitting_rtl.puf.rings import FAMILIES
 from tb.command import bitting, error_of
 from tb.families import AES
 from tb.programs import golden_run, random_activations, random_program
@@ -343,10 +350,79 @@ def test_the_icebreaker_gets_its_bitstream(artefact, key, spec):
     assert used <= available and facts["fmax"] >= 12
 
 
+#: Few pairs, for the time it takes; all else is there.
+FEW = PufDesign(PufKey(BchCode(4, 1), pairs=16), PufSpec.suited(16, 1, Fraction(2), Fraction(25)))
+
+
+@pytest.mark.slow
+def test_a_bitstream_with_a_puf_holds_rings_as_they_are_named(tmp_path, monkeypatch):
+    """`tiny` on a ULX3S, as the command makes it: readable for everybody, sealed, at the board's clock and pins."""
+    made = []
+
+    def implement(*arguments, **named):
+        made.append(real(*arguments, **named))
+        return made[-1]
+
+    real = flow.implement
+    monkeypatch.setattr(boards, "puf_design", lambda: FEW)
+    monkeypatch.setattr(flow, "implement", implement)
+    output = tmp_path / "board.bit"
+    board_command("ulx3s-25f", puf=True, output=output, spec="tiny")
+    (report,) = made
+    assert output.stat().st_mode & 0o777 == 0o644 and output.read_bytes() == Path(report.bitstream).read_bytes()
+    folder = Path(report.bitstream).parent
+    assert list(rings.check(folder, "ecp5", 16)) == [(pair, second) for pair in range(16) for second in range(2)]
+    assert report.placed[0].fmax > 25 and rings.counter_fmax(folder) > 1.4 * FAMILIES["ecp5"].mhz
+    (module,) = json.loads((folder / "routed.json").read_text())["modules"].values()
+    pads = {cell["attributes"].get("LOC") for cell in module["cells"].values() if cell["type"] == "TRELLIS_IO"}
+    assert pads > {"G2", "M1", "L4"}, "clock and serial line, as the board's schematic has them"
+
+
+@pytest.mark.parametrize("enrolment", [False, True])
+def test_only_for_an_enrolment_a_board_with_a_puf_is_not_sealed(enrolment, tmp_path, monkeypatch, capsys):
+    """What is asked of place and route, and what the factory is told; with no key file, and none made."""
+    asked = []
+
+    def implement(target, verilog, top, wrapper, seeds, progress, private, rings):
+        asked.append((wrapper.text, private, rings))
+        raise ToolError("enough")
+
+    monkeypatch.setattr(flow, "implement", implement)
+    with pytest.raises(ToolError, match="enough"):
+        board_command("icebreaker", puf=True, enrolment=enrolment, output=tmp_path / "board.bin")
+    ((wrapper, private, ringed),) = asked
+    assert private is None and ringed, "no secret: it may be cached"
+    assert set(re.findall(r"connect \\sealed 1'(.)", wrapper)) == {str(int(not enrolment))}
+    monkeypatch.setattr(boards, "implement", lambda *arguments: flow.Report("", AREA, [RUN], __file__, []))
+    board_command("icebreaker", puf=True, enrolment=enrolment, output=tmp_path / "board.bin")
+    assert ("tells its oscillators to anybody" in " ".join(capsys.readouterr().out.split())) == enrolment
+
+
+AREA = flow.Area(lut=1, carry=0, ff=0, lutram=0, bram=0, dsp=0)
+RUN = flow.Placed(1, 50.0, [], {})
+
+
+def test_the_design_of_all_boards_suits_each():
+    """Its crystal, and rings from half to four times the speed that nextpnr says; none has constants yet."""
+    found = boards.puf_design()
+    assert found.key == DEFAULT_KEY and found.measured.reads == DEFAULT_READS and not any(found.constants)
+    for wanted in boards.BOARDS.values():
+        assert wanted.resources().default_clk_frequency == wanted.clock_mhz * 1_000_000
+        rate = Fraction(FAMILIES[targets.find(wanted.target).family].mhz, wanted.clock_mhz)
+        assert found.measured.window >= window_for(rate / 2)
+        assert found.measured.slowest <= rate / 2 and found.measured.fastest >= 4 * rate
+
+
 def test_mistakes_are_named(artefact):
     arguments = ("--device", artefact / "A.key", "-o", artefact / "never")
     assert "allowed: icebreaker, ulx3s-25f" in error_of("board", "arty", *arguments)
     assert "spec" in error_of("board", "ulx3s-25f", *arguments)  # a key of `tiny` on a board of `base`
+    never = ("-o", artefact / "never")
+    assert "--device, or --puf" in error_of("board", "icebreaker", *never)
+    assert "give one of them" in error_of("board", "icebreaker", "--puf", *arguments)
+    assert "add --puf" in error_of("board", "icebreaker", "--enrolment", *arguments)
+    assert "give --device, not --puf" in error_of("board", "simulated", "--puf")
+    assert "--output FILE" in error_of("board", "icebreaker", "--puf")
     assert not (artefact / "never").exists()
     with pytest.raises(ExtraError, match=r"needs the package amaranth_boards, .*bitting\[fpga\]"):
-        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base").resources()
+        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base", 25).resources()

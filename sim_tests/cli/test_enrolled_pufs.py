@@ -36,6 +36,7 @@ def test_the_main_job_with_a_chip_that_stores_no_secret(job):
     folder, told = job
     assert "level of claim: die" in told and "known answers passed: clock x sealed" in told
     device, artefact = Device.load(folder / "A.key"), package.load(folder / "a.safetensors")
+    assert isinstance(artefact, package.Artefact)
     assert device.sealed and device.puf and artefact.helper == device.puf.helper
     found = json.loads(runs(folder).stdout)
     assert (found["wrong_logits"], found["self_test"]) == (0, "passed")

@@ -140,6 +140,9 @@ RIGHT = "artefact --device A.key --allow-unsigned"
         ("overhead --plot plot.svg", of("plot"), "plot"),
         ("overhead --plot plot.svg", ["vl_convert"], "plot"),
         ("overhead --plot plot.html", ["vl_convert"], "plot"),  # a page holds its scripts, which come from there
+        ("report run", ["vl_convert"], "plot"),
+        ("report run -o report.pdf", ["playwright"], "pdf"),
+        ("report run -o report.pdf", of("plot"), "pdf"),
         ("overhead --spec tiny", of("fpga"), "fpga"),
         ("synth --spec tiny", of("fpga"), "fpga"),
     ],

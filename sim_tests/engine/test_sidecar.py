@@ -9,6 +9,7 @@ import pytest
 
 from bitting.locking.device import Device
 from bitting.program import packets
+from bitting.puf.extractor import Helper
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit import timing
 from bitting_rtl.engine.export import sidecar
@@ -16,6 +17,7 @@ from bitting_rtl.engine.top import Top
 from tb.broken_packets import broken_packets
 from tb.families import AES
 from tb.programs import random_program
+from tb.puf_chips import Chip
 from tb.vector import Steps, VectorModel
 
 SPEC = AES["tiny"]
@@ -28,7 +30,7 @@ class Host:
     def __init__(self, text):
         described = json.loads(text)
         self.spec, self.packets, self.widths = described["spec"], described["packets"], described["widths"]
-        self.spec_id, self.timing, self.fuses = int(described["spec_id"], 16), described["timing"], described["fuses"]
+        self.spec_id, self.timing, self.fuses = int(described["spec_id"], 16), described["timing"], described.get("fuses")
 
     def word(self, fields, **values):
         assert values.keys() <= fields.keys()
@@ -127,6 +129,36 @@ def test_a_host_learns_of_a_fault_and_of_a_challenge():
     assert (challenged["challenge"], challenged["keyed"]) == (1, 0) and (unlocked["challenge"], unlocked["keyed"]) == (0, 1)
     assert fault == ("FAULT", {"error": host.packets["errors"]["LOCKED"], "tiles": 0}, [])
     assert run.error == host.packets["errors"]["LOCKED"]
+
+
+def test_a_host_with_nothing_but_the_sidecar_boots_a_device_with_a_puf():
+    """Helper words in their places; an attempt that is refused and one that is not; what the answers say; how long it takes."""
+    chip = Chip(SPEC)
+    text = json.dumps(sidecar(SPEC, baked=False, puf=chip.design))
+    host, described = Host(text), json.loads(text)["puf"]
+    helper, _ = chip.enrolled()
+    words = helper.words()
+    raw = np.array(words, "<u4")
+    mask, syndromes, check = (raw[place["word"] :][: place["words"]] for place in described["helper_words"].values())
+    assert np.array_equal(np.unpackbits(mask.view(np.uint8), bitorder="little"), helper.mask)
+    assert len(syndromes) == chip.design.key.syndrome_words and check.tobytes() == helper.check
+    wrong = [*words[:-1], words[-1] ^ 1]
+    for attempt, (sent, right) in enumerate(((wrong, 0), (words, 1)), start=1):
+        run = chip.send(np.array(host.packet("HELPER", items=sent), np.uint32), expected=4)
+        state = {"rooted": right, "sealed": 0, "reserved": 0, "attempts": attempt}
+        assert list(host.results(run.words.tolist())) == [
+            ("PUF_REPLY", {"spec_id": host.spec_id & 0xFFFFFFFF, **state}, [])
+        ]  # fmt: skip
+    chip.engine.reset()
+    first = np.arange(chip.design.key.pairs) < chip.design.key.bits
+    chip.ask(Helper(first.astype(np.uint8), helper.syndromes, helper.check))
+    assert described["boot_clocks"] == chip.clocks, "of this mask; others take more or less"
+    chip.engine.reset()
+    run = chip.send(np.array(host.packet("ENROL"), np.uint32), expected=2 + chip.design.key.pairs)
+    ((name, _, sums),) = host.results(run.words.tolist())
+    assert name == "SUMS" and len(sums) == described["design"]["pairs"]
+    names = {port["name"] for port in json.loads(text)["ports"]}
+    assert "sealed" in names and not names & {"fuse_data", "fuse_address"} and host.fuses is None
 
 
 def test_the_timing_law_is_that_of_python():

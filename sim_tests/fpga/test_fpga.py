@@ -124,6 +124,24 @@ def test_cells_are_counted_by_what_they_are():
     assert flow.Area.of("ice40", {"SB_DFFE": 2, "SB_DFF": 3, "SB_RAM40_4K": 4}).ff == 5
 
 
+def test_what_does_not_fit_is_told_in_cells():
+    """A memory of 32 block RAMs, of which an iCE40UP5K has 30."""
+    assert flow.overfull("Info: \t ICESTORM_LC:  4479/ 5280    84%\nInfo: \t SB_IO:  40/  39   103%") == "40 of 39 SB_IO"
+    text = """module large(input clk, input [15:0] d, input [12:0] a, output reg [15:0] q);
+  reg [15:0] memory [0:8191];
+  always @(posedge clk) begin memory[a] <= d; q <= memory[~a]; end
+endmodule"""
+    pins = """module pins(input clk, d, output q);
+  reg [28:0] r;
+  wire [15:0] o;
+  assign q = ^o;
+  always @(posedge clk) r <= {r, d};
+  large inner(.clk(clk), .d(r[15:0]), .a(r[28:16]), .q(o));
+endmodule"""
+    with pytest.raises(ToolError, match="does not fit on ice40-up5k: it wants 32 of 30 ICESTORM_RAM"):
+        flow.place(ICE40, text, "large", flow.Wrapper(pins, "pins"), seed=1)
+
+
 def test_mistakes_are_named(tmp_path, monkeypatch):
     assert "allowed: ecp5-25k" in error_of("synth", "--target", "spartan")
     assert "allowed: full, none" in error_of("synth", "--lock", "half")

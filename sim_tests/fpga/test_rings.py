@@ -37,7 +37,8 @@ def check(target, puf, folder):
             family.out_wires,
         ]
     assert len({ring.tile for ring in found.values()}) == 2 * puf.pairs
-    assert len({ring.delay_ps for ring in found.values()}) == 1
+    assert {int(ring.mhz) for ring in found.values()} == {family.mhz}
+    assert rings.check(folder, target.family, puf.pairs) == found
 
 
 def test_all_rings_are_placed_alike(placed):
@@ -75,6 +76,8 @@ def test_without_named_wires_rings_differ():
     assert any(found[pair, 0].wires != found[pair, 1].wires for pair in range(FEW.pairs))
     with pytest.raises(AssertionError):
         check(target, FEW, folder)
+    with pytest.raises(ToolError, match="takes other wires than those that are named"):
+        rings.check(folder, target.family, FEW.pairs)
 
 
 def test_a_missing_misplaced_or_loaded_stage_is_found(placed, tmp_path):
@@ -96,6 +99,9 @@ def test_a_missing_misplaced_or_loaded_stage_is_found(placed, tmp_path):
     for fault, message in faults:
         with pytest.raises(ToolError, match=message):
             rings.read(changed(folder, tmp_path / fault.__name__, fault), target.family)
+    for pairs in (FEW.pairs - 1, FEW.pairs + 1):
+        with pytest.raises(ToolError, match=f"there are 16 rings of {pairs} pairs"):
+            rings.check(folder, target.family, pairs)
 
 
 def cells(netlist):

@@ -11,7 +11,8 @@ from bitting.program.packets import PufReply
 from bitting.puf.extractor import Helper
 from bitting.unit.bch import BchCode
 from bitting.unit.protocol import FRAME_WORDS, PUF_REPLY_WORDS, STATUS_WORDS, ErrorCode, Packet, Result
-from bitting.unit.puf_key import PufDesign, PufKey
+from bitting.unit.puf_clocks import boot_clocks
+from bitting.unit.puf_key import DEFAULT_KEY, PufDesign, PufKey
 from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import PRESETS, VaultKind
 from tb.puf_chips import SMALL, Chip
@@ -118,6 +119,35 @@ def test_it_takes_the_same_clocks_whatever_was_measured_and_however_it_ends(fres
     fresh.become(before)
     assert not fresh.ask(wrong).rooted
     assert clocks == {fresh.clocks}
+
+
+def masks(key, rng):
+    """Name -> (pairs,) masks: those that an enrolment makes, and others, with too few ones or too many."""
+    first = np.arange(key.pairs) < key.bits
+    chosen = np.isin(np.arange(key.pairs), rng.choice(key.pairs, key.bits, replace=False))
+    some, none = rng.random(key.pairs) < 0.3, np.zeros(key.pairs)
+    return {"first": first, "last": first[::-1], "chosen": chosen, "some": some, "none": none, "all": none == 0}
+
+
+def boots_in_the_clocks_of_the_schedule(chip, rng):
+    for name, mask in masks(chip.design.key, rng).items():
+        helper = Helper(mask.astype(np.uint8), chip.enrolled()[0].syndromes, bytes(16))
+        chip.engine.reset()
+        chip.ask(helper)
+        assert chip.clocks == boot_clocks(chip.design, mask.tolist()), name
+
+
+def test_a_boot_takes_the_clocks_of_the_schedule(fresh, rng):
+    """Here the hash takes longest, or the measurement of the pairs that fill a word."""
+    boots_in_the_clocks_of_the_schedule(fresh, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_boot_of_the_chosen_code_takes_the_clocks_of_the_schedule(rng):
+    """Here the measurement takes longest, as on a board."""
+    quick = PufSpec(DEFAULT_KEY.pairs, window=1024, settle=16)
+    boots_in_the_clocks_of_the_schedule(Chip(design=PufDesign(DEFAULT_KEY, quick)), rng)
 
 
 def test_attempts_are_counted_and_a_later_one_may_succeed(fresh, rng):

@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import optimize, stats
 
-from bitting.puf import entropy, sp800_90b
+from bitting.puf import entropy, masks, sp800_90b
 
 #: Sequences of the worked examples in NIST SP 800-90B (January 2018), sections 6.3.1.4 to 6.3.6.4, and their results.
 MOST_COMMON = [0, 1, 1, 2, 0, 1, 2, 2, 0, 1, 0, 1, 1, 0, 2, 2, 1, 0, 2, 1]
@@ -84,6 +85,51 @@ def test_agreement_is_that_of_all_pairs_of_boards():
     signs = np.where(bits, 1, -1)
     slow = [np.mean([(signs[a] * signs[b]).mean() for b in range(6) if b != a]) for a in range(6)]
     assert np.allclose(entropy.agreement(bits), slow)
+
+
+def test_agreement_of_kept_bits_is_that_of_boards_that_both_keep_them():
+    generator = np.random.default_rng(11)
+    bits, mask = generator.random((7, 9)) < 0.7, generator.random((7, 9)) < 0.8
+    assert mask.any(1).all()
+    signs = np.where(bits, 1, -1)
+    for board in range(7):
+        told = []
+        for bit in np.flatnonzero(mask[board]):
+            others = [signs[board, bit] * signs[other, bit] for other in range(7) if other != board and mask[other, bit]]
+            told.append(np.mean(others) if others else 0.0)
+        assert np.isclose(entropy.agreement(bits, mask)[board], np.mean(told))
+
+
+def test_a_mask_that_keeps_all_changes_nothing():
+    bits = np.random.default_rng(12).random((30, 50)) < 0.6
+    assert entropy.per_bit(bits, np.ones_like(bits)) == entropy.per_bit(bits)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_strong_pairs_are_more_biased_and_that_is_seen(share):
+    """Constants that are off by a tenth of a standard deviation: the bias of kept bits, beside its exact value."""
+    generator = np.random.default_rng(13)
+    off = 0.1 * generator.choice([-1, 1], 400)
+    squares, found = [], []
+    for _ in range(10):
+        differences = off + generator.standard_normal((50, 400))
+        mask = masks.strongest(differences, masks.kept(400, share))
+        squares.append(entropy.agreement(differences > 0, mask).mean() / 4)
+        found.append(entropy.per_bit(differences > 0, mask))
+    # The threshold that keeps so many: P(|x| > c) with x around 0.1, the same for both signs of the offset.
+    cut = optimize.brentq(lambda c: stats.norm.sf(c - 0.1) + stats.norm.sf(c + 0.1) - (1 - share), 0, 3)
+    bias = stats.norm.sf(cut - 0.1) / (1 - share) - 0.5
+    all_pairs = stats.norm.cdf(0.1) - 0.5
+    assert bias > all_pairs
+    assert abs(np.mean(squares) - bias**2) < 4 * np.std(squares) / math.sqrt(10)
+    assert abs(np.mean([one.corrected for one in found]) + math.log2(0.5 + bias)) < 0.02
+    assert all(one.bound < -math.log2(0.5 + bias) for one in found)
+
+
+def test_a_pair_that_one_board_keeps_is_worth_nothing_by_the_standard():
+    mask = np.eye(3, 4, dtype=bool) | (np.arange(4) == 3)
+    found = entropy.per_bit(np.ones((3, 4), bool), mask)
+    assert found.most_common_value_bound == 0 and found.plug_in == 0
 
 
 def test_distances_and_degrees_of_freedom_of_coins():

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bitting.errors import MeasurementError
-from bitting.puf import choice, failure, pairing
+from bitting.puf import failure, pairing
 from bitting.puf.failure import codes, poisson_binomial_tail
 from bitting.puf.measurements import Measurements
 from bitting.puf.population import Population, Surroundings
@@ -66,37 +66,84 @@ def test_intervals_are_those_of_scipy(errors, trials):
     assert np.allclose(failure.interval(errors, trials), (theirs.low, theirs.high), rtol=1e-9)
 
 
-@pytest.mark.parametrize("mean", [0.0, 1e-9, 0.007, 0.05, 0.4])
-def test_unequal_rates_have_their_mean_and_order(mean):
-    margins = np.abs(np.random.default_rng(2).standard_normal(255)) * 3e-3
-    rates = failure.unequal_rates(margins, mean)
-    assert math.isclose(rates.mean(), mean, rel_tol=1e-6, abs_tol=1e-15)
-    assert (np.diff(rates[margins.argsort()]) <= 0).all() and rates.max() <= 0.5
+@pytest.mark.parametrize("mean", [1e-9, 0.007, 0.05, 0.4])
+def test_noise_is_scaled_to_the_mean_rate(mean):
+    margins = np.abs(np.random.default_rng(2).standard_normal((3, 255))) * np.array([[3e-3], [1.0], [1e5]])
+    noise = failure.scaled_noise(margins, np.array([mean, mean / 2, mean]))
+    found = stats.norm.sf(margins / noise[:, None]).mean(1)
+    assert np.allclose(found, [mean, mean / 2, mean], rtol=1e-6, atol=0)
 
 
 def test_a_rate_of_one_half_is_refused():
     with pytest.raises(MeasurementError, match="leaves no key"):
-        failure.unequal_rates(np.ones(5), 0.5)
+        failure.scaled_noise(np.ones((1, 5)), np.array([0.5]))
 
 
 def test_a_rate_that_no_noise_gives_is_refused():
     """Of bits without a difference: they err half of the time, whatever the noise."""
     with pytest.raises(MeasurementError, match=r"rate of 0\.01 .* 3 of 4 .* allowed is at least 0\.375"):
-        failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.01)
-    assert math.isclose(failure.unequal_rates(np.array([0.0, 0, 0, 1]), 0.4).mean(), 0.4, rel_tol=1e-6)
+        failure.scaled_noise(np.array([[1.0, 1, 1, 1], [0, 0, 0, 1]]), np.array([0.1, 0.01]))
+    noise = failure.scaled_noise(np.array([[0.0, 0, 0, 1]]), np.array([0.4]))
+    assert math.isclose((1.5 + stats.norm.sf(1 / noise[0])) / 4, 0.4, rel_tol=1e-6)
+
+
+def rates_of(margins: np.ndarray, noise: np.ndarray) -> failure.ErrorRates:
+    return failure.ErrorRates(1, np.zeros((len(margins), 1), int), margins, noise, np.zeros(len(margins)))
+
+
+def test_three_times_the_rate_is_that_of_all_pairs():
+    """What is kept errs far more than three times as often then."""
+    generator = np.random.default_rng(4)
+    rates = rates_of(np.abs(generator.standard_normal((6, 255))), generator.uniform(0.02, 0.05, 6))
+    assert np.allclose(rates.kept_rates(3, 255).mean(1), 3 * rates.modelled, rtol=1e-9)
+    assert np.allclose(np.sort(rates.bit_rates, 1)[:, ::-1], rates.kept_rates(1, 255))
+    assert np.allclose(rates.kept_rates(3, 204), rates.kept_rates(3, 255)[:, 51:], rtol=0), "the strongest are kept"
+    assert (rates.kept_rates(3, 204).mean(1) > 100 * rates.kept_rates(1, 204).mean(1)).all()
+    some = rates.of([4, 1])
+    assert np.array_equal(some.kept_rates(3, 204), rates.kept_rates(3, 204)[[4, 1]])
+
+
+def test_a_key_of_more_bits_has_strengths_that_are_distributed_alike():
+    rates = rates_of(np.abs(np.random.default_rng(5).standard_normal((2, 255))), np.array([0.03, 0.05]))
+    measured = rates.strengths(1, 204)
+    assert np.array_equal(rates.strengths(1, 204, 204), measured)
+    for bits in (100, 217, 255, 408):
+        found = rates.strengths(1, 204, bits)
+        assert found.shape == (2, bits) and (np.diff(found, axis=1) >= 0).all()
+        assert (found[:, 0] >= measured[:, 0]).all() and (found[:, -1] <= measured[:, -1]).all()
+        assert np.allclose(found, np.quantile(measured, (np.arange(bits) + 0.5) / bits, axis=1, method="hazen").T)
+
+
+def test_errors_of_kept_bits_are_counted_at_more_noise():
+    """By hand: every difference moves by as much more as makes the modelled rate so many times what it was."""
+    measured = Population().boards(4, 11, reads=20)
+    pairs = pairing.block(measured.mean(), 16)
+    rates = failure.error_rates(measured, pairs, 4, reference=8)
+    found = failure.kept_errors(measured, pairs, rates, 3, [255, 204], reference=8)
+    assert found.shape == (2, 4, 3)
+    enrolled = pairs.differences(measured.frequency_hz[:, :, :8].mean(2))
+    for boot in range(3):
+        seen = pairs.differences(measured.frequency_hz[:, :, 8 + 4 * boot : 12 + 4 * boot].mean(2))
+        for board in range(4):
+            more = failure.scaled_noise(rates.margins[[board]], 3 * rates.modelled[[board]])[0] / rates.noise[board]
+            moved = enrolled[board] + more * (seen[board] - enrolled[board])
+            wrong = (moved > 0) != (enrolled[board] > 0)
+            strong = np.argsort(-np.abs(enrolled[board]))[:204]
+            assert found[:, board, boot].tolist() == [wrong.sum(), wrong[strong].sum()]
+    assert np.array_equal(failure.kept_errors(measured, pairs, rates, 1, [255], reference=8)[0], rates.errors)
 
 
 def test_reads_without_noise_are_refused():
-    measured = Measurements(np.tile(np.array([101.0, 100.0])[:, None], (3, 1, 10)), np.arange(3), 2)
+    measured = Measurements(np.tile(np.array([101e6, 100e6])[:, None], (3, 1, 10)), np.arange(3), 2)
     with pytest.raises(MeasurementError, match="board 0 is without noise"):
         failure.error_rates(measured, pairing.without_constants(np.array([[0, 1]])), 1, reference=4)
 
 
 def test_errors_are_counted_between_disjoint_reads():
     """Two oscillators in step but for one read: it is wrong in the one boot that holds it."""
-    frequency = np.full((1, 2, 10), 100.0)
-    frequency[:, 0] = 101
-    frequency[0, 0, 7] = 90
+    frequency = np.full((1, 2, 10), 100e6)
+    frequency[:, 0] = 101e6
+    frequency[0, 0, 7] = 90e6
     pairs = pairing.without_constants(np.array([[0, 1]]))
     measured = Measurements(frequency, np.array([1]), 2)
     assert failure.error_rates(measured, pairs, 1, reference=4).errors.tolist() == [[0, 0, 0, 1, 0, 0]]
@@ -125,29 +172,3 @@ def test_heat_makes_more_errors_and_parts_join():
     assert 2 < rates[1].modelled.mean() / rates[0].modelled.mean() < 6
     both = failure.joined(rates)
     assert np.array_equal(both.counted, np.concatenate([one.counted for one in rates]))
-
-
-def test_what_helper_data_leave():
-    assert choice.left(BchCode(8, 26), 1.0) == 87
-    assert math.isclose(choice.left(BchCode(8, 18), 0.8, 3), 3 * (255 * 0.8 - 124))
-
-
-def test_what_is_chosen_meets_the_requirement_with_the_fewest_blocks():
-    measured = Population().boards(12, 3)
-    pairs = pairing.block(measured.mean(), 16)
-    rates = [failure.error_rates(measured, pairs, reads) for reads in (1, 16)]
-    found = choice.choices(rates, 0.85)
-    for one in found:
-        assert one.left >= choice.KEY_BITS and one.failure <= choice.MOST_FAILURES and one.failure <= one.failure_bound
-        of = next(rate for rate in rates if rate.reads == one.reads)
-        three_times = 3 * float(of.modelled.max())
-        both = choice.block_failures(one.code, three_times, of.margins[of.modelled.argmax()])
-        assert (one.failure, one.failure_bound) == tuple(failure.key_failure(each, one.blocks) for each in both)
-        for code in codes():  # no other code would do with fewer blocks
-            left = choice.left(code, 0.85)
-            blocks = math.ceil(choice.KEY_BITS / left) if left > 0 else one.blocks
-            if blocks < one.blocks:
-                fails, _ = choice.block_failures(code, three_times, of.margins[of.worst])
-                assert failure.key_failure(fails, blocks) > choice.MOST_FAILURES
-    assert choice.best(found) == min(found, key=lambda one: (one.blocks, one.reads))
-    assert choice.choices(rates, 0.1) == [] and choice.best([]) is None

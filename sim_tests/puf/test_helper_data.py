@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bitting.attack import helper_data
+from bitting.attack.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
 from bitting.puf.extractor import FuzzyExtractor
 from bitting.unit.bch import DEFAULT_CODE
 from bitting.unit.puf_key import PufKey
 from bitting.unit.spec import PRESETS
-from tb.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
 
 EXTRACTOR = FuzzyExtractor(PRESETS["tiny"], PufKey(DEFAULT_CODE))
 MASKED = FuzzyExtractor(PRESETS["tiny"], PufKey(DEFAULT_CODE, kept=200, pairs=320))

@@ -11,7 +11,7 @@ from bitting.errors import MeasurementError
 from bitting.puf import measurements
 from bitting.puf.measurements import Measurements, load
 
-READS = np.random.default_rng(1).integers(100, 200, (3, 32, 5))
+READS = np.random.default_rng(1).integers(100_000_000, 200_000_000, (3, 32, 5))
 BOARDS = np.array([4, 7, 9])
 
 
@@ -55,6 +55,9 @@ def test_some_boards_are_those_boards():
         ({"frequency_hz": READS.T, "board": BOARDS}, "frequency_hz, which is of shape"),
         ({"frequency_hz": with_one(np.inf), "board": BOARDS}, "holds inf"),
         ({"frequency_hz": READS[:0], "board": BOARDS[:0]}, "at least one"),
+        ({"frequency_hz": READS / 1e6, "board": BOARDS}, "allowed are 1e[+]06 to 1e[+]11 Hz, .* give hertz, not MHz"),
+        ({"frequency_hz": READS / 1e3, "board": BOARDS}, r"holds .* at board 4, oscillator 0, read 0 [(]160 such"),
+        ({"frequency_hz": READS * 1e3, "board": BOARDS}, "allowed are 1e[+]06 to 1e[+]11 Hz"),
     ],
 )
 def test_what_is_no_measurement_is_refused(tmp_path, arrays, said):
@@ -108,6 +111,20 @@ def test_a_header_that_claims_more_than_memory_holds_is_refused(tmp_path):
         archive.writestr("board.npy", header.getvalue() + bytes(64))
     with pytest.raises(MeasurementError, match="can not be read as an "):
         load(tmp_path / "a.npz")
+
+
+def test_a_small_file_that_unpacks_to_more_than_anyone_measures_is_refused_unread(tmp_path, monkeypatch):
+    """Zeros shrink a thousandfold; the limit is lowered here, so that the test need not write a gigabyte."""
+    np.savez_compressed(tmp_path / "a.npz", frequency_hz=np.zeros((4, 64, 1000)), board=np.arange(4))
+    assert (tmp_path / "a.npz").stat().st_size < 10_000
+    monkeypatch.setattr(measurements, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(MeasurementError, match=r"frequency_hz.npy unpacks to 2048\d+ bytes; allowed are 1000000"):
+        load(tmp_path / "a.npz")
+
+
+def test_the_recorded_boards_are_far_below_the_limit():
+    assert 30 * measurements.recorded().frequency_hz.nbytes < measurements.MOST_BYTES
 
 
 def test_a_missing_file_is_named(tmp_path):

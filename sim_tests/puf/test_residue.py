@@ -21,7 +21,9 @@ KNOWN = re.compile(r"\.maker\.words\[|\.vault\.(?:half\.\[15:0\]|\$\d+\.\[\d+:0\
 
 def values(path):
     """Full name -> value at the end of a VCD."""
-    names, scope, last = {}, [], {}
+    names: dict[str, str] = {}
+    scope: list[str] = []
+    last: dict[str, str] = {}
     with path.open() as file:
         for line in file:
             parts = line.split()

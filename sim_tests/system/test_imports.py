@@ -13,7 +13,7 @@ import bitting_rtl
 #: Rooms of `bitting`, lower ones first: a room imports from itself and from those above it in this list.
 ROOMS = (
     "errors", "files", "malloc", "unit", "program", "emulator", "locking", "puf", "artefact", "look", "data", "network",
-    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "package", "cli",
+    "conversion", "targets", "training", "sim", "fpga", "attack", "check", "suite", "report", "package", "cli",
 )  # fmt: skip
 #: Rooms that may import the RTL.
 KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
@@ -21,7 +21,8 @@ KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 RTL_ROOMS = ("lib", "unlock", "puf", "engine", "board")
 RTL_KNOWS = (
     "bitting", "bitting.unit.bch", "bitting.unit.cxof", "bitting.unit.digits", "bitting.unit.protocol",
-    "bitting.unit.puf_key", "bitting.unit.puf_spec", "bitting.unit.serial_protocol", "bitting.unit.spec",
+    "bitting.unit.puf_clocks", "bitting.unit.puf_key", "bitting.unit.puf_spec", "bitting.unit.serial_protocol",
+    "bitting.unit.spec",
 )  # fmt: skip
 #: What pure integers must not import.
 NOT_IN_UNIT = ("numpy", "torch", "amaranth")
@@ -95,6 +96,9 @@ def test_rooms_know_only_what_lies_below_them():
         ("bitting_rtl.puf.bch_decoder", "from bitting.puf import bch"),
         ("bitting.look.learning", "from bitting.training import loop"),
         ("bitting.targets.stolen", "from bitting.attack.port import Port"),
+        ("bitting.check.attacks", "from bitting.suite.runner import Processes"),
+        ("bitting.suite.runner", "from bitting_rtl.engine.export import engine_verilog"),
+        ("bitting.report.document", "from bitting.cli import console"),
         ("bitting_rtl.engine.engine", "from bitting.locking.device import Device"),
         ("bitting_rtl.lib.crc", "from bitting_rtl.engine import decode"),
         ("bitting_rtl.unlock.ascon", "from bitting_rtl.puf.small_cxof import SmallCxof"),
@@ -121,6 +125,7 @@ def test_no_room_hides_a_public_name():
         ("bitting.puf.extractor", ("torch", "amaranth", "bitting_rtl")),
         ("bitting.artefact.artefact, bitting.sim.serial_link", ("torch", "amaranth", "cocotb")),
         ("bitting.look.learning, bitting.look.drawing", ("torch", "amaranth", "altair")),
+        ("bitting.report.writing", ("torch", "amaranth", "numpy", "altair", "vl_convert", "playwright")),
         ("bitting.targets.judge", ("amaranth", "bitting_rtl", "onnx", "onnxruntime", "torchao")),
         ("bitting.training.loop, bitting.attack.wrong_keys, bitting.attack.screening", ("amaranth", "bitting_rtl")),
         ("bitting.attack.extraction, bitting.attack.tampering, bitting.attack.histograms", ("amaranth", "bitting_rtl")),

@@ -18,6 +18,7 @@ from bitting.emulator.emulate import fold_of_phase, fold_phase, fold_slope
 from bitting.errors import BittingError
 from bitting.network.metrics import accuracy
 from bitting.program.layers import Program
+from bitting.unit.spec import SLOT_BITS
 
 Progress = Callable[[int, int], None]
 
@@ -82,18 +83,19 @@ def recover(
         progress: called with (starts done, at most).
 
     Returns:
-        (2^b,) real values, code -> weight.
+        (2^b,) real values, code -> weight; (256,) of plain weights, which are bytes.
 
     Raises:
         BittingError: if the program has other layers.
     """
     spec = locked.spec
+    codes = 1 << SLOT_BITS if locked.secret[0].plain else spec.codes
     x, y = torch.from_numpy(activations).float(), torch.from_numpy(labels)
     gain = 5.0 / (1 << (spec.acc_bits - 2))
     generator = torch.Generator().manual_seed(seed)
     best: tuple[float, torch.Tensor] | None = None
     for start in range(starts):
-        values = (torch.randn(spec.codes, generator=generator) * spec.value_set.sigma * 0.1).requires_grad_()
+        values = (torch.randn(codes, generator=generator) * spec.value_set.sigma * 0.1).requires_grad_()
         optimiser = torch.optim.Adam([values], lr=rates[start % len(rates)])
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         for _ in range(steps):

@@ -7,7 +7,7 @@ nothing says which helper data are the right ones: whether two response bits are
 oscillators is which bit; the same, where they say which pairs are kept; and which bits are often wrong, where they say which
 errors are corrected.
 
-Level of claim: die. The controls that both succeed against are in sim_tests/tb/weak_puf.py.
+Level of claim: die. The controls that both succeed against are in `bitting.attack.weak_puf`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ With the vault `aes` it computes noise. With `ascon` it refuses.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,6 +69,26 @@ def wrong_devices(device: Device, random_keys: int, neighbours: bool, seed: int)
             yield f"bit {bit} flipped", device.with_flipped_bit(bit)
 
 
+def scores(
+    locked: Program | SealedProgram,
+    scheme: LockScheme,
+    devices: Iterable[Device],
+    activations: np.ndarray,
+    labels: np.ndarray,
+    interface: Interface | None = None,
+) -> Iterator[float | None]:
+    """Accuracy (`Interface.rating`) of each device on (samples, input_words) activations; None of one that refuses."""
+    x = torch.from_numpy(activations)
+    rating = (interface or of_program(locked.spec, locked.input_words)).rating
+    for device in devices:
+        try:
+            opened = unlock_program(locked, scheme, ChipModel.of(device))
+        except AuthenticityError:
+            yield None
+            continue
+        yield rating(Emulator(opened, device.table())(x).numpy(), labels)
+
+
 def survey(
     locked: Program | SealedProgram,
     scheme: LockScheme,
@@ -100,30 +119,27 @@ def survey(
     Raises:
         AuthenticityError: if `device` refuses, too.
     """
-    x = torch.from_numpy(activations)
-    rating = (interface or of_program(device.spec, locked.sample_words)).rating
-
-    def accuracy_on(chip: Device) -> float:
-        return rating(Emulator(unlock_program(locked, scheme, ChipModel.of(chip)), chip.table())(x).numpy(), labels)
-
-    right = accuracy_on(device)
+    (right,) = scores(locked, scheme, [device], activations, labels, interface)
+    if right is None:
+        raise AuthenticityError("the device refuses the artefact, too: it is for another device, or it was changed")
     total = random_keys + 8 * ROOT_BYTES * neighbours
-    scores: list[tuple[float, str]] = []
-    for done, (name, wrong) in enumerate(wrong_devices(device, random_keys, neighbours, seed)):
-        with contextlib.suppress(AuthenticityError):
-            scores.append((accuracy_on(wrong), name))
+    names, devices = zip(*wrong_devices(device, random_keys, neighbours, seed), strict=True) if total else ((), ())
+    found: list[tuple[float, str]] = []
+    for done, score in enumerate(scores(locked, scheme, devices, activations, labels, interface)):
+        if score is not None:
+            found.append((score, names[done]))
         if progress:
             progress(done + 1, total)
-    best, best_name = max(scores, default=(None, ""))
+    best, best_name = max(found, default=(None, ""))
     return Survey(
         samples=len(labels),
         right=right,
         random_keys=random_keys,
         neighbours=total - random_keys,
-        refused=total - len(scores),
+        refused=total - len(found),
         best=best,
         best_name=best_name,
-        best_neighbour=max((score for score, name in scores if name.startswith("bit")), default=None),
-        mean=float(np.mean([score for score, _ in scores])) if scores else None,
+        best_neighbour=max((score for score, name in found if name.startswith("bit")), default=None),
+        mean=float(np.mean([score for score, _ in found])) if found else None,
         seed=seed,
     )

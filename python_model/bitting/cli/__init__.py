@@ -9,14 +9,29 @@ from typing import Annotated
 import typer
 
 from bitting import __version__, malloc
-from bitting.cli import attacks, boards, console, conversions, fpga, hosts, inspect, locks, models, packages, puf, runs
+from bitting.cli import (
+    attacks,
+    boards,
+    console,
+    conversions,
+    fpga,
+    hosts,
+    inspect,
+    locks,
+    models,
+    packages,
+    puf,
+    report,
+    runs,
+    suite,
+)
 from bitting.errors import BittingError, missing_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 for _command in (
     models.spec, models.train, inspect.inspect, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate,
     models.verilog, packages.package, models.doctor, models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run,
-    hosts.packets,
+    hosts.packets, report.report,
 ):  # fmt: skip
     app.command()(_command)
 app.command("lock-table")(locks.lock_table)
@@ -26,6 +41,8 @@ runs.attack_app.command("port")(attacks.port)
 runs.attack_app.command("file")(attacks.file)
 runs.attack_app.command("questions")(attacks.questions)
 runs.attack_app.command("conversions")(conversions.conversions)
+runs.attack_app.command("suite")(suite.suite)
+runs.attack_app.command("matrix")(suite.matrix)
 app.add_typer(runs.attack_app, name="attack")
 app.add_typer(puf.puf_app, name="puf")
 

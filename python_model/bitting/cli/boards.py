@@ -12,7 +12,7 @@ import typer
 from bitting import files
 from bitting.cli import console
 from bitting.cli.enrolments import increments_of
-from bitting.cli.options import SIMULATED, DeviceOption, JsonOption, SiliconOption
+from bitting.cli.options import SIMULATED, JsonOption, SiliconOption
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
 from bitting.unit.spec import parse_spec
@@ -20,12 +20,20 @@ from bitting.unit.spec import parse_spec
 
 def board(
     name: Annotated[str, typer.Argument(help=f"icebreaker, ulx3s-25f, ulx3s-85f or {SIMULATED}.")],
-    device: DeviceOption,
+    device: Annotated[Path | None, typer.Option("--device", help="Key file of the device; not with --puf.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Bitstream to write, as secret as the device's key.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Bitstream to write, as secret as the device's key; with --puf it holds no secret."
+        ),
     ] = None,
     spec: Annotated[str, typer.Option("--spec", help="Family; default: what is meant for the board.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of place and route; the fastest is taken.")] = 1,
+    puf: Annotated[bool, typer.Option("--puf", help="Oscillators make the root secret: the same file for all boards.")] = False,
+    enrolment: Annotated[
+        bool,
+        typer.Option("--enrolment", help="With --puf, for the factory: the board is not sealed, and measures for anybody."),
+    ] = False,
     silicon: SiliconOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -35,10 +43,22 @@ def board(
 
     `bitting board simulated --device KEY` needs no board: it names a serial port with the simulated board at its other end, for
     any host (`bitting run --port`, the host in C), until it is interrupted.
+
+    `bitting board NAME --puf --enrolment` makes what a factory loads for `bitting enroll --puf --port`, and without --enrolment
+    what the board is sold with.
     """
+    if enrolment and not puf:
+        raise BittingError("--enrolment is of boards whose oscillators make the root secret; add --puf")
+    if puf and device:
+        raise BittingError("--device is a key for the bitstream, and with --puf there is none in it; give one of them")
+    if puf and name == SIMULATED:
+        raise BittingError(f"board {SIMULATED} takes the key file that `bitting enroll --puf` wrote; give --device, not --puf")
+    if not puf and device is None:
+        raise BittingError(f"whose board {name} is to be: give the key file with --device, or --puf")
     if name == SIMULATED:
         if output or spec or json or seeds != 1:
             raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
+        assert device
         _simulate(device, silicon)
         return
     if output is None:
@@ -47,19 +67,32 @@ def board(
         from bitting.fpga import boards
 
     wanted = boards.find(name)
-    family, chip = parse_spec(spec or wanted.spec), Device.load(device)
-    chip.require_spec(family, "--spec")
+    family, runs = parse_spec(spec or wanted.spec), range(1, seeds + 1)
+    chip = Device.load(device) if device else None
+    if chip:
+        chip.require_spec(family, "--spec")
+        if chip.puf:
+            raise BittingError(f"{device} is of a chip that stores no secret: its bitstream is that of all such boards, --puf")
     with files.private_folder() as folder:
         with console.progress(f"{family.name} on {name}", seeds) as done:
-            report = boards.implement(wanted, family, chip.root, range(1, seeds + 1), folder, done, chip.sealed)
-        files.write_bytes(output, Path(report.bitstream).read_bytes(), files.PRIVATE)
+            if chip:
+                report = boards.implement(wanted, family, chip.root, runs, folder, done, chip.sealed)
+            else:
+                design = boards.puf_design()
+                report = boards.implement(wanted, family, None, runs, None, done, not enrolment, design)
+        files.write_bytes(output, Path(report.bitstream).read_bytes(), *[files.PRIVATE] * (not puf))
     facts = {key: value for key, value in report.to_dict().items() if key != "bitstream"}
     if json:
-        console.emit_json(facts)
+        console.emit_json(facts | ({"puf": design.to_dict(), "sealed": not enrolment} if puf else {}))
         return
     used = {cell: f"{count} of {available}" for cell, (count, available) in report.placed[0].utilisation.items()}
     rows = [*used.items(), ("Fmax", f"{max(run.fmax for run in report.placed):.1f} MHz"), ("bitstream", output)]
     console.table(f"{family.name} ({family.id}) on {name}", ("", ""), rows)
+    if enrolment:
+        console.out.print(
+            "not sealed: with this bitstream a board tells its oscillators to anybody who asks. Load it to enrol, and then the "
+            "one that is made without --enrolment"
+        )
 
 
 def _simulate(key: Path, silicon: Path | None) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bitting.look.plain import printable
 from bitting.program.interface import score_text
 
 #: Exit statuses: a claim that failed, and a mistake of the user or a missing tool.
@@ -28,24 +29,6 @@ PLAIN_WIDTH = 140
 def _width() -> int | None:
     """Of standard output; None: the terminal's own, or COLUMNS."""
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else PLAIN_WIDTH
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Text that a terminal obeys in nothing: names in files may hold its commands.
-
-    Args:
-        text: any.
-        keep: characters of it that stay. Other white space becomes a space, and what is not printable is written as Python
-            does.
-    """
-    return "".join(
-        letter
-        if letter.isprintable() or letter in keep
-        else " "
-        if letter.isspace()
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 class _Printed(Console):

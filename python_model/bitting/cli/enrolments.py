@@ -98,8 +98,8 @@ def _board(spec: UnitSpec, port: str) -> Device:
     from bitting.sim import puf_chip
     from bitting.sim.serial_link import SerialLink
 
-    with opened(port) as line, console.progress(f"on {port}") as done:
-        root, enrolled = puf_chip.enrol(spec, boards.puf_design(spec), SerialLink(line), done)
+    with opened(port, measures=True) as line, console.progress(f"on {port}") as done:
+        root, enrolled = puf_chip.enrol(spec, boards.puf_design(), SerialLink(line), done)
     return puf_chip.device_of(spec, root, enrolled)
 
 

@@ -15,6 +15,7 @@ from bitting.cli import console
 from bitting.cli.options import JsonOption, SpecOption
 from bitting.errors import BittingError, missing_extra
 from bitting.look import drawing
+from bitting.unit.puf_key import DEFAULT_DESIGN
 from bitting.unit.spec import VaultKind, parse_spec
 
 TargetOption = Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-85k or ice40-up5k.")]
@@ -28,6 +29,7 @@ def synth(
     lock: Annotated[str, typer.Option("--lock", help="full, or none: the unlocked twin.")] = "full",
     target: TargetOption = "ecp5-25k",
     seeds: SeedsOption = 3,
+    puf: Annotated[bool, typer.Option("--puf", help="Ring oscillators make the root secret, in the place of fuses.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the bitstream.")] = None,
     history: HistoryOption = _HISTORY,
     json: JsonOption = False,
@@ -43,11 +45,16 @@ def synth(
     family, device = parse_spec(spec), targets.find(target)
     if lock not in ("full", "none"):
         raise BittingError(f"unknown lock {lock!r}; allowed: full, none")
+    if puf and lock == "none":
+        raise BittingError("--puf makes the root secret of a locked engine; --lock none has none")
     if output and not seeds:
         raise BittingError("--output wants a bitstream, which --seeds 0 does not make")
+    made = DEFAULT_DESIGN if puf else None
     with console.progress(f"{family.name} on {target}", max(1, seeds)) as done:
-        report = design.implement(device, family, lock == "full", range(1, seeds + 1), done)
+        report = design.implement(device, family, lock == "full", range(1, seeds + 1), done, made)
     facts = {"spec": family.to_dict(), "spec_id": family.id, "lock": lock, **report.to_dict()}
+    if made:
+        facts["puf"] = made.to_dict()
     cipher = cipher_timing(device.build.compact) if lock == "full" and family.vault == VaultKind.AES else None
     if cipher:
         facts["aes"] = cipher._asdict()
@@ -74,7 +81,8 @@ def synth(
         slowest = min(report.placed, key=lambda run: run.fmax)
         rows.append((f"critical path (seed {slowest.seed})", f"from {slowest.critical[0][2]} to {slowest.critical[-1][3]}"))
         rows.append(("bitstream", output or report.bitstream))
-    console.table(f"{family.name} ({family.id}), lock {lock}, on {target}", ("", ""), rows)
+    title = f"{family.name} ({family.id}), lock {lock}{f', {made.key.pairs} pairs of oscillators' if made else ''}, on {target}"
+    console.table(title, ("", ""), rows)
 
 
 def overhead(

@@ -40,12 +40,17 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-_TIMEOUT_SECONDS = 2.0
+#: How long a board may be silent; one with a PUF while it measures: for seconds, with the clock of a small board.
+_TIMEOUT_SECONDS, _MEASURING_SECONDS = 2.0, 20.0
 
 
 @contextlib.contextmanager
-def opened(name: str, simulated: Device | None = None, increments: np.ndarray | None = None) -> Iterator[Port]:
+def opened(
+    name: str, simulated: Device | None = None, increments: np.ndarray | None = None, measures: bool = False
+) -> Iterator[Port]:
     """A serial port by name or URL, or the simulated board of a device, whose oscillators are `increments` if it has a PUF.
+
+    With `measures` the board has a PUF, and may be silent for longer.
 
     Raises:
         BittingError: if it can not be opened.
@@ -62,7 +67,8 @@ def opened(name: str, simulated: Device | None = None, increments: np.ndarray | 
     with missing_extra("a serial port"):
         import serial
     try:
-        with serial.serial_for_url(name, baudrate=BAUD, timeout=_TIMEOUT_SECONDS) as port:
+        timeout = _MEASURING_SECONDS if measures else _TIMEOUT_SECONDS
+        with serial.serial_for_url(name, baudrate=BAUD, timeout=timeout) as port:
             yield port
     except (serial.SerialException, ValueError) as error:
         raise BittingError(f"--port {name}: {error}") from None
@@ -103,7 +109,10 @@ def run(
     simulated, expected = _keys(artefact, loaded, port, device, expect_device)
     x, y, part = test_set(loaded, data, samples)
     increments = increments_of(simulated, device, silicon) if simulated and device else None
-    with opened(port, simulated, increments) as line, console.progress(f"on {port}", len(y)) as done:
+    with (
+        opened(port, simulated, increments, measures=bool(loaded.helper)) as line,
+        console.progress(f"on {port}", len(y)) as done,
+    ):
         link = SerialLink(line)
         session.require_family(loaded, link)
         tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"

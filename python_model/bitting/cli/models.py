@@ -25,7 +25,7 @@ from bitting.cli.options import (
 from bitting.errors import BittingError, ExtraError, missing_extra
 from bitting.look import learning
 from bitting.program.interface import score_text
-from bitting.unit.spec import parse_spec
+from bitting.unit.spec import UnitSpec, parse_spec
 
 if TYPE_CHECKING:
     from bitting.training.recipes import TrainConfig
@@ -213,11 +213,15 @@ def verilog(
     device: Annotated[
         Path | None, typer.Option("--device", help="Bake this device's secret in: the file is then as secret as its key.")
     ] = None,
+    puf: Annotated[
+        str, typer.Option("--puf", help="ecp5 or ice40: ring oscillators of this FPGA make the root secret (docs/puf.md).")
+    ] = "",
 ) -> None:
     """Write the engine as Verilog, with a JSON sidecar: ports, packet format, spec id, tool versions.
 
     Beside it: a wrapper for AXI4-Stream and AXI4-Lite, an example that instantiates it, and a FuseSoC core file.
     One file serves all devices of a family: the engine reads the root secret through the ports `fuse_address` and `fuse_data`.
+    With --puf only the engine and its sidecar are written, which says what a host does at boot.
     """
     import json
 
@@ -226,10 +230,17 @@ def verilog(
     from bitting_rtl.engine.export import TOP, engine_verilog, sidecar
 
     family = parse_spec(spec)
+    if puf:
+        if device:
+            raise BittingError("--device bakes a secret in, and with --puf oscillators make it; give one of them")
+        _puf_verilog(output, family, puf)
+        return
     root, sealed = None, False
     if device:
         owner = Device.load(device)
         owner.require_spec(family, "--spec")
+        if owner.puf:
+            raise BittingError(f"{device} is of a chip that stores no secret: its Verilog is that of all of them, --puf FAMILY")
         root, sealed = owner.root, owner.sealed
     mode = files.PRIVATE if device else 0o644
     files.write_text(output / f"{TOP}.v", engine_verilog(family, root=root, sealed=sealed), mode)
@@ -238,6 +249,25 @@ def verilog(
     for name, text in package.files(family, fused=root is None).items():
         files.write_text(output / name, text)
     console.out.print(f"{output / TOP}.v and what belongs to it: {family.name} ({family.id}), {family.lanes} lanes")
+
+
+def _puf_verilog(output: Path, spec: UnitSpec, family: str) -> None:
+    """The engine with a PUF, and its sidecar."""
+    import json
+
+    from bitting.unit.puf_key import DEFAULT_DESIGN
+    from bitting_rtl.engine.export import TOP, puf_verilog, sidecar
+    from bitting_rtl.puf.rings import FAMILIES
+
+    if family not in FAMILIES:
+        raise BittingError(f"no ring oscillators for {family!r}; allowed with --puf: {', '.join(FAMILIES)}")
+    files.write_text(output / f"{TOP}.v", puf_verilog(spec, DEFAULT_DESIGN, family))
+    description = sidecar(spec, baked=False, puf=DEFAULT_DESIGN, family=family)
+    files.write_text(output / f"{TOP}.json", json.dumps(description, indent=2) + "\n")
+    console.out.print(
+        f"{output / TOP}.v and .json: {spec.name} ({spec.id}), {spec.lanes} lanes, {DEFAULT_DESIGN.key.pairs} pairs of "
+        f"oscillators for {family}"
+    )
 
 
 def doctor(json: JsonOption = False) -> None:

@@ -5,26 +5,33 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from bitting.errors import BittingError, ToolError, missing_extra
-from bitting.fpga import design, flow, targets
+from bitting.fpga import design, flow, rings, targets
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufDesign
+from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.board.top import BoardTop
+from bitting_rtl.puf.rings import FAMILIES
 
 _TOP = "bitting_board"
+#: How far the rings of a chip may be from what nextpnr says of them at its slowest corner; nothing was measured.
+_SLOWER, _FASTER = Fraction(1, 2), 4
 
 
 @dataclass(frozen=True)
 class Board:
-    """A board: its FPGA, where amaranth-boards describes it, and the family that is meant for it."""
+    """A board: its FPGA, where amaranth-boards describes it, the family that is meant for it, and its crystal."""
 
     name: str
     target: str
     module: str
     platform: str
     spec: str
+    clock_mhz: int
 
     def resources(self) -> Any:
         """The platform of amaranth-boards.
@@ -39,9 +46,9 @@ class Board:
 BOARDS = {
     board.name: board
     for board in (
-        Board("icebreaker", "ice40-up5k", "amaranth_boards.icebreaker", "ICEBreakerPlatform", "tiny"),
-        Board("ulx3s-25f", "ecp5-25k", "amaranth_boards.ulx3s", "ULX3S_25F_Platform", "base"),
-        Board("ulx3s-85f", "ecp5-85k", "amaranth_boards.ulx3s", "ULX3S_85F_Platform", "base"),
+        Board("icebreaker", "ice40-up5k", "amaranth_boards.icebreaker", "ICEBreakerPlatform", "tiny", 12),
+        Board("ulx3s-25f", "ecp5-25k", "amaranth_boards.ulx3s", "ULX3S_25F_Platform", "base", 25),
+        Board("ulx3s-85f", "ecp5-85k", "amaranth_boards.ulx3s", "ULX3S_85F_Platform", "base", 25),
     )
 }
 
@@ -57,32 +64,40 @@ def find(name: str) -> Board:
     return BOARDS[name]
 
 
+def puf_design() -> PufDesign:
+    """The PUF that all boards have, so whoever enrols one need not know which it is. No constants: none was measured."""
+    rates = [Fraction(FAMILIES[targets.find(board.target).family].mhz, board.clock_mhz) for board in BOARDS.values()]
+    return PufDesign(DEFAULT_KEY, PufSpec.suited(DEFAULT_KEY.pairs, DEFAULT_READS, min(rates) * _SLOWER, max(rates) * _FASTER))
+
+
 def implement(
     board: Board,
     spec: UnitSpec,
-    root: bytes,
+    root: bytes | None,
     seeds: Sequence[int],
-    private: Path,
+    private: Path | None,
     progress: Callable[[int], None] = lambda done: None,
     sealed: bool = False,
+    puf: PufDesign | None = None,
 ) -> flow.Report:
-    """The bitstream of a board's device, in the folder `private` (`files.private_folder`); it holds the root secret.
+    """The bitstream of a board's device; with a root secret in it, in the folder `private` (`files.private_folder`).
 
     Args:
         board: which board.
         spec: of the unit.
-        root: secret of the device.
+        root: secret of the device; None if a PUF makes it.
         seeds: of place and route.
-        private: the folder to build in.
+        private: the folder to build in; None for a bitstream without secret, which is kept in the cache.
         progress: called with the number of finished runs.
-        sealed: the fuse of that name is blown (vault `ascon`).
+        sealed: the fuse of that name is blown (vault `ascon`, or a PUF).
+        puf: what makes the root secret instead.
 
     Raises:
-        ToolError: if a tool is missing or fails, or the design does not fit.
+        ToolError: if a tool is missing or fails, the design does not fit, or ring oscillators were not placed alike.
     """
     target = targets.find(board.target)
     platform = board.resources()
-    plan = platform.prepare(BoardTop(root, sealed), name=_TOP, emit_debug_verilog=False)
+    plan = platform.prepare(BoardTop(root, sealed, puf, target.family), name=_TOP, emit_debug_verilog=False)
     suffix = "lpf" if target.family == "ecp5" else "pcf"
     texts = {
         name: text.decode() if isinstance(text, bytes) else text
@@ -90,8 +105,12 @@ def implement(
         if name.endswith((".il", suffix))
     }
     wrapper = flow.Wrapper(texts[f"{_TOP}.il"], _TOP, "read_rtlil", texts[f"{_TOP}.{suffix}"])
-    report = flow.implement(target, *design.engine(spec, True, target), wrapper, seeds, progress, private)
-    needed = platform.default_clk_frequency / 1e6
-    if report.placed and max(run.fmax for run in report.placed) < needed:
-        raise ToolError(f"{board.name} runs at {needed:.0f} MHz, place and route reached {report.fmax:.1f}; try more --seeds")
+    engine = design.engine(spec, True, target, puf)
+    report = flow.implement(target, *engine, wrapper, seeds, progress, private, rings=puf is not None)
+    if puf and report.placed:
+        rings.check(Path(report.bitstream).parent, target.family, puf.key.pairs)
+    if report.placed and max(run.fmax for run in report.placed) < board.clock_mhz:
+        raise ToolError(
+            f"{board.name} runs at {board.clock_mhz} MHz, place and route reached {report.fmax:.1f}; try more --seeds"
+        )
     return report

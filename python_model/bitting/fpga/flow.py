@@ -6,6 +6,7 @@ All files are named relative to the folder a tool runs in: the tools of the whee
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ RING_CLOCK = "ring_clock"
 #: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the
 #: condition would stand before the address and the data of every memory; with this it goes to the enable only.
 _READ = "read_verilog design.v; proc; opt_expr -mux_undef; opt_clean"
+#: A line of nextpnr's log: cells of a kind that are used, and there.
+_UTILISATION = re.compile(r"(\w+): +(\d+)/ *(\d+) +\d+%")
 #: Option of nextpnr that names the file of pins.
 _CONSTRAINTS = {"ecp5": "--lpf", "ice40": "--pcf"}
 
@@ -215,7 +218,12 @@ def place(
         extra += ["--write", "routed.json", "--sdf", "delays.sdf"] if netlist else []
         extra += ["--ignore-loops"] if rings else []
         extra += ["--pcf-allow-unconstrained"] if target.family == "ice40" else []
-        tools.run(program, [*target.options, *common, *report, *extra], work)
+        try:
+            tools.run(program, [*target.options, *common, *report, *extra], work)
+        except ToolError as error:
+            if full := overfull((work / "nextpnr.log").read_text(errors="replace")):
+                raise ToolError(f"the design does not fit on {target.name}: it wants {full}") from error
+            raise
         packer = "ecppack" if target.family == "ecp5" else "icepack"
         tools.run(packer, ["routed.txt", f"{finished.name}/bitstream.bin"], work)
         for name in ("report.json", *["routed.json", "delays.sdf"] * netlist):
@@ -237,6 +245,12 @@ def place(
     ]
     folder = files.built("placed", parts, make, private)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder
+
+
+def overfull(log: str) -> str:
+    """Of which cells a design has more than the device, by nextpnr's log: `7000 of 5280 ICESTORM_LC`; nothing if of none."""
+    found = {name: (int(used), int(there)) for name, used, there in _UTILISATION.findall(log)}
+    return ", ".join(f"{used} of {there} {name}" for name, (used, there) in found.items() if used > there)
 
 
 def _placed(report: dict[str, Any], seed: int) -> Placed:
@@ -263,6 +277,7 @@ def implement(
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda done: None,
     private: Path | None = None,
+    rings: bool = False,
 ) -> Report:
     """Synthesise, then place and route with each seed; the bitstream is the fastest run's.
 
@@ -274,13 +289,14 @@ def implement(
         seeds: of place and route, a run for each; without any the module is only synthesised.
         progress: called with the number of finished runs.
         private: where to build if the wrapper holds a root secret; the bitstream is there then, and nothing of it in the cache.
+        rings: there are ring oscillators in it; what was placed lies beside the bitstream (`place`, with `netlist`).
 
     Raises:
         ToolError: see `place`.
     """
     placed: list[tuple[Placed, Path]] = []
     for done, seed in enumerate(seeds):
-        placed.append(place(target, verilog, top, wrapper, seed, private=private))
+        placed.append(place(target, verilog, top, wrapper, seed, netlist=rings, private=private, rings=rings))
         progress(done + 1)
     best = max(placed, key=lambda item: item[0].fmax)[1] / "bitstream.bin" if placed else ""
     return Report(

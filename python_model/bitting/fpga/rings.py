@@ -103,6 +103,26 @@ def read(folder: Path, family: str) -> dict[tuple[int, int], Ring]:
     }
 
 
+def check(folder: Path, family: str, pairs: int) -> dict[tuple[int, int], Ring]:
+    """The same, if every ring of so many pairs is there, in its tile, on the wires that are named: those of a pair are alike.
+
+    Raises:
+        ToolError: if not.
+    """
+    named, found = FAMILIES[family], read(folder, family)
+    expected = [(pair, second) for pair in range(pairs) for second in range(2)]
+    if list(found) != expected:
+        raise ToolError(f"after place and route there are {len(found)} rings of {pairs} pairs")
+    wires = tuple(tuple(f"+0 +0 {wire}" for wire in way) for way in (*named.wires, named.out_wires))
+    for (pair, second), ring in found.items():
+        what, tile = f"the {'second' if second else 'first'} ring of pair {pair}", named.tile(pair, second)
+        if (ring.tile, ring.luts) != (tile, named.bel):
+            raise ToolError(f"{what} lies at {ring.tile}, {ring.luts}; named are {tile}, {named.bel}")
+        if ring.wires != wires:
+            raise ToolError(f"{what} takes other wires than those that are named: {ring.wires}")
+    return found
+
+
 def _named(name: str) -> tuple[int, int, int]:
     found = _CELL.search(name)
     assert found

@@ -38,6 +38,21 @@ def require(path: Path, option: str) -> None:
         importlib.import_module("vl_convert")  # a page holds the scripts that draw it, which come from there
 
 
+def require_folder(folder: Path, option: str) -> None:
+    """Say that pictures can not be put somewhere before the work, not after.
+
+    Args:
+        folder: where they will be; it is made if it is not there.
+        option: of the command line that names it, for the error.
+
+    Raises:
+        BittingError: if it, or what it would be in, is a file.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise BittingError(f"{option} {folder}: {there} is a file; allowed is a folder, or a free name: choose another")
+
+
 def write(path: Path, chart: Any, mode: int = 0o644) -> None:
     """Write an Altair chart whole or not at all, as the suffix says; `mode`: of the file. A page holds all that it needs.
 

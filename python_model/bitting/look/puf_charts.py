@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from bitting.look import drawing
 from bitting.puf import choice, failure
+from bitting.puf.choice import Choice
+from bitting.puf.failure import ErrorRates
 from bitting.puf.report import Report
 from bitting.unit.bch import BLOCK_BITS
 
 #: Error rates of the picture of failures.
-_RATES = np.linspace(0.002, 0.08, 40)
+_RATES = np.linspace(0.002, 0.14, 40)
 #: Below this no failure is drawn.
 _FLOOR = 1e-12
 
@@ -72,21 +75,47 @@ def aliasing(path: Path, found: Report) -> None:
 
 
 def failure_curves(found: Report) -> list[dict[str, Any]]:
-    """Rows (code, rate, failure) of one block, its bits erring as unequally as the worst board's."""
-    rates = found.boots
-    margins = rates.margins[rates.worst]
+    """Rows (code, rate, failure) of the chosen key, with other codes too, on the board that fails most; without a key none."""
+    best = found.best
+    if best is None:
+        return []
+    worst = _worst(found, best)
+    keys = [
+        replace(best.key, code=code) for code in failure.codes() if choice.shown(code, best) and code.check_bits < best.key.kept
+    ]
     rows = []
     for rate in _RATES:
-        distribution = failure.error_distribution(failure.unequal_rates(margins, float(rate)))
-        for code in failure.codes():
-            probability = float(distribution[code.t + 1 :].sum())
-            if choice.shown(code, found.best) and probability > _FLOOR:
-                rows.append({"code": f"({code.k}, {code.t})", "rate": float(rate), "failure": probability})
+        fails = choice.failures_of_codes(worst, keys, best.left_out, float(rate / worst.modelled[0]))
+        for key, probability in zip(keys, fails, strict=True):
+            if probability > _FLOOR:
+                rows.append({"code": f"({key.code.k}, {key.code.t})", "rate": float(rate), "failure": probability})
     return rows
 
 
+def _worst(found: Report, best: Choice) -> ErrorRates:
+    rates = found.boots
+    return rates.of([int(choice.key_failures(rates, best.key, best.left_out, choice.MARGIN).argmax())])
+
+
+def left_out(path: Path, found: Report) -> None:
+    """Oscillators of the smallest key by the share of weak pairs that is left out, for each number of reads of a boot.
+
+    Raises:
+        BittingError: if the file can not be written.
+    """
+    import altair
+
+    values = [{"share": one.left_out, "oscillators": one.oscillators, "reads": str(one.reads)} for one in found.choices]
+    chart = altair.Chart(drawing.rows(values), width=520, height=300, title=f"{found.boards} boards, {found.default.name}")
+    drawing.write(path, chart.mark_line(point=True).encode(
+        x=altair.X("share:Q", title="weak pairs left out", axis=altair.Axis(format="%")),
+        y=altair.Y("oscillators:Q", title="oscillators of a key", scale=altair.Scale(type="log", zero=False)),
+        color=altair.Color("reads:N", title="reads in a boot", sort=None),
+    ))  # fmt: skip
+
+
 def failures(path: Path, found: Report) -> None:
-    """Failure of a block by the board's error rate, with the worst board's rate and its multiples.
+    """Failure of the key by the board's error rate, of all its pairs, with the rate as measured and its multiples.
 
     Raises:
         BittingError: if the file can not be written.
@@ -94,11 +123,11 @@ def failures(path: Path, found: Report) -> None:
     import altair
 
     rates = found.boots
-    worst = float(rates.modelled[rates.worst])
+    worst = float((_worst(found, found.best) if found.best else rates).modelled.max())
     lines = altair.Chart(drawing.rows(failure_curves(found)), width=520, height=300).mark_line()
     lines = lines.encode(
-        x=altair.X("rate:Q", title="mean error rate of a board", axis=altair.Axis(format="%")),
-        y=altair.Y("failure:Q", title="a block fails", scale=altair.Scale(type="log", domain=[_FLOOR, 1]),
+        x=altair.X("rate:Q", title="mean error rate of the board's pairs, all of them", axis=altair.Axis(format="%")),
+        y=altair.Y("failure:Q", title="the key fails", scale=altair.Scale(type="log", domain=[_FLOOR, 1]),
                    axis=altair.Axis(format=".0e")),
         color=altair.Color("code:N", title=f"BCH({BLOCK_BITS}, k, t)", sort=[f"({c.k}, {c.t})" for c in failure.codes()]),
     )  # fmt: skip
@@ -106,5 +135,5 @@ def failures(path: Path, found: Report) -> None:
     rules = altair.Chart(drawing.rows(marks)).mark_rule(strokeDash=[4, 3], color="#888888").encode(x="rate:Q")
     names = altair.Chart(drawing.rows(marks)).mark_text(align="left", dx=3, y=8, color="#555555")
     names = names.encode(x="rate:Q", text="mark:N")
-    title = f"boots of {rates.reads} reads; dashed: multiples of the worst board's rate"
+    title = f"boots of {rates.reads} reads; dashed: multiples of the rate of the board that fails most"
     drawing.write(path, altair.layer(lines, rules, names, title=title))

@@ -10,6 +10,10 @@ Three figures for the min-entropy of a bit, -log2 of the probability of its like
 * *bound*: the same at the upper confidence bound of m. The share of agreeing pairs is a U-statistic; its standard error is that
   of Sen (1960): twice the standard deviation of the boards' own shares, over the square root of the number of boards.
 
+Where weak pairs are left out (`bitting.puf.masks`), a bit counts on the boards that keep it: i runs over the bits that a device
+keeps, so a mean is one over pairs, weighted by the boards that keep them, and e_i is the bias of *kept* bits: 4 e_i^2 is what
+the agreement of two boards that both keep pair i shows, without bias.
+
 `most_common_value_bound` is the bound of SP 800-90B 6.3.1 of every bit by itself, averaged. It charges each bit the luck of the
 unluckiest and tells little about 50 boards (fair coins: about 0.5 bit); it is there because the standard has it.
 """
@@ -42,30 +46,37 @@ class Entropy:
     most_common_value_bound: float
 
 
-def agreement(bits: np.ndarray) -> np.ndarray:
-    """Of each board: 4 e^2 as the other boards show it, averaged over bits; 0 expected of fair coins.
+def agreement(bits: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Of each board: 4 e^2 as the other boards that keep the same pairs show it, averaged over its kept bits; of coins 0.
 
     Args:
         bits: (boards, bits), bool; two boards at least.
+        mask: (boards, bits), bool: pairs that a board keeps, at least one; without it, all.
     """
-    signs = np.where(bits, 1.0, -1.0)
-    boards, count = bits.shape
-    return np.asarray((signs @ signs.sum(0) - count) / ((boards - 1) * count))
+    kept = np.ones(bits.shape, bool) if mask is None else mask
+    signs = np.where(kept, np.where(bits, 1.0, -1.0), 0.0)
+    others = np.maximum(1, kept.sum(0) - 1)  # a pair that no other board keeps shows nothing, and counts as a coin
+    return np.asarray((signs * (signs.sum(0) - signs) / others).sum(1) / kept.sum(1))
 
 
-def per_bit(bits: np.ndarray) -> Entropy:
-    """Of (boards, bits), bool; two boards at least."""
+def per_bit(bits: np.ndarray, mask: np.ndarray | None = None) -> Entropy:
+    """Of (boards, bits), bool; two boards at least. With a mask, of the bits that it keeps."""
     boards = len(bits)
-    ones = bits.mean(0)
+    kept = np.ones(bits.shape, bool) if mask is None else mask
+    seen = kept.any(0)
+    bits, kept = bits[:, seen], kept[:, seen]
+    count = kept.sum(0)
+    ones = (bits & kept).sum(0) / count
     likelier = np.maximum(ones, 1 - ones)
-    own = agreement(bits)
+    bounds = [sp800_90b.upper(float(p), int(n)) if n > 1 else 1.0 for p, n in zip(likelier, count, strict=True)]
+    own = agreement(bits, kept)
     square = max(0.0, float(own.mean()) / 4)
     error = 2 * float(own.std(ddof=1)) / math.sqrt(boards) / 4
     return Entropy(
-        plug_in=float(-np.log2(likelier).mean()),
+        plug_in=float(np.average(-np.log2(likelier), weights=count)),
         corrected=min_entropy(0.5 + math.sqrt(square)),
         bound=min_entropy(0.5 + math.sqrt(square + Z * error)),
-        most_common_value_bound=float(np.mean([-math.log2(sp800_90b.upper(float(p), boards)) for p in likelier])),
+        most_common_value_bound=float(np.average(-np.log2(bounds), weights=count)),
     )
 
 

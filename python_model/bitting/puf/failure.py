@@ -3,18 +3,23 @@
 Enrolment averages the *first* reads of a board and boots average later ones, as in life. Taking every other read as
 the reference would hide what reads close in time have in common: the noise of an oscillator has a slow part, which averaging
 does not remove.
+
+*So many times the worst board's rate* stands for what was not measured. It means more noise: a board's noise is scaled until
+the mean error rate of *all* its pairs is so many times what it was; what that does to the pairs that it keeps is looked at.
+Errors of kept pairs grow far more than so many times then; to triple their own small rate would be the milder reading.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 
 from bitting.errors import MeasurementError
+from bitting.puf import masks
 from bitting.puf.measurements import Measurements
 from bitting.puf.pairing import Pairing
 from bitting.unit.bch import BLOCK_M, BchCode, correctable
@@ -22,7 +27,7 @@ from bitting.unit.bch import BLOCK_M, BchCode, correctable
 #: The first reads, which enrolment averages. 64 of 100 remain, so that a boot of 64 reads can be looked at.
 REFERENCE_READS = 36
 #: Reads that a boot averages.
-AVERAGED = (1, 2, 4, 8, 16, 32, 64)
+AVERAGED = (1, 4, 16, 64)
 #: Confidence of intervals here.
 CONFIDENCE = 0.99
 
@@ -77,37 +82,43 @@ def interval(errors: int, trials: int, confidence: float = CONFIDENCE) -> tuple[
     return low, high
 
 
-def unequal_rates(margins: np.ndarray, mean: float) -> np.ndarray:
-    """Error rates of a board's bits: those with small differences err more.
+#: Steps of the bisection in `scaled_noise`: from exp(+-40) times the median down to 2e-12 of it.
+_STEPS = 45
 
-    Gaussian noise of one size for all bits, as large as makes their mean rate `mean`.
+
+def scaled_noise(margins: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(boards,) standard deviation of Gaussian noise, the same for all of a board's bits, with which their mean rate is `mean`.
 
     Args:
-        margins: (bits,) absolute differences less constants.
-        mean: from 0 to below 1/2.
+        margins: (boards, bits) absolute differences less constants.
+        mean: (boards,) above 0, below 1/2.
 
     Raises:
         MeasurementError: for a mean of 1/2 or more, or below that of bits without a difference, which err half of the time.
     """
-    from scipy import optimize, special
+    from scipy import special
 
-    if not 0 <= mean < 0.5:
-        raise MeasurementError(f"an error rate of {mean} leaves no key; allowed is less than 0.5: average more reads")
-    if mean == 0:
-        return np.zeros(len(margins))
-    without = int((margins == 0).sum())
-    if mean < (lowest := without / len(margins) / 2):
+    if not (mean < 0.5).all():
+        raise MeasurementError(f"an error rate of {mean.max()} leaves no key; allowed is less than 0.5: average more reads")
+    bits, without = margins.shape[-1], (margins == 0).sum(-1)
+    if (impossible := mean < without / bits / 2).any():
+        at = int(impossible.argmax())
         raise MeasurementError(
-            f"an error rate of {mean} can not be: {without} of {len(margins)} bits have no difference, so each errs half "
-            f"of the time; allowed is at least {lowest}: count longer, or leave those pairs out"
+            f"an error rate of {mean[at]} can not be: {without[at]} of {bits} bits have no difference, so each errs half "
+            f"of the time; allowed is at least {without[at] / bits / 2}: count longer, or leave those pairs out"
         )
+    middle = np.median(margins, -1)
+    low = np.log(np.where(middle > 0, middle, 1.0)) - 40
+    high = low + 80
+    for _ in range(_STEPS):
+        half = (low + high) / 2
+        more = special.ndtr(-margins / np.exp(half)[:, None]).mean(-1) < mean
+        low, high = np.where(more, half, low), np.where(more, high, half)
+    return np.asarray(np.exp(high))
 
-    def rates(log_noise: float) -> np.ndarray:
-        return np.asarray(special.ndtr(-margins / math.exp(log_noise)))
 
-    middle = math.log(float(np.median(margins)) or 1.0)
-    found = optimize.brentq(lambda at: float(rates(at).mean()) - mean, middle - 40, middle + 40, xtol=1e-12)
-    return rates(float(found))
+#: What `ErrorRates` has a row of for each board.
+_PER_BOARD = ("errors", "margins", "noise", "deepest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +139,7 @@ class ErrorRates:
     margins: np.ndarray
     noise: np.ndarray
     deepest: np.ndarray
+    _noise: dict[float, np.ndarray] = field(default_factory=dict, init=False, repr=False)  # of `noise_at`, which takes its time
 
     @property
     def bits(self) -> int:
@@ -160,6 +172,43 @@ class ErrorRates:
         """Place of the board with the highest modelled rate."""
         return int(self.modelled.argmax())
 
+    def of(self, boards: Sequence[int] | np.ndarray) -> ErrorRates:
+        """Of some of the boards, by their places (from 0)."""
+        return ErrorRates(self.reads, *(getattr(self, name)[boards] for name in _PER_BOARD))
+
+    def noise_at(self, factor: float) -> np.ndarray:
+        """(boards,) noise with which each board's pairs, all of them, err `factor` times as often as modelled.
+
+        Raises:
+            MeasurementError: if that is half of the time or more.
+        """
+        if factor not in self._noise:
+            self._noise[factor] = self.noise if factor == 1 else scaled_noise(self.margins, factor * self.modelled)
+        return self._noise[factor]
+
+    def strengths(self, factor: float, kept: int, bits: int | None = None) -> np.ndarray:
+        """(boards, bits) margins of the `kept` strongest pairs, in units of `noise_at(factor)`, the weakest first.
+
+        Args:
+            factor: times each board's error rate.
+            kept: pairs that each board keeps of those that were measured.
+            bits: how many the device keeps, if it has more or fewer oscillators than were measured: the same share of them, and
+                strengths that are distributed alike.
+        """
+        ordered = np.sort(self.margins, 1)[:, self.bits - kept :] / self.noise_at(factor)[:, None]
+        if bits is None or bits == kept:
+            return np.asarray(ordered)
+        at = np.clip((np.arange(bits) + 0.5) / bits * kept - 0.5, 0, kept - 1)
+        left = np.minimum(at.astype(int), max(0, kept - 2))
+        right = np.minimum(left + 1, kept - 1)
+        return np.asarray(ordered[:, left] + (at - left) * (ordered[:, right] - ordered[:, left]))
+
+    def kept_rates(self, factor: float, kept: int, bits: int | None = None) -> np.ndarray:
+        """(boards, bits) modelled error rates of what each board keeps, the highest first; arguments as in `strengths`."""
+        from scipy import special
+
+        return np.asarray(special.ndtr(-self.strengths(factor, kept, bits)))
+
     def bounds(self, board: int) -> tuple[float, float]:
         """Clopper and Pearson's interval of a board's rate, as if its bits erred independently.
 
@@ -173,11 +222,15 @@ class ErrorRates:
         return float(expected.mean()), float((self.errors > errors).mean())
 
 
-def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS) -> ErrorRates:
-    """Wrong bits of all boots of `reads` reads after the reference; no read is in two of them, nor in the reference.
+def movements(
+    measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each boot: (boards, bits) differences as they were enrolled, and what they moved by.
+
+    No read is in two boots, nor in a boot and the reference.
 
     Raises:
-        MeasurementError: if there are too few reads, or all of a board's are alike.
+        MeasurementError: if there are too few reads.
     """
     if reads < 1 or reference < 1 or reference + reads > measured.reads:
         raise MeasurementError(
@@ -185,15 +238,27 @@ def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference:
             "measure more, or average fewer"
         )
     enrolled = pairing.differences(next(measured.averages(reference)))
-    margins = np.abs(enrolled)
-    rank = (margins.argsort(1).argsort(1) + 1) / pairing.bits
-    errors, squares, deepest = [], [], np.zeros(measured.boards)
     for boot in measured.averages(reads, reference):
-        seen = pairing.differences(boot)
-        wrong = (seen > 0) != (enrolled > 0)
+        yield enrolled, pairing.differences(boot) - enrolled
+
+
+def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference: int = REFERENCE_READS) -> ErrorRates:
+    """Wrong bits of all boots of `reads` reads after the reference.
+
+    Raises:
+        MeasurementError: if there are too few reads, or all of a board's are alike.
+    """
+    errors: list[np.ndarray] = []
+    squares, deepest = [], np.zeros(measured.boards)
+    margins = rank = np.zeros(0)
+    for enrolled, moved in movements(measured, pairing, reads, reference):
+        if not errors:
+            margins = np.abs(enrolled)
+            rank = (margins.argsort(1).argsort(1) + 1) / pairing.bits
+        wrong = _flipped(enrolled, moved)
         errors.append(wrong.sum(1))
         deepest = np.maximum(deepest, (rank * wrong).max(1))
-        squares.append(((seen - enrolled) ** 2).mean(1))
+        squares.append((moved**2).mean(1))
     noise = np.sqrt(np.mean(squares, 0))
     if not noise.all():
         raise MeasurementError(
@@ -203,11 +268,45 @@ def error_rates(measured: Measurements, pairing: Pairing, reads: int, reference:
     return ErrorRates(reads, np.stack(errors, 1), margins, noise, deepest)
 
 
+def _flipped(enrolled: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    return np.asarray((enrolled + moved > 0) != (enrolled > 0))
+
+
+def kept_errors(
+    measured: Measurements,
+    pairing: Pairing,
+    rates: ErrorRates,
+    factor: float,
+    kept: Sequence[int],
+    reference: int = REFERENCE_READS,
+) -> np.ndarray:
+    """(kept, boards, boots) wrong bits among those that are kept, at more noise than was measured.
+
+    What each difference moved by is taken times what makes its board err `factor` times as often by the model. So the shape
+    of the noise, and how far bits err together, are as they were measured, and only its size is not.
+
+    Args:
+        measured: the boards of `rates`.
+        pairing: the one of `rates`.
+        rates: of them.
+        factor: times each board's error rate.
+        kept: numbers of pairs that a board keeps.
+        reference: as it was for `rates`.
+    """
+    more = (rates.noise_at(factor) / rates.noise)[:, None]
+    counts: list[list[np.ndarray]] = []
+    keeping: list[np.ndarray] = []
+    for enrolled, moved in movements(measured, pairing, rates.reads, reference):
+        keeping = keeping or [masks.strongest(enrolled, count) for count in kept]
+        wrong = _flipped(enrolled, more * moved)
+        counts.append([(wrong & mask).sum(1) for mask in keeping])
+    return np.array(counts).transpose(1, 2, 0)
+
+
 def joined(parts: Sequence[ErrorRates]) -> ErrorRates:
     """Those of all parts, one after another: boots of as many reads, on other boards or on the same with other constants.
 
     Args:
         parts: at least one, with as many boots and bits each.
     """
-    names = ("errors", "margins", "noise", "deepest")
-    return ErrorRates(parts[0].reads, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return ErrorRates(parts[0].reads, *(np.concatenate([getattr(part, name) for part in parts]) for name in _PER_BOARD))

@@ -23,6 +23,11 @@ from bitting.errors import MeasurementError
 COLUMNS = 16
 #: In BITTING_DATA: 150 boards with a Spartan-3E, 512 oscillators, 100 reads at one temperature and one voltage.
 RECORDED = Path("ro-puf") / "spartan3e_150_boards.npz"
+#: Frequencies that a ring oscillator may have, in Hz. One ring of a hundred inverters is above the lower, one inverter of a new
+#: process below the upper; numbers in MHz or kHz are below it, and so are counts of a short window.
+SLOWEST_HZ, FASTEST_HZ = 1e6, 1e11
+#: Bytes of an array in a file: 1 GiB, thirty times what was recorded. A file of 1 MB can unpack to that.
+MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,7 @@ class Measurements:
     """Reads of all oscillators of some boards.
 
     Attributes:
-        frequency_hz: (boards, oscillators, reads), positive; integers as they were counted, or floats.
+        frequency_hz: (boards, oscillators, reads), from `SLOWEST_HZ` to `FASTEST_HZ`; integers as they were counted, or floats.
         board: (boards,) integers, the numbers of the boards, each once: a board that is there twice would be judged by itself.
         columns: oscillators in a row.
 
@@ -74,6 +79,15 @@ class Measurements:
                     f"frequency_hz holds {row[oscillator, read]} at board {number}, oscillator {oscillator}, read {read} "
                     f"({int(wrong.sum())} such numbers of that board); allowed are positive finite numbers: measure that "
                     "oscillator again, or leave that board out"
+                )
+
+            outside = (row < SLOWEST_HZ) | (row > FASTEST_HZ)
+            if outside.any():
+                oscillator, read = np.argwhere(outside)[0]
+                raise MeasurementError(
+                    f"frequency_hz holds {row[oscillator, read]:.6g} at board {number}, oscillator {oscillator}, read {read} "
+                    f"({int(outside.sum())} such numbers of that board); allowed are {SLOWEST_HZ:g} to {FASTEST_HZ:g} "
+                    "Hz, as ring oscillators have: give hertz, not MHz, kHz or counts; multiply by what a divider divides by"
                 )
 
     @property
@@ -135,6 +149,7 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
     try:
         if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
             raise ValueError("it is no zip file")
+        _require_sizes(path)
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("one array without a name")
@@ -157,6 +172,17 @@ def load(path: Path, columns: int = COLUMNS) -> Measurements:
         return Measurements(*arrays, columns)
     except MeasurementError as error:
         raise MeasurementError(f"{path}: {error}") from None
+
+
+def _require_sizes(path: Path) -> None:
+    """Raises MeasurementError for contents that unpack to more than anyone measures: no more than it says is ever unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > MOST_BYTES:
+                raise MeasurementError(
+                    f"{path}: {member.filename} unpacks to {member.file_size} bytes; allowed are {MOST_BYTES}: give fewer "
+                    "boards or reads, or integers of 32 bits"
+                )
 
 
 def recorded() -> Measurements:

@@ -5,24 +5,27 @@ Constants are always chosen on other boards than those that are judged (`holdout
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bitting.errors import MeasurementError
-from bitting.puf import choice, entropy, failure, holdout, pairing, population, prediction
+from bitting.puf import choice, confirmation, entropy, failure, holdout, masks, nested, pairing, population, prediction
 from bitting.puf.choice import Choice
+from bitting.puf.confirmation import Confirmation
 from bitting.puf.entropy import Entropy, Spread
 from bitting.puf.failure import ErrorRates
-from bitting.puf.holdout import Split
+from bitting.puf.judging import Boards, Judged, KeptErrors, kept_errors, means
 from bitting.puf.measurements import Measurements
+from bitting.puf.nested import Nested
 from bitting.puf.population import Population
 from bitting.puf.prediction import Attack
-from bitting.unit.bch import BLOCK_BITS, BchCode
+from bitting.unit.bch import BLOCK_BITS
+from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufKey
 
 #: Random partitions that a candidate is judged on.
 REPEATS = 5
@@ -32,50 +35,6 @@ LEAST_READS = 3
 TAIL_ERRORS = 4
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Worth:
-    """Bits of min-entropy for each response bit, after what other bits tell.
-
-    Attributes:
-        likely: `Entropy.corrected` less what the best attack that uses nothing but other bits gains over a coin.
-        conservative: the same of `Entropy.bound` and of the attack's upper bound, and no more than the best attack of any kind
-            leaves, by its upper bound. Every figure of a key is from this one.
-    """
-
-    likely: float
-    conservative: float
-
-
-def worth(of: Entropy, attacks: Sequence[Attack]) -> Worth:
-    """From the bias of single bits and from attacks on the same boards."""
-    others = [attack for attack in attacks if attack.others_only]
-    gained = 1 - entropy.min_entropy(max(attack.accuracy for attack in others))
-    gained_bound = 1 - min(attack.remaining for attack in others)
-    conservative = min([of.bound - gained_bound, *(attack.remaining for attack in attacks)])
-    return Worth(of.corrected - gained, max(0.0, conservative))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A pairing on boards that chose nothing.
-
-    Attributes:
-        name: in `pairing.CANDIDATES`.
-        entropy: means over splits.
-        deviation: standard deviation of `entropy.corrected` over splits.
-        attacks: over all splits.
-        worth: of both.
-        error_rate: share of wrong bits if a boot takes one read.
-    """
-
-    name: str
-    entropy: Entropy
-    deviation: float
-    attacks: tuple[Attack, ...]
-    worth: Worth
-    error_rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,31 +47,42 @@ class Report:
     reference: int
     splits: int
     judged: int
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Judged, ...]
+    candidate_errors: dict[str, float]  # share of wrong bits of each candidate if a boot takes one read
+    shares: tuple[Judged, ...]  # the default pairing, for each share of weak pairs that is left out
     spread: Spread
     standard: dict[str, tuple[float, float]]
     coins: Entropy  # what fair coins of so many boards and bits show
     coins_standard: dict[str, float]
     few_constants: Attack
     rates: tuple[ErrorRates, ...]
+    kept_errors: dict[int, tuple[KeptErrors, ...]]  # by reads: as measured, and at `choice.MARGIN` times that
+    choices: tuple[Choice, ...]  # for each number of reads and each share, by the conservative entropy
+    confirmed: tuple[Confirmation, ...]  # of the best
+    nested: tuple[Nested, ...]
+    asked: tuple[int, PufKey]  # reads of a boot and a key, whatever is chosen
     fitted: Population
     between: np.ndarray  # fractional distances of boards, each judged board with each of its split
     aliasing: np.ndarray  # (bits,) share of ones on the judged boards of one split
 
     @property
-    def default(self) -> Candidate:
-        """The pairing that the key is made with."""
-        return next(one for one in self.candidates if one.name == pairing.DEFAULT)
-
-    @cached_property
-    def choices(self) -> tuple[Choice, ...]:
-        """For each number of reads, by the conservative entropy."""
-        return tuple(choice.choices(self.rates, self.default.worth.conservative))
+    def default(self) -> Judged:
+        """The pairing that the key is made with, all its pairs."""
+        return self.shares[0]
 
     @property
     def best(self) -> Choice | None:
         """The default for a key, if anything meets the requirement."""
         return choice.best(self.choices)
+
+    @property
+    def unmasked(self) -> Choice | None:
+        """What would be chosen if no pair could be left out."""
+        return choice.best([one for one in self.choices if one.left_out == 0])
+
+    def share(self, left_out: float) -> Judged:
+        """With so much left out."""
+        return next(one for one in self.shares if one.left_out == left_out)
 
     def rates_of(self, reads: int) -> ErrorRates:
         """Of boots that average so many reads."""
@@ -123,14 +93,32 @@ class Report:
         """Of boots as the default for a key takes them; if nothing meets the requirement, of the most reads."""
         return self.rates_of(self.best.reads) if self.best else self.rates[-1]
 
-    def failures(self, reads: int) -> list[tuple[BchCode, list[tuple[float, float]]]]:
-        """Of each code: probabilities that a block fails at `choice.FACTORS` of the worst rate, by unequal and equal bits."""
-        rates = self.rates_of(reads)
-        rate, margins = float(rates.modelled[rates.worst]), rates.margins[rates.worst]
-        return [
-            (code, [choice.block_failures(code, factor * rate, margins) for factor in choice.FACTORS if factor * rate < 0.5])
-            for code in failure.codes()
-        ]
+    def failures(self, of: Choice) -> list[tuple[PufKey, list[float]]]:
+        """Of each code, with pairs and blocks as chosen: probabilities that a key fails at `choice.FACTORS` of the rates.
+
+        Factors that leave a board at one half or above have no entry.
+        """
+        rates = self.rates_of(of.reads)
+        factors = [factor for factor in choice.FACTORS if factor * float(rates.modelled.max()) < 0.5]
+        keys = [replace(of.key, code=code) for code in failure.codes() if code.check_bits < of.key.kept]
+        fails = [choice.failures_of_codes(rates, keys, of.left_out, factor) for factor in factors]
+        return [(key, [of_factor[at] for of_factor in fails]) for at, key in enumerate(keys)]
+
+    @property
+    def built(self) -> Choice | None:
+        """The key that was asked for, judged like the others; without boots of as many reads, none."""
+        reads, key = self.asked
+        left_out = min(masks.SHARES, key=lambda share: abs(1 - share - key.bits / key.pairs))
+        rates = next((one for one in self.rates if one.reads == reads), None)
+        if rates is None or choice.MARGIN * rates.modelled.max() >= 0.5:
+            return None
+        return choice.judged(rates, key, left_out, self.share(left_out).worth.conservative)
+
+    def left_of_a_board(self, of: Choice) -> dict[str, float]:
+        """Bits left of the pairs that were measured, with the code and the share of a choice that may need more of them."""
+        kept = masks.kept(self.rates[0].bits, of.left_out) // of.key.blocks * of.key.blocks
+        worth = asdict(self.share(of.left_out).worth)
+        return {name: kept * bits - of.key.entropy_loss for name, bits in worth.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: no figure of a single oscillator is in it."""
@@ -138,7 +126,7 @@ class Report:
         return {
             "measured": {"boards": self.boards, "oscillators": self.oscillators, "reads": self.reads},
             "judging": {"splits": self.splits, "judged_boards": self.judged, "reference_reads": self.reference},
-            "candidates": [_candidate(one) for one in self.candidates],
+            "candidates": [{**_judged(one), "error_rate": self.candidate_errors[one.name]} for one in self.candidates],
             "default": {
                 "name": self.default.name,
                 **asdict(self.spread),
@@ -149,21 +137,38 @@ class Report:
                 "fair_coins": asdict(self.coins),
                 "constants_of_half_the_boards": asdict(self.few_constants),
             },
+            "left_out": [_judged(one) for one in self.shares],
             "error_rates": [_rates(one) for one in self.rates],
-            "choices": [asdict(one) for one in self.choices],
-            "best": asdict(best) if best else None,
-            "left_of_one_block": self.one_block(best) if best else None,
+            "kept_errors": {reads: [_kept(one) for one in found] for reads, found in self.kept_errors.items()},
+            "choices": [_choice(one) for one in self.choices],
+            "best": _choice(best) if best else None,
+            "built": _choice(self.built) if self.built else None,
+            "left_of_a_board": self.left_of_a_board(best) if best else None,
+            "confirmed": [asdict(one) for one in self.confirmed],
+            "nested": [{**asdict(one), "choice": _choice(one.choice)} for one in self.nested],
             "population": asdict(self.fitted),
         }
 
-    def one_block(self, of: Choice) -> dict[str, float]:
-        """Bits left of a single block, which is all that a recorded board has."""
-        worth = self.default.worth
-        return {name: choice.left(of.code, value) for name, value in asdict(worth).items()}
 
-
-def _candidate(one: Candidate) -> dict[str, Any]:
+def _judged(one: Judged) -> dict[str, Any]:
     return {**asdict(one), "attacks": [{**asdict(attack), "remaining": attack.remaining} for attack in one.attacks]}
+
+
+def _choice(one: Choice) -> dict[str, Any]:
+    code = {"n": one.key.code.n, "k": one.key.code.k, "t": one.key.code.t}
+    return {**asdict(one), "key": {**asdict(one.key), "code": code}, "oscillators": one.oscillators}
+
+
+def _kept(one: KeptErrors) -> dict[str, Any]:
+    return {
+        "left_out": one.left_out,
+        "factor": one.factor,
+        "kept": int(one.rates.shape[1]),
+        "modelled": one.modelled,
+        "counted": one.counted,
+        "worst_modelled": one.worst,
+        "most_errors": int(one.errors.max()),
+    }
 
 
 def _rates(one: ErrorRates) -> dict[str, Any]:
@@ -183,13 +188,19 @@ def _rates(one: ErrorRates) -> dict[str, Any]:
     }
 
 
-def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done, total: None) -> Report:
+def make(
+    measured: Measurements,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+    asked: tuple[int, PufKey] = (DEFAULT_READS, DEFAULT_KEY),
+) -> Report:
     """Judge all candidates and everything about the default one.
 
     Args:
         measured: boards with at least `BLOCK_BITS` pairs, and 3 reads.
         seed: of the partitions.
         progress: called with (done, total).
+        asked: reads of a boot and a key to judge beside those that are chosen: what devices have if nothing else is said.
 
     Raises:
         MeasurementError: if there are too few boards, oscillators or reads.
@@ -200,47 +211,68 @@ def make(measured: Measurements, seed: int = 0, progress: Progress = lambda done
         )
     if measured.reads < LEAST_READS:
         raise MeasurementError(f"reads of an oscillator: {measured.reads}; errors need {LEAST_READS} at least: read more often")
-    splits = list(holdout.splits(measured.boards, REPEATS, seed))
-    reference = min(failure.REFERENCE_READS, max(1, measured.reads * failure.REFERENCE_READS // 100))
-    averaged = [reads for reads in failure.AVERAGED if reference + reads <= measured.reads]
-    total = len(pairing.CANDIDATES) + len(averaged)
-    mean = measured.mean()
-    _, places, count = np.unique(mean, axis=0, return_index=True, return_counts=True)
-    if count.max() > 1:
-        number = measured.board[places[int(count.argmax())]]
-        raise MeasurementError(
-            f"{int(count.max())} boards have the very frequencies of board {number}; each die is to be there once: leave "
-            "copies out"
-        )
-    fields = [prediction.field_covariance(mean[split.chosen], measured.columns) for split in splits]
-    candidates, rates = [], []
-    for name in pairing.CANDIDATES:
-        candidates.append(_judge(name, measured, mean, splits, fields, reference))
-        progress(len(candidates), total)
-    for reads in averaged:
-        rates.append(_rates_of(pairing.DEFAULT, measured, mean, splits, reads, reference))
-        progress(len(candidates) + len(rates), total)
-    responses = [_response(mean, split, measured.columns) for split in splits]
+    boards = Boards.of(measured, list(holdout.splits(measured.boards, REPEATS, seed)))
+    _distinct(boards)
+    averaged = nested.averaged(boards)
+    total = len(pairing.CANDIDATES) + len(masks.SHARES) - 1 + 2 * len(averaged) + holdout.FOLDS
+    done = itertools.count(1)
+
+    def told(value: Any) -> Any:
+        progress(next(done), total)
+        return value
+
+    candidates = tuple(told(boards.judge(name)) for name in pairing.CANDIDATES)
+    default = next(one for one in candidates if one.name == pairing.DEFAULT)
+    shares = tuple(told(boards.judge(left_out=share)) if share else default for share in masks.SHARES)
+    rates = tuple(told(boards.rates(reads)) for reads in averaged)
+    worths = {one.left_out: one.worth.conservative for one in shares}
+    found = tuple(one for of in rates for one in told(choice.choices([of], worths)))
+    best = choice.best(found)
+    responses = [boards.pairs(split).response(boards.enrolled[split.judged]) for split in boards.splits]
     generator = np.random.default_rng(seed)
     coins = [generator.random(bits.shape) < 0.5 for bits in responses]
+    by_reads = dict(zip(averaged, rates, strict=True))
+    factors = {
+        reads: [factor for factor in (1, choice.MARGIN) if factor * of.modelled.max() < 0.5] for reads, of in by_reads.items()
+    }
     return Report(
         boards=measured.boards,
         oscillators=measured.oscillators,
         reads=measured.reads,
-        reference=reference,
-        splits=len(splits),
-        judged=min(len(split.judged) for split in splits),
-        candidates=tuple(candidates),
-        spread=Spread(**_means([asdict(entropy.spread(bits)) for bits in responses])),
+        reference=boards.reference,
+        splits=len(boards.splits),
+        judged=min(len(split.judged) for split in boards.splits),
+        candidates=candidates,
+        candidate_errors={name: boards.errors_of_a_read(name) for name in pairing.CANDIDATES},
+        shares=shares,
+        spread=Spread(**means([asdict(entropy.spread(bits)) for bits in responses])),
         standard=_standard(responses),
-        coins=Entropy(**_means([asdict(entropy.per_bit(bits)) for bits in coins])),
+        coins=Entropy(**means([asdict(entropy.per_bit(bits)) for bits in coins])),
         coins_standard={name: board for name, (board, _) in _standard(coins).items()},
-        few_constants=_few_constants(mean, splits, fields, measured.columns),
-        rates=tuple(rates),
+        few_constants=_few_constants(boards),
+        rates=rates,
+        kept_errors={
+            reads: tuple(one for factor in of for one in kept_errors(boards, reads, factor, masks.SHARES))
+            for reads, of in factors.items()
+        },
+        choices=found,
+        confirmed=tuple(confirmation.confirm(boards, by_reads[best.reads], best, choice.FACTORS, seed)) if best else (),
+        nested=tuple(nested.nested(measured, seed, lambda: told(None))),
+        asked=asked,
         fitted=population.fitted(measured),
         between=np.concatenate([entropy.distances(bits) for bits in responses[: holdout.FOLDS]]),
         aliasing=responses[0].mean(0),
     )
+
+
+def _distinct(boards: Boards) -> None:
+    _, places, count = np.unique(boards.mean, axis=0, return_index=True, return_counts=True)
+    if count.max() > 1:
+        number = boards.measured.board[places[int(count.argmax())]]
+        raise MeasurementError(
+            f"{int(count.max())} boards have the very frequencies of board {number}; each die is to be there once: leave "
+            "copies out"
+        )
 
 
 def _standard(responses: Sequence[np.ndarray]) -> dict[str, tuple[float, float]]:
@@ -252,61 +284,12 @@ def _standard(responses: Sequence[np.ndarray]) -> dict[str, tuple[float, float]]
     }
 
 
-def _means(of: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([one[name] for one in of])) for name in of[0]}
-
-
-def _response(mean: np.ndarray, split: Split, columns: int) -> np.ndarray:
-    return pairing.block(mean[split.chosen], columns).response(mean[split.judged])
-
-
-def _rates_of(
-    name: str, measured: Measurements, mean: np.ndarray, splits: Sequence[Split], reads: int, reference: int
-) -> ErrorRates:
-    """Of every board once in each partition: with other constants other bits have small margins."""
-    return failure.joined(
-        [
-            failure.error_rates(
-                measured.of(split.judged), pairing.block(mean[split.chosen], measured.columns, name), reads, reference
-            )
-            for split in splits
-        ]
-    )
-
-
-def _judge(
-    name: str,
-    measured: Measurements,
-    mean: np.ndarray,
-    splits: Sequence[Split],
-    fields: Sequence[np.ndarray],
-    reference: int,
-) -> Candidate:
-    found: list[Entropy] = []
-    right: dict[str, list[np.ndarray]] = {}
-    for split, field in zip(splits, fields, strict=True):
-        pairs = pairing.block(mean[split.chosen], measured.columns, name)
-        found.append(entropy.per_bit(pairs.response(mean[split.judged])))
-        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], field):
-            right.setdefault(attack, []).append(hits)
-    # Every partition judges the same boards again: more partitions make no more boards.
-    attacks = tuple(prediction.attacks(right, len(splits) // holdout.FOLDS))
-    together = Entropy(**_means([asdict(one) for one in found]))
-    return Candidate(
-        name,
-        together,
-        float(np.std([one.corrected for one in found])),
-        attacks,
-        worth(together, attacks),
-        float(_rates_of(name, measured, mean, splits[: holdout.FOLDS], 1, reference).counted.mean()),
-    )
-
-
-def _few_constants(mean: np.ndarray, splits: Sequence[Split], fields: Sequence[np.ndarray], columns: int) -> Attack:
+def _few_constants(boards: Boards) -> Attack:
     """Constants from half of the boards, an attacker with twice as many: he knows the constants' errors."""
     right: dict[str, list[np.ndarray]] = {}
-    for split, field in zip(splits, fields, strict=True):
+    mean, columns = boards.mean, boards.measured.columns
+    for split, field in zip(boards.splits, boards.fields, strict=True):
         pairs = pairing.block(mean[split.chosen[: math.ceil(len(split.chosen) / 2)]], columns)
-        for attack, hits in prediction.predictions(pairs, mean[split.chosen], mean[split.judged], field):
+        for attack, hits in prediction.predictions(pairs, columns, mean[split.chosen], boards.enrolled[split.judged], field):
             right.setdefault(attack, []).append(hits)
-    return max(prediction.attacks(right, len(splits) // holdout.FOLDS), key=lambda attack: attack.accuracy)
+    return max(prediction.attacks(right, boards.times), key=lambda attack: attack.accuracy)

@@ -11,16 +11,17 @@ import numpy as np
 
 from bitting.errors import MeasurementError
 from bitting.puf import counting, pairing
-from bitting.puf.measurements import Measurements
+from bitting.puf.measurements import COLUMNS, Measurements
 from bitting.puf.population import Population
-from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufDesign
+from bitting.unit.puf_key import DEFAULT_KEY, PufDesign
 from bitting.unit.puf_spec import PufSpec
 
 #: Clock of simulated chips, in Hz.
 CLOCK_HZ = 25_000_000
 #: Their PUF. The recorded oscillators are eight times as fast as the clock: so in a short window, which keeps a boot to about a
-#: second of simulation, counts are still as fine as the noise of a read, and short pauses are long enough.
-SIMULATED = PufDesign(DEFAULT_KEY, PufSpec(DEFAULT_KEY.pairs, window=1 << 8, reads=DEFAULT_READS, settle=8))
+#: second of simulation, counts are still as fine as the noise of a read, and short pauses are long enough. A chip takes more
+#: reads, for it has other temperatures to live with.
+SIMULATED = PufDesign(DEFAULT_KEY, PufSpec(DEFAULT_KEY.pairs, window=1 << 8, reads=4, settle=8))
 #: Boards of a simulated family: those that its constants are taken from, and the seed of them, which is public.
 _CALIBRATION_BOARDS, _CALIBRATION_SEED = 150, 1
 #: Reads of a simulated die, and its calibration boards'.
@@ -29,12 +30,19 @@ _DIE_READS, _CALIBRATION_READS = 400, 4
 
 def simulated_family(design: PufDesign = SIMULATED) -> PufDesign:
     """A PUF whose constants are those of simulated boards; their layout is that of every simulated die."""
-    return for_family(design, Population().boards(_CALIBRATION_BOARDS, _CALIBRATION_SEED, reads=_CALIBRATION_READS))
+    oscillators = _oscillators(design)
+    boards = Population().boards(_CALIBRATION_BOARDS, _CALIBRATION_SEED, oscillators=oscillators, reads=_CALIBRATION_READS)
+    return for_family(design, boards)
 
 
 def simulated_die(seed: int) -> Measurements:
     """One board, by a seed that is as secret as its key."""
-    return Population().boards(1, seed, reads=_DIE_READS)
+    return Population().boards(1, seed, oscillators=_oscillators(SIMULATED), reads=_DIE_READS)
+
+
+def _oscillators(design: PufDesign) -> int:
+    """Of whole rows that have all of its pairs."""
+    return -(-2 * design.key.pairs // COLUMNS) * COLUMNS
 
 
 def for_family(design: PufDesign, calibration: Measurements, clock_hz: int = CLOCK_HZ) -> PufDesign:

@@ -115,12 +115,13 @@ def on_board(artefact: Artefact, activations: np.ndarray, link: Link, progress: 
         SimulationError: if its engine stops or reports a fault.
     """
 
-    def run(_index: int, commands: np.ndarray, expected: int) -> Run:
-        boot(artefact, link)
+    def run(index: int, commands: np.ndarray, expected: int) -> Run:
+        if index == 0:  # to boot takes a board with a PUF longer than all else
+            boot(artefact, link)
         words = link.run(commands, expected)
         return Run(words, 0, ErrorCode.NONE, len(commands))
 
-    return _batches(artefact, activations, run, progress)
+    return _batches(artefact, activations, run, progress, resets=False)
 
 
 class Link(Protocol):
@@ -211,13 +212,16 @@ def _batches(
     activations: np.ndarray,
     run: Callable[[int, np.ndarray, int], Run],
     progress: Callable[[int], None] | None,
+    resets: bool = True,
 ) -> Outcome:
+    """Batch after batch; `resets`: `run` resets the engine before each, so each begins with the challenge."""
     words = HostWords.of(artefact, report=True)
     samples, expected = artefact.program.samples, words.results
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), samples)):
         batch = activations[first : first + samples]
-        batch_run = run(index, np.concatenate([words.once, words.batch(batch)]), expected)
+        begin = words.once if resets or index == 0 else words.again
+        batch_run = run(index, np.concatenate([begin, words.batch(batch)]), expected)
         tiles = packets.parse_results(batch_run.words)
         if len(batch_run.words) != expected:
             raise SimulationError(

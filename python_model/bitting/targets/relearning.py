@@ -8,7 +8,7 @@ or towards labels. Whoever has no stolen weights begins with `random_weights`: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +58,14 @@ class Effort:
             )
 
 
-def fine_tuned(stolen: Stolen, target: Target, x: torch.Tensor, labels: np.ndarray, effort: Effort = Effort()) -> Stolen:
+def fine_tuned(
+    stolen: Stolen,
+    target: Target,
+    x: torch.Tensor,
+    labels: np.ndarray,
+    effort: Effort = Effort(),
+    only: Collection[int] | None = None,
+) -> Stolen:
     """Trained towards labels, all layers together.
 
     Args:
@@ -67,6 +74,7 @@ def fine_tuned(stolen: Stolen, target: Target, x: torch.Tensor, labels: np.ndarr
         x: (samples, input_words) activations.
         labels: (samples,) classes, 0 to the number of answers less one.
         effort: steps and rate.
+        only: numbers of the layers that learn, the others stay as they are; by default all with trained weights.
 
     Returns:
         A network with real weights, to be converted to the same target.
@@ -79,7 +87,7 @@ def fine_tuned(stolen: Stolen, target: Target, x: torch.Tensor, labels: np.ndarr
     if len(known) != len(x) or not len(x) or int(known.min()) < 0 or int(known.max()) >= classes:
         found = f"{len(x)} samples, {len(known)} labels" + (f" {int(known.min())}..{int(known.max())}" if len(known) else "")
         raise BittingError(f"{found}; as many labels as samples are needed, at least one, of 0..{classes - 1}")
-    return _trained(stolen, target, x, torch.nn.functional.one_hot(known, classes).float(), effort)
+    return _trained(stolen, target, x, torch.nn.functional.one_hot(known, classes).float(), effort, only)
 
 
 def distilled(stolen: Stolen, target: Target, x: torch.Tensor, answers: torch.Tensor, effort: Effort = Effort()) -> Stolen:
@@ -191,10 +199,17 @@ def _require(target: Target, x: torch.Tensor) -> None:
         raise BittingError(f"there are no samples to train {target.name} with; give at least one")
 
 
-def _trained(stolen: Stolen, target: Target, x: torch.Tensor, wanted: torch.Tensor, effort: Effort) -> Stolen:
-    """All layers together. `wanted`: (samples, outputs) probabilities."""
+def _trained(
+    stolen: Stolen,
+    target: Target,
+    x: torch.Tensor,
+    wanted: torch.Tensor,
+    effort: Effort,
+    only: Collection[int] | None = None,
+) -> Stolen:
+    """All layers together, or `only` some. `wanted`: (samples, outputs) probabilities."""
     _require(target, x)
-    student, generator = Student(stolen, target), torch.Generator().manual_seed(effort.seed)
+    student, generator = Student(stolen, target, only), torch.Generator().manual_seed(effort.seed)
     scale, gain = logit_scale(stolen.spec.acc_bits), logit_gain(stolen.spec)  # those that the network was trained with
 
     def loss(rows: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ than a step does. `bitting.targets.relearning` says towards what it learns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
@@ -71,15 +71,20 @@ class Learner:
 
 
 class Student:
-    """A stolen network that learns, in fp32: what hardware rounds is coarser. Converted, it is judged in the type it had."""
+    """A stolen network that learns, in fp32: what hardware rounds is coarser. Converted, it is judged in the type it had.
 
-    def __init__(self, stolen: Stolen, target: Target):
+    `only`: numbers of the layers that learn, by default all with trained weights. The others are computed exactly.
+    """
+
+    def __init__(self, stolen: Stolen, target: Target, only: Collection[int] | None = None):
         self._stolen = stolen
         layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in stolen.layers)
         self.network = replace(stolen, layers=layers, dtype=torch.float32)
         self._wave = waves.Wave(target.wave, stolen.spec, target.gain)
         self.learners = {
-            number: Learner(layer, target, self._wave) for number, layer in enumerate(layers) if layer.kind is Kind.PRODUCT
+            number: Learner(layer, target, self._wave)
+            for number, layer in enumerate(layers)
+            if layer.kind is Kind.PRODUCT and (only is None or number in only)
         }
 
     def arithmetic_of(self, number: int) -> LayerArithmetic:

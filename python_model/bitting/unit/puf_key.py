@@ -160,10 +160,13 @@ class PufDesign:
         return cls(key, PufSpec(fields["pairs"], **{name: fields[name] for name in _MEASURED}), tuple(constants))
 
 
-#: What docs/puf.md chooses. Rings on a chip have no constants until boards have been measured.
-DEFAULT_KEY = PufKey(BchCode(m=8, t=4), kept=204, pairs=256)
+#: What docs/puf.md chooses, of 576 oscillators. Rings on a chip have no constants until boards have been measured.
+DEFAULT_KEY = PufKey(BchCode(m=8, t=6), kept=230, pairs=288)
 #: Reads of a pair in a boot.
-DEFAULT_READS = 16
+DEFAULT_READS = 64
+#: For any system clock that is at most 2.1 times as fast as the rings; where the clock is known, a shorter window may do
+#: (`PufSpec.suited`).
+DEFAULT_DESIGN = PufDesign(DEFAULT_KEY, PufSpec(DEFAULT_KEY.pairs, reads=DEFAULT_READS))
 #: Fields of a measurement beside the number of pairs.
 _MEASURED = ("window", "reads", "settle", "fastest")
 #: Words of `PufKey.prefix`: whole blocks of the hash, so that hardware begins with the state that follows them.

@@ -6,6 +6,7 @@ a window of the system clock. Of both counts only the difference counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,6 +65,20 @@ class PufSpec:
                 f"sums take {self.sum_bits} bits with a window of {self.window} clocks, {self.reads} reads and oscillators "
                 f"up to {self.fastest} times the clock; allowed are {_WIDEST}: shorten the window or read less often"
             )
+
+    @classmethod
+    def suited(cls, pairs: int, reads: int, lowest: Fraction, highest: Fraction) -> PufSpec:
+        """The quickest measurement of oscillators between two frequencies, which are in frequencies of the system clock.
+
+        Raises:
+            SpecError: if there is none.
+
+        Example:
+            >>> PufSpec.suited(256, 16, Fraction(2), Fraction(20))
+            PufSpec(pairs=256, window=4096, reads=16, settle=5, fastest=20)
+        """
+        settle = max(4, math.ceil(_SETTLING_PERIODS / lowest))
+        return cls(pairs, window_for(lowest), reads, settle, fastest=math.ceil(highest))
 
     @property
     def highest_count(self) -> int:

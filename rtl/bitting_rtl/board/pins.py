@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
+from bitting.unit.puf_key import PufDesign
 from bitting_rtl.board.engine_instance import EngineInstance
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.lib.verilog import to_verilog
@@ -17,10 +18,15 @@ FUSE_BITS = FUSE_WORDS * WORD_BITS
 
 
 class Pins(wiring.Component):
-    """Streams as bytes, lowest first; the words of the fuses a bit a clock, from the last bit of the last word on, in reset."""
+    """Streams as bytes, lowest first; the words of the fuses a bit a clock, from the last bit of the last word on, in reset.
 
-    def __init__(self, fused: bool):
+    `puf` and `family`: see `EngineInstance`; the fuse `sealed` of an engine with ring oscillators is a pin.
+    """
+
+    def __init__(self, fused: bool, puf: PufDesign | None = None, family: str | None = None):
         self._fused = fused
+        self._engine = EngineInstance(fused, puf, family)
+        sealed = {"sealed": Port(In(1), "as of the engine", "constant")} if puf else {}
         super().__init__(
             Ports(
                 {
@@ -37,6 +43,7 @@ class Pins(wiring.Component):
                     "result_ready": Port(In(1), "the byte is taken", "with `result_valid`"),
                     "error": Port(Out(Shape.cast(ErrorCode)), "as of the engine", "until reset"),
                     "busy": Port(Out(1), "as of the engine"),
+                    **sealed,
                 }
             )
         )
@@ -45,7 +52,9 @@ class Pins(wiring.Component):
         m = Module()
         m.domains.sync = domain = ClockDomain(local=True)
         m.d.comb += [domain.clk.eq(self.clk), domain.rst.eq(self.rst)]
-        m.submodules.unit = engine = EngineInstance(self._fused)
+        m.submodules.unit = engine = self._engine
+        if "sealed" in engine.ports:
+            m.d.comb += engine.sealed.eq(self.sealed)
         if self._fused:
             root = Array(Signal(WORD_BITS, name=f"root{number}", reset_less=True) for number in range(FUSE_WORDS - 1))
             sealed = Signal(reset_less=True)  # the lowest flag; those above it, which are 0, fall out
@@ -82,6 +91,6 @@ class Pins(wiring.Component):
         return m
 
 
-def pins_verilog(fused: bool) -> str:
-    """The wrapper without the engine's own module."""
-    return to_verilog(Pins(fused), TOP)
+def pins_verilog(fused: bool, puf: PufDesign | None = None, family: str | None = None) -> str:
+    """The wrapper without the engine's own module; see `Pins`."""
+    return to_verilog(Pins(fused, puf, family), TOP)

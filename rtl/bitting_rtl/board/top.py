@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth import Elaboratable, Module
 
+from bitting.unit.puf_key import PufDesign
 from bitting.unit.serial_protocol import BAUD
 from bitting_rtl.board.serial_engine import SerialEngine
 
@@ -11,14 +12,13 @@ from bitting_rtl.board.serial_engine import SerialEngine
 class BoardTop(Elaboratable):
     """`SerialEngine` on the resources `uart` 0, `led` 0 (busy) and `led` 1 (failed), clocked by the board's own crystal."""
 
-    def __init__(self, root: bytes | None, sealed: bool = False):
-        """`root`, `sealed`: see `SerialEngine`."""
-        self._root = root
-        self._sealed = sealed
+    def __init__(self, root: bytes | None, sealed: bool = False, puf: PufDesign | None = None, family: str | None = None):
+        """See `SerialEngine`; without recorded frequencies: a PUF wants a family."""
+        self._device = root, sealed, puf, family
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.engine = engine = SerialEngine(round(platform.default_clk_frequency / BAUD), self._root, self._sealed)
+        m.submodules.engine = engine = SerialEngine(round(platform.default_clk_frequency / BAUD), *self._device)
         uart, busy, failed = platform.request("uart"), platform.request("led", 0), platform.request("led", 1)
         m.d.comb += [
             engine.rx.eq(uart.rx.i),

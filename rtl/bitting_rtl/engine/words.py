@@ -24,6 +24,8 @@ UNKNOWN_TILE_FLAGS = ((1 << (WORD_BITS - BIAS_FIELD_BITS)) - 1) & ~sum(TileFlag)
 #: is sealed (vault `ascon`).
 LOCK_STATE = data.StructLayout({"booted": 1, "challenge": 1, "keyed": 1, "no_locks": 1, "sealed": 1})
 FAULT = data.StructLayout({"error": 8, "tiles": 24})
+#: What an engine with a PUF tells before it boots: there is a root secret; the device is sealed; attempts since reset.
+PUF_STATE = data.StructLayout({"rooted": 1, "sealed": 1, "reserved": 6, "attempts": 8})
 
 
 def _pair(low: str, high: str) -> data.StructLayout:
@@ -65,4 +67,11 @@ RESULT_WORDS: dict[Result, tuple[data.StructLayout, ...]] = {
         LOCK_STATE,
     ),
     Result.FAULT: (FAULT,),
+}
+
+#: The same of the packets that only an engine with a PUF has; helper data and sums may follow.
+PUF_COMMAND_WORDS: dict[Packet, tuple[data.StructLayout, ...]] = {Packet.HELPER: (), Packet.ENROL: ()}
+PUF_RESULT_WORDS: dict[Result, tuple[data.StructLayout, ...]] = {
+    Result.PUF_REPLY: (_whole("spec_id"), PUF_STATE),
+    Result.SUMS: (),
 }

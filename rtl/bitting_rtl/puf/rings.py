@@ -44,6 +44,7 @@ class RingFamily:
         switch: nextpnr's name of what connects two wires of a tile.
         columns: tiles that hold logic.
         rows: lower one of two neighbouring tiles that hold logic, for each row of pairs.
+        mhz: frequency of a ring by nextpnr's slowest corner, rounded down: with the loop's delay both edges go around once.
     """
 
     cell: str
@@ -58,6 +59,7 @@ class RingFamily:
     switch: str
     columns: tuple[int, ...]
     rows: tuple[int, ...]
+    mhz: int
 
     @property
     def most_pairs(self) -> int:
@@ -105,6 +107,7 @@ FAMILIES = {
         switch="X{x}/Y{y}/0_0_{driver}->0_0_{driven}",
         columns=tuple(range(4, 68)),
         rows=(2, 4, 6, 8, 10),  # row 13 of the LFE5U-25F holds memories
+        mhz=153,
     ),
     "ice40": RingFamily(
         cell="SB_LUT4",
@@ -123,6 +126,7 @@ FAMILIES = {
         switch="X{x}/Y{y}/{x}.{y}.{driver}.->.{x}.{y}.{driven}",
         columns=tuple(column for column in range(1, 25) if column not in (6, 19)),  # those hold memories
         rows=tuple(range(1, 30, 2)),
+        mhz=54,
     ),
 }
 

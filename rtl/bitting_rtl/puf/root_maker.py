@@ -183,8 +183,9 @@ class RootMaker(wiring.Component):
         at, key = self._states.at, self.design.key
         bits, word = self.response.bits, self.decoder.word
         self._keeps = keeps = Signal()  # the mask keeps the pair
-        pads = Signal()
-        m.d.comb += [pads.eq(self._over | (self._position >= key.kept)), self.decoder.sketch.payload.eq(self._word)]
+        pads, full = Signal(), Signal()
+        m.d.sync += full.eq(self._position >= key.kept)  # the position has stood for two clocks when it counts
+        m.d.comb += [pads.eq(self._over | full), self.decoder.sketch.payload.eq(self._word)]
         with m.If(at["SELECT"]):
             self._states.go("SELECT", "KEEP")
         with m.If(at["KEEP"]):
@@ -213,7 +214,8 @@ class RootMaker(wiring.Component):
     def _drain(self, m: Module) -> None:
         """A corrected word of the code, in words of the hash; zeros behind its last bit."""
         at, key, corrected = self._states.at, self.design.key, self.decoder.corrected
-        behind = self._position >= key.code.n
+        behind = Signal()  # a clock late: between two bits of a word there are many, and behind the last one nothing hurries
+        m.d.sync += behind.eq(self._position >= key.code.n)
         with m.If(at["DRAIN"]):
             m.d.comb += corrected.ready.eq(~behind)
             with m.If(corrected.valid | behind):

@@ -1,0 +1,225 @@
+"""The first screen: what not to rely on, then which lock to buy against whom, then all locks beside all attackers."""
+
+from __future__ import annotations
+
+from bitting.report import numbers
+from bitting.report.blocks import Bullets, Inline, Line, Link, Mark, Section, Strong, Table, Text
+from bitting.report.results import Case, Claim, Finding, Verdict
+from bitting.report.verdicts import ATTACKERS, Judgement, Lock, Standing, worst_first
+
+#: What a level of claim means (docs/design.md).
+LEVELS = {
+    Claim.FAMILY: "anyone who owns the RTL of the family can emulate it",
+    Claim.KEY: "as strong as the secrecy and entropy of the root secret",
+    Claim.DIE: "as key, and the secret is not stored",
+    Claim.NONE: "no claim: nothing is locked",
+}
+#: What a sign means.
+STANDINGS = {
+    Standing.FALLS: "an attack of his got through on at least one network",
+    Standing.VOID: "his attack failed, but it did not break its weak control either, or had none: nothing is shown",
+    Standing.CONCEDED: "something he does works by design, and is said; the rest failed",
+    Standing.HOLDS: "all his attacks failed, and each of them broke a lock that was made weak on purpose",
+    Standing.NOT_APPLICABLE: "his attacks have nothing to work on",
+    Standing.UNTESTED: "nobody played him",
+}
+#: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
+_DEAR = 0.01
+#: Seeds of training that a claim about accuracy wants.
+_SEEDS = 3
+
+
+def entry_id(judgement: Judgement, finding: Finding) -> str:
+    """Where a finding stands in the report. By identity: two findings may say the same."""
+    return f"finding-{next(index for index, other in enumerate(judgement.results.findings, 1) if other is finding)}"
+
+
+def sections(judgement: Judgement) -> list[Section]:
+    """In the order that a buyer reads."""
+    return [_against(judgement), _advice(judgement), _matrix(judgement)]
+
+
+def _against(judgement: Judgement) -> Section:
+    """Negative results."""
+    items: list[Line] = [
+        *_unfinished(judgement),
+        *_differing(judgement),
+        *_fallen(judgement),
+        *_void(judgement),
+        *_conceded(judgement),
+        *_dear(judgement),
+    ]
+    if not items:
+        items = [("No attack got through, and every attack broke its weak control.",)]
+    if not judgement.attacks:
+        items = [(Strong("Nothing was attacked. "), "This report speaks for no lock.")]
+    return Section("do-not-rely", "What not to rely on", (Bullets(tuple(items)),))
+
+
+def _unfinished(judgement: Judgement) -> list[Line]:
+    left = judgement.results.made.unfinished
+    return [(Strong("The suite is not done: "), f"{left} of its jobs are missing, and attacks with them.")] if left else []
+
+
+def _differing(judgement: Judgement) -> list[Line]:
+    return [
+        (Strong("Emulator and RTL differ: "), _case_link(case),
+         ". Its figures are not those of the machine that is described, and it is not advised.")
+        for case in judgement.differing
+    ]  # fmt: skip
+
+
+def _fallen(judgement: Judgement) -> list[Line]:
+    """A line a lock: to whom it falls, and the worst finding."""
+    items: list[Line] = []
+    for lock in judgement.locks:
+        attackers = judgement.falls_to(lock)
+        if not attackers:
+            continue
+        found = [found for attacker in attackers for found in judgement.against(lock, attacker)]
+        broken = [finding for finding in found if finding.verdict == Verdict.BROKEN]
+        worst = worst_first(judgement, broken)[0]
+        count = f"{len(broken)} attack{'s get' if len(broken) > 1 else ' gets'} through"
+        items.append((
+            Strong(lock.name), " ", Mark(Standing.FALLS), f" to {_listed(attackers)} (level {_level(lock)}; {count}). Worst: ",
+            Link(worst.attack, entry_id(judgement, worst)), f": {worst.summary}",
+        ))  # fmt: skip
+    return items
+
+
+def _void(judgement: Judgement) -> list[Line]:
+    items: list[Line] = [
+        (Mark(Standing.VOID), " ", Link(run.attack, entry_id(judgement, run)),
+         f" did not break the weak lock {run.case}, as it must: that it fails elsewhere shows nothing. {run.summary}")
+        for run in judgement.failed_controls
+    ]  # fmt: skip
+    if missing := judgement.without_control:
+        items.append((Mark(Standing.VOID), f" No weak lock was tried with {_listed(missing)}: failures of these show nothing."))
+    if judgement.untested and judgement.attacks:
+        items.append((Mark(Standing.UNTESTED), f" Nobody played {_listed(judgement.untested)}: nothing is claimed about them."))
+    return items
+
+
+def _conceded(judgement: Judgement) -> list[Line]:
+    """A line an attack, with the finding that gains most."""
+    items: list[Line] = []
+    for attack in dict.fromkeys(found.attack for found in judgement.attacks if found.verdict == Verdict.CONCEDED):
+        found = [item for item in judgement.attacks if item.attack == attack and item.verdict == Verdict.CONCEDED]
+        worst, attackers = worst_first(judgement, found)[0], dict.fromkeys(item.attacker for item in found)
+        every = [lock for lock in judgement.locks if lock.is_lock]
+        locks = [lock for lock in every if {case.id for case in lock.cases} & {item.case for item in found}]
+        items.append((
+            Mark(Standing.CONCEDED), " ", Link(attack, entry_id(judgement, worst)),
+            f" works for {_listed(tuple(attackers))} on {len(locks)} of {len(every)} locks, by design. "
+            + worst.summary,
+        ))  # fmt: skip
+    return items
+
+
+def _dear(judgement: Judgement) -> list[Line]:
+    """Prices and doubts that no attack tells of."""
+    items: list[Line] = []
+    for lock in judgement.locks:
+        lost = lock.lost()
+        if lost is not None and lost > _DEAR:
+            items.append((Strong(lock.name), f" costs accuracy: {numbers.points(-lost)} against the unlocked twin."))
+    few = [lock.name for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
+    if few:
+        names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(few))
+        items.append((f"Accuracies rest on fewer than {_SEEDS} seeds of training for {names}.",))
+    return items
+
+
+def _advice(judgement: Judgement) -> Section:
+    """A line an attacker: what to buy, how it stands, and what it does not do."""
+    items: list[Line] = []
+    for attacker in judgement.attackers:
+        lock = judgement.advice(attacker)
+        if lock is None:
+            tested = attacker not in judgement.untested
+            reason = Standing.FALLS if _anyone_falls(judgement, attacker) else Standing.VOID if tested else Standing.UNTESTED
+            items.append((Strong(f"{attacker}: "), "none ", Mark(reason)))
+            continue
+        but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
+        link = Link(lock.name, lock_id(judgement, lock))
+        tried = len({item.attack for item in judgement.against(lock, attacker)})
+        said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
+        items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
+    note = "No lock stops the owner of a right device from asking it questions. None of this covers side channels of the chip."
+    advised = [lock for attacker in judgement.attackers if (lock := judgement.advice(attacker))]
+    given = dict.fromkeys(words for lock in advised for words in lock.holds)
+    held = (Text((Strong("What attackers were given: "), "; or ".join(given))),) if given else ()
+    return Section("what-to-buy", "Which lock against whom", (Bullets(tuple(items)), *held, Text((note,))))
+
+
+def _advice_in_full(judgement: Judgement) -> Table:
+    """The same with what each attacker has, and what it costs."""
+    rows: list[tuple[Inline, ...]] = []
+    for attacker in judgement.attackers:
+        has = ATTACKERS.get(attacker, "not an attacker of docs/threats.md")
+        lock = judgement.advice(attacker)
+        if lock is None:
+            rows.append((attacker, has, "none", "", "", "", ""))
+            continue
+        but = "; ".join(_but(judgement, lock, attacker)) or "nothing found"
+        link = Link(lock.name, lock_id(judgement, lock))
+        rows.append((attacker, has, link, "; ".join(lock.holds), _level(lock), but, _price(lock)))
+    columns = ("attacker", "has", "buy", "was attacked with", "level of claim", "but it", "price")
+    return Table("Advice in full", columns, tuple(rows))
+
+
+def _but(judgement: Judgement, lock: Lock, attacker: str) -> list[str]:
+    """What speaks against a lock that is advised."""
+    found = [item.attack for item in judgement.against(lock, attacker) if item.verdict == Verdict.CONCEDED]
+    sides = (("concedes", tuple(dict.fromkeys(found))), ("falls to", judgement.falls_to(lock)))
+    return [f"{verb} {_listed(names)}" for verb, names in sides if names]
+
+
+def _anyone_falls(judgement: Judgement, attacker: str) -> bool:
+    return any(judgement.standing(lock, attacker) == Standing.FALLS for lock in judgement.locks if lock.is_lock)
+
+
+def _matrix(judgement: Judgement) -> Section:
+    rows: list[tuple[Inline, ...]] = []
+    for lock in judgement.locks:
+        marks = (Mark(judgement.standing(lock, attacker)) for attacker in judgement.attackers)
+        rows.append((Link(lock.name, lock_id(judgement, lock)), _level(lock), *marks))
+    meaning = tuple((Mark(standing), f" {words}") for standing, words in STANDINGS.items())
+    levels = tuple((Strong(f"level {level}: "), words) for level, words in LEVELS.items())
+    note = (
+        "Advised is the lock that stands best against the attacker; among equals the one that falls to fewest others, concedes "
+        "least and is cheapest. Prices are the highest of all networks, beside the same engine and network without locks."
+    )
+    table = Table("Locks and attackers", ("lock", "level", *judgement.attackers), tuple(rows))
+    blocks = (table, Bullets(meaning), Bullets(levels), _advice_in_full(judgement), Text((note,)))
+    return Section("all-locks", "All locks, all attackers", blocks)
+
+
+def lock_id(judgement: Judgement, lock: Lock) -> str:
+    """Where a lock stands in the report."""
+    return f"lock-{judgement.locks.index(lock) + 1}"
+
+
+def _case_link(case: Case) -> Link:
+    return Link(case.id, "verification")
+
+
+def _level(lock: Lock) -> str:
+    return ", ".join(lock.levels)
+
+
+def _price(lock: Lock) -> str:
+    """What is known of it."""
+    parts = []
+    for measure, words in (("lut4", "LUTs"), ("cycles", "clocks"), ("bytes", "bytes")):
+        more = lock.overhead(measure)
+        if more is not None:
+            parts.append(f"{100 * more:+.1f}% {words}")
+    lost = lock.lost()
+    if lost is not None:
+        parts.append(f"{numbers.points(-lost)} of accuracy")
+    return ", ".join(parts) or "not measured"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

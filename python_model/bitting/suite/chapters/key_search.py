@@ -1,0 +1,222 @@
+"""Key search: exhaustive over a stated number of bits, hill climbing, and keys that are partly known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting.artefact.self_test import SelfTest
+from bitting.attack import key_search, random_networks, weak
+from bitting.emulator.emulate import Emulator
+from bitting.locking.device import ROOT_BYTES, Device
+from bitting.suite import figures
+from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.cases import Case, Material
+from bitting.suite.chapters.locks import locked_for, public_device
+from bitting.suite.chapters.screening import tag_permutations
+from bitting.suite.efforts import Effort
+from bitting.suite.jobs import Answer, Outcome, derived
+from bitting.unit.spec import VaultKind
+
+ROOT_BITS = 8 * ROOT_BYTES
+#: Labelled samples that a climb is guided by.
+_GUIDES = 200
+#: A key search is told apart from luck by so much accuracy, 0..1, over the best of as many random networks.
+ALLOWED = 0.1
+#: Wrong bits of a key that is no nearer to the right one than chance: three standard deviations below half of them.
+_NEAR = ROOT_BITS / 2 - 3 * ROOT_BITS**0.5 / 2
+#: Parts of an exhaustive search that run side by side.
+_PARTS = 4
+
+
+class Exhaustive(Attack):
+    """All values of the unknown bits. Its control is a public device of which all bits but a few are known."""
+
+    name, chapter, attacker, unit = "exhaustive key search", "key search", "thief of the file", "key bits"
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """The guesses in parts: of the control all but few bits are known, and so they are of the lock."""
+        if not (case.keyed or case.control):
+            return []
+        return [{"unknown": effort.unknown_bits, "part": part} for part in range(_PARTS)]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """Whether the right guess is among those of this part; the rate is measured apart."""
+        if material.case.control:
+            device = public_device(material, VaultKind.ASCON, derived(seed, "device"))
+            artefact = locked_for(material, device, "clock", "sealed-clocked", seed)
+        else:
+            device, artefact = material.owner, material.locked
+        unknown, part = parameters["unknown"], parameters["part"]
+        guesses = range(part << unknown - 2, (part + 1) << unknown - 2)
+        test = artefact.self_test or SelfTest.of(material.architecture)
+        assert test is not None
+        started = time.perf_counter()
+        right = key_search.tells_right(artefact, test)
+        found = key_search.exhaustive(device, right, ROOT_BITS - unknown, guesses)
+        tried = len(guesses) if found is None else found - guesses.start + 1
+        operations = (
+            tag_permutations(artefact) if artefact.scheme.seals else artefact.locked_layers().macs * len(test.questions)
+        )
+        return Outcome(
+            {"found": found is not None, "operations": operations}, {"guesses": tried, "seconds": time.perf_counter() - started}
+        )
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if the search finds the key of the control; the lock is as strong as what is unknown of its key."""
+        rate = sum(one.measured["guesses"] for one in own) / sum(one.measured["seconds"] for one in own)
+        unknown = own[0].parameters["unknown"]
+        found = any(one.values["found"] for one in own)
+        years = key_search.core_years(ROOT_BITS, rate)
+        rows = [[bits, key_search.core_years(bits, rate) * key_search.SECONDS_A_YEAR] for bits in (unknown, 32, 48, 64, 128)]
+        drawn = [figures.table("Half of all keys, at the measured rate", ("unknown bits", "core-seconds"), rows)]
+        operations = float(own[0].values["operations"])
+        if case.control:
+            summary = f"With {unknown} bits unknown the key is {'' if found else 'not '}found, at {rate:.0f} guesses a second."
+            return Said(
+                Verdict.BROKEN if found else Verdict.HOLDS, summary, float(unknown) if found else 0.0, drawn, operations
+            )
+        summary = (
+            f"With {unknown} of 128 bits unknown the key is {'' if found else 'not '}found; at the {rate:.0f} guesses a second "
+            f"of this emulator in Python, half of 2^128 keys take {years:.1e} core-years, and a machine 10^12 times faster "
+            f"{years / 1e12:.1e}."
+        )
+        return Said(Verdict.HOLDS, summary, 0.0, drawn, operations)
+
+
+class HillClimbing(Attack):
+    """Flips of key bits, kept if a few labelled samples are answered no worse. Its control is a key of a bit for each tile."""
+
+    name, chapter, attacker, unit = (
+        "hill climbing on key bits",
+        "key search",
+        "thief of the file",
+        "points over random networks",
+    )
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """A job for each climb; of the control also random networks, as many as guesses."""
+        if not (case.keyed or case.control):
+            return []
+        climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
+        return [*climbs, *([{"climb": -1, "steps": effort.climb_steps}] if case.control else [])]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """One climb: best accuracy so far on the labelled samples, after each guess."""
+        x, labels = material.train(_GUIDES)
+        steps, interface = parameters["steps"], material.model.interface
+        if parameters["climb"] < 0:
+            found = random_networks.scores(material.architecture, steps, seed, x, labels, interface)
+            return Outcome({"scores": np.maximum.accumulate(list(found)).tolist(), "wrong_bits": ROOT_BITS // 2})
+        if material.case.control:
+            right, unlock = _bit_per_tile(material, seed)
+
+            def objective(key: np.ndarray) -> float:
+                return _accuracy(material, unlock(key), x, labels)
+
+        else:
+            right, artefact, owner = key_search.bits_of(material.owner.root), material.locked, material.owner
+
+            def objective(key: np.ndarray) -> float:
+                device = Device(owner.spec, key_search.root_of(key), sealed=owner.sealed)
+                return key_search.score(artefact, device, x, lambda sums: interface.rating(sums, labels))
+
+        climbed = key_search.climb(objective, right, steps, seed)
+        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if a climb ends above the best of as many random networks by more than luck, nearer to the right key."""
+        climbs = [one for one in own if one.parameters["climb"] >= 0]
+        (lucky,) = (one.values["scores"] for one in control if one.parameters["climb"] < 0)
+        best = max(climbs, key=lambda one: one.values["scores"][-1])
+        gain = max(0.0, best.values["scores"][-1] - lucky[-1])
+        role = "control" if case.control else "lock"
+        guesses = list(range(1, len(lucky) + 1))
+        series = [
+            *(figures.line(f"climb {n + 1}", role, guesses, one.values["scores"]) for n, one in enumerate(climbs)),
+            figures.line("random networks, best so far", "baseline", guesses, lucky),
+        ]
+        drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
+        refused = " (a refusal counts as 0)" if case.sealed else ""
+        summary = (
+            f"The best of {len(climbs)} climbs of {len(lucky)} guesses reaches {100 * best.values['scores'][-1]:.1f}%{refused} "
+            f"of {_GUIDES} labelled samples with {best.values['wrong_bits']} of {ROOT_BITS} key bits wrong; as many random "
+            f"networks reach {100 * lucky[-1]:.1f}%."
+        )
+        nearer = best.values["wrong_bits"] < _NEAR
+        return Said(Verdict.BROKEN if gain > ALLOWED and nearer else Verdict.HOLDS, summary, gain, drawn)
+
+
+class PartialKeys(Attack):
+    """Keys of which so many bits are right and the rest is random. Its control is a key of a bit for each tile."""
+
+    name, chapter, attacker, unit = "partly known keys", "key search", "thief of the file", "points over random networks"
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """A job for each number of known bits; of the control also random networks."""
+        if not (case.keyed or case.control):
+            return []
+        common = {"keys": effort.partial_keys, "samples": effort.samples}
+        known = [{"known": bits, **common} for bits in effort.known_bits]
+        return [*known, *([{"known": -1, "of": len(known), **common}] if case.control else [])]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """Accuracies of so many keys; 0 of one that is refused."""
+        known, keys, interface = parameters["known"], parameters["keys"], material.model.interface
+        x, labels = material.test(parameters["samples"])
+        if known < 0:
+            count = keys * parameters["of"]
+            return Outcome({"scores": list(random_networks.scores(material.architecture, count, seed, x, labels, interface))})
+        rng = np.random.default_rng(seed)
+        guesses = [int.from_bytes(rng.bytes(ROOT_BYTES)) for _ in range(keys)]
+        if material.case.control:
+            right, unlock = _bit_per_tile(material, derived(seed, "lock"))
+            scores = []
+            for guess in guesses:
+                bits = key_search.bits_of(guess.to_bytes(ROOT_BYTES))
+                tried = np.where(np.arange(ROOT_BITS) < known, right, bits)
+                scores.append(_accuracy(material, unlock(tried), x, labels))
+            return Outcome({"scores": scores})
+        owner, artefact = material.owner, material.locked
+        wrong = [weak.with_known_bits(owner, known, guess) for guess in guesses]
+        wrong = [device for device in wrong if device.root != owner.root]
+        rate = lambda sums: interface.rating(sums, labels)  # noqa: E731
+        return Outcome({"scores": [key_search.score(artefact, device, x, rate) for device in wrong]})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if keys that are nearly right are better than random networks by more than luck."""
+        by_bits = {one.parameters["known"]: one.values["scores"] for one in own if one.parameters["known"] >= 0}
+        (baseline,) = (one.values["scores"] for one in control if one.parameters["known"] < 0)
+        bits = [known for known in sorted(by_bits) if by_bits[known]]
+        best = [max(by_bits[known]) for known in bits]
+        lucky = max(baseline)
+        gain = max(0.0, max(best) - lucky)
+        role = "control" if case.control else "lock"
+        series = [
+            figures.line("best", role, bits, best),
+            figures.line("mean", role, bits, [float(np.mean(by_bits[known])) for known in bits]),
+            figures.line("best random network", "baseline", [bits[0], bits[-1]], [lucky, lucky]),
+        ]
+        drawn = [figures.plot("curve", "Partly known keys", "bits of the root secret that are known", "accuracy", series)]
+        at = bits[int(np.argmax(best))]
+        refused = " (a refusal counts as 0)" if case.sealed else ""
+        summary = (
+            f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%{refused}; "
+            f"the best of {len(baseline)} random networks {100 * lucky:.1f}%."
+        )
+        return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
+
+
+def _bit_per_tile(material: Material, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    """The right key of the weak lock, and what opens it with any key."""
+    right = np.random.default_rng(seed).integers(0, 2, ROOT_BITS).astype(np.uint8)
+    return right, weak.BitPerTile.lock(material.architecture, right).unlock
+
+
+def _accuracy(material: Material, program: Any, x: np.ndarray, labels: np.ndarray) -> float:
+    sums = Emulator(program, range(program.spec.codes))(torch.from_numpy(x)).numpy()
+    return float(material.model.interface.rating(sums, labels))

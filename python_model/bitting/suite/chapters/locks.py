@@ -1,0 +1,30 @@
+"""Locks that controls are made of: public devices, and the model of the group locked for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bitting.artefact.artefact import Artefact
+from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.kinds import Level
+from bitting.locking.scheme import NONCE_BYTES, LockScheme
+from bitting.locking.transform import personalise
+from bitting.suite.cases import Material
+from bitting.unit.spec import VaultKind
+
+
+def public_device(material: Material, vault: VaultKind, seed: int, sealed: bool | None = None) -> Device:
+    """A device whose root secret follows from a seed: good for controls, and for nothing else."""
+    spec = replace(material.architecture.spec, vault=vault)
+    seals = vault == VaultKind.ASCON if sealed is None else sealed
+    return Device(spec, np.random.default_rng(seed).bytes(ROOT_BYTES), sealed=seals)
+
+
+def locked_for(material: Material, device: Device, fingerprint: str, transform: str, seed: int) -> Artefact:
+    """The group's model, locked for a device of any vault, under a nonce that follows from a seed: for controls only."""
+    nonce = np.random.default_rng([seed, NONCE_BYTES]).bytes(NONCE_BYTES)
+    scheme = LockScheme.new(device.spec, fingerprint, transform, Level.FAMILY, nonce=nonce)
+    program = personalise(replace(material.architecture, spec=device.spec), device, scheme)
+    return Artefact(program, scheme, interface=material.model.interface)

@@ -1,0 +1,122 @@
+"""Port attacks on the simulated RTL: what the owner of the chip, a counterfeiter and the next user get out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bitting.attack import table_readout
+from bitting.attack.port import Probe
+from bitting.attack.streams import reported_cycles
+from bitting.check import attacks, verification
+from bitting.locking.chip import ChipModel
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import seal_model, unlock_program
+from bitting.sim.native import NativeEngine, engine_library
+from bitting.suite import figures
+from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.cases import Case, Material
+from bitting.suite.chapters.locks import public_device
+from bitting.suite.efforts import Effort
+from bitting.suite.jobs import Answer, Outcome
+
+#: Layers whose weights are read, where they can be: one shows it.
+_LAYERS = 1
+#: Tiles whose clocks a case's record holds, at most.
+_TILES = 128
+_COLUMNS = ("attack", "attacker", "sought", "got", "of", "right", "queries", "clocks")
+_ATTACKS, _VERIFICATION, _UNSEALED = "attacks", "verification", "an unsealed device"
+
+
+class Ports(Attack):
+    """See `bitting.check.attacks`. Its control is a device whose fuse `sealed` is not blown."""
+
+    name, chapter, attacker, unit = "port attacks", "ports", "owner of the chip", "things got"
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """The attacks, and a verification of emulator and RTL, which is what their truth rests on."""
+        if not effort.rtl or not (case.keyed or case.control):
+            return []
+        if case.control:
+            return [{"kind": _UNSEALED}]
+        return [{"kind": _ATTACKS, "edits": effort.edits}, {"kind": _VERIFICATION, "samples": effort.samples}]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """Findings by name, or what a verification saw."""
+        if parameters["kind"] == _UNSEALED:
+            device = public_device(material, material.architecture.spec.vault, seed, sealed=False)
+            with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
+                found = table_readout.read_table(Probe(engine, device.spec))
+            right = int((found.found == np.array(device.table())).sum())
+            return Outcome({"got": right, "of": found.of})
+        if parameters["kind"] == _VERIFICATION:
+            return self._verified(material, parameters["samples"])
+        tried = attacks.port_attacks(material.locked, material.owner, layers=_LAYERS, edits=parameters["edits"], seed=seed)
+        return Outcome({"findings": [{key: _plain(one.to_dict()[key]) for key in (*_COLUMNS, "succeeded")} for one in tried]})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if any port attack got something that is right."""
+        if case.control:
+            (found,) = (one.values for one in own)
+            verdict = Verdict.BROKEN if found["got"] == found["of"] else Verdict.HOLDS
+            summary = f"An unsealed device tells {found['got']} of {found['of']} entries of its bitting table."
+            return Said(verdict, summary, float(found["got"]))
+        findings = next(one.values["findings"] for one in own if one.parameters["kind"] == _ATTACKS)
+        facts = next(one.values for one in own if one.parameters["kind"] == _VERIFICATION)
+        won = [one for one in findings if one["succeeded"]]
+        drawn = [figures.table("Port attacks", _COLUMNS, [[one[name] for name in _COLUMNS] for one in findings])]
+        drawn.append(
+            figures.plot(
+                "scatter", "Clocks of each tile", "predicted by the timing law", "measured on the RTL", [
+                    figures.line("tiles", "lock", *(
+                        [float(tile[name]) for tile in facts["cycles"]] for name in ("predicted", "measured")
+                    ))
+                ],
+            )
+        )  # fmt: skip
+        summary = f"{len(won)} of {len(findings)} port attacks got something" + (
+            f": {', '.join(one['attack'] for one in won)}."
+            if won
+            else f", in {sum(one['queries'] for one in findings)} queries."
+        )
+        verdict = Verdict.BROKEN if won else Verdict.HOLDS
+        return Said(verdict, summary, float(len(won)), drawn, case_facts=facts)
+
+    def _verified(self, material: Material, samples: int) -> Outcome:
+        """Emulator against RTL, and clocks of tiles as law and RTL have them."""
+        x, labels = material.test(samples)
+        artefact, device = material.locked, material.owner
+        report = verification.verify(artefact, device, x, labels, threads=1)
+        seen = {
+            "samples": report.samples, "wrong_bits": report.wrong_logits, "wrong_cycles": report.wrong_cycles,
+            "tiles": report.tiles, "clocks": report.cycles, "accuracy": report.accuracy,
+        }  # fmt: skip
+        chip = ChipModel.of(device)
+        clear = unlock_program(artefact.program, artefact.scheme, chip)
+        predicted = np.concatenate([chip.tile_cycles(layer, layer.codes) for layer in clear.layers])
+        with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
+            measured = np.array(_measured(Probe(engine, device.spec), material, x[: device.spec.lanes]))
+        chosen = np.unique(np.linspace(0, len(predicted) - 1, min(len(predicted), _TILES)).astype(int))
+        tiles = [
+            {"tile": int(number), "predicted": int(predicted[number]), "measured": int(measured[number])} for number in chosen
+        ]
+        return Outcome({"verification": seen, "cycles": tiles})
+
+
+def _measured(probe: Probe, material: Material, x: np.ndarray) -> list[int]:
+    """Clocks of every tile on the RTL. A sealed program that reports them is made for it, under a nonce of its own."""
+    artefact, device = material.locked, material.owner
+    if not artefact.scheme.seals:
+        return reported_cycles(probe, artefact.scheme, artefact.locked_layers(), x)
+    scheme = LockScheme.new(device.spec, artefact.scheme.fingerprint, artefact.scheme.transform, device.level)
+    program = seal_model(replace(material.architecture, spec=device.spec), device, scheme, reports=True)
+    commands = program.commands(scheme.packets(), x)
+    return [tile.cycles for tile in probe.ask([commands], program.result_words).tiles]
+
+
+def _plain(value: Any) -> Any:
+    """A number or text as JSON has it."""
+    return value.item() if isinstance(value, np.generic) else value

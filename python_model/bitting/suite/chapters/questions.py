@@ -1,0 +1,75 @@
+"""Questions and answers: what a copy costs that is trained on what the right device says. No lock prevents it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting.attack import distillation
+from bitting.emulator.emulate import Emulator
+from bitting.suite import figures
+from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.cases import Case, Material
+from bitting.suite.efforts import Effort
+from bitting.suite.jobs import Answer, Outcome
+
+#: Widths of the copy's hidden layers.
+_HIDDEN = (256, 128)
+#: A copy that keeps so much of the accuracy over chance, as a share, is a copy.
+_COPY = 0.8
+
+
+class Questions(Attack):
+    """See `bitting.attack.distillation`. What is asked is the right device, so the lock plays no part; the price is told."""
+
+    name, chapter, attacker, unit = (
+        "questions and answers",
+        "questions",
+        "owner of the chip",
+        "share of the accuracy over chance",
+    )
+
+    shared = True
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """A job for each number of questions. All locks answer alike, so they share the jobs of the control."""
+        if not (case.locked or case.control):
+            return []
+        return [{"questions": count, "steps": effort.copy_steps} for count in effort.questions]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """Accuracy of a copy, and of the same training on true labels."""
+        data, interface = material.data, material.model.interface
+        count = min(parameters["questions"], len(data.train_y))
+        emulator = Emulator(material.architecture, range(material.architecture.spec.codes))
+
+        def answers(inputs: np.ndarray) -> np.ndarray:
+            return np.asarray(emulator(torch.from_numpy(interface.activations(inputs))).numpy())
+
+        (copy,) = distillation.copies(answers, data, _HIDDEN, [count], steps=parameters["steps"], seed=seed)
+        return Outcome({"questions": copy.questions, "copy": copy.accuracy, "labels": copy.with_labels})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Conceded, with the price."""
+        ordered = sorted(own, key=lambda one: one.values["questions"])
+        counts = [one.values["questions"] for one in ordered]
+        copies, labels = ([one.values[name] for one in ordered] for name in ("copy", "labels"))
+        share = (copies[-1] - case.chance) / max(case.authorised - case.chance, 1e-9)
+        drawn = [
+            figures.plot(
+                "curve", "Copies by questions and answers", "whole inputs that the right device was asked", "accuracy", [
+                    figures.line("copy", "control" if case.control else "lock", counts, copies),
+                    figures.line("the same inputs, labelled by hand", "baseline", counts, labels),
+                ],
+            )
+        ]  # fmt: skip
+        summary = (
+            f"A copy by {counts[-1]} questions answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
+            f"labels by hand {100 * labels[-1]:.1f}%)."
+        )
+        broken = share > _COPY
+        verdict = (Verdict.BROKEN if broken else Verdict.HOLDS) if case.control else Verdict.CONCEDED
+        return Said(verdict, summary, share, drawn)

@@ -1,0 +1,179 @@
+"""Screening: is the right key told from wrong ones, by the weights, one batch without labels, a few labels, or everything?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitting.artefact.artefact import Artefact
+from bitting.attack import screening, unlabelled
+from bitting.emulator.emulate import Emulator
+from bitting.locking.chip import ChipModel
+from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.transform import unlock_with_key
+from bitting.program.layers import Program
+from bitting.suite import figures
+from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.cases import Case, Material
+from bitting.suite.chapters.locks import locked_for, public_device
+from bitting.suite.efforts import Effort
+from bitting.suite.jobs import Answer, Outcome, derived
+from bitting.unit.spec import VaultKind
+
+#: Inputs of an unlabelled batch, and batches that are looked at under the right key.
+_BATCH, _BATCHES = 32, 20
+#: An area under the curve up to this much from 0.5 is chance.
+_CHANCE = 0.1
+_EVERYTHING, _SELF_TEST = "everything", "the self-test in the artefact"
+
+
+class Screening(Attack):
+    """See `bitting.attack.screening` and `unlabelled`. Its control is the transform `aes`: plain weights."""
+
+    name, chapter, attacker, unit = "screening", "screening", "thief of the file", "AUC - 0.5"
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """By the weights, and by running the network. Of a sealed program there is nothing to look at but the tags."""
+        if case.sealed:
+            return [{"kind": "tag"}]
+        if not case.keyed and not case.control:
+            return []
+        by_weights = {"kind": "weights", "keys": effort.screened}
+        by_answers = {"kind": "answers", "keys": effort.screened, "labels": effort.labels}
+        return [by_weights] if case.control else [by_weights, by_answers]
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """Areas under the curve, or the cost of a guess."""
+        if parameters["kind"] == "tag":
+            return Outcome({"permutations": tag_permutations(material.locked)})
+        if material.case.control:
+            device = public_device(material, VaultKind.AES, seed)
+            artefact = locked_for(material, device, "clock", _weakest(device), seed)
+        else:
+            device, artefact = material.owner, material.locked
+        if parameters["kind"] == "weights":
+            return self._by_weights(artefact, device, parameters["keys"], seed)
+        return self._by_answers(material, artefact, device, parameters["keys"], parameters["labels"], seed)
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if anything tells the right key; of a sealed program the tag does, which is conceded."""
+        found = {answer.parameters["kind"]: answer.values for answer in own}
+        if "tag" in found:
+            cost = float(found["tag"]["permutations"])
+            summary = (
+                f"A tag tells the right key surely, for {cost:.0f} Ascon permutations a guess; nothing else can be looked at, "
+                "and 2^128 keys are to be guessed."
+            )
+            return Said(Verdict.CONCEDED, summary, 0.5, (), cost)
+        weights = found["weights"]
+        areas = {**weights["auc"], **found.get("answers", {}).get("auc", {})}
+        best = max(areas, key=lambda name: abs(areas[name] - 0.5))
+        gain = abs(areas[best] - 0.5)
+        role = "control" if case.control else "lock"
+        operations = {**weights["guess"], **found.get("answers", {}).get("guess", {})}
+        rows = [[name, area, _cost_of(name, operations)] for name, area in sorted(areas.items(), key=lambda item: -item[1])]
+        drawn = [figures.table("Is the right key told?", ("by", "AUC", "operations a guess"), rows)]
+        for name, curve in found.get("answers", {}).get("roc", {}).items():
+            series = [figures.line(name, role, curve["x"], curve["y"])]
+            drawn.append(figures.plot("roc", f"By {name}", "wrong keys kept, share", "right keys kept, share", series))
+        verdict = Verdict.BROKEN if gain > _CHANCE else Verdict.HOLDS
+        summary = f"Best statistic: {best}, area under the ROC curve {areas[best]:.3f} (0.5 tells nothing)."
+        return Said(verdict, summary, gain, drawn, _cost_of(best, operations))
+
+    def _by_weights(self, artefact: Artefact, device: Device, keys: int, seed: int) -> Outcome:
+        locked = artefact.locked_layers()
+        found = screening.screen(locked, artefact.scheme, device, wrong_keys=keys, seed=seed)
+        areas = {f"{name}, one tile": area for name, area in found.tile.items()}
+        areas |= {f"{name}, model": area for name, area in found.model.items()}
+        return Outcome({"auc": areas, "guess": found.guess})
+
+    def _by_answers(
+        self, material: Material, artefact: Artefact, device: Device, keys: int, counts: Sequence[int], seed: int
+    ) -> Outcome:
+        """Run the network under every key, on the same inputs."""
+        x, labels = material.test(_BATCH * _BATCHES)
+        rng = np.random.default_rng(derived(seed, "inputs"))
+        right, *wrong = self._sums(artefact, device, x, keys, seed)
+        batches = [np.sort(rng.permutation(len(x))[:_BATCH]) for _ in range(_BATCHES)]
+        areas, curves = {}, {}
+
+        def compare(name: str, ones: Sequence[float], zeros: Sequence[float]) -> None:
+            false, true, areas[name] = figures.roc(ones, zeros)
+            curves[name] = {"x": false, "y": true}
+
+        columns_right, columns_wrong = [], []
+        for name, statistic in unlabelled.STATISTICS.items():
+            ones = [statistic(right[rows]) for rows in batches]
+            zeros = [statistic(sums[batches[number % _BATCHES]]) for number, sums in enumerate(wrong)]
+            compare(f"{name}, {_BATCH} inputs without labels", ones, zeros)
+            columns_right.append(ones)
+            columns_wrong.append(zeros)
+        for count in counts:
+            chosen = [rng.permutation(len(x))[:count] for _ in range(_BATCHES)]
+            ones = [unlabelled.right_answers(right[rows], labels[rows]) for rows in chosen]
+            zeros = [
+                unlabelled.right_answers(sums[chosen[number % _BATCHES]], labels[chosen[number % _BATCHES]])
+                for number, sums in enumerate(wrong)
+            ]
+            compare(f"{count} labels", ones, zeros)
+        columns_right.append(ones)
+        columns_wrong.append(zeros)
+        if artefact.self_test:
+            test = artefact.self_test
+            asked = self._sums(artefact, device, test.questions, keys, seed)
+            equal = [float((sums == test.answers).mean()) for sums in asked]
+            compare(_SELF_TEST, equal[:1] * _BATCHES, equal[1:])
+        compare(_EVERYTHING, _strangeness(columns_right, columns_wrong), _strangeness(columns_wrong, columns_wrong))
+        operations = {"multiply-adds, one inference": float(artefact.locked_layers().macs)}
+        return Outcome({"auc": areas, "roc": curves, "guess": operations})
+
+    def _sums(self, artefact: Artefact, device: Device, x: np.ndarray, keys: int, seed: int) -> Iterator[np.ndarray]:
+        """Of the right key, then of wrong ones."""
+        rng, chip, inputs = np.random.default_rng(seed), ChipModel.of(device), torch.from_numpy(x)
+        for key in (None, *(rng.bytes(ROOT_BYTES) for _ in range(keys))):
+            opened = unlock_with_key(artefact.program, artefact.scheme, chip, key)
+            assert isinstance(opened, Program)
+            yield Emulator(opened, device.table())(inputs).numpy()
+
+
+def tag_permutations(artefact: Artefact) -> int:
+    """Permutations of Ascon that tell a guessed lock key right or wrong: those of the first packet, which has one block.
+
+    Twelve rounds at the beginning and at the end count as one each (NIST SP 800-232); a guess of the root secret also derives
+    the device key and absorbs the challenge, a permutation for each eight bytes.
+    """
+    words = sum(len(packet) for packet in artefact.scheme.challenge_packets())
+    return 2 + 2 + -(-4 * words // 8)
+
+
+def _weakest(device: Device) -> str:
+    """The transform that is recognised at once; a family whose weights need more than a byte has none, its codes then are."""
+    return "aes" if device.spec.plain_values else "aes-pre"
+
+
+def _strangeness(columns: Sequence[Sequence[float]], usual: Sequence[Sequence[float]]) -> list[float]:
+    """How far samples lie from what is usual in all statistics together: squares of standardised distances, added up."""
+    samples, wrong = np.array(columns, float), np.array(usual, float)
+    spreads = np.maximum(wrong.std(axis=1, keepdims=True), 1e-9)
+    return [float(value) for value in (((samples - wrong.mean(axis=1, keepdims=True)) / spreads) ** 2).sum(axis=0)]
+
+
+def _cost_of(name: str, operations: Mapping[str, float]) -> float:
+    """Multiply-adds of a guess by one statistic; ciphers come on top."""
+    inference = operations["multiply-adds, one inference"]
+    if name.endswith("inputs without labels"):
+        return inference * _BATCH
+    if name.endswith("labels"):
+        return inference * int(name.split()[0])
+    if name in (_EVERYTHING, _SELF_TEST):
+        return inference * _BATCH
+    if name.startswith("row correlation") or name.startswith("spectrum"):
+        return float(operations["multiply-adds, row correlation or spectrum"])
+    if name.startswith("column correlation"):
+        return float(operations["multiply-adds, column correlation"])
+    if name.endswith("one tile"):
+        return float(operations["additions, histogram of one tile"])
+    return float(operations["multiply-adds, column correlation"])

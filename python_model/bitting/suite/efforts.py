@@ -1,0 +1,83 @@
+"""How much of each attack a suite does. The digits suite takes minutes, the standard one a night, the full one longer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bitting.errors import BittingError
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of all attacks, and the seed of the run.
+
+    Attributes:
+        suite: its name.
+        seed: all that is random follows from it.
+        rtl: attack simulated RTL through its ports too, which must be built first.
+        samples: test samples that are answered under each wrong key.
+        shares: of the training set, that a thief who fine-tunes has.
+        rates, mappings, repeats, steps: learning rates; guessed tables, or initialisations; subsets; steps of each training.
+        random_keys: wrong keys, beside the 128 one-bit neighbours and as many random networks.
+        screened: wrong keys that a right one is to be told from.
+        labels: numbers of labelled samples for screening.
+        unknown_bits: of the root secret, in the exhaustive search.
+        climbs, climb_steps: hill climbs, and guesses in each.
+        known_bits: of the root secret, in the partial-key curves.
+        partial_keys: keys for each number of known bits.
+        table_labels, table_starts, table_steps: of the gradient descent on a free table.
+        questions: numbers of inputs that the right device is asked.
+        copy_steps: of training a copy.
+        edits: random edits of a program, sent to the RTL.
+        traces: tiles or batches of each population whose time is compared.
+        helper_queries: changed helper data.
+        judged: test samples of a soft-locked model on every target.
+    """
+
+    suite: str
+    seed: int = 0
+    rtl: bool = True
+    samples: int = 450
+    shares: tuple[float, ...] = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5)
+    rates: tuple[float, ...] = (0.03, 0.1)
+    mappings: int = 2
+    repeats: int = 5
+    steps: int = 80
+    random_keys: int = 1000
+    screened: int = 200
+    labels: tuple[int, ...] = (1, 3, 10, 30, 100)
+    unknown_bits: int = 8
+    climbs: int = 2
+    climb_steps: int = 300
+    known_bits: tuple[int, ...] = (0, 32, 64, 96, 112, 120, 124, 126, 127)
+    partial_keys: int = 10
+    table_labels: int = 200
+    table_starts: int = 12
+    table_steps: int = 400
+    questions: tuple[int, ...] = (100, 300, 1000)
+    copy_steps: int = 1000
+    edits: int = 50
+    traces: int = 200
+    helper_queries: int = 600
+    judged: int = 450
+
+
+_DIGITS = Effort("digits")
+_STANDARD = Effort(
+    "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
+    climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
+    edits=500, traces=1000, helper_queries=2000, judged=2000,
+)  # fmt: skip
+_FULL = replace(
+    _STANDARD, suite="full", samples=10000, rates=(0.003, 0.01, 0.03, 0.1), mappings=5, repeats=10, steps=3000,
+    unknown_bits=16, climbs=10, climb_steps=5000, partial_keys=100, table_labels=1000, table_starts=32,
+    questions=(100, 1000, 10000, 50000), edits=5000, traces=5000, helper_queries=10000, judged=10000,
+)  # fmt: skip
+EFFORTS = {effort.suite: effort for effort in (_DIGITS, _STANDARD, _FULL)}
+
+
+def effort_of(suite: str, seed: int = 0, rtl: bool = True) -> Effort:
+    """The sizes of a suite. Raises BittingError if there is none of this name."""
+    if suite not in EFFORTS:
+        raise BittingError(f"unknown suite {suite!r}; allowed: {', '.join(EFFORTS)}")
+    return replace(EFFORTS[suite], seed=seed, rtl=rtl)

