@@ -10,6 +10,8 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 import bitting
+from bitting.artefact import packet_file
+from bitting.artefact.host_words import HostWords
 from bitting.artefact.program_format import write
 from bitting.errors import ArtefactError, AuthenticityError
 from bitting.locking.device import Device
@@ -17,7 +19,9 @@ from bitting.program import packets
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.unit.golden import fold as golden_fold
 from bitting.unit.spec import PRESETS
+from tb.banded import banded_model
 from tb.families import AES
+from tb.programs import random_activations
 from vectors import make_frozen_files, page_reader
 from vectors.page_reader import REPORT, Engine, activation_words, artefact_words, emitted_sums, packet, program_words, read_file
 
@@ -189,3 +193,25 @@ def test_every_lock_opens_by_the_page_and_answers_as_the_rtl(fingerprint, transf
         with NativeEngine(library, DEVICE.root) as rtl:
             run = rtl.run(np.array(words, np.uint32), len(expected))
         assert run.error == 0 and run.words.tolist() == expected
+
+
+@pytest.mark.parametrize("fingerprint", ["clock", "numeric"])
+def test_lanes_that_share_samples_run_as_on_the_page(fingerprint, tmp_path):
+    """Words, sums and cycles of an engine that was written from the page, against the emulator."""
+    spec = AES["tiny"].replace(lanes=8, stripes=4, scratch_words=1024)
+    model, device = banded_model(spec), Device(spec, DEVICE.root)
+    artefact = bitting.lock(model, device, fingerprint, "aes-clocked")
+    artefact.save(tmp_path / "artefact")
+    file = read_file(tmp_path / "artefact")
+    assert page_reader.spec_id(file.header["spec"]) == spec.id
+    x = random_activations(spec, np.random.default_rng(1), 2, model.program.sample_words)
+    words = HostWords.of(artefact, report=True)
+    ours = np.concatenate([words.once, words.batch(x)]).tolist()
+    assert artefact_words(file, x) == ours
+    engine = Engine(file.header["spec"], DEVICE.root)
+    assert np.array_equal(np.array(emitted_sums(engine.run(ours))).T, model.sums(x))
+    assert engine.cycles == [cycles for layer in model.program.tile_cycles(range(16)) for cycles in layer]
+    (tmp_path / "packets").write_bytes(packet_file.contents(artefact))
+    read = page_reader.read_packet_file(tmp_path / "packets")
+    assert read["shared"] == [4, 2, 8, 5] and read["input_words"] == 80 and read["results"] == len(read["answers"].T) * 6
+    assert np.array_equal(read["answers"], model.sums(read["questions"]))

@@ -21,6 +21,7 @@ from bitting.sim.native import NativeEngine, engine_library
 from bitting.sim.session import BOOT_ATTEMPTS
 from bitting.unit.protocol import ErrorCode, Packet
 from bitting.unit.spec import PRESETS
+from tb.banded import banded_model
 from tb.c_host import STRICT, CHost, Fifos, MeasuringFifos, library
 from tb.programs import random_activations
 from tb.puf_chips import Chip
@@ -87,6 +88,31 @@ def test_answers_are_the_emulator_s_in_every_batch(host, spec, transform, questi
         expected = bitting.Emulator(program, range(spec.codes))(x).numpy()
         assert np.array_equal(small.run(x, program.outputs), expected), count
     assert small.start() == small.self_test() == "OK"
+
+
+@pytest.mark.parametrize("transform", ["aes-clocked", "sealed-clocked"])
+def test_lanes_share_samples(host, transform):
+    """Two samples at a time in eight lanes; three questions take two batches."""
+    spec = TINY.replace(lanes=8, stripes=4, scratch_words=1024, vault="aes" if transform == "aes-clocked" else "ascon")
+    model, device = banded_model(spec), Device.new(spec)
+    small = host(device)
+    data = packet_file.contents(bitting.lock(model, device, "clock", transform, self_test=3))
+    assert small.open(data) == small.start() == small.self_test() == "OK"
+    for count in (2, 1):
+        x = random_activations(spec, np.random.default_rng(count), count, model.program.sample_words)
+        assert np.array_equal(small.run(x, model.program.outputs), model.sums(x)), count
+    answers = np.zeros((3, model.program.outputs), np.int32)
+    assert small.status_of_run(np.zeros((3, model.program.sample_words)), answers) == "BAD_CALL"
+    for field in (4, 16, 17, 18, 19):
+        for value in (0, 3, 1 << 9, 1 << 16, 1 << 31, 0xFFFFFFFF):
+
+            def lie(words, field=field, value=value):
+                words[field] = value
+
+            assert small.open(changed(data, lie)) == "BAD_FILE", (field, value)
+    other = host(device.with_flipped_bit(3))
+    assert other.open(data) == other.start() == "OK"
+    assert other.self_test() in ("OTHER_DEVICE", "REFUSED")
 
 
 @pytest.mark.parametrize(("spec", "transform"), [(AES, "aes-clocked"), (ASCON, "sealed-clocked")])

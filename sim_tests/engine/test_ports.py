@@ -27,7 +27,7 @@ def test_all_components_are_there():
     assert {kind.__name__ for kind in DERIVED} == {"Int8Engine", "ShuffledCodes"}
 
 
-@pytest.mark.parametrize("spec", [ports.EXAMPLE, ports.OTHER_EXAMPLE], ids=lambda spec: spec.vault.value)
+@pytest.mark.parametrize("spec", [ports.EXAMPLE, *ports.OTHERS.values()], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
 def test_every_port_has_a_meaning_and_its_row(kind, spec):
     component = ports.example(kind, spec)
@@ -63,9 +63,9 @@ def test_the_page_is_that_of_the_sources():
     assert PAGE.read_text() == ports.page(), f"docs/rtl-ports.md and the components differ; to mend it: {command}"
 
 
-@pytest.mark.parametrize("spec", [ports.EXAMPLE, ports.OTHER_EXAMPLE], ids=lambda spec: spec.vault.value)
+@pytest.mark.parametrize("spec", [ports.EXAMPLE, *ports.OTHERS.values()], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
-def test_the_page_has_every_port_with_either_vault(kind, spec):
+def test_the_page_has_every_port_of_every_kind_of_family(kind, spec):
     section = PAGE.read_text().partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
     for row in ports.example(kind, spec).signature.table().splitlines():
         assert row in section

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from amaranth import Module, Mux, Signal
+from amaranth import C, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
@@ -110,6 +110,38 @@ FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
 }  # fmt: skip
 
 
+def _lane(of: int, wrong: Callable[[wiring.Component], Value]) -> Lie:
+    """One lane takes something else of the scratch memory, or of beyond its sample."""
+
+    def lie(inner: wiring.Component, m: Module) -> Value:
+        faulty = Signal.like(inner.word)
+        m.d.comb += [faulty.eq(inner.word), faulty[of].eq(wrong(inner))]
+        return Value.cast(faulty)
+
+    return lie
+
+
+#: The same, of engines whose lanes share samples, four each.
+BAND_FAULTS: dict[str, tuple[str, str, Lie, int | None, str]] = {
+    "lane 1 never takes the activation of lane 0": (
+        "Neighbours", "word", _lane(1, lambda c: Mux(c.after, c.read[2], c.read[1])), None, "activation read",
+    ),
+    "lane 2 takes its own activation where lane 3's is meant": (
+        "Neighbours", "word", _lane(2, lambda c: Mux(c.before, c.read[1], c.read[2])), None, "activation read",
+    ),
+    "before the first band is the last lane of the sample before": (
+        "Neighbours", "word", _lane(4, lambda c: Mux(c.before, c.read[3], Mux(c.after, c.read[5], c.read[4]))), None,
+        "activation read",
+    ),
+    "after the last band is the first lane of the next sample": (
+        "Neighbours", "word", _lane(3, lambda c: Mux(c.after, c.read[4], Mux(c.before, c.read[2], c.read[3]))), None,
+        "activation read",
+    ),
+    "what lies after the band is read in the own lane": ("Sequencer", "after", lambda c, m: C(0), None, "activation read"),
+    "what lies before the band is read in the own lane": ("Sequencer", "before", lambda c, m: C(0), None, "activation read"),
+}  # fmt: skip
+
+
 @contextmanager
 def planted(attribute: str, port: str, lie: Lie, only: int | None) -> Iterator[None]:
     """Within the block, engines have `wrapped` components; somewhere one must be made."""
@@ -124,6 +156,6 @@ def planted(attribute: str, port: str, lie: Lie, only: int | None) -> Iterator[N
 
 def faulty_verilog(name: str, spec: UnitSpec) -> tuple[str, str]:
     """Verilog of an engine with a planted fault, and the stage that must be named."""
-    component, port, lie, only, stage = FAULTS[name]
+    component, port, lie, only, stage = (FAULTS | BAND_FAULTS)[name]
     with planted(component, port, lie, only):
         return engine_verilog(spec), stage

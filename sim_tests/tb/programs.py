@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitting.program import packets
+from bitting.program import bands, packets
 from bitting.program.layers import Layer, Program
 from bitting.unit.golden import Unit
 from bitting.unit.spec import UnitSpec
@@ -111,15 +111,19 @@ def random_activations(spec: UnitSpec, rng: np.random.Generator, samples: int, w
 def golden_run(program: Program, table: tuple[int, ...], activations: np.ndarray) -> np.ndarray:
     """(samples, outputs) logits, in plain integers."""
     unit = Unit(program.spec, table)
+    lanes = bands.split(activations, program.picture, program.spec.stripes).tolist()
     logits = []
-    for sample in activations:
-        scratch = [0] * program.spec.scratch_words
-        scratch[program.input_base : program.input_base + program.input_words] = [int(v) for v in sample]
-        row: list[int] = []
+    for first in range(0, len(lanes), program.spec.stripes):
+        together = lanes[first : first + program.spec.stripes]
+        scratches = [[0] * program.spec.scratch_words for _ in together]
+        for scratch, inputs in zip(scratches, together, strict=True):
+            scratch[program.input_base : program.input_base + program.input_words] = inputs
+        rows: list[list[int]] = [[] for _ in together]
         for layer in program.layers:
-            sums = unit.run_layer(layer, scratch)
-            row += sums if layer.emits else []
-        logits.append(row)
+            sums = unit.run_bands(layer, scratches)
+            for row, emitted in zip(rows, sums if layer.emits else (), strict=False):
+                row += emitted
+        logits += rows[:: program.bands]
     return np.array(logits, np.int32)
 
 

@@ -89,7 +89,7 @@ def test_a_name_can_say_nothing_to_a_tool_that_reads_what_is_made(name):
 def test_id_changes_with_every_parameter_but_the_name():
     changes: dict[str, int | str] = {
         "code_bits": 5, "max_digits": 3, "max_exponent": 7, "act_bits": 5, "acc_bits": 17, "lanes": 32, "max_shift": 6,
-        "tile_codes": 512, "scratch_words": 2048, "vault": "aes",
+        "tile_codes": 512, "scratch_words": 2048, "vault": "aes", "stripes": 2,
     }  # fmt: skip
     base = PRESETS["base"]
     assert set(changes) == set(base.parameters())

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 FORMAT = "bitting 4"
 TYPES = {"U8": ("|u1", 1), "I8": ("|i1", 1), "I32": ("<i4", 4), "U32": ("<u4", 4), "F32": ("<f4", 4)}
-EMIT, REPORT, PLAIN, CONSTANT, HOLD, RESUME = 1, 2, 4, 8, 1, 2
+EMIT, REPORT, PLAIN, CONSTANT, BAND, EVERY_LANE, HOLD, RESUME = 1, 2, 4, 8, 16, 32, 1, 2
 
 
 # Section 3: the family
@@ -190,17 +190,33 @@ def program_words(fields: dict, tensors: dict[str, np.ndarray], prefix: str, rep
         )
         flags = EMIT * layer["emits"] | report | PLAIN * layer["plain"] | CONSTANT * layer["constant"]
         pairs = [column | row << 16 for row, column in (layer["positions"], layer["strides"], layer["out_strides"])]
+        flags |= BAND * ("band" in layer) | EVERY_LANE * layer.get("every_lane", False)
+        if "band" in layer:
+            pairs += [layer["band"][0] | layer["band"][1] << 16, layer.get("edge", 0) & 0xFF]
         words += packet(1, [codes.shape[1] | flags << 16 | layer["shift"] << 24, *pairs, *packed(offsets, 16)])
         for tile in range(len(codes)):
             part = tile % layer["parts"]
             chain = HOLD * (part < layer["parts"] - 1) | RESUME * (part > 0)
-            fixed = [int(in_base[tile]) | int(out_base[tile]) << 16, int(bias[tile]) & 0xFFFFFF | chain << 24]
+            fixed = [int(in_base[tile]) & 0xFFFF | int(out_base[tile]) << 16, int(bias[tile]) & 0xFFFFFF | chain << 24]
             words += packet(2, fixed + packed(codes[tile], 8))
     return words
 
 
+def lanes_of(header: dict, samples: np.ndarray) -> np.ndarray:
+    """(samples, words) as the lanes hold them, (lanes, words): each a sample, or a band of its rows."""
+    if "picture" not in header:
+        return samples
+    (channels, rows, columns), stripes = header["picture"], header["spec"]["stripes"]
+    lanes = []
+    for picture in samples.reshape(len(samples), channels, rows, columns):
+        for lane in range(stripes):
+            mine = range(lane * rows // stripes, (lane + 1) * rows // stripes)
+            lanes.append([picture[c, row, column] for row in mine for c in range(channels) for column in range(columns)])
+    return np.array(lanes)
+
+
 def activation_words(spec: dict, address: int, samples: np.ndarray) -> list[int]:
-    """`samples`: (at most L, words)."""
+    """`samples`: (at most L, words), those of each lane."""
     vectors = np.zeros((samples.shape[1], spec["lanes"]), np.int64)
     vectors[:, : len(samples)] = samples.T
     return packet(3, [address | len(vectors) << 16, *packed(vectors.reshape(-1), 8)])
@@ -272,8 +288,24 @@ class Engine:
         steps = [(row, column) for row in range(rows) for column in range(columns)]
         self.reads = [row * strides[1] + column * strides[0] for row, column in steps]
         self.writes = [row * out_strides[1] + column * out_strides[0] for row, column in steps]
-        self.offsets = np.array(unpacked(payload[4:], 16, self.count))
+        self.band = (0, 0)
+        if self.flags & BAND:
+            self.band, self.edge = (payload[4] & 0xFFFF, payload[4] >> 16), wrap(payload[5] & 0xFF, 8)
+        self.offsets = np.array(unpacked(payload[6 if self.flags & BAND else 4 :], 16, self.count))
         self.held = False
+
+    def find(self, addresses) -> np.ndarray:
+        """(lanes, K): what each lane finds there."""
+        if not self.flags & BAND:
+            return self.scratch[:, addresses]
+        (start, words), stripes = self.band, self.spec["stripes"]
+        found = np.zeros((self.spec["lanes"], len(addresses)), np.int64)
+        for lane in range(self.spec["lanes"]):
+            for k, address in enumerate(addresses):
+                step = -1 if address < start else int(address >= start + words)
+                outside = not 0 <= lane % stripes + step < stripes
+                found[lane, k] = self.edge if outside else self.scratch[lane + step, address - step * words]
+        return found
 
     def tile(self, payload):
         in_base, out_base, bias, flags = (
@@ -282,19 +314,22 @@ class Engine:
             wrap(payload[1] & 0xFFFFFF, 24),
             payload[1] >> 24,
         )
+        in_base = wrap(in_base, 16) if self.flags & BAND else in_base
         codes = self.open(unpacked(payload[2:], 8, self.count))
         meaning = self.meanings[self.flags & PLAIN]
         if not (flags & RESUME and self.held):
             self.sums = np.full(self.spec["lanes"], bias)
         start = self.sums
         for read, write in zip(self.reads, self.writes, strict=True):
-            products = self.scratch[:, in_base + read + self.offsets] @ meaning.weights[codes]
+            products = self.find(in_base + read + self.offsets) @ meaning.weights[codes]
             self.sums = wrap(start + products, self.spec["acc_bits"])
             if not flags & HOLD and not self.flags & EMIT:
                 self.scratch[:, out_base + write] = fold(self.spec, self.sums, self.shift)
         self.held = bool(flags & HOLD)
         cycles = len(self.reads) * int(meaning.clocks[codes].sum()) + 8
         emitted = self.sums.tolist() if self.flags & EMIT and not flags & HOLD else []
+        if not self.flags & EVERY_LANE:
+            emitted = emitted[:: self.spec.get("stripes", 1)]
         if self.absorbed is not None:
             self.absorbed += [cycles] if self.absorbed[0] & 0xFF == 1 else emitted
         elif emitted or self.flags & REPORT:
@@ -366,7 +401,7 @@ def artefact_words(file: File, samples: np.ndarray, report: int = REPORT) -> lis
         words += activation_words(spec, header["challenge"]["input_base"], tensors["challenge.activations"])
         words += program_words(header["challenge"], tensors, "challenge.", 0)
         words += packet(6, [])
-    words += activation_words(spec, header["input_base"], samples)
+    words += activation_words(spec, header["input_base"], lanes_of(header, samples))
     return words + program_words(header, tensors, "", report)
 
 
@@ -376,10 +411,11 @@ def artefact_words(file: File, samples: np.ndarray, report: int = REPORT) -> lis
 def read_packet_file(path: Path) -> dict:
     raw = path.read_bytes()
     words = list(struct.unpack(f"<{len(raw) // 4}I", raw))
-    assert raw[:4] == b"BTPK" and words[1:3] == [1, len(words)] and words[-1] == crc(words[:-1])
+    assert raw[:4] == b"BTPK" and words[1] in (1, 2) and words[2] == len(words) and words[-1] == crc(words[:-1])
     fields = ("spec", "lanes", "act_bits", "input_base", "input_words", "outputs", "results")
     found = dict(zip(fields, words[3:10], strict=True))
-    count, row, at = words[14], -(-found["input_words"] // 4), 16
+    found["shared"] = words[16:20] if words[1] == 2 else None  # p, C, H, W
+    count, row, at = words[14], -(-found["input_words"] // 4), 20 if words[1] == 2 else 16
     for name, length in zip(("once", "again", "head", "body"), words[10:14], strict=True):
         found[name] = words[at : at + length]
         at += length

@@ -70,7 +70,7 @@ class Artefact:
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", public_claims(self.claims))
         if self.interface is NO_INTERFACE:
-            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.input_words))
+            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.sample_words))
 
     def save(self, path: Path, owner: Ed25519PrivateKey | None = None) -> None:
         """Write the file whole or not at all, signed if there is an owner."""
@@ -118,8 +118,8 @@ class Artefact:
             )
             challenge = _challenge(contents, spec) if "challenge" in header else None
             scheme = _scheme(contents.path, dict(header["lock"]), challenge)
-            test = self_test.read(contents.path, program.input_words, program.outputs, spec, contents.tensors)
-            interface = interface_format.read(header, contents.tensors, spec, program.input_words, program.outputs)
+            test = self_test.read(contents.path, program.sample_words, program.outputs, spec, contents.tensors)
+            interface = interface_format.read(header, contents.tensors, spec, program.sample_words, program.outputs)
             helper = _helper(contents) if _HELPER in contents.tensors else ()
             return cls(program, scheme, dict(header["claims"]), contents.signed_by, test, interface, helper)
 

@@ -9,6 +9,7 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
+from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec
 
 
@@ -23,7 +24,7 @@ class HostWords:
         again: what goes before every batch but the first after a reset: START; empty without a lock key.
         head: the PROGRAM packet of a sealed program; else empty.
         body: layers and tiles.
-        input_base, input_words: where the input goes, in scratch words.
+        program: whose input goes between head and body.
         outputs: accumulators of each sample.
         results: words that the device answers to a batch.
     """
@@ -34,8 +35,7 @@ class HostWords:
     again: np.ndarray
     head: np.ndarray
     body: np.ndarray
-    input_base: int
-    input_words: int
+    program: Program | SealedProgram
     outputs: int
     results: int
 
@@ -55,11 +55,10 @@ class HostWords:
             head, body = none, packets.program_packets(program, report)
             results = packets.result_words(program, report)
         again = packets.unlock_packet() if scheme.keyed else none
-        region = (program.input_base, program.input_words)
         helper = packets.helper_packet(artefact.helper) if artefact.helper else none
-        return cls(program.spec, helper, scheme.packets(), again, head, body, *region, program.outputs, results)
+        return cls(program.spec, helper, scheme.packets(), again, head, body, program, program.outputs, results)
 
     def batch(self, activations: np.ndarray) -> np.ndarray:
-        """Command words of (samples, input_words) int8, at most L samples; the lanes left over compute zeros."""
-        inputs = packets.activations_packet(self.spec, self.input_base, activations)
+        """Command words of (samples, sample_words) int8, a batch at most; the lanes left over compute zeros."""
+        inputs = packets.inputs_packet(self.program, activations)
         return np.concatenate([self.head, inputs, self.body])

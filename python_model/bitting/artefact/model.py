@@ -44,7 +44,7 @@ class Model:
 
     def __post_init__(self) -> None:
         if self.interface is NO_INTERFACE:
-            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.input_words))
+            object.__setattr__(self, "interface", of_program(self.program.spec, self.program.sample_words))
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """What the model answers, computed by the exact emulator.
@@ -105,5 +105,5 @@ class Model:
             spec = contents.spec()
             contents.require_tensors(program_format.tensor_names("", contents.header) | interface_format.names(contents.header))
             program = program_format.read(contents.path, "", spec, contents.header, contents.tensors)
-            interface = interface_format.read(contents.header, contents.tensors, spec, program.input_words, program.outputs)
+            interface = interface_format.read(contents.header, contents.tensors, spec, program.sample_words, program.outputs)
             return cls(program, dict(contents.header["claims"]), interface)

@@ -14,12 +14,12 @@ from bitting.artefact.host_words import HostWords
 from bitting.program.interface import Interface, Task
 from bitting.program.packets import WORDS, crc32, packed
 
-#: The first four bytes, and the number of the format.
+#: The first four bytes, and the number of the format; the next one is that of a file for lanes that share samples.
 MAGIC = b"BTPK"
 VERSION = 1
 #: Added to the least and the most activation, so that they are not negative.
 _UNSIGNED = 128
-#: Words of the header.
+#: Words of the header; with lanes that share samples it has four more.
 HEADER_WORDS = 16
 #: Sources of the host in C.
 C_HOST = Path(__file__).parents[1] / "host"
@@ -33,20 +33,22 @@ def c_host() -> dict[str, str]:
 def contents(artefact: Artefact) -> bytes:
     """The packet file of an artefact. It is not signed: check the artefact's signature before."""
     words, test = HostWords.of(artefact, report=False), artefact.self_test
-    asked = np.empty((0, words.input_words), np.int8) if test is None else test.questions
+    program, picture = words.program, words.program.picture
+    asked = np.empty((0, program.sample_words), np.int8) if test is None else test.questions
     answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers
     known = [packed(row, 4) for row in asked] + [answers.reshape(-1).view(WORDS)]
     said = _interface(artefact.interface)
     sections = (np.concatenate([words.helper, words.once]), words.again, words.head, words.body, *known, said)
+    shared = [] if picture is None else [words.spec.stripes, *picture]
     header = [
         int.from_bytes(MAGIC, "little"),
-        VERSION,
-        HEADER_WORDS + sum(map(len, sections)) + 1,
+        VERSION + (picture is not None),
+        HEADER_WORDS + len(shared) + sum(map(len, sections)) + 1,
         int(words.spec.id, 16) & 0xFFFFFFFF,
         words.spec.lanes,
         words.spec.act_bits,
-        words.input_base,
-        words.input_words,
+        program.input_base,
+        program.sample_words,
         words.outputs,
         words.results,
         *map(len, sections[:4]),
@@ -54,6 +56,7 @@ def contents(artefact: Artefact) -> bytes:
         len(said),
     ]
     assert len(header) == HEADER_WORDS
+    header += shared
     whole = np.concatenate([np.array(header, WORDS), *sections])
     return np.append(whole, np.array([crc32(whole)], WORDS)).tobytes()
 

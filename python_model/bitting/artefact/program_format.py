@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bitting.errors import ArtefactError
+from bitting.program.bands import Shape
 from bitting.program.layers import Layer, Program
 from bitting.unit.spec import UnitSpec
 
@@ -18,6 +19,10 @@ _TENSORS = {"codes": np.uint8, "bias": np.int32, "offsets": np.int32, "in_base":
 _PAIRS = ("positions", "strides", "out_strides")
 _FLAGS = ("emits", "plain", "constant")
 _FIELDS = {*_PAIRS, *_FLAGS, "shift", "parts"}
+#: Of a layer, if lanes share samples and it reads across them, or emits from all of them; left out where they say nothing.
+_BANDS: dict[str, Any] = {"band": (0, 0), "edge": 0, "every_lane": False}
+#: Header field of a program whose lanes share samples.
+PICTURE = "picture"
 
 
 def write(prefix: str, program: Program) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -27,8 +32,23 @@ def write(prefix: str, program: Program) -> tuple[dict[str, np.ndarray], dict[st
     for index, layer in enumerate(program.layers):
         for name, dtype in _TENSORS.items():
             tensors[f"{prefix}layer{index}.{name}"] = np.ascontiguousarray(getattr(layer, name), dtype)
-        layers.append({name: getattr(layer, name) for name in sorted(_FIELDS)})
-    return tensors, {"layers": layers, "input_base": program.input_base, "input_words": program.input_words}
+        said = {name for name, nothing in _BANDS.items() if getattr(layer, name) != nothing}
+        layers.append({name: getattr(layer, name) for name in sorted(_FIELDS | said)})
+    fields = {"layers": layers, "input_base": program.input_base, "input_words": program.input_words}
+    return tensors, fields | picture_field(program.picture)
+
+
+def picture_field(picture: Shape | None) -> dict[str, Any]:
+    """The header field of a picture that lanes share; none if they do not."""
+    return {} if picture is None else {PICTURE: list(picture)}
+
+
+def picture_of(fields: dict[str, Any]) -> Shape | None:
+    """Inverse of `picture_field`. Raises TypeError or ValueError if it is malformed."""
+    if PICTURE not in fields:
+        return None
+    channels, rows, columns = fields[PICTURE]
+    return int(channels), int(rows), int(columns)
 
 
 def tensor_names(prefix: str, fields: dict[str, Any]) -> set[str]:
@@ -45,13 +65,13 @@ def read(path: Path, prefix: str, spec: UnitSpec, fields: dict[str, Any], tensor
         KeyError, TypeError, ValueError: if a header field is malformed.
     """
     layers = tuple(_layer(path, f"{prefix}layer{i}", layer, tensors) for i, layer in enumerate(fields["layers"]))
-    program = Program(spec, layers, int(fields["input_base"]), int(fields["input_words"]))
+    program = Program(spec, layers, int(fields["input_base"]), int(fields["input_words"]), picture_of(fields))
     program.validate()
     return program
 
 
 def _layer(path: Path, prefix: str, fields: dict[str, Any], tensors: dict[str, np.ndarray]) -> Layer:
-    if set(fields) != _FIELDS:
+    if set(fields) - set(_BANDS) != _FIELDS:
         raise ArtefactError(f"{path}: {prefix} has fields {sorted(fields)}; allowed {sorted(_FIELDS)}")
     arrays = {}
     for name, dtype in _TENSORS.items():
@@ -64,5 +84,9 @@ def _layer(path: Path, prefix: str, fields: dict[str, Any], tensors: dict[str, n
         row, column = fields[name]
         pairs[name] = (int(row), int(column))
     flags = {name: bool(fields[name]) for name in _FLAGS}
-    keywords: dict[str, Any] = {**arrays, **pairs, **flags}
+    start, words = fields.get("band", _BANDS["band"])
+    keywords: dict[str, Any] = {
+        **arrays, **pairs, **flags, "band": (int(start), int(words)), "edge": int(fields.get("edge", 0)),
+        "every_lane": bool(fields.get("every_lane", False)),
+    }  # fmt: skip
     return Layer(**keywords, shift=int(fields["shift"]), parts=int(fields["parts"]))

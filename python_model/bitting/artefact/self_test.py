@@ -18,6 +18,7 @@ from bitting.errors import ArtefactError, DeviceError, LockError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.transform import unlock_program
+from bitting.program import bands
 from bitting.program.layers import Program
 from bitting.unit.spec import UnitSpec
 
@@ -32,7 +33,7 @@ TENSORS = {_QUESTIONS, _ANSWERS}
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """(N, input_words) int8 questions, whole inputs of a program, and (N, outputs) int32 answers, its accumulators."""
+    """(N, sample_words) int8 questions, whole inputs of a program, and (N, outputs) int32 answers, its accumulators."""
 
     questions: np.ndarray
     answers: np.ndarray
@@ -48,16 +49,16 @@ class SelfTest:
             raise LockError(f"a self-test has {count} questions; allowed 0..{MOST}: every one gives an answer away")
         if not count:
             return None
-        asked = questions(model.spec, model.input_words, count)
+        asked = questions(model.spec, model.sample_words, count)
         return cls(asked, _answers(_family_chip(model.spec), model, asked))
 
-    def batch(self, first: int, lanes: int) -> np.ndarray:
-        """(lanes, input_words): the questions from number `first` on, a lane each, and over again until every lane has one."""
-        asked = self.questions[first : first + lanes]
-        return asked[np.arange(lanes) % len(asked)]
+    def batch(self, first: int, samples: int) -> np.ndarray:
+        """(samples, sample_words): the questions from number `first` on, and over again until there are so many."""
+        asked = self.questions[first : first + samples]
+        return asked[np.arange(samples) % len(asked)]
 
     def wrong(self, answers: np.ndarray, first: int) -> int:
-        """How many of (lanes, outputs) answers to `batch(first, lanes)` differ from the right ones."""
+        """How many of (samples, outputs) answers to `batch(first, samples)` differ from the right ones."""
         right = self.answers[first : first + len(answers)]
         return int((answers != right[np.arange(len(answers)) % len(right)]).sum())
 
@@ -76,7 +77,8 @@ def _family_chip(spec: UnitSpec) -> ChipModel:
 
 
 def _answers(chip: ChipModel, clear: Program, asked: np.ndarray) -> np.ndarray:
-    return chip.run(clear, asked)[1].T.astype(np.int32)
+    lanes = bands.split(asked, clear.picture, clear.spec.stripes)
+    return chip.run(clear, lanes)[1].T[:: clear.bands].astype(np.int32)
 
 
 def require_device(artefact: Artefact, device: Device, what: str) -> None:

@@ -116,7 +116,7 @@ def survey(
 ) -> Outcome:
     """Accuracy (`Interface.score`) of every mutant on (samples, input_words) activations; emulated."""
     x, table = torch.from_numpy(activations), device.table()
-    rating = (interface or of_program(device.spec, locked.input_words)).rating
+    rating = (interface or of_program(device.spec, locked.sample_words)).rating
     opened = unlock_program(locked, scheme, ChipModel.of(device))
     scores: list[tuple[float, str]] = []
     same = 0

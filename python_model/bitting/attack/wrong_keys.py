@@ -79,7 +79,7 @@ def scores(
 ) -> Iterator[float | None]:
     """Accuracy (`Interface.rating`) of each device on (samples, input_words) activations; None of one that refuses."""
     x = torch.from_numpy(activations)
-    rating = (interface or of_program(locked.spec, locked.input_words)).rating
+    rating = (interface or of_program(locked.spec, locked.sample_words)).rating
     for device in devices:
         try:
             opened = unlock_program(locked, scheme, ChipModel.of(device))

@@ -80,11 +80,16 @@ def port_attacks(
         progress: told of what takes long.
 
     Raises:
-        LockError: if the artefact has no lock key, or is not for this device.
+        LockError: if the artefact has no lock key, is not for this device, or for lanes that share samples.
     """
     if not artefact.scheme.keyed:
         raise LockError("the artefact has no lock key, so anyone with the device's table reads it; lock it with a fingerprint")
     device.require_spec(artefact.program.spec, "the artefact")
+    if artefact.program.picture:
+        raise LockError(
+            "attackers through the port read sums of every lane, and of lanes that share samples only the first one's leave; "
+            "attack the same network locked for stripes = 1, whose packets are sealed alike"
+        )
     prepared = _PortAttacks(artefact, device, seed, progress)
     return prepared.on(port, layers, edits) if port else prepared.simulated(layers, edits)
 

@@ -24,7 +24,7 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import seal_for
-from bitting.program import latency, packets
+from bitting.program import bands, latency, packets
 from bitting.program.interface import Interface
 from bitting.program.layers import Program
 from bitting.sim.native import NativeEngine, Run, Stalls
@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Outcome of one batch: the RTL's answers, (L, outputs) sums, or none if it did not give as many; and what was wrong."""
+    """Outcome of one batch: the RTL's answers, (samples, outputs) sums, or none if it gave too few; and what was wrong."""
 
     index: int
     equal: bool
@@ -59,9 +59,9 @@ class Job:
         samples: how many; the last batch is filled up with zeros, and those lanes are compared like the others.
         targets: of the samples, as those of a data set; or None.
         interface: what they are compared with.
-        inputs: (batches, L, input_words) int8.
+        inputs: (batches, L, input_words) int8, of every lane.
         head, body: command words before and after the activations, the same for every batch.
-        logits: (batches * L, outputs) int32, emulated.
+        logits: (batches * samples of a batch, outputs) int32, emulated.
         expected: all other result words.
     """
 
@@ -90,7 +90,7 @@ class Job:
         interface: Interface,
     ) -> Job:
         """Of an artefact's program, how it is locked, the device, and the program as that device opens it (`clear`)."""
-        lanes, table = program.spec.lanes, device.table()
+        batch, table = program.samples, device.table()
         chip = ChipModel.of(device)
         earlier = scheme.challenge.tiles if scheme.challenge else 0
         if isinstance(program, SealedProgram):
@@ -102,8 +102,8 @@ class Job:
             head, body, earlier = np.concatenate([scheme.packets(), program.head]), program.body, 0
         else:
             head, body = scheme.packets(), packets.program_packets(program)
-        count = -(-len(activations) // lanes)
-        flat = np.zeros((count * lanes, program.input_words), np.int8)
+        count = -(-len(activations) // batch)
+        flat = np.zeros((count * batch, program.sample_words), np.int8)
         flat[: len(activations)] = activations
         return cls(
             clear=clear,
@@ -113,7 +113,7 @@ class Job:
             samples=len(activations),
             targets=None if targets is None else np.asarray(targets),
             interface=interface,
-            inputs=flat.reshape(count, lanes, -1),
+            inputs=bands.split(flat, program.picture, program.spec.stripes).reshape(count, program.spec.lanes, -1),
             head=head,
             body=body,
             logits=Emulator(clear, table)(torch.from_numpy(flat)).numpy(),
@@ -132,8 +132,8 @@ class Job:
         return Batch(index, equal, answers.tolist(), int((answers != logits).sum()), wrong_cycles, run.cycles)
 
     def _logits(self, index: int) -> np.ndarray:
-        lanes = self.clear.spec.lanes
-        return self.logits[index * lanes : (index + 1) * lanes]
+        batch = self.clear.samples
+        return self.logits[index * batch : (index + 1) * batch]
 
     def _answers(self, engine: NativeEngine, index: int, stalls: Stalls) -> tuple[Run, np.ndarray]:
         """What one batch gives after a reset, and the result words that it must give."""
@@ -149,7 +149,7 @@ class Job:
             run, words = self._answers(engine, index, stalls)
             return {"stage": "results", "batch": index, "seed": stalls.seed} | sealed.first_difference(run.words, words)
         difference = divergence.locate(engine, self.clear, table, inputs, stalls_of(stalls, index), scheme.keyed)
-        return difference | {"batch": index, "first_sample": index * self.clear.spec.lanes, "seed": stalls.seed}
+        return difference | {"batch": index, "first_sample": index * self.clear.samples, "seed": stalls.seed}
 
     def digest(self, stalls: Stalls) -> str:
         """Changes with anything that goes in or must come out; tells nothing of the device but what it shows anyone."""
@@ -223,7 +223,7 @@ def run_all(job: Job, library: Path, stalls: Stalls, threads: int, progress: Pro
                 batches.append(batch)
                 journal.add(batch)
                 if progress:
-                    progress(min(job.samples, len(batches) * job.clear.spec.lanes))
+                    progress(min(job.samples, len(batches) * job.clear.samples))
                 if not batch.equal:
                     break
     finally:

@@ -70,7 +70,7 @@ class _Probe:
         return np.array([tile.accumulators for tile in results]), np.array([tile.cycles for tile in results])
 
 
-def emitting_probe(layer: Layer) -> Layer:
+def emitting_probe(layer: Layer, spec: UnitSpec) -> Layer:
     """The same sums, one tile (or chain) a position, emitted instead of folded; ordered by channel, then position."""
     positions = layer.position_offsets()
     count = len(positions)
@@ -83,7 +83,14 @@ def emitting_probe(layer: Layer) -> Layer:
         emits=True,
         plain=layer.plain,
         parts=layer.parts,
+        **_lanes(layer, spec),
     )
+
+
+def _lanes(layer: Layer | None, spec: UnitSpec) -> dict[str, Any]:
+    """How a probe of a layer reads across lanes; all lanes answer."""
+    reads = {"band": layer.band, "edge": layer.edge} if layer else {}
+    return {**reads, "every_lane": spec.stripes > 1}
 
 
 def locate(
@@ -100,7 +107,7 @@ def locate(
         engine: is reset before every question.
         program: in clear, for no key is used here.
         table: of the device: code -> value index.
-        activations: (L, input_words).
+        activations: (L, input_words), of every lane.
         stalls: random back-pressure on both streams.
         keyed: it was locked with a key when the difference was seen; if all is well in clear, the unlocking is to blame.
 
@@ -126,7 +133,7 @@ def _locate_layers(probe: _Probe) -> dict[str, Any] | None:
     expected = Emulator(program, table).accumulators(torch.from_numpy(probe.activations))
     for index, layer in enumerate(program.layers):
         before = program.layers[:index]
-        sums, _ = probe.ask(before, [emitting_probe(layer)])
+        sums, _ = probe.ask(before, [emitting_probe(layer, program.spec)])
         wrong = np.argwhere(sums != expected[index].numpy().T)
         if len(wrong):
             tile, lane = (int(v) for v in wrong[0])
@@ -168,7 +175,7 @@ def _locate_cycles(probe: _Probe, unit: Unit, index: int) -> dict[str, Any] | No
 
 def _first_slow_code(probe: _Probe, layer: Layer, channel: int) -> int | None:
     """First code of a tile whose prefix takes a time off the law."""
-    _, cycles = probe.ask([], _prefixes(layer, channel, 0))
+    _, cycles = probe.ask([], _prefixes(layer, probe.program.spec, channel, 0))
     law = np.cumsum(np.array(probe.program.spec.decoding(probe.table, layer.plain).cycles)[layer.codes[channel]])
     wrong = np.flatnonzero(cycles != law + timing.TILE_OVERHEAD)
     return int(wrong[0]) if len(wrong) else None
@@ -211,7 +218,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     chain = slice(channel * layer.parts, (channel + 1) * layer.parts)
     codes, bias = layer.codes[chain].reshape(-1), int(layer.bias[chain][0])
     addresses = (layer.in_base[chain, None] + layer.position_offsets()[position] + layer.offsets).reshape(-1)
-    operands = _emulated(probe, before, addresses)  # (K, L)
+    operands = _emulated(probe, before, addresses, layer)  # (K, L)
     sums = _sums_of_prefixes(probe, before, layer, channel, position)
     steps = [list(unit.steps(codes.tolist(), operands[:, i].tolist(), bias, layer.plain)) for i in range(spec.lanes)]
     # A code's last digit comes last, so it is the one that stays.
@@ -232,7 +239,7 @@ def _locate_step(probe: _Probe, unit: Unit, index: int, channel: int, position: 
     start = np.array([next(step.before for step in lane_steps if step.k == k) for lane_steps in steps])
     decoding = unit.decoding(layer.plain)
     law = timing.tile_cycles(decoding.cycles, codes[k // layer.tile_codes * layer.tile_codes : k + 1].tolist(), 1)
-    read = int(_read_back(probe, before, addresses[k : k + 1])[0, lane])
+    read = int(_read_back(probe, before, addresses[k : k + 1], layer)[0, lane])
     # A lane that lies also lies about what it read, so a misreading counts only if it explains the sum.
     weight = decoding.values[mine[0].code]
     explained = wrap(int(start[lane]) + weight * read, spec.acc_bits) == sums[k, lane]
@@ -276,7 +283,7 @@ def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, chan
     """(K, L) accumulators after the first 1, 2, ..., K codes of a sum; of a chain, with zeros for the codes that follow."""
     if layer.parts == 1:
         base = int(layer.in_base[channel] + layer.position_offsets()[position])
-        return probe.ask(before, _prefixes(layer, channel, base))[0]
+        return probe.ask(before, _prefixes(layer, probe.program.spec, channel, base))[0]
     chain = slice(channel * layer.parts, (channel + 1) * layer.parts)
     zero = 0 if layer.plain else list(probe.table).index(probe.program.spec.values.index(0))
     codes = layer.codes[chain].reshape(-1)
@@ -285,7 +292,8 @@ def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, chan
         before,
         [
             replace(
-                layer, emits=True, codes=np.where(row, codes, np.uint8(zero)).reshape(layer.parts, -1),
+                layer, emits=True, every_lane=probe.program.spec.stripes > 1,
+                codes=np.where(row, codes, np.uint8(zero)).reshape(layer.parts, -1),
                 **{name: getattr(layer, name)[chain] for name in ("bias", "in_base", "out_base")},
             )
             for row in kept
@@ -293,8 +301,9 @@ def _sums_of_prefixes(probe: _Probe, before: Iterable[Layer], layer: Layer, chan
     )[0]  # fmt: skip
 
 
-def _prefixes(layer: Layer, tile: int, base: int) -> list[Layer]:
+def _prefixes(layer: Layer, spec: UnitSpec, tile: int, base: int) -> list[Layer]:
     """The first 1, 2, ..., K codes of a tile as emitting layers."""
+    lanes = _lanes(layer, spec)
     return [
         Layer(
             codes=layer.codes[tile : tile + 1, : k + 1],
@@ -304,13 +313,14 @@ def _prefixes(layer: Layer, tile: int, base: int) -> list[Layer]:
             out_base=np.zeros(1, np.int32),
             emits=True,
             plain=layer.plain,
+            **lanes,
         )
         for k in range(layer.tile_codes)
     ]
 
 
-def _reader(probe: _Probe, addresses: np.ndarray) -> Layer:
-    """A layer that emits the activations at some scratch addresses: one code of weight 1 a tile."""
+def _reader(probe: _Probe, addresses: np.ndarray, like: Layer | None) -> Layer:
+    """A layer that emits the activations at some scratch addresses: one code of weight 1 a tile. `like`: read as it does."""
     one = list(probe.table).index(probe.program.spec.values.index(1))
     count = len(addresses)
     return Layer(
@@ -320,18 +330,19 @@ def _reader(probe: _Probe, addresses: np.ndarray) -> Layer:
         in_base=addresses.astype(np.int32),
         out_base=np.zeros(count, np.int32),
         emits=True,
+        **_lanes(like, probe.program.spec),
     )
 
 
-def _read_back(probe: _Probe, before: Iterable[Layer], addresses: np.ndarray) -> np.ndarray:
-    """(addresses, L) activations in the engine's scratch memory after some layers."""
-    return probe.ask(before, [_reader(probe, addresses)])[0]
+def _read_back(probe: _Probe, before: Iterable[Layer], addresses: np.ndarray, like: Layer | None = None) -> np.ndarray:
+    """(addresses, L) activations in the engine's scratch memory after some layers, as the layer `like` finds them."""
+    return probe.ask(before, [_reader(probe, addresses, like)])[0]
 
 
-def _emulated(probe: _Probe, before: Sequence[Layer], addresses: np.ndarray) -> np.ndarray:
+def _emulated(probe: _Probe, before: Sequence[Layer], addresses: np.ndarray, like: Layer | None = None) -> np.ndarray:
     """(addresses, L) activations that should be there."""
     earlier = tuple(layer for layer in before if not layer.emits)
-    program = replace(probe.program, layers=(*earlier, _reader(probe, addresses)))
+    program = replace(probe.program, layers=(*earlier, _reader(probe, addresses, like)), picture=None)
     return Emulator(program, probe.table)(torch.from_numpy(probe.activations)).numpy().T
 
 

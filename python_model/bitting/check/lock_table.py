@@ -163,7 +163,7 @@ def _second_batch(engine: NativeEngine, words: HostWords) -> int:
 
     The first one after a reset also waits until the tile buffer has been swept, for as long as that still takes.
     """
-    batch = words.batch(np.zeros((words.spec.lanes, words.input_words), np.int8))
+    batch = words.batch(np.zeros((words.program.samples, words.program.sample_words), np.int8))
     engine.run(batch, words.results)
     return engine.run(np.concatenate([words.again, batch]), words.results).cycles
 

@@ -25,7 +25,7 @@ def refusal(artefact: Artefact, device: Device, x: np.ndarray, library: Path) ->
     Args:
         artefact: sealed for another device.
         device: the one that it is given.
-        x: (samples, input_words) int8, one batch.
+        x: (samples, sample_words) int8, one batch.
         library: the family's engine.
 
     Returns:
@@ -51,19 +51,20 @@ def own_words(
         artefact: sealed for the device.
         device: the right one.
         clear: the program, opened.
-        inputs: (batches, L, input_words) int8.
-        logits: (batches * L, outputs) int32, emulated.
+        inputs: (batches, L, input_words) int8, of every lane.
+        logits: (batches * samples of a batch, outputs) int32, emulated.
         engine: with the device's fuses.
     """
     program = artefact.program
     assert isinstance(program, SealedProgram)
     told = program.reports or not device.sealed
     expected = packets.ExpectedResults.of(clear, clear.tile_cycles(device.table()), program.reports, told=told)
-    lanes = program.spec.lanes
+    samples = program.samples
     for index, batch in enumerate(inputs[:SHIPPED_BATCHES]):
-        words = expected.words(logits[index * lanes : (index + 1) * lanes])
+        words = expected.words(logits[index * samples : (index + 1) * samples])
+        inputs = packets.activations_packet(program.spec, program.input_base, batch)
         engine.reset()
-        run = engine.run(program.commands(artefact.scheme.packets(), batch), len(words))
+        run = engine.run(np.concatenate([artefact.scheme.packets(), program.head, inputs, program.body]), len(words))
         if not np.array_equal(run.words, words) or run.error:
             return {"stage": "the artefact's own words", "batch": index, "replay": ""} | first_difference(run.words, words)
     return None

@@ -51,7 +51,7 @@ class EngineRun:
 
     Attributes:
         spec: name of its spec.
-        lanes: samples of a batch.
+        lanes: how many it has.
         own: it is the device's own engine, not a wider one.
         batches: how many it ran.
         cycles: clocks of all of them.
@@ -79,7 +79,7 @@ class Report:
         tiles: tiles run.
         cycles: clocks of the simulated engine.
         seconds: wall time of the RTL runs, without the build.
-        macs: weights times activations, of all samples.
+        macs: weights times activations, of all lanes that samples had.
         divergence: the first difference, or None.
         refused: the program is sealed for another device, and the RTL did nothing with it but to say so. Then nothing else was
             measured.
@@ -154,7 +154,7 @@ def verify(
     Args:
         artefact: a program and how it is locked.
         device: right or wrong; both sides are to make the same of it.
-        activations: (samples, input_words) int8.
+        activations: (samples, sample_words) int8.
         labels: targets of the samples, as those of a data set for the artefact's task; without, nothing is said of accuracy.
         library: a built engine of the device's own; by default the family's, built if need be.
         stalls: random back-pressure on both streams.
@@ -195,12 +195,12 @@ def verify(
         clear = unlock_program(program, scheme, ChipModel.of(device))
     except AuthenticityError:
         library = library or engine_library(program.spec)
-        difference, clocks = sealed.refusal(artefact, device, activations[: program.spec.lanes], library)
+        difference, clocks = sealed.refusal(artefact, device, activations[: program.samples], library)
         return Report(0, 0.0, 0.0, 0, 0, 0, clocks, 0.0, 0, difference, refused=difference is None)
     run = partial(_verify, stalls=stalls, threads=threads, replay=replay)
     if lanes is None:
         return run(artefact, device, clear, activations, labels, library, progress, forecast, profiled)
-    wide, first = wider.widen(artefact, device, clear, lanes), OWN_BATCHES * program.spec.lanes
+    wide, first = wider.widen(artefact, device, clear, lanes), OWN_BATCHES * program.samples
     report = run(*wide, activations, labels, None, progress, forecast, profiled)
     few = None if labels is None else labels[:first]
     return _with_own(report, run(artefact, device, clear, activations[:first], few, library))
@@ -238,7 +238,7 @@ def _verify(
             difference = job.locate(engine, device, scheme, last.index, stalls) | {"replay": replay}
         elif isinstance(program, SealedProgram):
             difference = sealed.own_words(artefact, device, job.clear, job.inputs, job.logits, engine)
-    samples = min(job.samples, len(batches) * program.spec.lanes)
+    samples = min(job.samples, len(batches) * program.samples)
     given = [np.array(batch.answers, np.int32) for batch in batches if batch.answers]  # the last one may have none
     answers = np.concatenate(given)[:samples] if given else np.empty((0, program.outputs), np.int32)
     scores = [math.nan, math.nan]
@@ -255,7 +255,7 @@ def _verify(
         tiles=len(batches) * sum(layer.tiles for layer in job.clear.layers),
         cycles=sum(batch.cycles for batch in batches),
         seconds=seconds,
-        macs=samples * job.clear.macs,
+        macs=samples * program.bands * job.clear.macs,
         divergence=difference,
         engines=(_engine_run(program.spec, batches, seconds),),
         answers=answers,
@@ -293,7 +293,8 @@ def _forecast(job: Job, library: Path, threads: int, done: int) -> Forecast:
     spec = job.clear.spec
     width = min(256, spec.tile_codes, spec.scratch_words // 2)
     tiles = -(-_TRIAL_CODES // width)
-    trial = dense(np.resize(np.arange(spec.codes), (tiles, width)), np.zeros(tiles), 0, 0, 0, emits=True)
+    codes = np.resize(np.arange(spec.codes), (tiles, width))
+    trial = dense(codes, np.zeros(tiles), 0, 0, 0, emits=True, every_lane=spec.stripes > 1)
     commands = packets.program_packets(Program(spec, (trial,), 0, width), report=False)
     with NativeEngine(library) as engine:
         started = time.perf_counter()

@@ -17,6 +17,7 @@ from bitting.errors import LockError
 from bitting.locking.kinds import Transform, default_transform, transforms_of
 from bitting.look import drawing, inspection, inspection_chart, learning
 from bitting.look.inspection import Bound, Inspection
+from bitting.program import choosing
 from bitting.unit.spec import UnitSpec
 
 
@@ -94,10 +95,14 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
     head = ("layer", "kind", "shape", "tiles", "codes", "positions", "MACs", "cycles", "share", "reads", "writes")
     console.table(f"{file}: {_summary(found)}", head, rows)
     console.out.print(
-        f"{found.cycles} cycles of tiles, {_about(found.clocks)} clocks for a batch of {found.spec.lanes} samples: "
+        f"{found.cycles} cycles of tiles, {_about(found.clocks)} clocks for a batch of {found.samples} samples: "
         f"{_about(found.clocks, clock)} us at {clock:g} MHz; challenge, input and answers come on top (`bitting simulate` "
         "counts all)",
     )
+    if found.spec.stripes > 1:
+        console.out.print(f"{found.spec.stripes} lanes share a sample: they answer as one lane would, and sooner.")
+    if found.choices:
+        _print_choices(found)
     if any(layer.positions is None for layer in found.layers):
         console.out.print(
             "Positions are sealed, and with them how often a tile's codes run: this is the least, every code once for a cycle."
@@ -110,6 +115,20 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
     console.table(_lock_title(found), ("what", "is", "how"), [(row.what, row.seen, row.how) for row in found.hidings])
     if found.caution:
         console.out.print(f"caution: {found.caution}")
+
+
+def _print_choices(found: Inspection) -> None:
+    """What other numbers of lanes a sample would mean, and which is chosen."""
+    best = choosing.chosen(found.spec, found.choices) if choosing.fitting(found.spec, found.choices) else None
+    rows = [
+        (
+            each.stripes, each.words, each.clocks, each.samples, console.percent(each.busy), each.leaves,
+            " ".join(("this model",) * (each.stripes == found.spec.stripes) + ("auto",) * (each == best)),
+        )
+        for each in found.choices
+    ]  # fmt: skip
+    head = ("stripes", "scratch words", "clocks of a batch", "samples", "lanes busy", "what leaves the bands", "")
+    console.table("lanes that share a sample (`bitting train --stripes`)", head, rows)
 
 
 def _about(clocks: Bound, clock: float = 0) -> str:

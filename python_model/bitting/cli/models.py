@@ -12,7 +12,16 @@ import typer
 from bitting import files
 from bitting.artefact.model import Model
 from bitting.cli import console
-from bitting.cli.options import DataOption, JsonOption, NetworkOption, SpecOption, TaskOption, numbers
+from bitting.cli.options import (
+    DataOption,
+    JsonOption,
+    NetworkOption,
+    SpecOption,
+    StripesOption,
+    TaskOption,
+    numbers,
+    stripes_of,
+)
 from bitting.errors import BittingError, ExtraError, missing_extra
 from bitting.look import learning
 from bitting.program.interface import score_text
@@ -42,6 +51,7 @@ def train(
     data: DataOption = "digits",
     task: TaskOption = None,
     spec: SpecOption = "base",
+    stripes: StripesOption = "",
     epochs: Annotated[
         int | None, typer.Option(min=0, help="Passes over the training set; default: the recipe's. 0: convert a model only.")
     ] = None,
@@ -104,7 +114,9 @@ def train(
     started = time.perf_counter()
     with distributed.group():
         with console.progress(f"training on {dataset.name}", 2 * config.epochs) as done:
-            model = training.train(family, dataset, config, checkpoint, training.counted(done), given)
+            counted = training.counted(done)
+            model = training.train(family, dataset, config, checkpoint, counted, given, stripes_of(stripes))
+            family = model.program.spec
         if not distributed.leads():
             return
     model.save(output)

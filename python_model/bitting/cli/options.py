@@ -13,6 +13,7 @@ from bitting.artefact.model import Model
 from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
+from bitting.program.choosing import AUTO
 from bitting.program.interface import Task
 from bitting.unit.spec import PRESETS
 
@@ -24,6 +25,14 @@ SIMULATED = "simulated"
 #: Inputs at random that a verification without data takes.
 RANDOM_INPUTS = 256
 
+StripesOption = Annotated[
+    str,
+    typer.Option(
+        "--stripes",
+        help="Lanes that share a sample, each a band of its rows: a number, or auto, the one that answers one sample soonest. "
+        "Default: as --spec says, 1.",
+    ),
+]
 SpecOption = Annotated[str, typer.Option("--spec", help=f"Family: {', '.join(PRESETS)}, or e.g. base:lanes=64.")]
 DeviceOption = Annotated[Path, typer.Option("--device", help="Key file of the device.")]
 SiliconOption = Annotated[
@@ -142,7 +151,7 @@ def test_data(artefact: Model | Artefact, data: str) -> Dataset:
     name, interface = data or datasets.claimed(artefact.claims), artefact.interface
     known = not interface.plain
     dataset = datasets.load(name, interface.task if known and name not in datasets.NAMES else None)
-    if dataset.words != artefact.program.input_words or (known and dataset.shape != interface.shape != (dataset.words,)):
+    if dataset.words != artefact.program.sample_words or (known and dataset.shape != interface.shape != (dataset.words,)):
         raise BittingError(
             f"{name} has inputs of shape {dataset.shape}, the artefact takes {interface.shape}; choose other --data"
         )
@@ -184,5 +193,15 @@ def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray,
     """Activations at random, for who has no data: `samples` or 256 of them, always the same."""
     part = selected(samples, RANDOM_INPUTS)
     interface = artefact.interface
-    shape = (RANDOM_INPUTS, artefact.program.input_words)
+    shape = (RANDOM_INPUTS, artefact.program.sample_words)
     return np.random.default_rng(0).integers(interface.low, interface.high + 1, shape).astype(np.int8)[part], part
+
+
+def stripes_of(text: str) -> int | str | None:
+    """What `--stripes` says; None for nothing. Raises BittingError for what is no number."""
+    if text in ("", AUTO):
+        return text or None
+    try:
+        return int(text)
+    except ValueError:
+        raise BittingError(f"--stripes {text!r} is neither a number nor {AUTO}") from None

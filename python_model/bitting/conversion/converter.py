@@ -17,11 +17,12 @@ from bitting.conversion.affine import name_of
 from bitting.conversion.nodes import PASSES, REORDERS, shape_of
 from bitting.conversion.reconstruction import reconstruct as rebuild
 from bitting.conversion.tracing import as_floats, check_numbers, trace
-from bitting.errors import BittingError, ConversionError
+from bitting.errors import BittingError, ConversionError, ProgramError
 from bitting.network.graph import INPUT, Preparation, UnitNetwork
 from bitting.network.layers import UnitAdd, UnitLayer, UnitProduct
 from bitting.network.moving import Concatenate, Flatten, Reshape
 from bitting.network.normalised import UnitNormalisedConv2d
+from bitting.program import choosing
 from bitting.unit.spec import UnitSpec, as_spec
 
 _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "feature_dropout")
@@ -36,6 +37,18 @@ NOTED_ERROR = 0.3
 UNTRAINED = "the unit's wave is in the place of activation functions: train it before you use it"
 #: Standard deviation of accumulators in quarter periods, see `UnitNetwork.calibrate`.
 ACCUMULATOR_STD = (0.6,)
+
+
+def _require_fit(network: UnitNetwork) -> None:
+    """Raises ProgramError if the spec can not hold a network; it names a number of stripes with which it could."""
+    try:
+        network.to_program()
+    except ProgramError as error:
+        alike = choosing.fitting(network.spec, network.choices())
+        fit = [choice for choice in alike if choice.stripes > network.spec.stripes]
+        if not fit:
+            raise
+        raise ProgramError(f"{error}, or let {fit[0].stripes} lanes share a sample: stripes={fit[0].stripes}") from None
 
 
 class Activation(StrEnum):
@@ -59,6 +72,7 @@ def convert(
     activation: Activation | str = Activation.FOLD,
     reconstruct: bool = True,
     regression: bool = False,
+    stripes: int | str | None = None,
 ) -> UnitNetwork:
     """The same architecture on the unit.
 
@@ -83,6 +97,8 @@ def convert(
             rounded to the nearest. `UnitNetwork.fits` tells how well each layer does what the model's does.
         regression: outputs are numbers, each in a unit of its own, and not logits of classes: with "relu" each has a scale and
             an offset of its own (`UnitNetwork.output_gain`).
+        stripes: lanes that share a sample, instead of as many as `spec` says; "auto": as many as answer one sample soonest.
+            `UnitNetwork.notes` says why, and what other numbers would mean.
 
     Raises:
         ConversionError: listing, with the place in the user's code, everything that can not be mapped.
@@ -114,7 +130,9 @@ def convert(
     network.input_scale = input_scale
     network.regression = regression
     network.notes = [*getattr(model, "conversion_notes", ()), *network.notes]
-    network.to_program()  # what does not fit is said now, and not after training
+    if stripes is not None:
+        network.notes.append(network.share_lanes(stripes))
+    _require_fit(network)  # what does not fit is said now, and not after training
     if keeps:
         with torch.no_grad():
             answers = None if network.ends_with else graph(calibration)

@@ -60,7 +60,7 @@ def export(
             "the trained network and its program differ in some logit; please report this with the versions in use"
         )
     interface = interface or _of_network(network, program.outputs)
-    interface.validate(network.spec, program.input_words, program.outputs)
+    interface.validate(network.spec, program.sample_words, program.outputs)
     model = Model(program, dict(claims or {}), interface)
     if path is not None:
         model.save(Path(path))

@@ -14,6 +14,7 @@ import torch
 from bitting.emulator import kernel
 from bitting.emulator.native import NativeProgram, grouped_sums
 from bitting.errors import ProgramError
+from bitting.program import bands
 from bitting.program.layers import Layer, Program
 from bitting.unit.spec import UnitSpec
 
@@ -124,25 +125,28 @@ class Emulator:
         """Logits (samples, outputs), int32: the raw accumulators of the emitting layers.
 
         Args:
-            activations: (samples, input_words) integers of `act_bits` bits, any type.
+            activations: (samples, sample_words) integers of `act_bits` bits, any type.
 
         Raises:
             ProgramError: if they have another shape, or are beyond the range.
         """
+        program = self.program
         parts = []
         for part in self._checked(activations).split(_SAMPLES_AT_ONCE):
-            sums = self._run(part, False)
-            parts.append(
-                _joined([s for layer, s in zip(self.program.layers, sums, strict=True) if layer.emits and s is not None], 1)
-            )
+            sums = self._run(bands.split(part, program.picture, self.spec.stripes), False)
+            emitted = [s for layer, s in zip(program.layers, sums, strict=True) if layer.emits and s is not None]
+            parts.append(_joined(emitted, 1)[:: program.bands])
         return _joined(parts, 0)
 
     def accumulators(self, activations: torch.Tensor) -> list[torch.Tensor]:
-        """Every layer's accumulators (samples, sums * positions), int32."""
+        """Every layer's accumulators (lanes, sums * positions), int32, of (lanes, input_words) activations.
+
+        A sample has a lane, or p of them, one after another (`bitting.program.bands`).
+        """
         return [sums for sums in self._run(activations, True) if sums is not None]
 
     def activations(self, activations: torch.Tensor) -> torch.Tensor:
-        """What the last layer writes (it must not emit): (samples, sums * positions), int8."""
+        """What the last layer writes (it must not emit): (lanes, sums * positions), int8; as for `accumulators`."""
         layer = self.program.layers[-1]
         if layer.emits:
             raise ProgramError("the last layer emits accumulators and writes nothing")
@@ -157,7 +161,7 @@ class Emulator:
 
     def _checked(self, activations: torch.Tensor | np.ndarray) -> torch.Tensor:
         """The activations as a tensor. Raises ProgramError if they are not what the program reads."""
-        words, spec = self.program.input_words, self.spec
+        words, spec = self.program.sample_words, self.spec
         shape = tuple(activations.shape)
         if len(shape) != 2 or shape[1] != words:
             raise ProgramError(f"the activations have shape {shape}; this program reads (samples, {words})")
@@ -170,7 +174,9 @@ class Emulator:
 
     @torch.no_grad()
     def _run(self, activations: torch.Tensor, keep: bool) -> list[torch.Tensor | None]:
-        """Each layer's accumulators; those of folded layers only if they are to be kept."""
+        """Each layer's accumulators for (lanes, input_words); those of folded layers only if they are to be kept."""
+        if len(activations) % self.spec.stripes and any(layer.band[1] for layer in self.program.layers):
+            raise ProgramError(f"{len(activations)} lanes do not come out even: {self.spec.stripes} of them share a sample")
         if self._native:
             return self._native.run(activations, keep)
         scratch = self._filled(activations)
@@ -206,16 +212,27 @@ class _TorchLayer:
             for group in grouped_sums(layer, weights)
         ]
         self._targets = torch.from_numpy(layer.written()).to(device)
+        start, words = layer.band
+        self._first = start - words if words else 0  # the address of what is gathered from
 
     def __call__(self, scratch: torch.Tensor, keep: bool) -> torch.Tensor | None:
         """Accumulators (samples, sums * positions) if they are wanted; writes activations into `scratch`."""
         samples, positions = len(scratch), self.layer.position_count
         totals = torch.empty(samples, self.layer.channels, positions, dtype=self._dtype, device=scratch.device)
+        gathered = self._line(scratch) if self.layer.band[1] else scratch
         for channels, addresses, weights, bias in self._groups:
-            x = scratch[:, addresses].to(self._dtype)
+            x = gathered[:, addresses - self._first].to(self._dtype)
             product = torch.addmm(bias, x.reshape(-1, len(weights)), weights)
             totals[:, channels] = product.reshape(samples, positions, len(channels)).mT
         sums = wrap(totals.flatten(1), self.spec.acc_bits)
         if not self.layer.emits:
             scratch[:, self._targets] = fold(self.spec, sums, self.layer.shift).to(scratch.dtype)
         return sums.to(torch.int32) if keep or self.layer.emits else None
+
+    def _line(self, scratch: torch.Tensor) -> torch.Tensor:
+        """(lanes, 3 * words) the band of the lane before, a lane's own, and that of the next lane, as addresses run on."""
+        start, words = self.layer.band
+        own = scratch[:, start : start + words].reshape(-1, self.spec.stripes, words)
+        edge = torch.full_like(own[:, :1], self.layer.edge)
+        before, after = torch.cat([edge, own[:, :-1]], 1), torch.cat([own[:, 1:], edge], 1)
+        return torch.cat([before, own, after], 2).reshape(len(scratch), -1)

@@ -7,6 +7,7 @@
 // What differs between processors is in `vectors.h` (x86) and `portable.h`: how rows are gathered and multiplied.
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 // What `bitting.emulator.native` hands over; see there.
@@ -20,6 +21,8 @@ struct Layer {
     const void *weights;
     const int32_t *bias, *out_base;
     int32_t shift, act_bits, acc_bits, folded;
+    int32_t band_base, band_words;  // of the tensor that is read, where `stripes` samples side by side are bands of one; or 0
+    int32_t edge, stripes;          // what lies beyond the first and last of them, plus 2^(bx-1)
 };
 
 // The biases of folded layers come with this taken off: the wave then has a peak at 0.
@@ -45,15 +48,34 @@ extern "C" int bitting_isa() { return ISA; }
 extern "C" int bitting_block() { return BLOCK; }
 extern "C" int bitting_rows() { return ROWS; }
 
+// Rows of the bands that a layer reads across neighbours, one of three parts: of the sample before, its own, of the next one.
+// Together they lie as addresses run on: 3 * band_words rows.
+static void band_rows(const Layer &layer, int part, const uint8_t *scratch, uint8_t *line) {
+    const uint8_t *own = scratch + (int64_t)layer.band_base * BLOCK;
+    line += (int64_t)part * layer.band_words * BLOCK;
+    for (int row = 0; row < layer.band_words; row++, own += BLOCK, line += BLOCK) {
+        std::memcpy(line + (part == 0), own + (part == 2), BLOCK - (part != 1));
+        if (part != 1)
+            for (int s = part ? layer.stripes - 1 : 0; s < BLOCK; s += layer.stripes) line[s] = (uint8_t)layer.edge;
+    }
+}
+
+static int64_t line_bytes(const Layer &layer) { return 3 * (int64_t)layer.band_words * BLOCK; }
+
+// What a layer gathers from: a pointer to address 0, which need not be there.
+static const uint8_t *rows_of(const Layer &layer, const uint8_t *scratch, const uint8_t *line) {
+    return layer.band_words ? line - ((int64_t)layer.band_base - layer.band_words) * BLOCK : scratch;
+}
+
 // A layer for one block of samples at one position: the sums of a group, or every `shares`-th part of them.
-static void part(const Layer &layer, int group, int position, int share, int shares, void *buffer, uint8_t *scratch, int32_t *sums,
-                 int64_t stride) {
+static void part(const Layer &layer, int group, int position, int share, int shares, void *buffer, const uint8_t *rows,
+                 uint8_t *scratch, int32_t *sums, int64_t stride) {
     int first = layer.group_first[group], count = layer.group_first[group + 1] - first, tiles = tiles_of(layer);
     int step = ((count + shares - 1) / shares + tiles - 1) / tiles * tiles;
     int begin = first + share * step, end = begin + step < first + count ? begin + step : first + count;
     if (begin >= end) return;
     int64_t base = layer.group_base[group] + layer.in_positions[position];
-    gather(scratch + base * BLOCK, layer, buffer);
+    gather(rows + base * BLOCK, layer, buffer);
     for (int tile = begin; tile < end; tile += tiles) {
         int64_t row = (int64_t)tile * layer.positions + position;
         int now = end - tile < tiles ? end - tile : tiles;
@@ -119,6 +141,12 @@ extern "C" void bitting_output(const uint8_t *scratch, int64_t reach, const int3
     }
 }
 
+// So many bytes that begin where a vector may.
+static uint8_t *aligned(std::vector<uint8_t> &room, int64_t bytes) {
+    room.resize(bytes + 64);
+    return (uint8_t *)(((uintptr_t)room.data() + 63) & ~(uintptr_t)63);
+}
+
 // All layers for all samples.
 //   from: (samples, words) activations, written at `input_base`.
 //   scratch: (slots, reach, BLOCK). One slot a block keeps what every block wrote; with fewer, one a thread, it is overwritten.
@@ -127,12 +155,15 @@ extern "C" void bitting_run(const Layer *layers, int32_t count, const int8_t *fr
                             int64_t input_base, int64_t reach, uint8_t *scratch, int64_t slots, int32_t *const *sums) {
     const int64_t blocks = (samples + BLOCK - 1) / BLOCK, stride = blocks * BLOCK;
     const int offset = 1 << (layers[0].act_bits - 1);
-    int64_t work = 0, longest = 0;
+    int64_t work = 0, longest = 0, longest_line = 0;
     for (int l = 0; l < count; l++) {
         const Layer &layer = layers[l];
         work += stride * layer.positions * layer.group_first[layer.groups] * layer.inputs * layer.planes;
         if (buffer_bytes(layer) > longest) longest = buffer_bytes(layer);
+        if (line_bytes(layer) > longest_line) longest_line = line_bytes(layer);
     }
+    std::vector<uint8_t> shared_room;
+    uint8_t *const shared_line = aligned(shared_room, longest_line);
     // A team of threads is worth a million operations, and waits idly for a processor that others use.
     const int threads = work < 1 << 21 ? 1 : omp_get_max_threads();
     // As many blocks as divide among the threads go through all layers by themselves; the threads share the work of the last ones.
@@ -143,17 +174,22 @@ extern "C" void bitting_run(const Layer *layers, int32_t count, const int8_t *fr
     };
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        thread_local std::vector<uint8_t> room;
-        room.resize(longest + 64);
-        void *buffer = (void *)(((uintptr_t)room.data() + 63) & ~(uintptr_t)63);
+        thread_local std::vector<uint8_t> room, line_room;
+        void *buffer = aligned(room, longest);
+        uint8_t *line = aligned(line_room, longest_line);
 #pragma omp for schedule(dynamic)  // a thread whose processor others use does less
         for (int64_t block = 0; block < alone; block++) {
             uint8_t *own = scratch + (slots >= blocks ? block : omp_get_thread_num()) * reach * BLOCK;
             fill(block, own);
-            for (int l = 0; l < count; l++)
+            for (int l = 0; l < count; l++) {
+                if (layers[l].band_words)
+                    for (int third = 0; third < 3; third++) band_rows(layers[l], third, own, line);
+                const uint8_t *rows = rows_of(layers[l], own, line);
                 for (int position = 0; position < layers[l].positions; position++)
                     for (int group = 0; group < layers[l].groups; group++)
-                        part(layers[l], group, position, 0, 1, buffer, own, sums[l] ? sums[l] + block * BLOCK : nullptr, stride);
+                        part(layers[l], group, position, 0, 1, buffer, rows, own, sums[l] ? sums[l] + block * BLOCK : nullptr,
+                             stride);
+            }
         }
         for (int64_t block = alone; block < blocks; block++) {
             uint8_t *own = scratch + (slots >= blocks ? block : 0) * reach * BLOCK;
@@ -163,10 +199,15 @@ extern "C" void bitting_run(const Layer *layers, int32_t count, const int8_t *fr
                 const Layer &layer = layers[l];
                 int64_t items = (int64_t)layer.positions * layer.groups;
                 int shares = items >= threads ? 1 : (threads + items - 1) / items;  // of sums, between threads that all gather
+                if (layer.band_words) {
+#pragma omp for schedule(static)
+                    for (int third = 0; third < 3; third++) band_rows(layer, third, own, shared_line);
+                }
+                const uint8_t *rows = rows_of(layer, own, shared_line);
 #pragma omp for schedule(static)
                 for (int64_t item = 0; item < items * shares; item++) {
                     int64_t rest = item / shares;
-                    part(layer, rest % layer.groups, rest / layer.groups, item % shares, shares, buffer, own,
+                    part(layer, rest % layer.groups, rest / layer.groups, item % shares, shares, buffer, rows, own,
                          sums[l] ? sums[l] + block * BLOCK : nullptr, stride);
                 }
             }

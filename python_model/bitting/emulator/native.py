@@ -56,6 +56,7 @@ class _LayerStruct(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("offsets", "in_positions", "out_positions", "group_base", "group_first")),
         *((name, ctypes.c_void_p) for name in ("weights", "bias", "out_base")),
         *((name, ctypes.c_int32) for name in ("shift", "act_bits", "acc_bits", "folded")),
+        *((name, ctypes.c_int32) for name in ("band_base", "band_words", "edge", "stripes")),
     )
 
 
@@ -100,6 +101,10 @@ class _NativeLayer:
             act_bits=spec.act_bits,
             acc_bits=spec.acc_bits,
             folded=not layer.emits,
+            band_base=layer.band[0],
+            band_words=layer.band[1],
+            edge=layer.edge - spec.act_min,
+            stripes=spec.stripes,
             **{name: array.ctypes.data for name, array in self._arrays.items()},
         )
 
@@ -181,6 +186,8 @@ class NativeProgram:
         if kernel is None:
             return None
         for layer in program.layers:
+            if layer.band[1] and kernel.block % program.spec.stripes:
+                return None  # a sample would not lie in one block
             relative = layer.in_base.reshape(layer.channels, layer.parts)
             if layer.parts > 1 and (relative - relative[:, :1] != relative[:1] - relative[:1, :1]).any():
                 return None  # chains that read different shapes: no compiler of ours makes them

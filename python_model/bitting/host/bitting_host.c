@@ -5,7 +5,7 @@ enum { NOT_OPEN, OPEN, STARTED, RAN };                                     /* ho
 enum { ACTIVATIONS = 0x03, STATUS = 0x04, HELPER = 0x09 };                 /* commands */
 enum { TILE_DONE = 0x82, STATUS_REPLY = 0x84, PUF_REPLY = 0x89, FAULT = 0xFF, BAD_TAG = 8 }; /* answers */
 enum { STATUS_WORDS = 5, REPLY_WORDS = 2, MOST_ATTEMPTS = 3, FRAME_WORDS = 2, FIXED_WORDS = 2, HEADER_WORDS = 16, VERSION = 1, LONGEST = 0xFFFF };
-enum { UNITS_WORDS = 5 };
+enum { UNITS_WORDS = 5, SHARED_WORDS = 4, SHARED_VERSION = 2 }; /* a file for lanes that share samples says more */
 
 static const uint32_t MAGIC = 0x4B505442u; /* "BTPK" */
 
@@ -46,9 +46,22 @@ static int units_are_sane(const struct bitting_host *host, uint32_t words)
            length == UNITS_WORDS + 2 * (uint64_t)inputs + 2 * (uint64_t)outputs;
 }
 
+/* Input words of a lane. */
+static uint32_t lane_words(const struct bitting_host *host) { return host->input_words / host->bands; }
+
+/* Whose lanes share a picture; of another file nobody shares one. */
+static int picture_is_sane(const struct bitting_host *host)
+{
+    uint64_t row = (uint64_t)host->channels * host->columns;
+    return host->bands >= 1 && host->bands <= host->width && (host->bands & (host->bands - 1)) == 0 &&
+           host->width % host->bands == 0 && host->rows >= 1 && host->rows % host->bands == 0 && host->channels >= 1 &&
+           host->channels <= LONGEST && host->columns >= 1 && host->columns <= host->input_words &&
+           host->rows <= host->input_words && row * host->rows == host->input_words;
+}
+
 static int header_is_sane(const struct bitting_host *host, uint32_t words)
 {
-    uint64_t sections = HEADER_WORDS + 1;
+    uint64_t sections = host->once + 1;
     uint32_t index;
     for (index = 10; index < 14; ++index)
         sections += word_at(host, index);
@@ -56,40 +69,46 @@ static int header_is_sane(const struct bitting_host *host, uint32_t words)
     if (host->outputs == 0 || host->questions > 0xFFFFu || host->outputs > 0xFFFFFFu)
         return 0;
     sections += (uint64_t)host->questions * host->outputs + word_at(host, 15);
-    return sections == words && units_are_sane(host, words) && host->lanes >= 4 &&
-           host->lanes <= 256 && host->lanes % 4 == 0 && host->input_words >= 1 && host->input_base <= LONGEST &&
-           host->input_base + host->input_words <= LONGEST + 1 &&
+    return sections == words && units_are_sane(host, words) && host->width >= 4 &&
+           host->width <= 256 && host->width % 4 == 0 && host->input_words >= 1 && picture_is_sane(host) &&
+           host->input_base <= LONGEST && host->input_base + lane_words(host) <= LONGEST + 1 &&
            host->results >= (uint64_t)host->outputs * (host->lanes + 4) &&
-           1 + (uint64_t)host->input_words * (host->lanes / 4) <= LONGEST;
+           1 + (uint64_t)lane_words(host) * (host->width / 4) <= LONGEST;
 }
 
 int bitting_open(struct bitting_host *host, const uint8_t *file, size_t bytes, const struct bitting_link *link)
 {
-    uint32_t words = (uint32_t)(bytes / 4), index, crc = 0xFFFFFFFFu;
+    uint32_t words = (uint32_t)(bytes / 4), index, crc = 0xFFFFFFFFu, shared;
     host->state = NOT_OPEN;
     host->file = file;
     host->link = link;
     host->fault = host->fault_tiles = host->wrong = 0;
-    if (bytes % 4 || words != bytes / 4 || words <= HEADER_WORDS || word_at(host, 0) != MAGIC ||
-        word_at(host, 1) != VERSION || word_at(host, 2) != words)
+    if (bytes % 4 || words != bytes / 4 || words <= HEADER_WORDS + SHARED_WORDS || word_at(host, 0) != MAGIC ||
+        (word_at(host, 1) != VERSION && word_at(host, 1) != SHARED_VERSION) || word_at(host, 2) != words)
         return BITTING_BAD_FILE;
+    shared = word_at(host, 1) == SHARED_VERSION;
     for (index = 0; index + 1 < words; ++index)
         crc = crc_of(crc, word_at(host, index));
     if (~crc != word_at(host, words - 1))
         return BITTING_BAD_FILE;
     host->family = word_at(host, 3);
-    host->lanes = word_at(host, 4);
+    host->width = word_at(host, 4);
     host->act_bits = word_at(host, 5);
     host->input_base = word_at(host, 6);
     host->input_words = word_at(host, 7);
     host->outputs = word_at(host, 8);
     host->results = word_at(host, 9);
     host->questions = word_at(host, 14);
-    if (host->input_words > LONGEST || host->act_bits < 2 || host->act_bits > 8 || !header_is_sane(host, words))
+    host->bands = shared ? word_at(host, HEADER_WORDS) : 1;
+    host->channels = shared ? word_at(host, HEADER_WORDS + 1) : 1;
+    host->rows = shared ? word_at(host, HEADER_WORDS + 2) : 1;
+    host->columns = shared ? word_at(host, HEADER_WORDS + 3) : host->input_words;
+    host->once = HEADER_WORDS + shared * SHARED_WORDS;
+    host->lanes = host->bands ? host->width / host->bands : 0;
+    if (host->input_words > 0xFFFFFFu || host->act_bits < 2 || host->act_bits > 8 || !header_is_sane(host, words))
         return BITTING_BAD_FILE;
     host->input_most = (int32_t)(1u << (host->act_bits - 1)) - 1;
     host->input_least = -host->input_most - 1;
-    host->once = HEADER_WORDS;
     host->again = host->once + word_at(host, 10);
     host->head = host->again + word_at(host, 11);
     host->body = host->head + word_at(host, 12);
@@ -224,28 +243,32 @@ static int send_section(struct bitting_host *host, uint32_t from, uint32_t to)
     return status;
 }
 
-static uint32_t input_of(const struct bitting_host *host, uint32_t lane, uint32_t index)
+/* Word `at` of a lane. A lane that shares its sample has some of its rows, of all channels, rows outermost. */
+static uint32_t input_of(const struct bitting_host *host, uint32_t lane, uint32_t at)
 {
-    uint32_t question;
+    uint32_t sample = lane / host->bands, row = at / host->columns / host->channels, question;
+    uint32_t channel = at / host->columns % host->channels, index;
+    row += lane % host->bands * (host->rows / host->bands);
+    index = (channel * host->rows + row) * host->columns + at % host->columns;
     if (host->inputs)
-        return lane < host->samples ? (uint8_t)host->inputs[(size_t)lane * host->input_words + index] : 0;
-    question = host->first + lane % host->samples;
+        return sample < host->samples ? (uint8_t)host->inputs[(size_t)sample * host->input_words + index] : 0;
+    question = host->first + sample % host->samples;
     return host->file[((size_t)host->asked + (size_t)question * question_words(host)) * 4 + index];
 }
 
 static int send_inputs(struct bitting_host *host)
 {
-    uint32_t payload = 1 + host->input_words * (host->lanes / 4), crc = 0xFFFFFFFFu, index, lane;
+    uint32_t payload = 1 + lane_words(host) * (host->width / 4), crc = 0xFFFFFFFFu, index, lane;
     uint32_t words[2];
     int status = BITTING_OK;
     words[0] = ACTIVATIONS | payload << 16;
-    words[1] = host->input_base | host->input_words << 16;
+    words[1] = host->input_base | lane_words(host) << 16;
     for (index = 0; index < 2 && !status; ++index) {
         crc = crc_of(crc, words[index]);
         status = send_word(host, words[index]);
     }
-    for (index = 0; index < host->input_words; ++index)
-        for (lane = 0; lane < host->lanes && !status; lane += 4) {
+    for (index = 0; index < lane_words(host); ++index)
+        for (lane = 0; lane < host->width && !status; lane += 4) {
             uint32_t word = input_of(host, lane, index) | input_of(host, lane + 1, index) << 8 |
                             input_of(host, lane + 2, index) << 16 | input_of(host, lane + 3, index) << 24;
             crc = crc_of(crc, word);

@@ -61,7 +61,8 @@ struct bitting_host {
     /* ---- */
     const uint8_t *file;
     const struct bitting_link *link;
-    uint32_t family, act_bits, input_base, results;
+    uint32_t family, act_bits, input_base, results, width; /* width: lanes of the device */
+    uint32_t bands, channels, rows, columns;               /* lanes that share a sample, and its picture; else 1, 1, 1, inputs */
     uint32_t once, again, head, body, asked, answers; /* where each section begins, a word */
     uint32_t units;                                   /* likewise; 0: there is none */
     int state;

@@ -25,7 +25,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,7 +84,8 @@ class Challenge:
         )
         # One code twice, another in each tile: equal sums of cycles would hide a fault that shows at some counts only.
         values = _rotations(spec, draws, tiles=-(-spec.codes // spec.lanes) + _SPARE_TILES, base=0, count=spec.codes + 1)
-        layers = (_timing(spec, draws, inputs), values, _rotations(spec, draws, tiles=2, base=inputs, count=folded))
+        timed, folds = _timing(spec, draws, inputs), _rotations(spec, draws, tiles=2, base=inputs, count=folded)
+        layers = (timed, values, _across(spec, folds))
         return cls(Program(spec, layers, input_base=0, input_words=inputs), activations)
 
 
@@ -152,7 +153,17 @@ def _rotations(spec: UnitSpec, draws: Iterator[int], tiles: int, base: int, coun
         in_base=np.full(tiles, base, np.int32),
         out_base=np.zeros(tiles, np.int32),
         emits=True,
+        every_lane=spec.stripes > 1,
     )
+
+
+def _across(spec: UnitSpec, layer: Layer) -> Layer:
+    """A layer of two tiles that read a word of the lane before, and one of the next lane, if lanes share samples."""
+    if spec.stripes == 1:
+        return layer
+    start = int(layer.in_base[0])
+    in_base = layer.in_base + np.array([-1, 1], np.int32)
+    return replace(layer, in_base=in_base, band=(start, layer.tile_codes), edge=spec.act_max)
 
 
 def _biases(spec: UnitSpec, draws: Iterator[int], count: int) -> np.ndarray:

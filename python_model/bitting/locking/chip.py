@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitting.emulator.arithmetic import fold, wrap
+from bitting.emulator.arithmetic import fold, line, wrap
 from bitting.locking.challenge import Challenge
 from bitting.locking.device import Device
 from bitting.locking.kinds import Fingerprint
@@ -75,10 +75,10 @@ class ChipModel:
 
         Args:
             program: its codes are those of this chip's table.
-            activations: (L, input_words).
+            activations: (lanes, input_words).
 
         Returns:
-            (tiles,) cycles, and (emitting tiles, L) accumulators.
+            (tiles,) cycles, and (emitting tiles, lanes) accumulators.
         """
         scratch = np.zeros((len(activations), self.spec.scratch_words), np.int64)
         scratch[:, program.input_base : program.input_base + program.input_words] = activations
@@ -87,11 +87,14 @@ class ChipModel:
             cycles.append(self.tile_cycles(layer, layer.codes))
             weights = self.values[layer.plain][layer.codes]
             addresses = layer.position_offsets()[:, None] + layer.offsets[None, :]
+            start, words = layer.band
+            gathered = line(scratch, layer.band, layer.edge, self.spec.stripes) if words else scratch
+            addresses = addresses - (start - words if words else 0)
             sums = np.zeros((len(activations), layer.position_count), np.int64)
             for tile in range(layer.tiles):
-                x = scratch[:, layer.in_base[tile] + addresses]  # (L, positions, K)
-                start = sums if tile % layer.parts else layer.bias[tile]
-                sums = wrap(x @ weights[tile] + start, self.acc_bits)
+                x = gathered[:, layer.in_base[tile] + addresses]  # (L, positions, K)
+                begin = sums if tile % layer.parts else layer.bias[tile]
+                sums = wrap(x @ weights[tile] + begin, self.acc_bits)
                 if (tile + 1) % layer.parts:
                     continue  # the next tile goes on with the sums
                 if layer.emits:

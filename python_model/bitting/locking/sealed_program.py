@@ -14,6 +14,7 @@ from bitting.errors import AuthenticityError, LockError
 from bitting.locking import sealing
 from bitting.locking.chip import ChipModel
 from bitting.program import packets
+from bitting.program.bands import Shape
 from bitting.program.layers import Program
 from bitting.program.packets import WORDS
 from bitting.program.reading import read_layer, read_program
@@ -35,6 +36,7 @@ class SealedProgram:
         outputs: accumulators of each sample.
         tiles: how many the device runs.
         reports: whether it asks for the cycles of every tile.
+        picture: of a sample's input, if lanes share samples; as of `bitting.program.layers.Program`.
     """
 
     spec: UnitSpec
@@ -44,6 +46,22 @@ class SealedProgram:
     outputs: int
     tiles: int
     reports: bool = False
+    picture: Shape | None = None
+
+    @property
+    def bands(self) -> int:
+        """Lanes that share a sample."""
+        return self.spec.stripes if self.picture else 1
+
+    @property
+    def samples(self) -> int:
+        """Samples of a batch."""
+        return self.spec.lanes // self.bands
+
+    @property
+    def sample_words(self) -> int:
+        """Activations of a sample's input."""
+        return self.input_words * self.bands
 
     @property
     def head(self) -> np.ndarray:
@@ -59,16 +77,16 @@ class SealedProgram:
     def result_words(self) -> int:
         """How many words the device answers to an input."""
         reported = self.tiles if self.reports else self.outputs
-        return reported * (TILE_DONE_FIXED_WORDS + FRAME_WORDS) + self.outputs * self.spec.lanes
+        return reported * (TILE_DONE_FIXED_WORDS + FRAME_WORDS) + self.outputs * self.samples
 
     def commands(self, before: np.ndarray, activations: np.ndarray) -> np.ndarray:
         """All command words of a batch: what goes before (a challenge, or UNLOCK), the program, and its input in its place.
 
         Args:
             before: words.
-            activations: (samples, input_words) int8, at most L samples.
+            activations: (samples, sample_words) int8, of a batch at most.
         """
-        inputs = packets.activations_packet(self.spec, self.input_base, activations)
+        inputs = packets.inputs_packet(self, activations)
         return np.concatenate([before, self.head, inputs, self.body])
 
     def packets(self) -> Iterator[np.ndarray]:
@@ -107,6 +125,7 @@ def seal_program(clear: Program, key: bytes, chip: ChipModel, clocked: bool, rep
         outputs=sum(layer.channels for layer in clear.layers if layer.emits),
         tiles=sum(layer.tiles for layer in clear.layers),
         reports=reports,
+        picture=clear.picture,
     )
 
 
@@ -123,7 +142,7 @@ def open_program(sealed: SealedProgram, key: bytes, chip: ChipModel, clocked: bo
         raise LockError(
             f"the artefact names {sealed.input_words} input words at {sealed.input_base}, the sealed program {count} at {base}"
         )
-    return read_program(sealed.spec, base, count, opened[1:])
+    return read_program(sealed.spec, base, count, opened[1:], sealed.picture)
 
 
 def _refuse(number: int) -> AuthenticityError:

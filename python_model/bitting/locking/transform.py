@@ -28,8 +28,11 @@ from bitting.locking.scheme import LockScheme, Transform
 from bitting.locking.sealed_program import SealedProgram, open_program, seal_program
 from bitting.locking.sealing import KEY_BYTES
 from bitting.program.layers import Layer, Program
+from bitting.unit.protocol import LayerFlag
 
 _BLOCK = 16
+#: Flags of a layer that enter its counter blocks.
+_COUNTED_FLAGS = LayerFlag.EMIT | LayerFlag.PLAIN_WEIGHTS
 
 
 class _Keystream:
@@ -42,7 +45,7 @@ class _Keystream:
         """(tiles, size) bytes for the tiles `first`, `first` + 1, ... of a program; `cycles`: (tiles,) for their counters."""
         blocks = -(-size // _BLOCK)
         fields = np.zeros((len(cycles), blocks, 4), ">u4")
-        word = (layer.tile_codes - 1) | layer.flags << 16 | layer.shift << 24
+        word = (layer.tile_codes - 1) | (layer.flags & _COUNTED_FLAGS).value << 16 | layer.shift << 24
         number = np.arange(first, first + len(cycles))[:, None]
         fields[:, :, 0] = (cycles >> 16)[:, None]
         fields[:, :, 1] = (cycles & 0xFFFF)[:, None] << 16 | word >> 16

@@ -17,9 +17,10 @@ from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
 from bitting.look.hiding import Hiding, hidings
 from bitting.program import latency
+from bitting.program.choosing import Choice
 from bitting.program.layers import Layer, Program
 from bitting.unit import timing
-from bitting.unit.protocol import CODES_PER_WORD, LAYER_FIXED_WORDS, OFFSETS_PER_WORD, TILE_FIXED_WORDS, Packet
+from bitting.unit.protocol import BAND_WORDS, CODES_PER_WORD, LAYER_FIXED_WORDS, OFFSETS_PER_WORD, TILE_FIXED_WORDS, Packet
 from bitting.unit.spec import UnitSpec
 
 
@@ -106,6 +107,8 @@ class Inspection:
         hidings: what the lock hides.
         signed_by: whose signature an artefact has, hex; nobody vouches for it here.
         questions: of its self-test.
+        samples: of a batch.
+        choices: what other numbers of lanes a sample would mean, as a model claims whose training counted them.
     """
 
     kind: str
@@ -122,6 +125,8 @@ class Inspection:
     caution: str = ""
     signed_by: str = ""
     questions: int = 0
+    samples: int = 0
+    choices: tuple[Choice, ...] = ()
 
     @property
     def cycles(self) -> Bound:
@@ -149,6 +154,7 @@ def of_model(model: Model, transform: Transform) -> Inspection:
         Model.KIND, program.spec, model.interface.task, model.interface.shape, program.outputs,
         tuple(_facts(layer, Bound(sum(c), sum(c))) for layer, c in zip(program.layers, cycles, strict=True)),
         tuple(tenants(program)), Bound(clocks, clocks), transform, hidings(transform),
+        samples=program.samples, choices=_choices(model),
     )  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def of_artefact(artefact: Artefact) -> Inspection:
         Artefact.KIND, program.spec, artefact.interface.task, artefact.interface.shape, program.outputs,
         layers, living, clocks, f"{scheme.fingerprint} x {scheme.transform}", hidings(scheme.transform),
         scheme.level, scheme.caution, artefact.signed_by.hex() if artefact.signed_by else "",
-        len(artefact.self_test.questions) if artefact.self_test else 0,
+        len(artefact.self_test.questions) if artefact.self_test else 0, program.samples,
     )  # fmt: skip
 
 
@@ -191,6 +197,17 @@ def tenants(program: Program) -> Iterator[Tenant]:
     for (words, since), until in zip(spans, last, strict=True):
         who = "input" if since < 0 else f"layer {since}"
         yield Tenant(who, int(words[0]), int(words[-1]), len(words), since, until)
+
+
+def _choices(model: Model) -> tuple[Choice, ...]:
+    """Nothing depends on claims: what is malformed is not there."""
+    try:
+        found = tuple(Choice(**each) for each in model.claims.get("stripes", ()))
+    except TypeError:
+        return ()
+    nothing = asdict(Choice(1))
+    right = all(isinstance(value, type(nothing[name]) | int) for each in found for name, value in asdict(each).items())
+    return found if right else ()
 
 
 def _total(layers: Iterable[LayerFacts]) -> Bound:
@@ -247,8 +264,9 @@ def _sealed_layers(program: SealedProgram) -> Iterator[LayerFacts]:
         elif kind == Packet.TILE:
             sizes[-1][1].append(words - TILE_FIXED_WORDS)
     fewest = min(program.spec.value_cycles)
+    hidden = BAND_WORDS if program.spec.stripes > 1 else 0  # a layer may have a band: that is sealed
     for offsets, tiles in sizes:
         most = min(OFFSETS_PER_WORD * offsets, *(CODES_PER_WORD * words for words in tiles))
-        least = max(OFFSETS_PER_WORD * (offsets - 1) + 1, *(CODES_PER_WORD * (words - 1) + 1 for words in tiles))
+        least = max(1, OFFSETS_PER_WORD * (offsets - hidden - 1) + 1, *(CODES_PER_WORD * (words - 1) + 1 for words in tiles))
         cycles = Bound(len(tiles) * (fewest * least + timing.TILE_OVERHEAD), None)  # at one position; who knows how many
         yield LayerFacts("sealed", None, len(tiles), Bound(least, most), None, None, cycles, None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +23,12 @@ from bitting.network.moving import Concatenate, Flatten, Permute, Repeat, Reshap
 from bitting.network.normalised import UnitNormalisedConv2d
 from bitting.network.pattern import PatternQuantiser
 from bitting.network.straight_through import integers
-from bitting.program import comparing, lowering, moves
+from bitting.program import choosing, comparing, lowering, moves
+from bitting.program.choosing import AUTO, Choice
 from bitting.program.layers import Program
 from bitting.program.lowering import INPUT
 from bitting.unit import golden
-from bitting.unit.spec import UnitSpec
+from bitting.unit.spec import UnitSpec, spec_text
 
 #: Of logits and what they are to be, a scalar with a gradient.
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -241,13 +243,38 @@ class UnitNetwork(nn.Module):
         """The layers with weights, in order."""
         return [module for module in self.graph.values() if isinstance(module, UnitProduct)]
 
-    @torch.no_grad()
     def to_program(self) -> Program:
         """The unlocked program: codes are value indices.
 
         Raises:
             ProgramError: naming the layer and the limit, if the spec can not hold it.
         """
+        return lowering.lower(self.spec, _image(self.input_shape), self._operations())
+
+    def choices(self) -> list[Choice]:
+        """What every number of lanes a sample (`stripes`) would mean. The network is the same for all of them."""
+        return choosing.choices(self.spec, _image(self.input_shape), self._operations())
+
+    def share_lanes(self, stripes: int | str) -> str:
+        """Let so many lanes share a sample, or `AUTO`: as many as answer it soonest. Says why.
+
+        Raises:
+            ProgramError: if no number fits.
+            SpecError: if the lanes can not be shared so.
+        """
+        found = self.choices()
+        if stripes == AUTO:
+            choice = choosing.chosen(self.spec, found)
+        else:
+            wanted = replace(self.spec, stripes=int(stripes)).stripes
+            choice = next(each for each in found if each.stripes == wanted)
+        if choice.stripes != self.spec.stripes:
+            shared = replace(self.spec, stripes=choice.stripes)
+            self.spec = replace(shared, name=spec_text(shared))
+        return choosing.why(self.spec, choice, found)
+
+    @torch.no_grad()
+    def _operations(self) -> list[lowering.Operation]:
         operations: list[lowering.Operation] = []
         alias = {INPUT: INPUT}
         spread = self._spread()
@@ -259,7 +286,7 @@ class UnitNetwork(nn.Module):
             else:
                 alias[name] = name
                 operations.append(operation)
-        return lowering.lower(self.spec, _image(self.input_shape), operations)
+        return operations
 
     def _spread(self) -> set[str]:
         """Flattened tensors that must lie without gaps: a dense layer finds its inputs wherever they lie, others do not."""

@@ -53,7 +53,7 @@ class ComparisonLowering(LayerWriter):
         """Where a result of the sources' shape goes: over one that nobody reads again and whose border suits, or elsewhere."""
         border, fill = self.border.get(operation.name, (0, 0)), self.fill.get(operation.name)
         for name, source in zip(operation.sources, sources, strict=True):
-            suits = source.border == border and fill in (None, self.fill.get(name, 0))
+            suits = source.border == ((0, border[1]) if source.band else border) and fill in (None, self.fill.get(name, 0))
             if self.last_use.get(name) == index and suits:  # a view is no key there
                 self.placed[operation.name] = self.placed.pop(name)
                 return source

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitting.errors import ProgramError
+from bitting.program import bands
+from bitting.program.bands import Shape
 from bitting.unit import timing
 from bitting.unit.digits import Decoding
 from bitting.unit.protocol import LayerFlag, TileFlag
@@ -29,7 +31,8 @@ class Layer:
         codes: (M, K) uint8.
         bias: (M,) int32, start of the accumulator.
         offsets: (K,) int32, added to a position's base address.
-        in_base, out_base: (M,) int32, scratch addresses of a tile's first position: read and written.
+        in_base, out_base: (M,) int32, scratch addresses of a tile's first position: read and written. With `band` a first
+            address may lie before it, and be negative.
         positions: (rows, columns); a tile's codes run once per position.
         strides: (row, column) steps of the base address between positions.
         out_strides: (row, column) steps of the address that is written.
@@ -39,6 +42,10 @@ class Layer:
         constant: codes are constants that no key touches; such a layer is plain.
         parts: every so many tiles in turn make one sum: the first starts at its bias, the last folds or emits. More than one
             needs positions (1, 1).
+        band: (address, words) of the band of the tensor that is read, if lanes share samples: addresses before and after it lie
+            in the bands of the neighbouring lanes. Words 0: every lane reads its own scratch only.
+        edge: the activation that is read beyond a sample's first and last band.
+        every_lane: an emitting layer's sums leave from all lanes, not only from a sample's first.
     """
 
     codes: np.ndarray
@@ -54,6 +61,9 @@ class Layer:
     plain: bool = False
     constant: bool = False
     parts: int = 1
+    band: tuple[int, int] = (0, 0)
+    edge: int = 0
+    every_lane: bool = False
 
     @property
     def tiles(self) -> int:
@@ -73,7 +83,13 @@ class Layer:
     @property
     def flags(self) -> int:
         """The packet flags that change what the layer computes."""
-        named = ((self.emits, LayerFlag.EMIT), (self.plain, LayerFlag.PLAIN_WEIGHTS), (self.constant, LayerFlag.CONSTANT))
+        named = (
+            (self.emits, LayerFlag.EMIT),
+            (self.plain, LayerFlag.PLAIN_WEIGHTS),
+            (self.constant, LayerFlag.CONSTANT),
+            (self.band[1] > 0, LayerFlag.BAND),
+            (self.every_lane, LayerFlag.EVERY_LANE),
+        )
         return sum(flag.value for is_set, flag in named if is_set)
 
     def tile_cycles(self, decoding: Decoding) -> list[int]:
@@ -100,10 +116,20 @@ class Layer:
         """(positions,) address each position is written to, relative to `out_base`."""
         return _steps(self.positions, self.out_strides)
 
-    def read(self) -> np.ndarray:
-        """(words,) addresses that are read, each once, ascending."""
+    def reached(self) -> np.ndarray:
+        """(words,) addresses as they are computed, each once, ascending; those beyond the band are a neighbour's."""
         gathered = np.unique(self.position_offsets()[:, None] + self.offsets[None, :])
         return np.unique(np.unique(self.in_base)[:, None] + gathered[None, :])
+
+    def read(self) -> np.ndarray:
+        """(words,) addresses that are read, in a lane's own scratch or a neighbour's, each once, ascending."""
+        start, words = self.band
+        reached = self.reached()
+        if not words:
+            return reached
+        return np.unique(
+            np.where(reached < start, reached + words, np.where(reached < start + words, reached, reached - words))
+        )
 
     def written(self) -> np.ndarray:
         """(channels * positions,) addresses that are written, ordered by channel, then position."""
@@ -112,7 +138,8 @@ class Layer:
     @property
     def last_read(self) -> int:
         """Furthest address that is read."""
-        return int(self.in_base.max() + self.position_offsets().max() + self.offsets.max())
+        furthest = int(self.in_base.max() + self.position_offsets().max() + self.offsets.max())
+        return min(furthest, sum(self.band) - 1) if self.band[1] else furthest
 
     @property
     def last_written(self) -> int:
@@ -129,13 +156,37 @@ def _steps(positions: tuple[int, int], strides: tuple[int, int]) -> np.ndarray:
 class Program:
     """Layers in order, the scratch addresses of the input, and the number of logits (sums of emitting layers).
 
-    No layer writes a word that it reads, but for a position that writes where the same position read.
+    No layer writes a word that it reads, but for a position that writes where the same position read. Where lanes share samples
+    (`spec.stripes`), a layer with a `band` writes no word of it.
+
+    Attributes:
+        spec: of the unit.
+        layers: in order.
+        input_base, input_words: scratch addresses of the input of a lane.
+        picture: (channels, rows, columns) of a sample's input, if lanes share samples; see `bitting.program.bands`. None: every
+            lane has an input of its own, also where `spec.stripes` is more than 1.
     """
 
     spec: UnitSpec
     layers: tuple[Layer, ...]
     input_base: int
     input_words: int
+    picture: Shape | None = None
+
+    @property
+    def bands(self) -> int:
+        """Lanes that share a sample."""
+        return self.spec.stripes if self.picture else 1
+
+    @property
+    def samples(self) -> int:
+        """Samples of a batch."""
+        return self.spec.lanes // self.bands
+
+    @property
+    def sample_words(self) -> int:
+        """Activations of a sample's input."""
+        return self.input_words * self.bands
 
     @property
     def secret(self) -> tuple[Layer, ...]:
@@ -204,11 +255,19 @@ class Program:
         _within(self.input_base, 0, spec.scratch_words - self.input_words, "the input", "base address")
         if not self.outputs:
             raise ProgramError("the program has no layer that emits, so it would give no result; let the last layer emit")
+        bands.validate(spec, self.picture, self.input_words)
+        told = {layer.every_lane for layer in self.layers if layer.emits}
+        if spec.stripes > 1 and told != {self.picture is None}:
+            raise ProgramError(
+                "the layers that emit must do so from every lane if no lanes share a sample, else from a sample's first lane"
+            )
         for index, layer in enumerate(self.layers):
             _validate_layer(spec, index, layer)
 
 
-def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, emits: bool = False) -> Layer:
+def dense(
+    codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shift: int, emits: bool = False, every_lane: bool = False
+) -> Layer:
     """A dense layer: one position and consecutive offsets. `codes` (M, K), `bias` (M,)."""
     tiles, count = codes.shape
     return Layer(
@@ -219,18 +278,22 @@ def dense(codes: np.ndarray, bias: np.ndarray, in_base: int, out_base: int, shif
         out_base=out_base + np.arange(tiles, dtype=np.int32) * (not emits),
         shift=shift,
         emits=emits,
+        every_lane=every_lane,
     )
 
 
 def multilayer_perceptron(
     spec: UnitSpec, weights: Sequence[np.ndarray], biases: Sequence[np.ndarray], shifts: Sequence[int]
 ) -> Program:
-    """Dense layers one after another, each but the last folded; activations lie one after another in the scratch memory."""
+    """Dense layers one after another, each but the last folded; activations lie one after another in the scratch memory.
+
+    Every lane has a sample of its own: there are no rows to share.
+    """
     layers = []
     in_base, out_base = 0, int(weights[0].shape[1])
     for index, (codes, bias, shift) in enumerate(zip(weights, biases, shifts, strict=True)):
         last = index == len(weights) - 1
-        layers.append(dense(codes, bias, in_base, 0 if last else out_base, shift, emits=last))
+        layers.append(dense(codes, bias, in_base, 0 if last else out_base, shift, last, last and spec.stripes > 1))
         in_base, out_base = out_base, out_base + codes.shape[0]
     program = Program(spec, tuple(layers), input_base=0, input_words=int(weights[0].shape[1]))
     program.validate()
@@ -278,7 +341,28 @@ def _validate_layer(spec: UnitSpec, index: int, layer: Layer) -> None:
     if layer.emits and layer.positions != (1, 1):
         raise ProgramError(f"{where} emits with positions {layer.positions}; allowed (1, 1)")
     _within(int(layer.offsets.min()), 0, field, where, "an offset")
-    _within(int(layer.in_base.min()), 0, field, where, "an input address")
+    if layer.band[1] or layer.every_lane or layer.edge:
+        _validate_band(spec, where, layer)
+    if not layer.band[1]:
+        _within(int(layer.in_base.min()), 0, field, where, "an input address")
     _within(layer.last_read, 0, spec.scratch_words - 1, where, "a furthest input address")
     _within(int(layer.out_base.min()), 0, field, where, "an output address")
     _within(layer.last_written, 0, spec.scratch_words - 1, where, "a last output address")
+
+
+def _validate_band(spec: UnitSpec, where: str, layer: Layer) -> None:
+    """What a layer says of lanes that share a sample."""
+    if spec.stripes == 1:
+        raise ProgramError(
+            f"{where} reads the bands of neighbouring lanes, or emits from every lane; spec {spec.name!r} has stripes = 1"
+        )
+    if layer.every_lane and not layer.emits:
+        raise ProgramError(f"{where} is to emit from every lane, and does not emit")
+    start, words = layer.band
+    _within(layer.edge, spec.act_min, spec.act_max, where, "an activation beyond the bands")
+    _within(start, 0, spec.scratch_words - 1, where, "a band's address")
+    _within(words, 0, spec.scratch_words - 1 - start, where, "words of a band")
+    if words:
+        reached = layer.reached()
+        _within(int(reached[0]), start - words, start + words, where, "a first address, at most a band before its own,")
+        _within(int(reached[-1]), start, start + 2 * words - 1, where, "a last address, at most a band after its own,")

@@ -3,7 +3,8 @@
 Knows specs, programs and numpy. A tensor of shape (C, H, W) lies row after row, channel after channel. If a layer pads it by p
 rows and q columns, it is written with a border of what stands for zero around it: q to the right of each row (the next row's
 left border) and p rows below each channel (the next channel's top), so that padding costs no offsets and (H + p)(W + q) words a
-channel. Words are used again when the last layer that reads them has run.
+channel. Words are used again when the last layer that reads them has run. Where lanes share samples tensors lie in bands, for
+as long as rows come out even (`bitting.program.banding`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import TypeGuard
 import numpy as np
 
 from bitting.errors import ProgramError
+from bitting.program import bands
+from bitting.program.banding import BandLowering
+from bitting.program.bands import Shape
 from bitting.program.comparing import ComparisonLowering, MaxPool, Rectifier
 from bitting.program.gather_lists import without_zeros
 from bitting.program.layers import Layer, Program
-from bitting.program.moves import ChannelMean, Move, MoveLowering, Pad, Permutation, Reshape, Upsample, copied
-from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
+from bitting.program.moves import ChannelMean, Move, Pad, Permutation, Reshape, Upsample, copied
+from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator
 from bitting.program.writing import AnyOperation
 from bitting.unit.spec import UnitSpec
 
@@ -104,6 +108,13 @@ def lower(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -
     return program
 
 
+def left_bands(spec: UnitSpec, input_shape: Shape, operations: Sequence[Operation]) -> str:
+    """The first operation that makes a tensor whole which lanes shared, and why; empty if there is none. As `lower`."""
+    lowering = _Lowering(spec, input_shape, _separated(operations), LifetimeRecorder())
+    lowering.layers_and_input()
+    return lowering.left
+
+
 def _pads(operation: AnyOperation) -> TypeGuard[Pad | Product | Pool | MaxPool]:
     return isinstance(operation, Pad) or (isinstance(operation, _Window) and any(operation.padding))
 
@@ -130,7 +141,7 @@ def _separated(operations: Sequence[Operation]) -> list[Operation]:
     return separated
 
 
-class _Lowering(MoveLowering, ComparisonLowering):
+class _Lowering(BandLowering, ComparisonLowering):
     """Walks the operations once, placing what they write."""
 
     def __init__(
@@ -149,9 +160,13 @@ class _Lowering(MoveLowering, ComparisonLowering):
         self.last_use = {
             self._owner(source): index for index, operation in enumerate(operations) for source in operation.sources
         }
-        words = math.prod(input_shape)
-        self.placed = {INPUT: Placed.bordered(input_shape, (0, 0), self.scratch.take(words, INPUT))}
-        self.input_base, self.input_words = self.placed[INPUT].block, words
+        self.left = ""
+        self.picture = input_shape if spec.stripes > 1 else None
+        words = math.prod(input_shape) // spec.stripes
+        bands.validate(spec, self.picture, words)
+        block = self.scratch.take(words, INPUT)
+        self.placed = {INPUT: self._banded_input(block) if self.picture else Placed.bordered(input_shape, (0, 0), block)}
+        self.input_base, self.input_words = block, words
 
     def _borders(self) -> dict[str, Pair]:
         """The widest padding any reader asks of a tensor; summands are laid out alike, for they share an offset list."""
@@ -198,12 +213,13 @@ class _Lowering(MoveLowering, ComparisonLowering):
 
     def program(self) -> Program:
         self.layers_and_input()
-        return Program(self.spec, tuple(self.layers), self.input_base, self.input_words)
+        return Program(self.spec, tuple(self.layers), self.input_base, self.input_words, self.picture)
 
     def layers_and_input(self) -> None:
         if any(self.border.get(INPUT, (0, 0))):
             self._pad_input()
         for index, operation in enumerate(self.operations):
+            self._choose_bands(operation)
             match operation:
                 case Product():
                     self._product(operation)
@@ -226,6 +242,9 @@ class _Lowering(MoveLowering, ComparisonLowering):
     def _pad_input(self) -> None:
         """The input arrives without a border; who pads it reads a copy."""
         plain = self.placed[INPUT]
+        self.in_bands = plain.band > 0
+        if self.in_bands and not self.border[INPUT][1]:
+            return  # rows above and below are the neighbours'
         self._copy(plain, self._place(INPUT, plain.shape), 0)
         self.scratch.give_back(plain.block)
 
@@ -233,17 +252,62 @@ class _Lowering(MoveLowering, ComparisonLowering):
         return self.placed[operation.sources[index]]
 
     def _windows(self, operation: _Window, kernel: Pair, dilation: Pair) -> tuple[Placed, Pair]:
-        """The source and the number of positions of a sliding window."""
+        """The source and the number of positions of a sliding window; of a source in bands, those of a lane."""
         source = self._source(operation)
         sizes = []
         for size, window, stride, padding, step in zip(
-            source.shape[1:], kernel, operation.stride, operation.padding, dilation, strict=True
+            (self._rows(source), source.shape[2]), kernel, operation.stride, operation.padding, dilation, strict=True
         ):
             reach = size + 2 * padding - step * (window - 1) - 1
             if reach < 0:
                 raise ProgramError(f"layer {operation.name} has a window of {kernel}, larger than its input {source.shape}")
             sizes.append(reach // stride + 1)
-        return source, (sizes[0], sizes[1])
+        return source, (sizes[0] // self.spec.stripes if self.in_bands else sizes[0], sizes[1])
+
+    def _choose_bands(self, operation: AnyOperation) -> None:
+        """Whether what an operation makes lies in bands; if not, what it reads is made whole."""
+        reason = self._why_whole(operation)
+        self.in_bands = not reason
+        if reason and not self.left and any(self.placed[source].band for source in operation.sources):
+            self.left = f"from layer {operation.name} on a sample has one lane: {reason}"
+        for source in () if self.in_bands else operation.sources:
+            if isinstance(operation, Pool) and self._owns(source) and not any(operation.padding):
+                continue  # pooling gathers some channels at a time
+            self._gather(source)
+
+    def _why_whole(self, operation: AnyOperation) -> str:
+        """Why what an operation makes does not lie in bands, in words; empty if it does."""
+        sources = [self.placed[source] for source in operation.sources]
+        if not all(source.band for source in sources):
+            return "it reads what is whole"
+        source, own = sources[0], all(map(self._owns, operation.sources))
+        match operation:
+            case Product(codes=codes, dilation=dilation, stride=stride, padding=padding):
+                if operation.emits or codes.ndim == 2:
+                    return "it needs all rows"
+                return self._misfit(source, dilation[0] * (codes.shape[2] - 1) + 1, stride[0], padding[0])
+            case Pool(kernel=kernel, stride=stride, padding=padding):
+                return self._misfit(source, kernel[0], stride[0], padding[0])
+            case MaxPool(kernel=kernel, stride=stride, padding=padding):
+                # It compares words at a distance, which is no distance to a neighbour's.
+                if not own or any(padding) or kernel[0] > stride[0]:
+                    return "it compares rows of two bands, or padding"
+                return self._misfit(source, kernel[0], stride[0], 0)
+            case Add() | Rectifier() | Concatenation() | Upsample() | ChannelMean():
+                return "" if own else "it reads padding that is a view"
+            case Pad():
+                return "" if operation.name in self.views else "its padding has to be written"
+            case _:
+                return "it moves rows"
+
+    def _first(self, operation: Product | Pool, source: Placed) -> int:
+        """Address of the first word of the first window; before the first word of the source if that is padded."""
+        rows = operation.padding[0] + source.outside[0]
+        return source.origin - rows * source.pitch - operation.padding[1]
+
+    def _edge(self, operation: Product | Pool) -> int:
+        """The activation in the padding of what an operation reads."""
+        return self.fill.get(self._owner(operation.sources[0]), 0)
 
     def _product(self, operation: Product) -> None:
         source = self._source(operation)
@@ -260,7 +324,7 @@ class _Lowering(MoveLowering, ComparisonLowering):
         columns = np.arange(kernel[1]) * operation.dilation[1]
         window = (rows[:, None] + columns[None, :]).reshape(-1)
         group = np.arange(outputs) // (outputs // operation.groups)
-        in_base = source.origin - operation.padding[0] * source.pitch - operation.padding[1] + group * channels * source.plane
+        in_base = self._first(operation, source) + group * channels * source.plane
         strides = (operation.stride[0] * source.pitch, operation.stride[1])
         common = {"shift": operation.shift, "emits": operation.emits}
         if operation.emits:
@@ -284,6 +348,7 @@ class _Lowering(MoveLowering, ComparisonLowering):
             out_strides=out_strides if positions != (1, 1) else (0, 0),
             **common,  # type: ignore[arg-type]
         )
+        whole = self._across(whole, source, self._edge(operation))
         layers = without_zeros(self.spec, whole) if operation.skips_zeros else [whole]
         if max(layer.tile_codes for layer in layers) > self.spec.tile_codes:
             layers = [whole]  # the tiles of a chain share one list, which has to be regular
@@ -292,20 +357,21 @@ class _Lowering(MoveLowering, ComparisonLowering):
     def _pool(self, operation: Pool) -> None:
         source, positions = self._windows(operation, operation.kernel, (1, 1))
         target = self._place(operation.name, (source.shape[0], *positions))
-        rows, columns = np.arange(operation.kernel[0]) * source.pitch, np.arange(operation.kernel[1])
-        channels = np.arange(source.shape[0])
-        first = source.origin - operation.padding[0] * source.pitch - operation.padding[1]
         count = math.prod(operation.kernel)
         if count > self.spec.tile_codes:
             raise ProgramError(
                 f"layer {operation.name} averages {count} activations; tile_codes = {self.spec.tile_codes} allows no more"
             )
-        self._constant(
-            np.full((1, count), operation.weight), (rows[:, None] + columns[None, :]).reshape(-1),
-            first + channels * source.plane, target.origin + channels * target.plane, positions,
-            (operation.stride[0] * source.pitch, operation.stride[1]), (target.pitch, 1), operation.shift,
-            np.array([operation.start]),
-        )  # fmt: skip
+        for first, part in self._pooled_parts(operation.name, source):
+            channels = np.arange(part.shape[0])
+            rows, columns = np.arange(operation.kernel[0]) * part.pitch, np.arange(operation.kernel[1])
+            self._constant(
+                np.full((1, count), operation.weight), (rows[:, None] + columns[None, :]).reshape(-1),
+                self._first(operation, part) + channels * part.plane, target.origin + (first + channels) * target.plane,
+                positions, (operation.stride[0] * part.pitch, operation.stride[1]), (target.pitch, 1), operation.shift,
+                np.array([operation.start]),
+            )  # fmt: skip
+            self.layers[-1] = self._across(self.layers[-1], part, self._edge(operation))
 
     def _add(self, operation: Add, index: int) -> None:
         sources = [self._source(operation, side) for side in range(2)]

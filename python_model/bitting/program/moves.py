@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitting.errors import ProgramError
-from bitting.program.placement import Pair, Placed, Shape
+from bitting.program.bands import Shape
+from bitting.program.placement import Pair, Placed
 from bitting.program.writing import AnyOperation, LayerWriter
 
 

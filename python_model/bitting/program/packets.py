@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bitting.errors import FaultError, SimulationError
+from bitting.program import bands
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import (
     BIAS_FIELD_BITS,
@@ -52,8 +54,9 @@ def layer_packet(layer: Layer, report: bool) -> np.ndarray:
     """The LAYER packet of a layer; `report` asks for every tile's cycles."""
     flags = layer.flags | (LayerFlag.REPORT if report else 0)
     pairs = (layer.positions, layer.strides, layer.out_strides)
+    band = [layer.band[0] | layer.band[1] << 16, layer.edge & 0xFF] if layer.band[1] else []
     fixed = np.array(
-        [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs)], WORDS
+        [layer.tile_codes | flags << 16 | layer.shift << 24, *(column | row << 16 for row, column in pairs), *band], WORDS
     )
     return frame(Packet.LAYER, np.concatenate([fixed, packed(layer.offsets, 2)]))
 
@@ -67,12 +70,34 @@ def tile_packets(layer: Layer) -> list[np.ndarray]:
 
 
 def activations_packet(spec: UnitSpec, address: int, activations: np.ndarray) -> np.ndarray:
-    """ACTIVATIONS for (samples, words) int activations, samples <= L; missing samples are zero."""
+    """ACTIVATIONS for (lanes, words) int activations, at most L lanes; missing lanes are zero."""
     samples, count = activations.shape
     vectors = np.zeros((count, spec.lanes), np.int8)
     vectors[:, :samples] = activations.T
     fixed = np.array([address | count << 16], WORDS)
     return frame(Packet.ACTIVATIONS, np.concatenate([fixed, vectors.view(WORDS).reshape(-1)]))
+
+
+class Asked(Protocol):
+    """What has an input: a program, sealed or not."""
+
+    @property
+    def spec(self) -> UnitSpec:
+        """Of the unit."""
+
+    @property
+    def input_base(self) -> int:
+        """Its scratch address."""
+
+    @property
+    def picture(self) -> bands.Shape | None:
+        """Of a sample, if lanes share samples."""
+
+
+def inputs_packet(program: Asked, samples: np.ndarray) -> np.ndarray:
+    """ACTIVATIONS for (samples, sample_words) int activations of a batch at most, each in its lane or its lanes."""
+    lanes = bands.split(samples, program.picture, program.spec.stripes)
+    return activations_packet(program.spec, program.input_base, lanes)
 
 
 def status_packet() -> np.ndarray:
@@ -156,8 +181,13 @@ def result_words(program: Program, report: bool = True) -> int:
             total += layer.tiles * (TILE_DONE_FIXED_WORDS + FRAME_WORDS)
         if layer.emits:
             fixed = 0 if report else TILE_DONE_FIXED_WORDS + FRAME_WORDS
-            total += layer.channels * (program.spec.lanes + fixed)
+            total += layer.channels * (emitted(program.spec, layer) + fixed)
     return total
+
+
+def emitted(spec: UnitSpec, layer: Layer) -> int:
+    """How many lanes' accumulators a tile of an emitting layer sends."""
+    return spec.lanes if layer.every_lane else spec.samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +196,7 @@ class ExpectedResults:
 
     Attributes:
         template: all words, with zeros for logits and for the CRCs of packets that carry some.
-        logit_positions: (outputs, L) where each accumulator goes.
+        logit_positions: (outputs, S) where each accumulator goes, S of them (`emitted`) in a packet.
         cycle_positions: (tiles,) where each cycle count is.
         packet_bounds: (outputs, 2) first word and CRC word of the packets that carry logits.
     """
@@ -195,7 +225,7 @@ class ExpectedResults:
             for tile, count in enumerate(tile_cycles):
                 emits = layer.emits and (tile + 1) % layer.parts == 0
                 if emits or report:
-                    lanes = program.spec.lanes if emits else 0
+                    lanes = emitted(program.spec, layer) if emits else 0
                     fixed = np.array([index & 0xFFFFFFFF, count] if told else [0, 0], WORDS)
                     packet = frame(Result.TILE_DONE, np.concatenate([fixed, np.zeros(lanes, WORDS)]))
                     if lanes:
@@ -212,7 +242,7 @@ class ExpectedResults:
         return len(self.template)
 
     def words(self, logits: np.ndarray) -> np.ndarray:
-        """All words for (L, outputs) int32 logits."""
+        """All words for (S, outputs) int32 logits."""
         words = self.template.copy()
         words[self.logit_positions] = logits.T.astype(np.int32).view(WORDS)
         for first, last in self.packet_bounds:
@@ -220,13 +250,13 @@ class ExpectedResults:
         return words
 
     def logits(self, words: np.ndarray) -> np.ndarray:
-        """(L, outputs) int32 logits of received words of the right number."""
+        """(S, outputs) int32 logits of received words of the right number."""
         return words[self.logit_positions].view(np.int32).T
 
 
 @dataclass(frozen=True, eq=False)
 class TileResult:
-    """One TILE_DONE: index since reset, cycles, and for emitting layers (L,) accumulators."""
+    """One TILE_DONE: index since reset, cycles, and for emitting layers (S,) accumulators (`emitted`)."""
 
     index: int
     cycles: int

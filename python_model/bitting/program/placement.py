@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bitting.errors import ProgramError
+from bitting.program.bands import Shape
 from bitting.unit.spec import ADDRESS_FIELD_BITS, UnitSpec, spec_text
 
-#: (channels, rows, columns).
-Shape = tuple[int, int, int]
 #: (rows, columns).
 Pair = tuple[int, int]
 
@@ -21,11 +20,13 @@ class Placed:
     """A tensor in the scratch memory, or a view of one.
 
     Attributes:
-        shape: of what is read here.
+        shape: of what is read here; of a tensor in bands, those of a lane.
         block: address where the words of the tensor begin.
         origin: address of the first activation.
         pitch: words from a row to the next.
         plane: words from a channel to the next.
+        band: words of a lane's band of a tensor that p lanes share, rows outermost; 0: every lane has a whole tensor.
+        outside: (above, below) rows of a view of such a tensor that lie beyond its first and last row.
     """
 
     shape: Shape
@@ -33,6 +34,8 @@ class Placed:
     origin: int
     pitch: int
     plane: int
+    band: int = 0
+    outside: Pair = (0, 0)
 
     @classmethod
     def bordered(cls, shape: Shape, border: Pair, block: int) -> Placed:
@@ -43,19 +46,37 @@ class Placed:
         pitch = shape[2] + border[1]
         return cls(shape, block, block + border[0] * pitch + border[1], pitch, (shape[1] + border[0]) * pitch)
 
+    @classmethod
+    def banded(cls, shape: Shape, columns: int, block: int) -> Placed:
+        """A tensor that lanes share; `shape` of a lane's band, `columns` of border before a row and after each of its channels.
+
+        So all that a window reads of a row lies in that row, and no window reaches further than its rows do. Rows above and
+        below are the neighbours'.
+        """
+        plane = shape[2] + columns
+        pitch = columns + shape[0] * plane
+        return cls(shape, block, block + columns, pitch, plane, shape[1] * pitch)
+
     @property
     def border(self) -> Pair:
         """(rows, columns) that follow each channel, and each row."""
+        if self.band:
+            return 0, self.pitch - self.shape[0] * self.plane
         return self.plane // self.pitch - self.shape[1], self.pitch - self.shape[2]
 
     @property
     def words(self) -> int:
         """With all borders, counted from `block`."""
-        return self.origin - self.block + self.shape[0] * self.plane
+        return self.band or self.origin - self.block + self.shape[0] * self.plane
 
     def padded(self, before: Pair, after: Pair) -> Placed:
         """The same words seen with (rows, columns) of their border before and after; negative ones are cut off."""
         channels, rows, columns = self.shape
+        if self.band:
+            return replace(
+                self, shape=(channels, rows, columns + before[1] + after[1]), origin=self.origin - before[1],
+                outside=(self.outside[0] + before[0], self.outside[1] + after[0]),
+            )  # fmt: skip
         shape = (channels, rows + before[0] + after[0], columns + before[1] + after[1])
         return replace(self, shape=shape, origin=self.origin - before[0] * self.pitch - before[1])
 

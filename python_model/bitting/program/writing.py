@@ -6,13 +6,15 @@ encrypted, or it would tell a right key from a wrong one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from bitting.program.bands import Shape
 from bitting.program.constants import constant_layer, identity_scale
 from bitting.program.layers import Layer
-from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator, Shape
+from bitting.program.placement import LifetimeRecorder, Pair, Placed, ScratchAllocator
 from bitting.unit.spec import UnitSpec
 
 
@@ -35,6 +37,8 @@ class LayerWriter:
         border: tensor -> (rows, columns) that its readers want around it; none if it is not named.
         fill: tensor -> the activation in its border; 0 if it is not named.
         placed: tensor -> where it lies.
+        input_base: address of the input.
+        in_bands: what is placed now is shared by the lanes of a sample.
     """
 
     spec: UnitSpec
@@ -43,12 +47,20 @@ class LayerWriter:
     border: dict[str, Pair]
     fill: dict[str, int]
     placed: dict[str, Placed]
+    input_base: int
+    in_bands: bool = False
 
     def _place(self, name: str, shape: Shape) -> Placed:
         """Words for what a layer writes, with a border around it if someone pads it."""
         border = self.border.get(name, (0, 0))
-        block = self.scratch.take(Placed.bordered(shape, border, 0).words, name)
-        placed = self.placed[name] = Placed.bordered(shape, border, block)
+        if self.in_bands:  # what is above and below a band is not in the lane
+            border = (0, border[1])
+            block = self.scratch.take(Placed.banded(shape, border[1], 0).words, name)
+            placed = Placed.banded(shape, border[1], block)
+        else:
+            block = self.scratch.take(Placed.bordered(shape, border, 0).words, name)
+            placed = Placed.bordered(shape, border, block)
+        self.placed[name] = placed
         if any(border):
             self._fill(placed, self.fill.get(name, 0))
         return placed
@@ -56,12 +68,21 @@ class LayerWriter:
     def _fill(self, placed: Placed, activation: int) -> None:
         """The same activation to all words of a tensor."""
         start = np.array([activation << (self.spec.acc_bits - 1 - self.spec.act_bits)])
-        block = np.array([placed.block])
-        self._constant(np.zeros((1, 1)), np.zeros(1), np.zeros(1), block, (1, placed.words), (0, 0), (0, 1), 0, start)
+        # It reads a word, times 0, and must not read one that nothing has written: word 0, or the input's first.
+        written = self.input_base == 0 or any(not layer.emits and layer.out_base.min() == 0 for layer in self.layers)
+        read, block = np.array([0 if written else self.input_base]), np.array([placed.block])
+        self._constant(np.zeros((1, 1)), np.zeros(1), read, block, (1, placed.words), (0, 0), (0, 1), 0, start)
 
     def _constant(self, *arguments: Any, **options: Any) -> None:
         """Arguments as for `constant_layer`."""
         self.layers.append(constant_layer(*arguments, **options))
+
+    def _across(self, layer: Layer, source: Placed, edge: int) -> Layer:
+        """A layer as it is if it stays within its lane; else it is told where its source's bands lie, and what is beyond."""
+        reached = layer.reached()
+        if not source.band or (reached[0] >= source.block and reached[-1] < source.block + source.band):
+            return layer
+        return replace(layer, band=(source.block, source.band), edge=edge)
 
     def _copy(self, source: Placed, target: Placed, first: int) -> None:
         """All channels of `source` to those of `target` from `first` on."""

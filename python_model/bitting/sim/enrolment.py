@@ -110,7 +110,7 @@ def _measure_codes(engine: Chip, device: Device) -> None:
     """An emitting tile of each code with activation 1 shows its weight, and its cycles."""
     spec = device.spec
     codes = np.arange(spec.codes)[:, None]
-    layer = dense(codes, np.zeros(spec.codes), 0, 0, 0, emits=True)
+    layer = dense(codes, np.zeros(spec.codes), 0, 0, 0, emits=True, every_lane=spec.stripes > 1)
     tiles = _run_clear(engine, Program(spec, (layer,), 0, 1), np.ones((spec.lanes, 1), np.int8))
     meaning = spec.decoding(device.table())
     for code, tile in enumerate(tiles):
@@ -152,7 +152,7 @@ def known_answer(engine: Chip, device: Device, scheme: LockScheme) -> None:
     inputs, hidden = 24, 12
     layers = (
         dense(rng.integers(0, spec.codes, (hidden, inputs)), np.zeros(hidden), 0, inputs, 0),
-        dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, emits=True),
+        dense(rng.integers(0, spec.codes, (4, hidden)), np.zeros(4), inputs, 0, 0, True, spec.stripes > 1),
     )
     model = Program(spec, layers, 0, inputs)
     locked = seal_model(model, device, scheme, reports=True) if scheme.seals else lock_program(model, device, scheme)

@@ -47,12 +47,12 @@ def simulate(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Outcome:
-    """Run samples, L at a time.
+    """Run samples, a batch at a time.
 
     Args:
         artefact: a program and how it is locked.
         device: right or wrong; a wrong one gives wrong logits and no error, or, if the artefact is sealed, an error.
-        activations: (samples, input_words) int8.
+        activations: (samples, sample_words) int8.
         simulator: "native" or "cocotb".
         waves: path of a .vcd or .fst to write (native), as secret as the model, for it shows weights; a GTKWave save file goes
             beside it.
@@ -109,7 +109,7 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
 
 
 def on_board(artefact: Artefact, activations: np.ndarray, link: Link, progress: Callable[[int], None] | None = None) -> Outcome:
-    """Run samples on a board, L at a time; its clocks are not counted.
+    """Run samples on a board, a batch at a time; its clocks are not counted.
 
     Raises:
         BittingError: if the board does not answer.
@@ -195,12 +195,12 @@ def self_test(artefact: Artefact, link: Link) -> str:
     Raises:
         BittingError, SimulationError: as `on_board`.
     """
-    test, lanes = artefact.self_test, artefact.program.spec.lanes
+    test, samples = artefact.self_test, artefact.program.samples
     assert test is not None
     wrong = 0
-    for first in range(0, len(test.questions), lanes):
+    for first in range(0, len(test.questions), samples):
         try:
-            wrong += test.wrong(on_board(artefact, test.batch(first, lanes), link).logits, first)
+            wrong += test.wrong(on_board(artefact, test.batch(first, samples), link).logits, first)
         except FaultError as fault:
             if fault.code != ErrorCode.BAD_TAG:
                 raise
@@ -217,10 +217,10 @@ def _batches(
 ) -> Outcome:
     """Batch after batch; `resets`: `run` resets the engine before each, so each begins with the challenge."""
     words = HostWords.of(artefact, report=True)
-    lanes, expected = words.spec.lanes, words.results
+    samples, expected = artefact.program.samples, words.results
     logits, cycles, tile_cycles = [], 0, []
-    for index, first in enumerate(range(0, len(activations), lanes)):
-        batch = activations[first : first + lanes]
+    for index, first in enumerate(range(0, len(activations), samples)):
+        batch = activations[first : first + samples]
         begin = words.once if resets or index == 0 else words.again
         batch_run = run(index, np.concatenate([begin, words.batch(batch)]), expected)
         tiles = packets.parse_results(batch_run.words)

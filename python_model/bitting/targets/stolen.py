@@ -149,6 +149,11 @@ class Stolen:
             ProgramError: if its sums are exact in no floating point type.
         """
         spec = program.spec
+        if program.picture:
+            raise ProgramError(
+                f"spec {spec.name!r} shares samples between {spec.stripes} lanes; thieves' targets are measured on the same "
+                "network lowered with stripes = 1, which gives the same answers"
+            )
         codes = range(spec.codes) if table is None else table
         values = [np.asarray(spec.decoding(codes, plain).values, np.int64) for plain in (False, True)]
         weights = [values[layer.plain][layer.codes] for layer in program.layers]

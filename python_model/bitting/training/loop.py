@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from bitting.conversion.exporting import export
 from bitting.data import datasets
 from bitting.data.dataset import Dataset
 from bitting.errors import BittingError
+from bitting.network.graph import UnitNetwork
 from bitting.program.interface import Task
 from bitting.training import architectures, randomness, splitting, tasks
 from bitting.training.checkpoint import Checkpoint
@@ -46,6 +48,7 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     model: nn.Module | None = None,
+    stripes: int | str | None = None,
 ) -> Model:
     """Train the twin, then the unit's network.
 
@@ -60,6 +63,7 @@ def train(
         model: a trained network to convert and fine-tune instead, its own twin: with ReLU kept if `config` is one of
             `recipes.fine_tuning`. It sees pixels from 0 to 1, and other inputs
             as they are: flat if it can, else as series or images.
+        stripes: lanes that share a sample, if not as `spec` says; "auto": chosen, and the notes say why. Training is the same.
 
     Returns:
         A model (unlocked) that takes inputs as the data set has them. Its claims name both accuracies (of a regression: R
@@ -92,7 +96,7 @@ def train(
     samples = material.train_x[:STATISTICS_SAMPLES] * scale
     if model is not None:
         _require_outputs(reference, samples[:2], data)
-    network, finish_epoch = on_unit(model or reference, spec, samples, inputs, config, model is None)
+    network, finish_epoch = on_unit(model or reference, spec, samples, inputs, config, model is None, stripes)
     penalty = _soft(spec, config, data, model is not None)
     if config.soft == SPLIT:
         splitting.split(network, config.known_seed).to_program()  # what does not fit is said now, and not after training
@@ -127,11 +131,18 @@ def train(
         "notes": [note for note in network.notes if not (config.epochs and note == UNTRAINED)],
         "config": asdict(config),
         "epochs": [{"network": run.name, **record} for run in runs for record in run.records],
+        **_stripes(network),
     }
     said = tasks.of_sums(material.goal, network)
     trained = export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
     saved.remove()
     return trained
+
+
+def _stripes(network: UnitNetwork) -> dict[str, Any]:
+    """What other numbers of lanes a sample would mean, for `bitting inspect`; nothing if there are none."""
+    found = [choice for choice in network.choices() if not choice.refused]
+    return {"stripes": [asdict(choice) for choice in found]} if len(found) > 1 else {}
 
 
 def _soft(spec: UnitSpec, config: TrainConfig, data: Dataset, given: bool) -> SoftObjective | None:

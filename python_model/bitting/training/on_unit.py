@@ -24,9 +24,15 @@ CALIBRATION_SAMPLES = 1024
 
 
 def on_unit(
-    reference: nn.Module, spec: UnitSpec, samples: torch.Tensor, inputs: Inputs, config: TrainConfig, fresh: bool
+    reference: nn.Module,
+    spec: UnitSpec,
+    samples: torch.Tensor,
+    inputs: Inputs,
+    config: TrainConfig,
+    fresh: bool,
+    stripes: int | str | None = None,
 ) -> tuple[UnitNetwork, Callable[[], None]]:
-    """The network to train, calibrated and known to fit the spec, and what to call after each epoch."""
+    """The network to train, calibrated and known to fit, and what to call after each epoch; `stripes` as of `convert`."""
     randomness.seed_torch(config.known_seed)
     first = samples[:CALIBRATION_SAMPLES]
     try:
@@ -39,6 +45,7 @@ def on_unit(
             normalise=config.balance == Balance.NONE,
             fresh=fresh,
             activation=Activation.FOLD if fresh else config.activation,
+            stripes=stripes,
         )
     except ProgramError as error:
         if config.soft != SPLIT:

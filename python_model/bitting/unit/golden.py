@@ -73,11 +73,19 @@ class GatherLayer(Protocol):
 
     @property
     def in_base(self) -> Integers:
-        """(M,), addresses."""
+        """(M,), addresses; before the band's start they may be negative."""
 
     @property
     def out_base(self) -> Integers:
         """(M,), addresses."""
+
+    @property
+    def band(self) -> tuple[int, int]:
+        """(address, words) of the bands that are read across lanes; words 0: every lane reads its own scratch only."""
+
+    @property
+    def edge(self) -> int:
+        """The activation that is found beyond a sample's first and last band."""
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -148,31 +156,53 @@ class Unit:
         return timing.tile_cycles(self.decoding(layer.plain).cycles, map(int, layer.codes[channel]), positions)
 
     def run_layer(self, layer: GatherLayer, scratch: list[int]) -> list[int]:
-        """Run one layer for one sample.
+        """`run_bands` for a sample in one lane."""
+        return self.run_bands(layer, [scratch])[0]
+
+    def run_bands(self, layer: GatherLayer, scratches: Sequence[list[int]]) -> list[list[int]]:
+        """Run one layer for one sample that lies in p lanes.
 
         Args:
             layer: in clear.
-            scratch: activations, changed in place unless the layer emits them.
+            scratches: activations of each lane, changed in place unless the layer emits them.
 
         Returns:
-            The accumulators of all sums, in order (one per chain of tiles and position).
+            For each lane the accumulators of all sums, in order (one per chain of tiles and position).
         """
-        accumulators = []
-        accumulator = 0
+        lanes = range(len(scratches))
+        accumulators: list[list[int]] = [[] for _ in lanes]
+        accumulator = [0 for _ in lanes]
         for tile, codes in enumerate(layer.codes):
             indices = [int(code) for code in codes]
             begins, ends = tile % layer.parts == 0, tile % layer.parts == layer.parts - 1
             bases = position_addresses(int(layer.in_base[tile]), layer.positions, layer.strides)
             targets = position_addresses(int(layer.out_base[tile]), layer.positions, layer.out_strides)
             for base, target in zip(bases, targets, strict=True):
-                gathered = [scratch[base + int(offset)] for offset in layer.offsets]
-                start = int(layer.bias[tile]) if begins else accumulator
-                accumulator = self.accumulate(indices, gathered, start, layer.plain)
-                if ends:
-                    accumulators.append(accumulator)
-                    if not layer.emits:
-                        scratch[target] = fold(self.spec, accumulator, layer.shift)
+                addresses = [base + int(offset) for offset in layer.offsets]
+                # All lanes read before any of them writes.
+                gathered = [[read(scratches, lane, address, layer.band, layer.edge) for address in addresses] for lane in lanes]
+                for lane in lanes:
+                    start = int(layer.bias[tile]) if begins else accumulator[lane]
+                    accumulator[lane] = self.accumulate(indices, gathered[lane], start, layer.plain)
+                    if ends:
+                        accumulators[lane].append(accumulator[lane])
+                        if not layer.emits:
+                            scratches[lane][target] = fold(self.spec, accumulator[lane], layer.shift)
         return accumulators
+
+
+def read(scratches: Sequence[list[int]], lane: int, address: int, band: tuple[int, int], edge: int) -> int:
+    """What a lane finds at an address.
+
+    An address before the band lies in the band of the lane before, counted from its end; one after it in that of the next
+    lane, counted from its start. Beyond the first and the last lane of a sample there is `edge`.
+    """
+    start, words = band
+    if words and address < start:
+        lane, address = lane - 1, address + words
+    elif words and address >= start + words:
+        lane, address = lane + 1, address - words
+    return scratches[lane][address] if 0 <= lane < len(scratches) else edge
 
 
 def position_addresses(base: int, positions: tuple[int, int], strides: tuple[int, int]) -> Iterator[int]:

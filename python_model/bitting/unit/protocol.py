@@ -9,8 +9,10 @@ memory's number of words.
 Command packets
     LAYER        w0: codes K [15:0], flags [23:16], shift [31:24]    w1: positions x [15:0], y [31:16]
                  w2: strides x [15:0], y [31:16]                     w3: strides of what is written, the same
+                 with BAND two words more: w4: start of the bands [15:0], words of a band [31:16]
+                                           w5: the activation beyond the first and last band, signed [7:0]
                  then K gather offsets, two a word, low half first
-    TILE         w0: in_base [15:0], out_base [31:16]                w1: bias, signed [23:0], flags [31:24]
+    TILE         w0: in_base [15:0] (signed with BAND), out_base [31:16]   w1: bias, signed [23:0], flags [31:24]
                  then K codes, four a word, low byte first
     ACTIVATIONS  w0: address [15:0], count [31:16]
                  then `count` vectors of L activations, four a word, lane 0 in the low byte
@@ -31,7 +33,8 @@ An engine whose root secret comes of a PUF takes three packets before it has one
 
 Result packets
     TILE_DONE    w0: index of the tile since reset                   w1: its cycles
-                 then, for an emitting layer, L accumulators, sign-extended, lane 0 first
+                 then, for an emitting layer, L accumulators, sign-extended, lane 0 first; where p lanes share a sample, the
+                 L / p of every sample's first lane, or all of them with EVERY_LANE
     STATUS_REPLY w0: low 32 bits of the spec id    w1: tiles since reset    w2, w3: tile cycles since reset, low and high
                  w4: lock state: booted [0], in a challenge [1], keyed [2], engine without locks [3],
                  fuse `sealed` blown [4]
@@ -53,6 +56,8 @@ BIAS_FIELD_BITS = 24
 MAX_PAYLOAD_WORDS = (1 << 16) - 1
 
 LAYER_FIXED_WORDS = 4
+#: More of them in a LAYER with the flag BAND.
+BAND_WORDS = 2
 TILE_FIXED_WORDS = 2
 TILE_DONE_FIXED_WORDS = 2
 STATUS_WORDS = 5
@@ -141,6 +146,14 @@ class LayerFlag(IntFlag):
     PLAIN_WEIGHTS = 0x04
     #: Codes are constants that no key touches; such a layer is PLAIN_WEIGHTS.
     CONSTANT = 0x08
+    #: Addresses run on in the band of a neighbouring lane. Only where `stripes` is more than 1.
+    BAND = 0x10
+    #: Every lane's accumulators are emitted, not only those of a sample's first. Only where `stripes` is more than 1.
+    EVERY_LANE = 0x20
+
+
+#: Flags that an engine with `stripes` = 1 does not know.
+BAND_FLAGS = LayerFlag.BAND | LayerFlag.EVERY_LANE
 
 
 class TileFlag(IntFlag):

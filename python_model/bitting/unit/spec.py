@@ -64,6 +64,9 @@ class UnitSpec:
         tile_codes: most codes of one tile, and offsets of one layer (4..4096).
         scratch_words: words of L activations in the scratch memory (a power of two, 64..65536).
         vault: what guards the codes, a member of `VaultKind` or its name.
+        stripes: p, lanes that share a sample, each holding a band of its rows (a power of two that divides `lanes`; 1: a lane
+            holds a whole sample). More than 1 allows scratch_words up to 32768: an address may lie before a band, and its
+            field needs a sign.
 
     Raises:
         SpecError: naming the parameter, what was found and what is allowed.
@@ -86,6 +89,7 @@ class UnitSpec:
     tile_codes: int = 1024
     scratch_words: int = 4096
     vault: VaultKind = VaultKind.ASCON
+    stripes: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -109,6 +113,11 @@ class UnitSpec:
             raise SpecError(f"scratch_words = {self.scratch_words} must be a power of two")
         if self.acc_bits < self.act_bits + 2:
             raise SpecError(f"acc_bits = {self.acc_bits} must be at least act_bits + 2 = {self.act_bits + 2}")
+        _allowed("stripes", self.stripes, 1, self.lanes)
+        if self.stripes & (self.stripes - 1) or self.lanes % self.stripes:
+            raise SpecError(f"stripes = {self.stripes} must be a power of two that divides lanes = {self.lanes}")
+        if self.stripes > 1:
+            _allowed("scratch_words with stripes", self.scratch_words, 64, 1 << (ADDRESS_FIELD_BITS - 1))
         _allowed("max_shift", self.max_shift, 0, self.acc_bits - 1 - self.act_bits)
         available = len(digits.representable(self.max_digits, self.max_exponent))
         if available < self.codes:
@@ -121,6 +130,11 @@ class UnitSpec:
     def codes(self) -> int:
         """2^b, the number of codes."""
         return 1 << self.code_bits
+
+    @property
+    def samples(self) -> int:
+        """Samples computed together: `lanes / stripes`."""
+        return self.lanes // self.stripes
 
     @functools.cached_property
     def value_set(self) -> digits.ValueSet:
@@ -215,8 +229,8 @@ class UnitSpec:
         return values | {"vault": self.vault.value}
 
     def _recorded(self) -> dict[str, int | str]:
-        """What identifies the family: `vault` only where it is not the one that all families had before there were two."""
-        return {name: value for name, value in self.parameters().items() if (name, value) != ("vault", VaultKind.AES)}
+        """What identifies the family; what came later only where it is not what all families had before."""
+        return {name: value for name, value in self.parameters().items() if (name, value) not in _BEFORE.items()}
 
     def replace(self, **changes: int | str) -> UnitSpec:
         """A spec with some parameters changed; its name records the changes."""
@@ -235,11 +249,15 @@ class UnitSpec:
     def from_dict(cls, data: Mapping[str, object]) -> UnitSpec:
         """Inverse of `to_dict`. Raises SpecError for a missing, unknown or out-of-range parameter."""
         known = {f.name for f in dataclasses.fields(cls)}
-        if set(data) | {"vault"} != known:
-            difference = ", ".join(sorted((set(data) | {"vault"}) ^ known))
+        if set(data) | set(_BEFORE) != known:
+            difference = ", ".join(sorted((set(data) | set(_BEFORE)) ^ known))
             raise SpecError(f"a spec has the parameters {', '.join(sorted(known))}; missing or unknown: {difference}")
-        fields: dict[str, Any] = {"vault": VaultKind.AES, **data}
+        fields: dict[str, Any] = {**_BEFORE, **data}
         return cls(**fields)
+
+
+#: Parameters that files leave out where they have these values, which all families had before the parameter was there.
+_BEFORE: dict[str, int | str] = {"vault": VaultKind.AES.value, "stripes": 1}
 
 
 #: Named families: `tiny` for an iCE40UP5K, `base`, `wide` with 8-bit codes and three digits, and `soft` for soft locks, with

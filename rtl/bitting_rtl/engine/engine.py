@@ -17,6 +17,7 @@ from bitting_rtl.engine.depacketise import Depacketise
 from bitting_rtl.engine.fold import Fold
 from bitting_rtl.engine.intake import Intake, SealedIntake
 from bitting_rtl.engine.mac import Lane
+from bitting_rtl.engine.neighbours import Neighbours
 from bitting_rtl.engine.parts import Parts
 from bitting_rtl.engine.results import Results
 from bitting_rtl.engine.scratch import Scratch
@@ -186,6 +187,16 @@ class Engine(wiring.Component):
         activations = Signal.like(scratch.read_data)
         with m.If(sequencer.step):
             m.d.sync += activations.eq(scratch.read_data)
+        if self.spec.stripes > 1:
+            m.submodules.neighbours = neighbours = Neighbours(self.spec)
+            m.d.comb += [
+                neighbours.read.eq(activations),
+                neighbours.before.eq(sequencer.before),
+                neighbours.after.eq(sequencer.after),
+                neighbours.edge.eq(packets.layer.edge),
+                self._results.every_lane.eq(packets.layer.every_lane),
+            ]
+            activations = neighbours.word
         m.d.comb += [
             sequencer.layer.eq(packets.layer),
             sequencer.tile.eq(buffer.tile),

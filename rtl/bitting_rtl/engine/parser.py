@@ -13,6 +13,7 @@ from amaranth.lib import data
 
 from bitting.unit.protocol import (
     ACTIVATIONS_PER_WORD,
+    BAND_FLAGS,
     CHALLENGE_WORDS,
     CODES_PER_WORD,
     OFFSETS_PER_WORD,
@@ -106,6 +107,12 @@ class Parser:
     def _address_pair(self) -> None:
         """Both halves of the word are addresses, or distances of such."""
         with self.m.If(self.wide):
+            self.m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
+
+    def _first_address(self) -> None:
+        """Likewise, but the low half may lie before the layer's band, and be negative."""
+        low, high = (half[self.spec.address_bits :] for half in (self.pair.low, self.pair.high))
+        with self.m.If(high.any() | Mux(self.io.layer.banded, low.any() & ~low.all(), low.any())):
             self.m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
     def _take_items(self, per_word: int, valid: Signal, ready: ValueLike) -> None:
@@ -240,16 +247,34 @@ class Parser:
                 self._address_pair()
                 m.d.sync += [layer.out_stride_x.eq(pair.low), layer.out_stride_y.eq(pair.high)]
                 m.d.sync += self.last_item.eq(layer.last_code == 0)
+                if self.spec.stripes > 1:
+                    with m.If(layer.banded & ~self.last):
+                        m.next = "LAYER_BAND"
+        if self.spec.stripes > 1:
+            self._layer_band()
         with m.State("LAYER_OFFSETS"):
             self._take_items(OFFSETS_PER_WORD, self.io.offset_write, C(1))
             with m.If(self.valid & self.wide_offset):
                 m.d.comb += self.fault.eq(ErrorCode.BAD_ADDRESS)
 
+    def _layer_band(self) -> None:
+        """Where the bands of what a layer reads lie, and what is beyond the first and the last."""
+        m, layer, pair = self.m, self.io.layer, self.pair
+        with m.State("LAYER_BAND"):
+            self._field("LAYER_EDGE")
+            with m.If(self.valid):
+                self._address_pair()
+                m.d.sync += [layer.band_start.eq(pair.low), layer.band_words.eq(pair.high)]
+        with m.State("LAYER_EDGE"):
+            self._field("LAYER_OFFSETS")
+            with m.If(self.valid):
+                m.d.sync += layer.edge.eq(self.word)
+
     def _layer_shape(self) -> None:
         """Number of codes, flags and shift: the first word of a LAYER."""
         m, layer = self.m, self.io.layer
         shape = data.View(words.LAYER_SHAPE, self.word)
-        unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag)
+        unknown_flags = 0xFF & ~sum(flag.value for flag in LayerFlag if self.spec.stripes > 1 or flag not in BAND_FLAGS)
         with m.State("LAYER_SHAPE"):
             self._field("LAYER_POSITIONS")
             with m.If(self.valid):
@@ -261,6 +286,12 @@ class Parser:
                     layer.constant.eq((shape.flags & LayerFlag.CONSTANT).any()),
                     layer.shift.eq(shape.shift),
                 ]
+                if self.spec.stripes > 1:
+                    m.d.sync += [
+                        layer.banded.eq((shape.flags & LayerFlag.BAND).any()),
+                        layer.every_lane.eq((shape.flags & LayerFlag.EVERY_LANE).any()),
+                        layer.band_words.eq(0),
+                    ]
                 m.d.sync += [self.codes.eq(shape.codes), self.codes_came.eq(1)]
                 with m.If(
                     (shape.codes == 0)
@@ -280,7 +311,10 @@ class Parser:
         with m.State("TILE_BASES"):
             self._field("TILE_BIAS")
             with m.If(self.valid):
-                self._address_pair()
+                if self.spec.stripes > 1:
+                    self._first_address()
+                else:
+                    self._address_pair()
                 m.d.sync += [tile.in_base.eq(self.pair.low), tile.out_base.eq(self.pair.high)]
         with m.State("TILE_BIAS"):
             self._field("TILE_CODES")

@@ -26,6 +26,12 @@ from bitting_rtl.lib.ports import Port, Ports
 TILE_COUNT_BITS = 32
 
 
+#: Where lanes share samples.
+_LANES = {
+    "every_lane": Port(In(1), "the accumulators of all lanes are sent, not only those of a sample's first", "while `busy`"),
+}
+
+
 class Results(wiring.Component):
     """Send one packet of `bitting.unit.protocol` at a time, one word a clock unless the receiver holds back.
 
@@ -59,6 +65,7 @@ class Results(wiring.Component):
                     "total_cycles": Port(In(unsigned(CYCLE_COUNT_BITS)), "cycles of all tiles", "while `busy`"),
                     "error": Port(In(ErrorCode), "the first error", "while `busy`"),
                     "untold": Port(In(1), "of what leaves, put zeros in the place of tiles and cycles", "with the request"),
+                    **(_LANES if spec.stripes > 1 else {}),
                 }
             )
         )
@@ -109,10 +116,20 @@ class Results(wiring.Component):
         """A word for outside. In all other clocks there are zeros: the pins show what is there, valid or not."""
         m.d.comb += [self.result.valid.eq(1), self.result.payload.data.eq(word)]
 
+    def _sums(self) -> ValueLike:
+        """How many accumulators a TILE_DONE carries."""
+        if self.spec.stripes == 1:
+            return self.spec.lanes
+        return Mux(self.every_lane, self.spec.lanes, self.spec.samples)
+
+    def _step(self) -> ValueLike:
+        """Lanes from an accumulator to the next."""
+        return Mux(self.every_lane, 1, self.spec.stripes) if self.spec.stripes > 1 else 1
+
     def _idle(self, m: Module) -> None:
         """Take a packet to send, and put its header on `word`."""
         sends = {
-            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.send_sums, self.spec.lanes, 0)),
+            Result.TILE_DONE: (self.send_tile, TILE_DONE_FIXED_WORDS + Mux(self.send_sums, self._sums(), 0)),
             Result.STATUS_REPLY: (self.send_status, STATUS_WORDS),
             Result.FAULT: (self.send_fault, FAULT_WORDS),
         }
@@ -162,7 +179,7 @@ class Results(wiring.Component):
         with m.If(self._load):
             m.d.sync += [
                 self._index.eq(self._index + 1),
-                lane.eq(Mux(self._index < TILE_DONE_FIXED_WORDS, 0, lane + 1)),
+                lane.eq(Mux(self._index < TILE_DONE_FIXED_WORDS, 0, lane + self._step())),
                 self._word.eq(0),
             ]
             with m.Switch(self._kind):

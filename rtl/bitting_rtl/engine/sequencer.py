@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -16,6 +16,12 @@ CYCLE_BITS = 32
 
 #: Clocks that a tile takes beyond its MAC cycles: a code enters the first stage when the last is this far ahead.
 TILE_OVERHEAD = 8
+
+#: Where lanes share samples: whose activation a lane takes.
+_SIDES = {
+    "before": Port(Out(1), "the activation is that of the lane before", "stage 6"),
+    "after": Port(Out(1), "the activation is that of the next lane", "stage 6"),
+}
 
 #: What travels with a code: whether there is one, whether it is the first or last code of its position, and whether that
 #: position is the last of the tile.
@@ -51,6 +57,8 @@ class Sequencer(wiring.Component):
 
     def __init__(self, spec: UnitSpec):
         self.spec = spec
+        # With bands an address may lie before its band, and below 0.
+        self._base = signed(spec.address_bits + 2) if spec.stripes > 1 else unsigned(spec.address_bits + 1)
         address = Shape.cast(range(spec.scratch_words))
         super().__init__(
             Ports(
@@ -83,6 +91,7 @@ class Sequencer(wiring.Component):
                     "write": Port(Out(1), "the sums of a position are final", "stage 8"),
                     "store": Port(Out(1), "they are folded and written to the scratch memory", "stage 8"),
                     "write_addr": Port(Out(address), "where to", "stage 8, with `store`"),
+                    **(_SIDES if spec.stripes > 1 else {}),
                 }
             )
         )
@@ -99,8 +108,8 @@ class Sequencer(wiring.Component):
         """Stage 0, three nested counters: the base address of the current position, and what is known about the code."""
         layer, tile = self.layer, self.tile
         known = Signal(_FLAGS)
-        base = Signal(self.spec.address_bits + 1)
-        row_base = Signal(self.spec.address_bits + 1)
+        base = Signal(self._base)
+        row_base = Signal(self._base)
         x = Signal(self.spec.address_bits)
         y = Signal(self.spec.address_bits)
         fetching = Signal()
@@ -138,16 +147,42 @@ class Sequencer(wiring.Component):
         stages = [fetched, *(Signal(_FLAGS, name=f"stage{number}") for number in range(1, 7))]
         bases = [base, *(Signal.like(base, name=f"base{number}") for number in (1, 2))]
         offset2 = Signal.like(self.offset)
-        address3, address4 = (Signal(self.spec.address_bits + 2, name=f"address{number}") for number in (3, 4))
+        wide = Shape(self._base.width + 1, self._base.signed)
+        address3, address4 = (Signal(wide, name=f"address{number}") for number in (3, 4))
         with m.If(self.step):
             m.d.sync += [after.eq(before) for line in (stages, bases) for before, after in pairwise(line)]
             m.d.sync += [offset2.eq(self.offset), address3.eq(bases[2] + offset2), address4.eq(address3)]
+        if self.spec.stripes > 1:
+            self._choose_lane(m, bases[1], offset2, address3, address4)
         with m.If(self.halt):
             m.d.sync += [stage.valid.eq(0) for stage in stages[1:]]
         m.d.comb += self.read_addr.eq(address4)
         with m.If(stages[4].valid & address4[len(self.read_addr) :].any()):
             m.d.comb += self.bad_address.eq(1)
         return stages[5:]
+
+    def _choose_lane(self, m: Module, base1: Signal, offset2: Signal, address3: Signal, address4: Signal) -> None:
+        """An address before the band is one of the band of the lane before, one after it of the next.
+
+        Whether it is shows in stage 3 beside it, from distances that were made on the way: between stages 3 and 4 there is time
+        for the address of the neighbour, but for nothing before it.
+        """
+        layer, spec = self.layer, self.spec
+        end = Signal(spec.address_bits + 1)  # settles long before a tile can start
+        from_start, from_end = (Signal(signed(spec.address_bits + 3), name=name) for name in ("from_start2", "from_end2"))
+        before = [Signal(name=f"before{number}") for number in (3, 4, 5)]
+        after = [Signal(name=f"after{number}") for number in (3, 4, 5)]
+        m.d.sync += end.eq(layer.band_start + layer.band_words)
+        with m.If(self.step):
+            m.d.sync += [from_start.eq(base1 - layer.band_start), from_end.eq(base1 - end)]
+            m.d.sync += before[0].eq(layer.banded & (from_start + offset2)[-1])
+            m.d.sync += after[0].eq(layer.banded & ~(from_end + offset2)[-1])
+            for line in ([*before, self.before], [*after, self.after]):
+                m.d.sync += [later.eq(earlier) for earlier, later in pairwise(line)]
+            with m.If(before[0]):
+                m.d.sync += address4.eq(address3 + layer.band_words)
+            with m.If(after[0]):
+                m.d.sync += address4.eq(address3 - layer.band_words)
 
     def _digit(self, m: Module, coming: data.View) -> tuple[Signal, Signal]:
         """Stage 6: the digits of a code, one a clock. Returns whether the digit is its code's first, and whether its last.

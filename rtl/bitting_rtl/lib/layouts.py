@@ -1,6 +1,6 @@
 """Shapes shared by the components: digits, layer descriptors, pipeline flags."""
 
-from amaranth import unsigned
+from amaranth import signed, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
@@ -43,15 +43,28 @@ def layer_layout(spec: UnitSpec) -> data.StructLayout:
             "plain": 1,
             "constant": 1,
             "report": 1,
+            **(_bands_layout(spec) if spec.stripes > 1 else {}),
         }
     )
+
+
+def _bands_layout(spec: UnitSpec) -> dict[str, Shape | int]:
+    """What a layer says where lanes share samples: where the bands of what it reads lie, if it has any (`banded`)."""
+    return {
+        "banded": 1,
+        "band_start": unsigned(spec.address_bits),
+        "band_words": unsigned(spec.address_bits),
+        "edge": signed(spec.act_bits),
+        "every_lane": 1,
+    }
 
 
 def tile_layout(spec: UnitSpec) -> data.StructLayout:
     """The fixed part of a TILE packet."""
     return data.StructLayout(
         {
-            "in_base": unsigned(spec.address_bits),
+            # A tile whose window begins before its band begins at an address that may be negative.
+            "in_base": signed(spec.address_bits + 1) if spec.stripes > 1 else unsigned(spec.address_bits),
             "out_base": unsigned(spec.address_bits),
             "bias": unsigned(spec.acc_bits),
             "hold": 1,

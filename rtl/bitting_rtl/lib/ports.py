@@ -21,9 +21,13 @@ from bitting.unit.puf_key import PufDesign, PufKey
 from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import PRESETS, UnitSpec, VaultKind
 
-#: The family whose widths the page shows, and the same with the other vault: some ports are there with one of them only.
+#: The family whose widths the page shows.
 EXAMPLE = PRESETS["base"]
-OTHER_EXAMPLE = EXAMPLE.replace(vault=VaultKind.AES)
+#: The same with the other vault, and with lanes that share samples: some ports are there with one of them only.
+OTHERS = {
+    f"the vault `{VaultKind.AES.value}`": EXAMPLE.replace(vault=VaultKind.AES),
+    "`stripes` of 4": EXAMPLE.replace(stripes=4),
+}
 
 #: What a component is made with for the page, by the name of its constructor's parameter; parameters with a default keep it.
 _ARGUMENTS: dict[str, object] = {
@@ -166,20 +170,22 @@ def page() -> str:
             continue
         signature = example(kind).signature
         assert isinstance(signature, Ports), f"{kind.__name__} has ports without a meaning: build its signature from Ports"
-        parts += [signature.table(), *_with_the_other_vault(kind, signature)]
+        parts.append(signature.table())
+        for where, spec in OTHERS.items():
+            parts += _elsewhere(kind, signature, where, spec)
     return "\n\n".join(parts) + "\n"
 
 
-def _with_the_other_vault(kind: type[wiring.Component], signature: Ports) -> list[str]:
-    """What is different in an engine with the other vault; nothing, as a rule."""
-    other = example(kind, OTHER_EXAMPLE).signature
+def _elsewhere(kind: type[wiring.Component], signature: Ports, where: str, spec: UnitSpec) -> list[str]:
+    """What is different in an engine of another spec; nothing, as a rule."""
+    other = example(kind, spec).signature
     assert isinstance(other, Ports)
     added = {name: port for name, port in other.ports.items() if signature.ports.get(name) != port}
     gone = [f"`{name}`" for name in signature.ports if name not in other.ports]
     if not added and not gone:
         return []
     without = f" there is no {', '.join(gone)}, but" if gone else ""
-    return [f"With the vault `{OTHER_EXAMPLE.vault.value}`{without} there are:", Ports(added).table()]
+    return [f"With {where}{without} there are:", Ports(added).table()]
 
 
 _HEAD = """# Ports of every component

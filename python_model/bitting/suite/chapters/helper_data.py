@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitting.attack import helper_data
-from bitting.attack.weak_puf import ChosenPairs, Ours, Silicon, Unchecked
+from bitting.attack.weak_puf import ChosenPairs, FillsUp, Ours, Silicon, Unchecked
 from bitting.puf.extractor import FuzzyExtractor
 from bitting.suite.attack import Attack, Said, Verdict
 from bitting.suite.cases import Case, Material
@@ -21,13 +21,13 @@ from bitting.unit.puf_key import PufKey
 _UNRELIABLE, _OFTEN, _HARDLY = 8, 0.25, 1e-4
 #: Bits of the weak key whose helper data choose pairs.
 _PAIRS = 128
-_SWAPS, _MOVED, _ERRORS, _EDITS = "swapped words", "a moved mask", "added errors", "edits"
+_SWAPS, _MOVED, _SINGLE, _ERRORS, _EDITS = "swapped words", "a moved mask", "masks of one pair", "added errors", "edits"
 #: All pairs are kept, or some are left out.
 _WHOLE, _MASKED = PufKey(DEFAULT_CODE), PufKey(DEFAULT_CODE, kept=200, pairs=320)
 
 
 class HelperData(Attack):
-    """See `bitting.attack.helper_data`. Its controls are keys from a PUF that check nothing."""
+    """See `bitting.attack.helper_data`. Its controls are keys from a PUF that check nothing, or not all."""
 
     name, chapter, attacker, unit = "helper data", "helper data", "owner of the chip", "answers to changed helper data"
 
@@ -35,7 +35,7 @@ class HelperData(Attack):
         """A job for each way to change helper data."""
         if not (case.puf or case.control):
             return []
-        return [{"kind": kind, "queries": effort.helper_queries} for kind in (_SWAPS, _MOVED, _ERRORS, _EDITS)]
+        return [{"kind": kind, "queries": effort.helper_queries} for kind in (_SWAPS, _MOVED, _SINGLE, _ERRORS, _EDITS)]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """What one kind of change gives, on simulated silicon."""
@@ -52,11 +52,14 @@ class HelperData(Attack):
             bits = silicon.bits[chosen.helper]
             right = int((found.found == (bits ^ bits[0]).astype(bool)).sum())
             return Outcome({"got": right if right == len(bits) else 0, "of": len(bits)})
-        chip = Unchecked(silicon, extractor) if material.case.control else Ours(silicon, extractor)
+        weak = FillsUp if kind == _SINGLE else Unchecked
+        chip = weak(silicon, extractor) if material.case.control else Ours(silicon, extractor)
         if kind == _SWAPS:
             found = helper_data.relations(chip.ask, chip.helper)
         elif kind == _MOVED:
             found = helper_data.moved_mask(chip.ask, key, chip.helper, seed)
+        elif kind == _SINGLE:
+            found = helper_data.single_pairs(chip.ask, extractor)
         elif kind == _ERRORS:
             found = helper_data.unreliable_bits(chip.ask, key, chip.helper, queries, seed)
         else:
@@ -72,6 +75,6 @@ class HelperData(Attack):
         total = sum(values["got"] for values in got.values())
         if case.control:
             verdict = Verdict.BROKEN if all(values["got"] for values in got.values()) else Verdict.HOLDS
-            return Said(verdict, f"Keys from a PUF that check nothing tell: {told}.", float(total))
+            return Said(verdict, f"Keys from a PUF that check nothing, or take any mask, tell: {told}.", float(total))
         verdict = Verdict.BROKEN if total else Verdict.HOLDS
         return Said(verdict, f"Answers to changed helper data, other than the one error: {told}.", float(total))
