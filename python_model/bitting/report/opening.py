@@ -136,8 +136,10 @@ def _advice(judgement: Judgement) -> Section:
     for attacker in judgement.attackers:
         lock = judgement.advice(attacker)
         if lock is None:
-            tested = attacker not in judgement.untested
-            reason = Standing.FALLS if _anyone_falls(judgement, attacker) else Standing.VOID if tested else Standing.UNTESTED
+            # A root secret by itself is no lock that could be bought: what was tried on it alone was tried on none.
+            stand = {judgement.standing(lock, attacker) for lock in judgement.locks if lock.is_lock}
+            void = Standing.VOID if Standing.VOID in stand else Standing.UNTESTED
+            reason = Standing.FALLS if _anyone_falls(judgement, attacker) else void
             items.append((Strong(f"{attacker}: "), "none ", Mark(reason)))
             continue
         but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
