@@ -162,7 +162,7 @@ def _show(results: Mapping[str, Any], output: Path) -> None:
         ("control" if one["control"] else one["verdict"], one["case"], one["attack"], one["summary"])
         for one in results["findings"]
     ]
-    rows.sort(key=lambda row: ("broken", "void", "conceded", "holds", "control").index(row[0]))
+    rows.sort(key=lambda row: ("broken", "void", "conceded", "holds", "not applicable", "control").index(row[0]))
     console.table(f"{len(rows)} findings", ("verdict", "case", "attack", ""), rows)
     if left := results["made"]["unfinished"]:
         console.err.print(f"{left} jobs were not begun within the budget; the same command again does them")
