@@ -36,7 +36,7 @@ chromium:
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sim,train]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sim,train,plot]"
 	touch $@
 
 $(TEST_SETUP): $(SETUP)

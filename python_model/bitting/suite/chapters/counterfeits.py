@@ -1,5 +1,4 @@
-"""Counterfeits: chips that know the secret and pace otherwise, with a challenge made up so that it is answered rightly; and
-chips that do not know it."""
+"""Counterfeits: chips that know the secret and pace otherwise, with a made-up challenge; and chips that do not know it."""
 
 from __future__ import annotations
 
@@ -51,7 +50,8 @@ class Counterfeits(Attack):
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if any derives it, or answers."""
         mutants, *ported = (one.values for one in own)
-        summary = f"Of {mutants['of']} {mutants['what']} {mutants['got']} derive the right chip's lock key with a challenge of their own"
+        chips = f"Of {mutants['of']} {mutants['what']} {mutants['got']}"
+        summary = f"{chips} derive the right chip's lock key with a challenge of their own"
         for found in ported:
             summary += f"; with a made-up challenge the RTL of the right chip gives {found['got']} of {found['of']} answers"
         got = sum(found["got"] for found in (mutants, *ported))
@@ -87,5 +87,6 @@ class Clone(Attack):
         """Broken if there is a right answer."""
         (found,) = (one.values for one in own)
         whose = "the right chip's root secret" if case.control else "another root secret"
-        summary = f"A chip of the same RTL with {whose} gives {found['got']} of {found['of']} right answers, in {found['queries']} tries."
+        got = f"{found['got']} of {found['of']} right answers, in {found['queries']} tries"
+        summary = f"A chip of the same RTL with {whose} gives {got}."
         return Said(Verdict.BROKEN if found["got"] else Verdict.HOLDS, summary, float(found["got"]))

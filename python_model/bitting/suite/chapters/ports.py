@@ -33,7 +33,7 @@ _ATTACKS, _VERIFICATION, _UNSEALED = "attacks", "verification", "an unsealed dev
 
 
 class Ports(Attack):
-    """What the owner of the chip tries, see `bitting.check.attacks`. Its control is a device whose fuse `sealed` is not blown."""
+    """What the owner of the chip tries, see `bitting.check.attacks`. Its control: the fuse `sealed` is not blown."""
 
     name, chapter, attacker, unit = "port attacks", "ports", attacks.OWNER, "things got"
 
