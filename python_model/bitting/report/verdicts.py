@@ -194,6 +194,15 @@ class Judgement:
         )
 
     @cached_property
+    def ranked(self) -> tuple[Lock, ...]:
+        """Locks, the best first: fall to fewest attackers, are proven against most, concede something to fewest."""
+
+        def rank(lock: Lock) -> tuple[int, int, int]:
+            return len(self.falls_to(lock)), -len(self.stops(lock)), len(self.attackers_at(lock, Standing.CONCEDED))
+
+        return tuple(sorted((lock for lock in self.locks if lock.is_lock), key=rank))
+
+    @cached_property
     def failed_controls(self) -> tuple[Finding, ...]:
         """Attacks that did not break what was made to be broken."""
         return tuple(run for runs in self._controls.values() for run in runs if run.verdict != Verdict.BROKEN)
