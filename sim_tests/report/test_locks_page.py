@@ -41,17 +41,18 @@ def test_the_committed_results_are_whole_small_and_of_no_machine():
     assert all(found.command in locks_page.section(results).replace("\\", "") for found in results.findings)
 
 
-def test_locks_are_ranked_by_whom_they_fall_to_then_whom_they_stop(tmp_path):
-    names = ("falls", "holds", "conceded", "untried")
+def test_locks_are_ranked_by_whom_they_stop_then_whom_they_fall_to(tmp_path):
+    names = ("falls", "holds", "conceded", "untried", "mixed")
     cases = {name: case("mlp", "clock", name) for name in names}
     findings = [
         finding(cases["falls"], "one", "broken"), finding(cases["holds"], "one", "holds"),
-        finding(cases["conceded"], "one", "conceded"), finding("a weak lock", "one", "broken", control=True),
+        finding(cases["conceded"], "one", "conceded"), finding(cases["mixed"], "one", "holds"),
+        finding(cases["mixed"], "one", "broken", attacker="owner of the chip"), finding("a weak lock", "one", "broken", control=True),
     ]  # fmt: skip
     data = suite_results.results() | {"cases": list(cases.values()), "findings": findings}
     judgement = Judgement(reading.read(suite_results.write(tmp_path, data)))
-    assert [lock.transform for lock in judgement.ranked] == ["holds", "untried", "conceded", "falls"]
-    assert judgement.standing(judgement.ranked[1], "thief of the file") == Standing.UNTESTED
+    assert [lock.transform for lock in judgement.ranked] == ["holds", "mixed", "untried", "conceded", "falls"]
+    assert judgement.standing(judgement.ranked[2], "thief of the file") == Standing.UNTESTED
 
 
 def test_what_is_thinned_is_read_as_the_whole(tmp_path):

@@ -195,10 +195,13 @@ class Judgement:
 
     @cached_property
     def ranked(self) -> tuple[Lock, ...]:
-        """Locks, the best first: fall to fewest attackers, are proven against most, concede something to fewest."""
+        """Locks, the best first: stop most attackers, fall to fewest, concede something to fewest.
+
+        What nobody tried is nothing that a lock stops, so a lock that was hardly attacked stands behind one that was.
+        """
 
         def rank(lock: Lock) -> tuple[int, int, int]:
-            return len(self.falls_to(lock)), -len(self.stops(lock)), len(self.attackers_at(lock, Standing.CONCEDED))
+            return -len(self.stops(lock)), len(self.falls_to(lock)), len(self.attackers_at(lock, Standing.CONCEDED))
 
         return tuple(sorted((lock for lock in self.locks if lock.is_lock), key=rank))
 
