@@ -47,7 +47,8 @@ def test_locks_are_ranked_by_whom_they_stop_then_whom_they_fall_to(tmp_path):
     findings = [
         finding(cases["falls"], "one", "broken"), finding(cases["holds"], "one", "holds"),
         finding(cases["conceded"], "one", "conceded"), finding(cases["mixed"], "one", "holds"),
-        finding(cases["mixed"], "one", "broken", attacker="owner of the chip"), finding("a weak lock", "one", "broken", control=True),
+        finding(cases["mixed"], "one", "broken", attacker="owner of the chip"),
+        finding("a weak lock", "one", "broken", control=True),
     ]  # fmt: skip
     data = suite_results.results() | {"cases": list(cases.values()), "findings": findings}
     judgement = Judgement(reading.read(suite_results.write(tmp_path, data)))
