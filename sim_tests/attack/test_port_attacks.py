@@ -145,6 +145,8 @@ def test_what_can_not_be_attacked_is_said():
     artefact = lock(model_of(OPEN), device_of(OPEN), "none", "table")
     with pytest.raises(LockError, match="no lock key"):
         next(attacks.port_attacks(artefact, device_of(OPEN)))
+    with pytest.raises(LockError, match="no lock key"):
+        attacks.clone_attack(artefact, device_of(OPEN), ROOT)
 
 
 def test_challenges_are_made_up_for_almost_all_mutants_but_no_sealed_program_takes_one():

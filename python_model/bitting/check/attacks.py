@@ -176,11 +176,16 @@ def clone_attack(artefact: Artefact, device: Device, root: bytes, *, seed: int =
         device: the right one; the attacker is told its answers to the challenge, in his favour.
         root: (16,) bytes, burnt into his chip.
         seed: of inputs.
+
+    Raises:
+        LockError: if the artefact has no lock key, or is not for this device.
     """
+    if artefact.scheme.challenge is None:
+        raise LockError("the artefact has no lock key, so no chip needs a secret to open it; lock it with a fingerprint")
+    device.require_spec(artefact.program.spec, "the artefact")
     x, library, spec = random_inputs(artefact, seed), engine_library(device.spec), device.spec
     with NativeEngine(library, device.root, device.sealed) as engine:
         rightful = Stream.of(artefact, x).sent(Probe(engine, spec))
-    assert artefact.scheme.challenge is not None
     wanted = crafted_challenge.answers(ChipModel.of(device).run, artefact.scheme.challenge, artefact.scheme.fingerprint)
     own = ChipModel.of(replace(device, root=root))
     with NativeEngine(library, root, device.sealed) as engine:
