@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 TEST_SETUP := $(VENV)/.test-installed
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo report test quick lint bench clean
 
 demo: $(SETUP)  ## the main job on embedded data, from nothing to the final table
 	$(BIN)/bitting demo
+
+report: $(SETUP)  ## every lock before every attacker, the report on it, and the tables of docs/locks.md; goes on if interrupted
+	$(BIN)/bitting attack matrix --data digits --suite digits -o out/attacks
+	for suffix in html md json; do $(BIN)/bitting report out/attacks -o out/report.$$suffix > out/report.log || exit 1; done
+	$(BIN)/python scripts/locks_page.py out/attacks
 
 test: $(TEST_SETUP) icarus chromium  ## everything CI checks about behaviour
 	$(BIN)/pytest -n 2 --dist loadscope --durations=25 -m "not thorough"
@@ -36,7 +41,7 @@ chromium:
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sim,train]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sim,train,plot]"
 	touch $@
 
 $(TEST_SETUP): $(SETUP)

@@ -83,6 +83,16 @@ def test_nothing_falls_on_a_sealed_device(engines, fingerprint, transform):
     assert all("refused" in one.note for one in found)
 
 
+@pytest.mark.parametrize(("spec", "transform"), [(OPEN, "aes-clocked"), (OPEN, "shuffle"), (SEALED, "sealed-clocked")])
+@pytest.mark.parametrize("fingerprint", FINGERPRINTS)
+def test_a_chip_without_the_secret_opens_nothing_and_one_with_it_opens_all(spec, fingerprint, transform):
+    """Whatever it answers to the challenge: the vault `aes` falls to a made-up one only where the secret is known."""
+    artefact = artefact_of(spec, fingerprint, transform)
+    found = attacks.clone_attack(artefact, device_of(spec), bytes(16))
+    assert found.got == 0 and not found.succeeded and found.queries == 2, found.note
+    assert attacks.clone_attack(artefact, device_of(spec), ROOT).got == spec.lanes
+
+
 def test_the_table_is_read_where_the_fuse_is_not_blown(engines):
     device = device_of(SEALED, sealed=False)
     with NativeEngine(engine_library(SEALED), ROOT) as bench:
@@ -135,6 +145,8 @@ def test_what_can_not_be_attacked_is_said():
     artefact = lock(model_of(OPEN), device_of(OPEN), "none", "table")
     with pytest.raises(LockError, match="no lock key"):
         next(attacks.port_attacks(artefact, device_of(OPEN)))
+    with pytest.raises(LockError, match="no lock key"):
+        attacks.clone_attack(artefact, device_of(OPEN), ROOT)
 
 
 def test_challenges_are_made_up_for_almost_all_mutants_but_no_sealed_program_takes_one():

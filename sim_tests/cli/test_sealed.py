@@ -112,8 +112,11 @@ def test_the_lock_table(job, tmp_path):
 
 @pytest.mark.slow
 def test_the_demonstration(tmp_path):
-    """As `make demo` runs it, on the smallest family."""
-    shown = bitting("demo", "--folder", tmp_path, "--spec", "tiny").stdout
+    """As `make demo` runs it, on the smallest family and with two attacks of the suite; an older run is in no way."""
+    (tmp_path / "attacks").mkdir()
+    (tmp_path / "attacks" / "run.json").write_text("{}")
+    suite = ("--only", "table from time", "--only", "two files")
+    shown = bitting("demo", "--folder", tmp_path, "--spec", "tiny", *suite).stdout
     assert "clock x sealed-clocked" in shown and "0 wrong logits, 0 wrong cycle counts" in shown
     rows = {cells[1].strip(): cells[2].strip() for line in shown.splitlines() if len(cells := line.split("│")) > 3}
     refused = [rows["device B (one key bit away), RTL"], rows["device A, one bit of the file changed, RTL"]]
@@ -122,9 +125,14 @@ def test_the_demonstration(tmp_path):
     soft = ("soft lock, no key: on its unit", "best of 4 roundings to int8", "the first after merging")
     unit, converted, merged = (float(rows[name].rstrip("%")) for name in soft)
     assert unit > 90 and converted < 40 and merged > 90
+    assert rows["attacks of the suite: it falls to"] == "0 of 2" and rows["it holds against"] == "1 of 2"
+    assert rows["these get what is conceded"] == "1 of 2" and "table from time" in shown
     assert {path.name for path in tmp_path.iterdir()} == {
-        "model.safetensors", "soft.safetensors", "A.key", "owner.key", "owner.key.pub", "artefact.safetensors",
+        "model.safetensors", "soft.safetensors", "A.key", "owner.key", "owner.key.pub", "artefact.safetensors", "attacks",
+        "report.html",
     }  # fmt: skip
+    assert shown.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
+    assert "two files" in (tmp_path / "report.html").read_text()
     assert all(stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600 for name in ("model.safetensors", "soft.safetensors"))
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from bitting.report import reading
+from bitting.report.verdicts import Judgement
 from bitting.suite.attack import Attack, Said, Verdict
 from bitting.suite.chapters import fine_tuning
 from bitting.suite.folder import RunFolder
@@ -14,7 +16,9 @@ from bitting.suite.results import Source, results_of, void
 from bitting.suite.runner import Task, execute
 from bitting.suite.suite import Run
 
-NAMES = [attack.name for attack in ATTACKS]
+#: Whose controls are chips, on the RTL: see `test_ports_on_the_rtl`.
+ON_RTL = ("port attacks", "residue", "chip without the secret")
+NAMES = [attack.name for attack in ATTACKS if attack.name not in ON_RTL]
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +43,13 @@ def said(cases, files, effort):
     return judged
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "port attacks"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_attack_breaks_its_control(said, name):
     found = said(name, "open")
     assert found.verdict is Verdict.BROKEN, found.summary
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "port attacks"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_sealed_program_tells_nothing_that_is_not_conceded(said, name):
     found = said(name, "sealed")
     assert found is None or found.verdict in (Verdict.HOLDS, Verdict.CONCEDED), found.summary
@@ -71,21 +75,29 @@ def test_all_wrong_devices_refuse_a_sealed_program(said):
 def test_ports_on_the_rtl(cases, files, effort):
     """The vault `aes` gives everything, an unsealed device its table, a sealed one nothing; RTL and law agree in every tile."""
     run = Run({cases[name]: files[name] for name in ("open", "sealed", "aes-pre")}, replace(effort, rtl=True, samples=48))
-    ports, inputs = attack_named("port attacks"), attack_named("inputs through time")
-    verdicts = {}
-    for name in ("open", "sealed", "aes-pre"):
-        case = cases[name]
-        found = [execute(Task(job, case, files[name])).outcome for job in run.jobs(ports, case)]
-        asked = [
-            Answer(job.parameters, one.values, one.measured, 0.0) for job, one in zip(run.jobs(ports, case), found, strict=True)
-        ]
-        told = ports.judge(case, asked, asked)
-        verdicts[name] = told.verdict
-        if name != "open":
-            facts = told.case_facts
-            assert facts["verification"]["wrong_bits"] == facts["verification"]["wrong_cycles"] == 0
-            assert facts["cycles"] and all(tile["predicted"] == tile["measured"] for tile in facts["cycles"])
-    assert verdicts == {"open": Verdict.BROKEN, "sealed": Verdict.HOLDS, "aes-pre": Verdict.BROKEN}
+    inputs = attack_named("inputs through time")
+    verdicts, attackers = {}, {}
+    for attack in map(attack_named, (*ON_RTL, "counterfeits with a made-up challenge")):
+        attackers[attack.name] = attack.attacker
+        for name in ("open", "sealed", "aes-pre"):
+            case = cases[name]
+            found = [execute(Task(job, case, files[name])).outcome for job in run.jobs(attack, case)]
+            asked = [
+                Answer(job.parameters, one.values, one.measured, 0.0)
+                for job, one in zip(run.jobs(attack, case), found, strict=True)
+            ]
+            told = attack.judge(case, asked, asked)
+            verdicts[attack.name, name] = told.verdict
+            if attack.name == "port attacks" and name != "open":
+                facts = told.case_facts
+                assert facts["verification"]["wrong_bits"] == facts["verification"]["wrong_cycles"] == 0
+                assert facts["cycles"] and all(tile["predicted"] == tile["measured"] for tile in facts["cycles"])
+    holds = {found for found, verdict in verdicts.items() if verdict is Verdict.HOLDS}
+    assert holds == {(name, "sealed") for name in attackers} | {("chip without the secret", "aes-pre")}
+    assert set(verdicts.values()) == {Verdict.HOLDS, Verdict.BROKEN}
+    assert list(attackers.values()) == [
+        "owner of the chip", "whoever uses it next", "counterfeiter without the root secret", "counterfeiter",
+    ]  # fmt: skip
     (job,) = run.jobs(inputs, cases["sealed"])
     clocks = execute(Task(job, cases["sealed"], files["sealed"])).outcome.values
     assert len({*clocks["zeros"], *clocks["random"]}) == 1
@@ -109,12 +121,12 @@ def test_a_gain_by_chance_does_not_count_and_a_steady_one_does(cases):
 
 
 class Blunt(Attack):
-    """Breaks nothing, or its control only."""
+    """Says of controls what it is told to, and that locks hold."""
 
     name, chapter, attacker, unit = "blunt", "none", "nobody", "nothing"
 
-    def __init__(self, breaks):
-        self.breaks = breaks
+    def __init__(self, control):
+        self.control = control
 
     def parts(self, case, effort):
         return [{"a": 1}]
@@ -123,20 +135,43 @@ class Blunt(Attack):
         return Outcome({})
 
     def judge(self, case, own, control):
-        return Said(Verdict.BROKEN if case.control and self.breaks else Verdict.HOLDS, "Nothing.", math.nan)
+        return Said(self.control[case.group] if case.control else Verdict.HOLDS, "Nothing.", math.nan)
 
 
-@pytest.mark.parametrize("breaks", [False, True])
-def test_an_attack_that_can_not_break_its_control_says_nothing(cases, effort, tmp_path, breaks):
-    folder, attack = RunFolder(tmp_path, {}), Blunt(breaks)
+BROKEN, HOLDS, NONE = Verdict.BROKEN, Verdict.HOLDS, Verdict.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "verdict", "said"),
+    [
+        (BROKEN, BROKEN, "holds", "Nothing."),
+        (BROKEN, HOLDS, "holds", "Nothing."),
+        (HOLDS, BROKEN, "void", "The attack could not break its control, so this says nothing. Nothing."),
+        (NONE, BROKEN, "holds", "Nothing."),
+        (NONE, HOLDS, "void", "The attack could not break its control, so this says nothing. Nothing."),
+        (NONE, NONE, "void", "No weak lock could be tried with the attack, so this says nothing. Nothing."),
+    ],
+)
+def test_an_attack_that_did_not_break_its_control_says_nothing(cases, effort, tmp_path, near, far, verdict, said):
+    """And the report comes to the same, by its own rule, whatever the suite wrote there."""
+    other = replace(cases["open"], id="digits/another/none", network="another")
+    tried = [cases["open"], cases["sealed"], other]
+    folder, attack = RunFolder(tmp_path, {}), Blunt({cases["open"].group: near, other.group: far})
     sources = []
-    for name in ("open", "sealed"):
-        job = Job.of(attack.name, cases[name].id, {"a": 1}, 0)
+    for case in tried:
+        job = Job.of(attack.name, case.id, {"a": 1}, 0)
         folder.write(job, Outcome({}), 1.0)
-        sources.append(Source(attack, cases[name], [job]))
-    results = results_of({}, [source.case for source in sources], sources, folder, "bitting", effort)
-    control, lock = results["findings"]
-    assert control["control"] and not lock["control"]
-    assert lock["verdict"] == ("holds" if breaks else "void") and void(results) == ([] if breaks else ["blunt"])
-    assert lock["summary"].startswith("The attack could not") != breaks
+        sources.append(Source(attack, case, [job]))
+    made = {"version": "0", "suite": "digits", "started": "now", "seconds": 1, "tools": {}}
+    results = results_of(made, tried, sources, folder, "bitting", effort)
+    lock = next(one for one in results["findings"] if not one["control"])
+    assert (lock["verdict"], lock["summary"]) == (verdict, said)
+    assert void(results) == (["blunt"] if HOLDS in (near, far) else [])
     assert lock["gain"] is None, "JSON has no word for what is no number"
+    written = lock["verdict"]
+    for one in (written, "holds"):
+        lock["verdict"] = one
+        folder.write_results(results)
+        judgement = Judgement(reading.read(tmp_path))
+        (found,) = judgement.attacks
+        assert judgement.standing_of(found) == written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.model import Model
 from bitting.attack import (
+    clone,
     crafted_challenge,
     extraction,
     histograms,
@@ -35,6 +36,9 @@ from bitting.locking.kinds import Fingerprint, Transform
 from bitting.locking.transform import restore_program, unlock_program
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.training.balance import Balance
+
+#: Who attacks through ports, as docs/threats.md calls them.
+OWNER, COUNTERFEITER, NEXT_USER = PORT_ATTACKERS = ("owner of the chip", "counterfeiter", "whoever uses it next")
 
 #: Called with (what is tried, done, of how much).
 Progress = Callable[[str, int, int], None]
@@ -66,6 +70,7 @@ def port_attacks(
     layers: int | None = None,
     edits: int = 0,
     seed: int = 0,
+    attackers: Collection[str] = PORT_ATTACKERS,
     progress: Progress = _silent,
 ) -> Iterator[Finding]:
     """Everything that owners of the chip, counterfeiters and later users try, one finding after another.
@@ -77,6 +82,7 @@ def port_attacks(
         layers: how many layers' weights are read; by default all.
         edits: random edits of the program, beside the rest.
         seed: of inputs and edits.
+        attackers: only what these of `PORT_ATTACKERS` try.
         progress: told of what takes long.
 
     Raises:
@@ -91,7 +97,7 @@ def port_attacks(
             "attack the same network locked for stripes = 1, whose packets are sealed alike"
         )
     prepared = _PortAttacks(artefact, device, seed, progress)
-    return prepared.on(port, layers, edits) if port else prepared.simulated(layers, edits)
+    return prepared.on(port, layers, edits, attackers) if port else prepared.simulated(layers, edits, attackers)
 
 
 class _PortAttacks:
@@ -105,14 +111,22 @@ class _PortAttacks:
         self._codes = restore_program(artefact.program, artefact.scheme, device)
         self._clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(device))
 
-    def simulated(self, layers: int | None, edits: int) -> Iterator[Finding]:
+    def simulated(self, layers: int | None, edits: int, attackers: Collection[str]) -> Iterator[Finding]:
         """On a simulation of the device, which is built if need be."""
         with NativeEngine(engine_library(self._device.spec), self._device.root, self._device.sealed) as engine:
-            yield from self.on(engine, layers, edits)
+            yield from self.on(engine, layers, edits, attackers)
 
-    def on(self, port: Port, layers: int | None, edits: int) -> Iterator[Finding]:
+    def on(self, port: Port, layers: int | None, edits: int, attackers: Collection[str]) -> Iterator[Finding]:
         """On a port of the device."""
         self._port = port
+        if OWNER in attackers:
+            yield from self._of_owner(layers, edits)
+        if COUNTERFEITER in attackers:
+            yield self._crafted()
+        if NEXT_USER in attackers:
+            yield self._residue()
+
+    def _of_owner(self, layers: int | None, edits: int) -> Iterator[Finding]:
         sealed, x = self._artefact.scheme.seals, self._x
         yield _judged(table_readout.read_table(self._probe()), np.array(self._device.table()))
         if sealed:
@@ -121,21 +135,22 @@ class _PortAttacks:
             done = lambda layer, total: self._progress("weight extraction", layer, total)  # noqa: E731
             finding = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
             yield _judged(finding, retraining.flat_codes(self._codes)[: finding.of])
-        yield self._crafted()
         finding = injection.inject(self._probe(), self._artefact, x)
         yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
         hidden = packet_order.hidden_addresses(self._artefact)
         if len(hidden):
             yield _judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
-        program = self._artefact.program
-        inputs = program.input_base + np.arange(program.input_words)
-        places = np.concatenate([inputs, hidden])
-        left = np.stack([self._printed(places)] * len(residue.ENDINGS))
-        yield _judged(residue.read_residue(self._probe(), self._artefact, x), left)
         if edits:
             told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
             yield tampering.edit(self._probe(), self._artefact, x, edits, seed=self._seed, progress=told)
+
+    def _residue(self) -> Finding:
+        program = self._artefact.program
+        inputs = program.input_base + np.arange(program.input_words)
+        places = np.concatenate([inputs, packet_order.hidden_addresses(self._artefact)])
+        left = np.stack([self._printed(places)] * len(residue.ENDINGS))
+        return _judged(residue.read_residue(self._probe(), self._artefact, self._x), left)
 
     def _probe(self) -> Probe:
         return Probe(self._port, self._device.spec)
@@ -156,6 +171,30 @@ class _PortAttacks:
         program = replace(self._clear, layers=(*hidden, printing(addresses)))
         printed: np.ndarray = Emulator(program, self._device.table())(torch.from_numpy(self._x)).numpy().T
         return printed
+
+
+def clone_attack(artefact: Artefact, device: Device, root: bytes, *, seed: int = 0) -> Finding:
+    """What a chip of the same RTL with another root secret opens, on simulations of both chips.
+
+    Args:
+        artefact: locked with a key, for `device`.
+        device: the right one; the attacker is told its answers to the challenge, in his favour.
+        root: (16,) bytes, burnt into his chip.
+        seed: of inputs.
+
+    Raises:
+        LockError: if the artefact has no lock key, or is not for this device.
+    """
+    if artefact.scheme.challenge is None:
+        raise LockError("the artefact has no lock key, so no chip needs a secret to open it; lock it with a fingerprint")
+    device.require_spec(artefact.program.spec, "the artefact")
+    x, library, spec = random_inputs(artefact, seed), engine_library(device.spec), device.spec
+    with NativeEngine(library, device.root, device.sealed) as engine:
+        rightful = Stream.of(artefact, x).sent(Probe(engine, spec))
+    wanted = crafted_challenge.answers(ChipModel.of(device).run, artefact.scheme.challenge, artefact.scheme.fingerprint)
+    own = ChipModel.of(replace(device, root=root))
+    with NativeEngine(library, root, device.sealed) as engine:
+        return clone.impersonate(Probe(engine, spec), artefact, x, rightful, wanted, own.run)
 
 
 def mutant_attacks(artefact: Artefact, device: Device) -> Finding:

@@ -15,8 +15,9 @@ from bitting.artefact.claims import SPLIT
 from bitting.artefact.model import Model
 from bitting.attack import baselines, free_table, mutants, wrong_keys
 from bitting.check import verification
-from bitting.cli import console
+from bitting.cli import console, demo_suite
 from bitting.cli.console import percent
+from bitting.cli.suite import require_controls
 from bitting.data import datasets
 from bitting.data.dataset import Dataset
 from bitting.locking.chip import ChipModel
@@ -39,8 +40,16 @@ from bitting.unit.spec import UnitSpec
 STOLEN_SAMPLES = 200
 
 
-def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
-    """Train, lock, verify on the RTL of the right and of a wrong device, tamper, attack, lock softly, and show all of it."""
+def run(folder: Path, data: str, spec: UnitSpec, seed: int | None, only: list[str]) -> None:
+    """Train, lock, verify on the RTL of the right and of a wrong device, tamper, attack, lock softly, and show all of it.
+
+    Args:
+        folder: for all files.
+        data: name of the data set.
+        spec: family of the device.
+        seed: of the training; None: drawn.
+        only: names of the suite's attacks; none: all.
+    """
     say = partial(console.out.print, markup=True)
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
@@ -82,6 +91,9 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
     ]
     say("[bold]5. Soft lock[/]: a network of the family soft without any key, and what conversion to int8 leaves of it")
     rows += _soft_lock(dataset, config, folder / "soft.safetensors")
+    say("[bold]6. Suite[/]: every attack there is on the artefact, each beside a weak lock that it must break first")
+    judged = demo_suite.judge(folder, data, only)
+    rows += judged.rows
     title = f"{data}, {right.samples} test samples, {scheme.fingerprint} x {scheme.transform}, level of claim: {scheme.level}"
     console.table(title, ("", "accuracy", ""), rows)
     say(
@@ -92,8 +104,10 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None) -> None:
         f"files: {folder}/model.safetensors, soft.safetensors, A.key, owner.key (secret); "
         "artefact.safetensors (ships), owner.key.pub"
     )
+    console.out.print(f"report: {judged.report}")
     if not all(report.divergence is None for report in reports.values()) or right.refused:
         raise SystemExit(console.EXIT_MISMATCH)
+    require_controls(judged.results)
 
 
 def _tampered(artefact: Artefact) -> Artefact | None:

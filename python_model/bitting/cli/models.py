@@ -292,8 +292,9 @@ def demo(
     data: Annotated[str, typer.Option("--data", help="digits (embedded), mnist or fashion-mnist.")] = "digits",
     spec: SpecOption = "base",
     seed: Annotated[int | None, typer.Option(min=0, help="Of the training; default: drawn.")] = None,
+    only: Annotated[list[str], typer.Option("--only", help="Of the suite only this attack; may be given again.")] = [],  # noqa: B006
 ) -> None:
-    """The whole idea on real data: train, lock, verify on the RTL, and watch it fail elsewhere."""
+    """The whole idea on real data: train, lock, verify on the RTL, watch it fail elsewhere, and let all attackers at it."""
     from bitting.cli import demo as demonstration
 
-    demonstration.run(folder, data, parse_spec(spec), seed)
+    demonstration.run(folder, data, parse_spec(spec), seed, only)

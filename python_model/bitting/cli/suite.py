@@ -60,22 +60,37 @@ def suite(
     """
     from bitting.artefact.model import Model
     from bitting.data import datasets
-    from bitting.suite.cases import Files, describe, open_case, puf_case
+    from bitting.suite.cases import Files, describe, open_case
 
     if model is None or (artefact is not None and device is None):
         raise BittingError("give --model, and with an artefact its --device: without them nobody can say what is right")
     if artefact is not None and device is not None:
         load_locked(artefact, device, owner, allow_unsigned)
     name = data or datasets.claimed(Model.load(model).claims)
-    files = [Files(name, model=model), *([Files(name, artefact, device, model)] if artefact else [])]
-    cases = {describe(one, network): one for one in files}
-    first = next(iter(cases))
-    if artefact is None and first.control:
-        raise BittingError(f"{model} has no soft lock, and no artefact is given: there is nothing to attack")
-    cases |= {puf_case(first): files[0]} if first.control else {open_case(first): files[0]}
     given = "ARTEFACT --device KEY --model MODEL" if artefact else "--model MODEL"
     command = f"bitting attack suite {given} --network {network}" + f" --data {data}" * bool(data)
-    _run(cases, output, command, size, budget, jobs, seed, rtl, only, ray)
+    files = Files(name, model=model)
+    first = describe(files, network)
+    if artefact is None and first.control:
+        raise BittingError(f"{model} has no soft lock, and no artefact is given: there is nothing to attack")
+    cases = {first: files, open_case(first): files}
+    if first.control:
+        cases = locked_cases(Files(name, artefact, device, model), network)
+    elif artefact is not None:
+        locked = Files(name, artefact, device, model)
+        cases[describe(locked, network)] = locked
+    results = attacked(cases, output, command, size, budget=budget, jobs=jobs, seed=seed, rtl=rtl, only=only, ray=ray)
+    _show(results, output)
+    require_controls(results)
+
+
+def locked_cases(files: Files, network: str) -> dict[Case, Files]:
+    """What the suite is run on to judge an artefact: its model in clear, it, and a root secret from a PUF."""
+    from bitting.suite.cases import Files, describe, puf_case
+
+    model = Files(files.data, model=files.model)
+    clear = describe(model, network)
+    return {clear: model, describe(files, network): files, puf_case(clear): model}
 
 
 def matrix(
@@ -116,25 +131,27 @@ def matrix(
         cases = prepare(plan, work or output.resolve().with_name(f"{output.resolve().name}.secret"), done)
     command = f"bitting attack matrix --data {data} --network {network} --spec {spec} --locks {chosen}"
     command += " --model MODEL" if model else f" --trainings {trainings}" + (f" --epochs {epochs}" if epochs else "")
-    _run(cases, output, command, size, budget, jobs, seed, rtl, only, ray)
+    results = attacked(cases, output, command, size, budget=budget, jobs=jobs, seed=seed, rtl=rtl, only=only, ray=ray)
+    _show(results, output)
+    require_controls(results)
 
 
-def _run(
+def attacked(
     cases: Mapping[Case, Files],
     output: Path,
     command: str,
     size: str,
-    budget: float | None,
-    jobs: int,
-    seed: int,
-    rtl: bool,
-    only: list[str],
-    ray: str,
-) -> None:
-    """Attack, and show the findings."""
+    *,
+    budget: float | None = None,
+    jobs: int = 0,
+    seed: int = 0,
+    rtl: bool = True,
+    only: list[str] | None = None,
+    ray: str = "",
+) -> dict[str, Any]:
+    """Attack, with a progress bar; what `results.json` in the folder `output` holds. See the options of the same names."""
     from bitting.suite import registry
     from bitting.suite.efforts import effort_of
-    from bitting.suite.results import void
     from bitting.suite.runner import Processes, Runner
     from bitting.suite.suite import Run, perform
 
@@ -144,10 +161,15 @@ def _run(
         from bitting.suite.cluster import Cluster
 
         runner = Cluster(count, None if ray == "local" else ray)
-    run = Run(cases, effort_of(size, seed, rtl), command, registry.chosen(only))
+    run = Run(cases, effort_of(size, seed, rtl), command, registry.chosen(only or []))
     with console.progress("attacks") as done:
-        results = perform(run, output, runner, budget=budget, progress=done)
-    _show(results, output)
+        return perform(run, output, runner, budget=budget, progress=done)
+
+
+def require_controls(results: Mapping[str, Any]) -> None:
+    """End with status 1 if an attack could not break its control."""
+    from bitting.suite.results import void
+
     if failed := void(results):
         console.err.print(
             f"these attacks could not break their controls, so what they say of locks is void: {', '.join(failed)}"
@@ -162,7 +184,7 @@ def _show(results: Mapping[str, Any], output: Path) -> None:
         ("control" if one["control"] else one["verdict"], one["case"], one["attack"], one["summary"])
         for one in results["findings"]
     ]
-    rows.sort(key=lambda row: ("broken", "void", "conceded", "holds", "control").index(row[0]))
+    rows.sort(key=lambda row: ("broken", "void", "conceded", "holds", "not applicable", "control").index(row[0]))
     console.table(f"{len(rows)} findings", ("verdict", "case", "attack", ""), rows)
     if left := results["made"]["unfinished"]:
         console.err.print(f"{left} jobs were not begun within the budget; the same command again does them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bitting.report.blocks import Block, Bullets, Command, Document, Entry, Inline, Line, Link, Mark, Plot, Strong, Table, Text
 from bitting.report.signs import SIGNS
@@ -13,8 +14,13 @@ def render(document: Document) -> str:
     parts = [f"# {_plain(document.title)}", _start(_plain(document.lead))]
     for section in document.sections:
         parts.append(f'<a id="{section.id}"></a>\n\n## {_plain(section.title)}')
-        parts += [_block(block) for block in section.blocks]
-    return "\n\n".join(parts) + "\n"
+        parts.append(written(section.blocks))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def written(blocks: Sequence[Block]) -> str:
+    """Some blocks of a page of one's own."""
+    return "\n\n".join(_block(block) for block in blocks)
 
 
 def _plain(text: str) -> str:

@@ -194,6 +194,18 @@ class Judgement:
         )
 
     @cached_property
+    def ranked(self) -> tuple[Lock, ...]:
+        """Locks, the best first: stop most attackers, fall to fewest, concede something to fewest.
+
+        What nobody tried is nothing that a lock stops, so a lock that was hardly attacked stands behind one that was.
+        """
+
+        def rank(lock: Lock) -> tuple[int, int, int]:
+            return -len(self.stops(lock)), len(self.falls_to(lock)), len(self.attackers_at(lock, Standing.CONCEDED))
+
+        return tuple(sorted((lock for lock in self.locks if lock.is_lock), key=rank))
+
+    @cached_property
     def failed_controls(self) -> tuple[Finding, ...]:
         """Attacks that did not break what was made to be broken."""
         return tuple(run for runs in self._controls.values() for run in runs if run.verdict != Verdict.BROKEN)

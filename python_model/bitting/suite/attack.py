@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     NOT_APPLICABLE = "not applicable"
     """The attack has no place on such a network."""
     VOID = "void"
-    """The attack could not break its control, so that its failure says nothing."""
+    """The attack could not break its control, or had none, so that its failure says nothing."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bitting.errors import SuiteError
 from bitting.suite.attack import Attack
-from bitting.suite.chapters.counterfeits import Counterfeits
+from bitting.suite.chapters.counterfeits import Clone, Counterfeits
 from bitting.suite.chapters.files_alone import Retraining, TwoFiles
 from bitting.suite.chapters.fine_tuning import FineTuning
 from bitting.suite.chapters.helper_data import HelperData
 from bitting.suite.chapters.key_search import Exhaustive, HillClimbing, PartialKeys
 from bitting.suite.chapters.leakage import InputsByTime, TableByTime, WeightsByCycles
-from bitting.suite.chapters.ports import Ports
+from bitting.suite.chapters.ports import Ports, Residue
 from bitting.suite.chapters.questions import Questions
 from bitting.suite.chapters.relaxed_keys import FreeTable
 from bitting.suite.chapters.screening import Screening
@@ -20,8 +20,8 @@ from bitting.suite.chapters.wrong_keys import WrongKeys
 
 ATTACKS: tuple[Attack, ...] = (
     FineTuning(), WrongKeys(), Screening(), FreeTable(), HillClimbing(), PartialKeys(), Exhaustive(), Alignment(), TwoCopies(),
-    Repair(), TwoFiles(), Retraining(), WeightsByCycles(), TableByTime(), InputsByTime(), Ports(), Counterfeits(),
-    HelperData(), Questions(),
+    Repair(), TwoFiles(), Retraining(), WeightsByCycles(), TableByTime(), InputsByTime(), Ports(), Residue(),
+    Counterfeits(), Clone(), HelperData(), Questions(),
 )  # fmt: skip
 _BY_NAME = {attack.name: attack for attack in ATTACKS}
 

@@ -16,8 +16,6 @@ from bitting.suite.jobs import Answer, Job
 
 FORMAT = "bitting attack suite 1"
 #: Facts of a case that attacks find out, with what stands where none did.
-#: Verdicts of a control after which an attack may be believed.
-_SOUND = (Verdict.BROKEN, Verdict.NOT_APPLICABLE)
 _FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": [], "cost": None}
 
 
@@ -40,7 +38,6 @@ def results_of(
         if source.jobs and all(folder.done(job) for job in source.jobs)
     }
     controls = {case.group: case.id for case in cases if case.control}
-    said: dict[tuple[str, str], Said] = {}
     findings = []
     facts: dict[str, dict[str, Any]] = {case.id: {} for case in cases}
     for source in sorted(sources, key=lambda one: not one.case.control):
@@ -49,10 +46,9 @@ def results_of(
         if key not in answers or control not in answers:
             continue
         judged = source.attack.judge(case, answers[key], answers[control])
-        said[key] = judged
         facts[case.id] |= judged.case_facts
-        broken = said[control].verdict in _SOUND
-        findings.append(_finding(source, judged, answers[key], broken, command, effort))
+        findings.append(_finding(source, judged, answers[key], command, effort))
+    _doubt(findings, {case.id: case.group for case in cases})
     return {
         "format": FORMAT,
         "made": dict(made),
@@ -63,7 +59,28 @@ def results_of(
 
 def void(results: Mapping[str, Any]) -> list[str]:
     """Names of the attacks that could not break their control."""
-    return sorted({one["attack"] for one in results["findings"] if one["control"] and one["verdict"] not in _SOUND})
+    return sorted({one["attack"] for one in _controls(results["findings"]) if one["verdict"] != Verdict.BROKEN})
+
+
+def _controls(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of what no weak lock could be made, nothing was tried: such a control counts neither way."""
+    return [one for one in findings if one["control"] and one["verdict"] != Verdict.NOT_APPLICABLE]
+
+
+def _doubt(findings: Sequence[dict[str, Any]], groups: Mapping[str, str]) -> None:
+    """That an attack failed counts if it broke all its controls, and had one: of the same group, or else of the others.
+
+    The rule of `bitting.report.verdicts`, so that a report says what its results say.
+    """
+    tried = _controls(findings)
+    for one in findings:
+        if one["control"] or one["verdict"] != Verdict.HOLDS:
+            continue
+        runs = [run for run in tried if run["attack"] == one["attack"]]
+        runs = [run for run in runs if groups[run["case"]] == groups[one["case"]]] or runs
+        if not runs or any(run["verdict"] != Verdict.BROKEN for run in runs):
+            why = "The attack could not break its control" if runs else "No weak lock could be tried with the attack"
+            one |= {"verdict": Verdict.VOID.value, "summary": f"{why}, so this says nothing. {one['summary']}"}
 
 
 def _case(case: Case, facts: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
@@ -72,14 +89,8 @@ def _case(case: Case, facts: Mapping[str, Any], effort: Effort) -> dict[str, Any
     return _finite({**told, "seeds": [effort.seed], **_FACTS, **facts})
 
 
-def _finding(
-    source: Source, said: Said, answers: Sequence[Answer], control_broken: bool, command: str, effort: Effort
-) -> dict[str, Any]:
+def _finding(source: Source, said: Said, answers: Sequence[Answer], command: str, effort: Effort) -> dict[str, Any]:
     attack, case = source.attack, source.case
-    verdict, summary = said.verdict, said.summary
-    if not control_broken:
-        verdict = verdict if case.control or verdict is Verdict.NOT_APPLICABLE else Verdict.VOID
-        summary = f"The attack could not break its control, so this says nothing. {summary}"
     options = f"--suite {effort.suite} --seed {effort.seed}" + ("" if effort.rtl else " --no-rtl")
     return _finite(
         {
@@ -88,10 +99,10 @@ def _finding(
             "chapter": attack.chapter,
             "attacker": attack.attacker,
             "control": case.control,
-            "verdict": verdict.value,
+            "verdict": said.verdict.value,
             "gain": said.gain,
             "unit": attack.unit,
-            "summary": summary,
+            "summary": said.summary,
             "seed": effort.seed,
             "seconds": sum(answer.seconds for answer in answers),
             "guess_operations": said.guess_operations,

@@ -1,11 +1,14 @@
-"""Counterfeits: chips that know the secret and pace otherwise, with a challenge made up so that it is answered rightly."""
+"""Counterfeits: chips that know the secret and pace otherwise, with a made-up challenge; and chips that do not know it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bitting.check import attacks
+from bitting.locking.device import ROOT_BYTES
 from bitting.suite.attack import Attack, Said, Verdict
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
@@ -20,28 +23,70 @@ class Counterfeits(Attack):
     name, chapter, attacker, unit = (
         "counterfeits with a made-up challenge",
         "counterfeits",
-        "counterfeiter",
-        "lock keys derived",
+        attacks.COUNTERFEITER,
+        "lock keys derived, or answers got",
     )
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """One job: mutants of timing for `clock`, of arithmetic for `numeric`."""
-        return [{"mutants": "all"}] if case.keyed or case.control else []
+        """Mutants of timing for `clock`, of arithmetic for `numeric`; and a made-up challenge on the RTL of the right chip."""
+        if case.control:
+            return [{"chips": "mutants"}]
+        ported = [{"chips": "right, on the RTL"}] if effort.rtl else []
+        return [{"chips": "mutants"}, *ported] if case.keyed else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """How many emulated mutants derive the right chip's lock key."""
+        """How many emulated mutants derive the right chip's lock key, or what the chip answers to a made-up challenge."""
         if material.case.control:
             device = public_device(material, VaultKind.AES, seed)
             artefact = locked_for(material, device, "clock", "aes-pre", seed)
         else:
             device, artefact = material.owner, material.locked
-        found = attacks.mutant_attacks(artefact, device)
-        return Outcome({"got": int(found.got), "of": int(found.of), "what": found.note.partition(";")[0]})
+        if parameters["chips"] == "mutants":
+            found = attacks.mutant_attacks(artefact, device)
+            return Outcome({"got": int(found.got), "of": int(found.of), "what": found.note.partition(";")[0]})
+        (found,) = attacks.port_attacks(artefact, device, seed=seed, attackers=[attacks.COUNTERFEITER])
+        return Outcome({"got": int(found.got), "of": int(found.of)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if any derives it."""
+        """Broken if any derives it, or answers."""
+        mutants, *ported = (one.values for one in own)
+        chips = f"Of {mutants['of']} {mutants['what']} {mutants['got']}"
+        summary = f"{chips} derive the right chip's lock key with a challenge of their own"
+        for found in ported:
+            summary += f"; with a made-up challenge the RTL of the right chip gives {found['got']} of {found['of']} answers"
+        got = sum(found["got"] for found in (mutants, *ported))
+        return Said(Verdict.BROKEN if got else Verdict.HOLDS, f"{summary}.", float(got))
+
+
+class Clone(Attack):
+    """See `bitting.attack.clone`. In its control the root secret is no secret: his chip has it."""
+
+    name, chapter, attacker, unit = (
+        "chip without the secret",
+        "counterfeits",
+        "counterfeiter without the root secret",
+        "answers got",
+    )
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """One job, where the RTL is run."""
+        return [{"chips": 1}] if effort.rtl and (case.keyed or case.control) else []
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """How many answers of his chip are those of the right one."""
+        root = np.random.default_rng([seed, 1]).bytes(ROOT_BYTES)
+        if material.case.control:
+            device = public_device(material, VaultKind.ASCON, seed)
+            artefact, root = locked_for(material, device, "clock", "sealed-clocked", seed), device.root
+        else:
+            device, artefact = material.owner, material.locked
+        found = attacks.clone_attack(artefact, device, root, seed=seed)
+        return Outcome({"got": int(found.got), "of": int(found.of), "queries": found.queries})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if there is a right answer."""
         (found,) = (one.values for one in own)
-        summary = (
-            f"Of {found['of']} {found['what']} {found['got']} derive the right chip's lock key with a challenge of their own."
-        )
+        whose = "the right chip's root secret" if case.control else "another root secret"
+        got = f"{found['got']} of {found['of']} right answers, in {found['queries']} tries"
+        summary = f"A chip of the same RTL with {whose} gives {got}."
         return Said(Verdict.BROKEN if found["got"] else Verdict.HOLDS, summary, float(found["got"]))

@@ -1,4 +1,4 @@
-"""Port attacks on the simulated RTL: what the owner of the chip, a counterfeiter and the next user get out of it."""
+"""Port attacks on the simulated RTL: what the owner of the chip and whoever uses it next get out of it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said, Verdict
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import public_device
+from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
 from bitting.suite.jobs import Answer, Outcome
+from bitting.unit.spec import VaultKind
 
 #: Layers whose weights are read, where they can be: one shows it.
 _LAYERS = 1
 #: Tiles whose clocks a case's record holds, at most.
 _TILES = 128
-_COLUMNS = ("attack", "attacker", "sought", "got", "of", "right", "queries", "clocks")
+_COLUMNS = ("attack", "sought", "got", "of", "right", "queries", "clocks")
 _ATTACKS, _VERIFICATION, _UNSEALED = "attacks", "verification", "an unsealed device"
 
 
 class Ports(Attack):
-    """See `bitting.check.attacks`. Its control is a device whose fuse `sealed` is not blown."""
+    """What the owner of the chip tries, see `bitting.check.attacks`. Its control: the fuse `sealed` is not blown."""
 
-    name, chapter, attacker, unit = "port attacks", "ports", "owner of the chip", "things got"
+    name, chapter, attacker, unit = "port attacks", "ports", attacks.OWNER, "things got"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """The attacks, and a verification of emulator and RTL, which is what their truth rests on."""
@@ -54,7 +55,9 @@ class Ports(Attack):
             return Outcome({"got": right, "of": found.of})
         if parameters["kind"] == _VERIFICATION:
             return self._verified(material, parameters["samples"])
-        tried = attacks.port_attacks(material.locked, material.owner, layers=_LAYERS, edits=parameters["edits"], seed=seed)
+        tried = attacks.port_attacks(
+            material.locked, material.owner, layers=_LAYERS, edits=parameters["edits"], seed=seed, attackers=[attacks.OWNER]
+        )
         return Outcome({"findings": [{key: _plain(one.to_dict()[key]) for key in (*_COLUMNS, "succeeded")} for one in tried]})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
@@ -104,6 +107,35 @@ class Ports(Attack):
             {"tile": int(number), "predicted": int(predicted[number]), "measured": int(measured[number])} for number in chosen
         ]
         return Outcome({"verification": seen, "cycles": tiles})
+
+
+class Residue(Attack):
+    """Inputs and hidden activations of the user before, see `bitting.attack.residue`. Its control sweeps nothing: `aes`."""
+
+    name, chapter, attacker, unit = "residue", "ports", attacks.NEXT_USER, "activations got"
+
+    def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
+        """One job, where the RTL is run."""
+        return [{"ends": "all"}] if effort.rtl and (case.keyed or case.control) else []
+
+    def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
+        """How many words are printed, and how many of them are right."""
+        if material.case.control:
+            device = public_device(material, VaultKind.AES, seed)
+            artefact = locked_for(material, device, "clock", "aes-pre", seed)
+        else:
+            device, artefact = material.owner, material.locked
+        (found,) = attacks.port_attacks(artefact, device, seed=seed, attackers=[attacks.NEXT_USER])
+        return Outcome({name: _plain(getattr(found, name)) for name in ("got", "right", "of", "queries")})
+
+    def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
+        """Broken if any word is right."""
+        (found,) = (one.values for one in own)
+        summary = (
+            f"After a reset, LOCK_NOW or an error the next user prints {found['right']} of {found['of']} inputs and hidden "
+            f"activations of the user before, in {found['queries']} queries."
+        )
+        return Said(Verdict.BROKEN if found["right"] else Verdict.HOLDS, summary, float(found["right"]))
 
 
 def _measured(probe: Probe, material: Material, x: np.ndarray) -> list[int]:
