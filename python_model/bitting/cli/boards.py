@@ -13,6 +13,7 @@ from bitting import files
 from bitting.cli import console
 from bitting.cli.enrolments import increments_of
 from bitting.cli.options import SIMULATED, JsonOption, SiliconOption
+from bitting.cli.puf_boards import ConstantsOption, design_of_boards
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
 from bitting.unit.spec import parse_spec
@@ -34,6 +35,7 @@ def board(
         bool,
         typer.Option("--enrolment", help="With --puf, for the factory: the board is not sealed, and measures for anybody."),
     ] = False,
+    constants: ConstantsOption = None,
     silicon: SiliconOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -49,6 +51,8 @@ def board(
     """
     if enrolment and not puf:
         raise BittingError("--enrolment is of boards whose oscillators make the root secret; add --puf")
+    if constants and not puf:
+        raise BittingError("--constants are of a PUF; add --puf")
     if puf and device:
         raise BittingError("--device is a key for the bitstream, and with --puf there is none in it; give one of them")
     if puf and name == SIMULATED:
@@ -78,7 +82,7 @@ def board(
             if chip:
                 report = boards.implement(wanted, family, chip.root, runs, folder, done, chip.sealed)
             else:
-                design = boards.puf_design()
+                design = design_of_boards(constants)
                 report = boards.implement(wanted, family, None, runs, None, done, not enrolment, design)
         files.write_bytes(output, Path(report.bitstream).read_bytes(), *[files.PRIVATE] * (not puf))
     facts = {key: value for key, value in report.to_dict().items() if key != "bitstream"}

@@ -11,6 +11,7 @@ import numpy as np
 
 from bitting import files
 from bitting.cli import console
+from bitting.cli.puf_boards import design_of_boards
 from bitting.errors import BittingError, missing_extra
 from bitting.unit.spec import UnitSpec
 
@@ -49,7 +50,7 @@ def increments_of(device: Device, key: Path, silicon: Path | None) -> np.ndarray
     return np.asarray(every[secrets.randbelow(len(every))])
 
 
-def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, json: bool) -> None:
+def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, constants: Path | None, json: bool) -> None:
     """Enrol a chip, and write its key file.
 
     Raises:
@@ -58,8 +59,12 @@ def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, json: 
     """
     if silicon and port:
         raise BittingError("--silicon is of a chip to simulate, and --port of a board that is there; give one of them")
+    if constants and not port:
+        raise BittingError(
+            "--constants are of boards, and a simulated chip has those of its family; add --port, or leave them out"
+        )
     if port:
-        device = _board(spec, port)
+        device = _board(spec, port, constants)
         device.save(path)
         _tell(path, device, None, None, json)
         return
@@ -101,14 +106,13 @@ def _simulated(spec: UnitSpec, die: Measurements) -> tuple[Device, Enrolment]:
             return device, enrolment.enrol(device, chip, done)
 
 
-def _board(spec: UnitSpec, port: str) -> Device:
+def _board(spec: UnitSpec, port: str, constants: Path | None) -> Device:
     from bitting.cli.hosts import opened
-    from bitting.fpga import boards
     from bitting.sim import puf_chip
     from bitting.sim.serial_link import SerialLink
 
     with opened(port, measures=True) as line, console.progress(f"on {port}") as done:
-        root, enrolled = puf_chip.enrol(spec, boards.puf_design(), SerialLink(line), done)
+        root, enrolled = puf_chip.enrol(spec, design_of_boards(constants), SerialLink(line), done)
     return puf_chip.device_of(spec, root, enrolled)
 
 

@@ -25,6 +25,7 @@ from bitting.cli.options import (
     TransformOption,
     test_set,
 )
+from bitting.cli.puf_boards import ConstantsOption
 from bitting.locking.kinds import Fingerprint, Transform
 from bitting.unit.spec import parse_spec
 
@@ -96,6 +97,7 @@ def enroll(
         typer.Option("--silicon", help="Oscillators of the chip to simulate (.npz of one board); without: those of a new die."),
     ] = None,
     port: Annotated[str, typer.Option("--port", help="Serial port of a board of `bitting board --puf --enrolment`.")] = "",
+    constants: ConstantsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Enrol a fresh simulated chip as a factory would: burn a secret, boot, measure through the ports, write the key file.
@@ -111,10 +113,10 @@ def enroll(
     if path.exists():
         raise DeviceError(f"{path} exists; a key is not overwritten, choose another name or move the file away")
     if puf:
-        enrolments.with_puf(path, parse_spec(spec), silicon, port, json)
+        enrolments.with_puf(path, parse_spec(spec), silicon, port, constants, json)
         return
-    if silicon or port:
-        raise BittingError("--silicon and --port are for chips whose oscillators make the root secret; add --puf")
+    if silicon or port or constants:
+        raise BittingError("--silicon, --port and --constants are for chips whose oscillators make the root secret; add --puf")
     device = Device.new(parse_spec(spec))
     console.err.print("building the chip's simulation ...", style="dim")
     with NativeEngine(engine_library(device.spec), device.root) as chip, console.progress("self-tests") as done:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitting.cli import console
+from bitting.cli import console, puf_boards
 from bitting.cli.options import JsonOption
 from bitting.errors import BittingError, missing_extra
 from bitting.look import drawing
@@ -36,6 +36,10 @@ _ColumnsOption = Annotated[
     typer.Option("--columns", min=1, help="Oscillators in a row of --measurements or --boards; else as many as recorded."),
 ]
 _SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the splits, and of simulated boards.")]
+
+
+puf_app.command("measure")(puf_boards.measure)
+puf_app.command("constants")(puf_boards.constants)
 
 
 @puf_app.callback()

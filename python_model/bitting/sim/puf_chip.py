@@ -106,12 +106,7 @@ def enrol(
         BittingError, SimulationError: if it does not answer, or not as an engine does.
     """
     steps = MEASUREMENTS + BOOTS
-    _require_open(spec, link)
-    sums = []
-    for step in range(MEASUREMENTS):
-        link.reset()
-        sums.append(_sums(design, link))
-        progress(step + 1, steps)
+    sums = measured(spec, design, link, MEASUREMENTS, lambda done, _: progress(done, steps))
     differences = np.mean(sums, 0) - np.array(design.constants or [0] * design.key.pairs)
     extractor = FuzzyExtractor(spec, design.key)
     helper = extractor.enrol(differences)
@@ -126,6 +121,28 @@ def enrol(
             )
         progress(MEASUREMENTS + step + 1, steps)
     return root, enrolled
+
+
+def measured(
+    spec: UnitSpec,
+    design: PufDesign,
+    link: Link,
+    measurements: int,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> np.ndarray:
+    """(measurements, pairs) int64 sums of a chip that is not sealed, first less second of each pair, constants not taken off.
+
+    Raises:
+        DeviceError: if it is sealed, or has no PUF or another family's.
+        BittingError, SimulationError: if it does not answer, or not as an engine does.
+    """
+    _require_open(spec, link)
+    sums = []
+    for step in range(measurements):
+        link.reset()
+        sums.append(_sums(design, link))
+        progress(step + 1, measurements)
+    return np.array(sums)
 
 
 def _require_open(spec: UnitSpec, link: Link) -> None:
