@@ -154,3 +154,26 @@ def test_the_first_page_says_all_that_speaks_against_a_lock(tmp_path):
     assert "3 of its jobs are missing" in text
     nothing = markdown.render(document(reading.read(suite_results.write(tmp_path, suite_results.empty()))))
     assert "Nothing was attacked" in nothing and "This report speaks for no lock" in nothing
+
+
+def first_page(tmp_path, cases, findings):
+    data = suite_results.results() | {"cases": cases, "findings": findings}
+    return markdown.render(document(reading.read(suite_results.write(tmp_path, data)))).replace("\\", "")
+
+
+def test_the_price_of_the_unit_is_not_that_of_its_locks(tmp_path):
+    bare, locked = (case("mlp", *lock, authorised=0.88, twin=0.92) for lock in ((None, None), ("clock", "sealed")))
+    dear = case("mlp", "clock", "sealed-clocked", authorised=0.86, twin=0.92)
+    text = first_page(tmp_path, [bare, locked, dear], [finding(locked, ATTACK, "holds"), control(of=bare["id"])])
+    against = text.partition("## What not to rely on")[2].partition("## ")[0]
+    assert "The arithmetic of base costs -4.00 points against the twin in fp32, with any lock or none" in against
+    assert against.count("costs accuracy") == 1 and "-2.00 points against the same unit without a lock" in against
+
+
+def test_what_was_tried_on_no_lock_says_nothing_of_locks(tmp_path):
+    bare, locked = case("mlp", None, None), case("mlp", "clock", "sealed")
+    tried = finding(bare, ATTACK, "holds", attacker="owner of the chip")
+    text = first_page(tmp_path, [bare, locked], [tried, control(of=bare["id"])])
+    bought = text.partition("## Which lock against whom")[2].partition("## ")[0]
+    (line,) = [line for line in bought.splitlines() if "owner of the chip" in line]
+    assert "not tested" in line and "no such attack was run" in line and "void" not in line

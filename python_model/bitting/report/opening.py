@@ -11,7 +11,7 @@ from bitting.report.verdicts import ATTACKERS, Judgement, Lock, Standing, worst_
 LEVELS = {
     Claim.FAMILY: "anyone who owns the RTL of the family can emulate it",
     Claim.KEY: "as strong as the secrecy and entropy of the root secret",
-    Claim.DIE: "as key, and the secret is not stored",
+    Claim.DIE: "as key, and the chip stores no secret; the factory's key file does, and who loads his bitstream has it",
     Claim.NONE: "no claim: nothing is locked",
 }
 #: What a sign means.
@@ -120,14 +120,26 @@ def _dear(judgement: Judgement) -> list[Line]:
     """Prices and doubts that no attack tells of."""
     items: list[Line] = []
     for lock in judgement.locks:
-        lost = lock.lost()
-        if lost is not None and lost > _DEAR:
-            items.append((Strong(lock.name), f" costs accuracy: {numbers.points(-lost)} against the unlocked twin."))
+        lost, unit = lock.lost(), _lost_by_the_unit(judgement, lock)
+        if lock.is_lock and lost is not None and lost - unit > _DEAR:
+            beside = "the unlocked twin" if not unit else "the same unit without a lock"
+            items.append((Strong(lock.name), f" costs accuracy: {numbers.points(unit - lost)} against {beside}."))
+    units = {lock.spec: unit for lock in judgement.locks if (unit := _lost_by_the_unit(judgement, lock)) > _DEAR}
+    items += [
+        (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
+        for spec, unit in units.items()
+    ]
     few = [lock.name for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
     if few:
         names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(few))
         items.append((f"Accuracies rest on fewer than {_SEEDS} seeds of training for {names}.",))
     return items
+
+
+def _lost_by_the_unit(judgement: Judgement, lock: Lock) -> float:
+    """Accuracy that the unit of a lock loses without any; 0 if that was not measured."""
+    bare = [other.lost() for other in judgement.locks if other.spec == lock.spec and not other.is_lock]
+    return max((lost for lost in bare if lost is not None), default=0.0)
 
 
 def _advice(judgement: Judgement) -> Section:
@@ -140,7 +152,8 @@ def _advice(judgement: Judgement) -> Section:
             stand = {judgement.standing(lock, attacker) for lock in judgement.locks if lock.is_lock}
             void = Standing.VOID if Standing.VOID in stand else Standing.UNTESTED
             reason = Standing.FALLS if _anyone_falls(judgement, attacker) else void
-            items.append((Strong(f"{attacker}: "), "none ", Mark(reason)))
+            why = " (no such attack was run)" if reason == Standing.UNTESTED else ""
+            items.append((Strong(f"{attacker}: "), "none ", Mark(reason), why))
             continue
         but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
         link = Link(lock.name, lock_id(judgement, lock))
