@@ -157,7 +157,7 @@ def test_what_can_not_be_split_is_refused():
 def test_what_does_not_fit_when_it_is_split_is_said_before_training(tmp_path):
     told = []
     lenet = recipes.soft(recipes.recipe(datasets.load("fashion-mnist"), "lenet"), "quantisation")
-    with pytest.raises(ProgramError, match=r"8192 would do, .*stripes=2, for the network before its channels are doubled: take"):
+    with pytest.raises(ProgramError, match=r"8192 would do, .*stripes=2, for the network before its channels are doubled"):
         loop.train("soft", "fashion-mnist", lenet)
     with pytest.raises(ProgramError, match=r"soft:scratch_words=16384 would do$"):
         loop.train("soft:scratch_words=8192", "fashion-mnist", lenet)
