@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from bitting.artefact.artefact import lock
-from bitting.artefact.model import Model
+from bitting.artefact.artefact import Artefact
+from bitting.artefact.self_test import SelfTest
 from bitting.data import datasets
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import personalise
 from bitting.suite.cases import Files, describe, puf_case
 from bitting.suite.efforts import effort_of
 from bitting.training import loop, recipes
@@ -22,7 +24,10 @@ LOCKS = {
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """model, ascon.key, aes.key, and an artefact for each of `LOCKS`."""
+    """model, ascon.key, aes.key, and an artefact for each of `LOCKS`.
+
+    Root secrets and nonces are fixed: some verdicts are statistical tests, which one locking in a hundred fails by chance.
+    """
     folder = tmp_path_factory.mktemp("locked")
     config = replace(recipes.RECIPES["digits"], hidden=(48,), epochs=25, seed=7)
     model = loop.train("base", datasets.load("digits"), config)
@@ -31,9 +36,14 @@ def place(tmp_path_factory):
         spec = parse_spec(f"base:vault={vault}")
         key = folder / f"{vault}.key"
         if not key.exists():
-            Device.new(spec).save(key)
-        own = Model(replace(model.program, spec=spec), model.claims, model.interface)
-        lock(own, Device.load(key), fingerprint, transform, allow_reproducible=True).save(folder / name)
+            Device(spec, bytes(range(16)), sealed=vault == "ascon").save(key)
+        device = Device.load(key)
+        scheme = LockScheme.new(spec, fingerprint, transform, device.level, nonce=bytes(range(16, 32)))
+        program = replace(model.program, spec=spec)
+        test = SelfTest.of(program)
+        Artefact(personalise(program, device, scheme), scheme, model.claims, self_test=test, interface=model.interface).save(
+            folder / name
+        )
     return folder
 
 
