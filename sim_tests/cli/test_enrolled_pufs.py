@@ -69,6 +69,9 @@ def test_what_does_not_belong_together_is_refused(job, tmp_path):
     fused = ("run", folder / "a.safetensors", "--port", "simulated", "--allow-unsigned", "--device", folder / "fused.key")
     assert "has no PUF; leave it out" in error_of(*fused, "--silicon", folder / "other.npz")
     assert "has no PUF, and the artefact has helper data" in bitting(*fused, status=2).stderr
+    shutil.copy(folder / "other.npz", tmp_path / "open.npz")
+    (tmp_path / "open.npz").chmod(0o644)
+    assert "is open to others" in error_of("enroll", key, "--puf", "--spec", "tiny", "--silicon", tmp_path / "open.npz")
     shutil.copy(folder / "A.key", tmp_path / "lonely.key")
     lonely = ("run", folder / "a.safetensors", "--port", "simulated", "--allow-unsigned", "--device", tmp_path / "lonely.key")
     assert re.search(r"name the file of its oscillators\s+with --silicon", error_of(*lonely))

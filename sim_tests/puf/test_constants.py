@@ -79,6 +79,10 @@ def test_what_is_no_population_is_refused(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(MeasurementError, match="holds no sums"):
             constants.load_sums(tmp_path / name)
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1099511627776, 64), }"
+    (tmp_path / "bomb.npy").write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n")
+    with pytest.raises(MeasurementError, match="holds no sums"):
+        constants.load_sums(tmp_path / "bomb.npy")
     np.save(tmp_path / "floats.npy", np.zeros((2, 2)))
     with pytest.raises(MeasurementError, match="holds no sums"):
         constants.load_sums(tmp_path / "floats.npy")

@@ -41,12 +41,9 @@ def increments_of(device: Device, key: Path, silicon: Path | None) -> np.ndarray
         raise BittingError(
             f"the device of {key} has a PUF, and {path} is missing; name the file of its oscillators with --silicon"
         )
-    if path.exists() and files.open_to_others(path):
-        raise BittingError(f"{path} is open to others, and who has it has the key; allowed is mode 0600: chmod 600 {path}")
-    from bitting.puf import measurements
     from bitting.puf.silicon import increments
 
-    every = increments(device.puf.design, measurements.load(path))
+    every = increments(device.puf.design, _load(path))
     return np.asarray(every[secrets.randbelow(len(every))])
 
 
@@ -84,10 +81,18 @@ def with_puf(path: Path, spec: UnitSpec, silicon: Path | None, port: str, consta
 
 def _die(silicon: Path | None) -> Measurements:
     with missing_extra("enroll --puf", "puf"):
-        from bitting.puf import measurements
         from bitting.puf.silicon import simulated_die
 
-        return measurements.load(silicon) if silicon else simulated_die(secrets.randbits(128))
+        return _load(silicon) if silicon else simulated_die(secrets.randbits(128))
+
+
+def _load(path: Path) -> Measurements:
+    """Silicon from its file, which is as secret as a key file."""
+    from bitting.puf import measurements
+
+    if path.exists() and files.open_to_others(path):
+        raise BittingError(f"{path} is open to others, and who has it has the key; allowed is mode 0600: chmod 600 {path}")
+    return measurements.load(path)
 
 
 def _simulated(spec: UnitSpec, die: Measurements) -> tuple[Device, Enrolment]:

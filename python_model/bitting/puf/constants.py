@@ -37,7 +37,7 @@ def load_sums(path: Path) -> np.ndarray:
     _require_file(path, "sums of a chip, from `bitting puf measure`")
     try:
         sums = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:  # MemoryError: it claims a size beyond all bounds
         raise MeasurementError(f"{path} holds no sums of a chip ({error}); take what `bitting puf measure` wrote") from None
     if not isinstance(sums, np.ndarray) or sums.dtype != np.int64 or sums.ndim != 2 or not sums.size:
         raise MeasurementError(f"{path} holds no sums of a chip; take what `bitting puf measure` wrote")
