@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bitting import files
 from bitting.report import locks_page, reading
+from bitting.suite.format import RESULTS
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA, PAGE = DOCS / "attacks.json", DOCS / "locks.md"
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         run = Path(arguments[0])
         reading.read(run)  # says what is wrong with it
-        files.write_text(DATA, locks_page.thinned(json.loads((run / reading.NAME).read_text())))
+        files.write_text(DATA, locks_page.thinned(json.loads((run / RESULTS).read_text())))
     files.write_text(PAGE, locks_page.rewritten(PAGE.read_text(), reading.read(DATA)))
 
 

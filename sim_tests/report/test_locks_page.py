@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bitting.report import locks_page, reading
-from bitting.report.results import Verdict
 from bitting.report.verdicts import Judgement, Standing
+from bitting.suite.format import Verdict
 from tb import suite_results
 from tb.suite_results import case, finding
 

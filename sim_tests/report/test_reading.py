@@ -7,7 +7,8 @@ import pytest
 
 from bitting.errors import ResultsError
 from bitting.report import reading
-from bitting.report.results import Claim, Verdict
+from bitting.report.results import Claim
+from bitting.suite.format import Verdict
 from tb import suite_results
 from tb.command import bitting, error_of
 

@@ -7,9 +7,10 @@ import pytest
 
 from bitting.report import reading
 from bitting.report.verdicts import Judgement
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.chapters import fine_tuning
 from bitting.suite.folder import RunFolder
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Job, Outcome
 from bitting.suite.registry import ATTACKS, attack_named
 from bitting.suite.results import Source, results_of, void

@@ -15,7 +15,7 @@ import pytest
 from bitting.errors import SuiteError
 from bitting.locking.device import Device
 from bitting.suite.cluster import Cluster
-from bitting.suite.folder import RESULTS
+from bitting.suite.format import RESULTS
 from bitting.suite.jobs import Job, derived
 from bitting.suite.registry import chosen
 from bitting.suite.runner import Processes, Task, execute

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from bitting.report.results import FORMAT
+from bitting.suite.format import FORMAT
 
 #: One of every kind of name that a page must survive.
 LONG = "made-up network with a name that goes on and on " * 4 + "W" * 90

@@ -17,7 +17,6 @@ from bitting.errors import LockError
 from bitting.locking.kinds import Transform, default_transform, transforms_of
 from bitting.look import drawing, inspection, inspection_chart, learning
 from bitting.look.inspection import Bound, Inspection
-from bitting.program import choosing
 from bitting.unit.spec import UnitSpec
 
 
@@ -119,6 +118,8 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
 
 def _print_choices(found: Inspection) -> None:
     """What other numbers of lanes a sample would mean, and which is chosen."""
+    from bitting.program import choosing
+
     best = choosing.chosen(found.spec, found.choices) if choosing.fitting(found.spec, found.choices) else None
     rows = [
         (

@@ -13,7 +13,6 @@ from bitting.artefact.model import Model
 from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING, Transform
-from bitting.program.choosing import AUTO
 from bitting.program.interface import Task
 from bitting.unit.spec import PRESETS
 
@@ -199,6 +198,8 @@ def random_inputs(artefact: Model | Artefact, samples: str) -> tuple[np.ndarray,
 
 def stripes_of(text: str) -> int | str | None:
     """What `--stripes` says; None for nothing. Raises BittingError for what is no number."""
+    from bitting.program.choosing import AUTO
+
     if text in ("", AUTO):
         return text or None
     try:

@@ -9,12 +9,11 @@ import typer
 
 from bitting.cli import console
 from bitting.cli.options import JsonOption
-from bitting.report import reading, writing
-from bitting.report.verdicts import Judgement, Standing
+from bitting.suite.format import RESULTS
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help=f"Folder of an attack suite's run, with {reading.NAME} in it, or that file.")],
+    run: Annotated[Path, typer.Argument(help=f"Folder of an attack suite's run, with {RESULTS} in it, or that file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Report: .html, .md, .json or .pdf.")] = Path("report.html"),
     json: JsonOption = False,
 ) -> None:
@@ -22,6 +21,9 @@ def report(
 
     The page (.html) is one file that fetches nothing. A PDF is that page, printed by a browser (extra `pdf`).
     """
+    from bitting.report import reading, writing
+    from bitting.report.verdicts import Judgement, Standing
+
     writing.require(output)
     results = reading.read(run)
     writing.write(output, results)

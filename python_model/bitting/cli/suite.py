@@ -178,7 +178,7 @@ def require_controls(results: Mapping[str, Any]) -> None:
 
 
 def _show(results: Mapping[str, Any], output: Path) -> None:
-    from bitting.suite.folder import RESULTS
+    from bitting.suite.format import RESULTS
 
     rows = [
         ("control" if one["control"] else one["verdict"], one["case"], one["attack"], one["summary"])

@@ -14,7 +14,7 @@ from bitting.errors import AuthenticityError, LockError
 from bitting.locking import sealing
 from bitting.locking.chip import ChipModel
 from bitting.program import packets
-from bitting.program.bands import Shape
+from bitting.program.bands import Shape, SharedLanes
 from bitting.program.layers import Program
 from bitting.program.packets import WORDS
 from bitting.program.reading import read_layer, read_program
@@ -26,7 +26,7 @@ PROGRAM_WORDS = 2 + TAG_WORDS
 
 
 @dataclass(frozen=True, eq=False)
-class SealedProgram:
+class SealedProgram(SharedLanes):
     """A sealed program, and what is public about it.
 
     Attributes:
@@ -47,21 +47,6 @@ class SealedProgram:
     tiles: int
     reports: bool = False
     picture: Shape | None = None
-
-    @property
-    def bands(self) -> int:
-        """Lanes that share a sample."""
-        return self.spec.stripes if self.picture else 1
-
-    @property
-    def samples(self) -> int:
-        """Samples of a batch."""
-        return self.spec.lanes // self.bands
-
-    @property
-    def sample_words(self) -> int:
-        """Activations of a sample's input."""
-        return self.input_words * self.bands
 
     @property
     def head(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
 from bitting.look.hiding import Hiding, hidings
 from bitting.program import latency
-from bitting.program.choosing import Choice
 from bitting.program.layers import Layer, Program
 from bitting.unit import timing
 from bitting.unit.protocol import BAND_WORDS, CODES_PER_WORD, LAYER_FIXED_WORDS, OFFSETS_PER_WORD, TILE_FIXED_WORDS, Packet
 from bitting.unit.spec import UnitSpec
+
+if TYPE_CHECKING:
+    from bitting.program.choosing import Choice
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,8 @@ def tenants(program: Program) -> Iterator[Tenant]:
 
 def _choices(model: Model) -> tuple[Choice, ...]:
     """Nothing depends on claims: what is malformed is not there."""
+    from bitting.program.choosing import Choice  # slow to import, and the command is imported at every start
+
     try:
         found = tuple(Choice(**each) for each in model.claims.get("stripes", ()))
     except TypeError:

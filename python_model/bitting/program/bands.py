@@ -19,6 +19,29 @@ from bitting.unit.spec import UnitSpec
 Shape = tuple[int, int, int]
 
 
+class SharedLanes:
+    """What follows for a program from whether lanes share its samples; a base of dataclasses with these fields."""
+
+    spec: UnitSpec
+    input_words: int
+    picture: Shape | None
+
+    @property
+    def bands(self) -> int:
+        """Lanes that share a sample."""
+        return self.spec.stripes if self.picture else 1
+
+    @property
+    def samples(self) -> int:
+        """Samples of a batch."""
+        return self.spec.lanes // self.bands
+
+    @property
+    def sample_words(self) -> int:
+        """Activations of a sample's input."""
+        return self.input_words * self.bands
+
+
 def validate(spec: UnitSpec, picture: Shape | None, words: int) -> None:
     """Check that a sample's input can be split.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bitting.errors import ProgramError
 from bitting.program import bands
-from bitting.program.bands import Shape
+from bitting.program.bands import Shape, SharedLanes
 from bitting.unit import timing
 from bitting.unit.digits import Decoding
 from bitting.unit.protocol import LayerFlag, TileFlag
@@ -153,7 +153,7 @@ def _steps(positions: tuple[int, int], strides: tuple[int, int]) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class Program(SharedLanes):
     """Layers in order, the scratch addresses of the input, and the number of logits (sums of emitting layers).
 
     No layer writes a word that it reads, but for a position that writes where the same position read. Where lanes share samples
@@ -172,21 +172,6 @@ class Program:
     input_base: int
     input_words: int
     picture: Shape | None = None
-
-    @property
-    def bands(self) -> int:
-        """Lanes that share a sample."""
-        return self.spec.stripes if self.picture else 1
-
-    @property
-    def samples(self) -> int:
-        """Samples of a batch."""
-        return self.spec.lanes // self.bands
-
-    @property
-    def sample_words(self) -> int:
-        """Activations of a sample's input."""
-        return self.input_words * self.bands
 
     @property
     def secret(self) -> tuple[Layer, ...]:

@@ -12,7 +12,8 @@ from bitting.puf import failure, masks
 from bitting.puf.extractor import KEY_BITS
 from bitting.puf.failure import ErrorRates
 from bitting.unit.bch import BchCode
-from bitting.unit.puf_key import PufKey
+from bitting.unit.puf_key import MAX_BLOCKS, PufKey
+from bitting.unit.puf_spec import MAX_PAIRS
 
 #: The requirement: a key fails at most so often, at so many times the worst board's error rate, and `KEY_BITS` are left. The
 #: factor stands for what was not measured: temperature, voltage, age. `failure` says what it multiplies.
@@ -22,8 +23,6 @@ MARGIN = 3
 FACTORS = (1, 2, 3, 5, 8)
 #: Codes in tables and pictures of failures, by the errors that they correct: `shown`.
 _SHOWN = frozenset({1, 2, 3, 4, 6, 9, 18})
-#: Blocks and pairs beyond which no key is looked for: as many as `PufKey` allows.
-_MOST_BLOCKS, _MOST_PAIRS = 255, 4096
 #: Boards that are looked at for the one whose key fails most: those whose kept bits err most at the measured size.
 _EXPOSED = 16
 
@@ -78,10 +77,10 @@ def sizes(code: BchCode, left_out: float, entropy: float) -> list[tuple[int, int
     if longest * entropy <= lost:
         return []
     found = []
-    for blocks in range(1, _MOST_BLOCKS + 1):
+    for blocks in range(1, MAX_BLOCKS + 1):
         kept = math.ceil((KEY_BITS / blocks + lost) / entropy)
         pairs = math.ceil(blocks * kept / (1 - left_out))
-        if kept <= longest and pairs <= _MOST_PAIRS:
+        if kept <= longest and pairs <= MAX_PAIRS:
             found.append((blocks, kept, pairs))
     return sorted(found, key=lambda size: size[2])
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from bitting.report import case_charts, charts, numbers, opening
 from bitting.report.blocks import Block, Command, Document, Entry, Inline, Line, Link, Mark, Section, Strong, Table, Text
-from bitting.report.results import Case, Finding, Results, Verdict
+from bitting.report.results import Case, Finding, Results
 from bitting.report.verdicts import Judgement, Standing, worst_first
+from bitting.suite.format import Verdict
 
 TITLE = "How strong are these locks?"
 #: Chapters in the order of the question that they answer; others follow as they come.

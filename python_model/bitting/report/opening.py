@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bitting.report import numbers
 from bitting.report.blocks import Bullets, Inline, Line, Link, Mark, Section, Strong, Table, Text
-from bitting.report.results import Case, Claim, Finding, Verdict
+from bitting.report.results import Case, Claim, Finding
 from bitting.report.verdicts import ATTACKERS, Judgement, Lock, Standing, worst_first
+from bitting.suite.format import Verdict
 
 #: What a level of claim means (docs/design.md).
 LEVELS = {

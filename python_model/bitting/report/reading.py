@@ -12,7 +12,6 @@ from typing import Any, NoReturn, TypeVar
 from bitting.errors import ResultsError
 from bitting.look.plain import printable
 from bitting.report.results import (
-    FORMAT,
     Case,
     Claim,
     Cost,
@@ -26,13 +25,10 @@ from bitting.report.results import (
     Series,
     Target,
     Tile,
-    Training,
-    Verdict,
     Verification,
 )  # fmt: skip
+from bitting.suite.format import FORMAT, RESULTS, Training, Verdict
 
-#: Name of the file in the folder of a run.
-NAME = "results.json"
 #: No suite writes more; a page of it would open nowhere.
 _LARGEST = 256 << 20
 #: Numbers beyond it are no measurements, and a browser draws none.
@@ -53,7 +49,7 @@ def read(run: Path) -> Results:
     Raises:
         ResultsError: if there is no such file, or it is not what a suite writes.
     """
-    path = run / NAME if run.is_dir() else run
+    path = run / RESULTS if run.is_dir() else run
     try:
         if path.stat().st_size > _LARGEST:
             raise ResultsError(f"{path} has {path.stat().st_size} bytes; allowed are {_LARGEST}: {_REMEDY}")
@@ -61,7 +57,7 @@ def read(run: Path) -> Results:
     except OSError as error:
         why = error.strerror or error
         raise ResultsError(
-            f"can not read {path}: {why}; name the folder that the attack suite wrote, with {NAME} in it"
+            f"can not read {path}: {why}; name the folder that the attack suite wrote, with {RESULTS} in it"
         ) from None
     except UnicodeDecodeError as error:
         raise ResultsError(f"{path} is no text: byte {error.start} is not UTF-8; {_REMEDY}") from None

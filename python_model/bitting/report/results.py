@@ -10,21 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: The first field of the file. Another number means that fields changed their meaning.
-FORMAT = "bitting attack suite 1"
+from bitting.suite.format import Training, Verdict
 
 #: What stands in a cell of a table.
 Scalar = str | int | float | bool | None
-
-
-class Verdict(StrEnum):
-    """What an attack showed of the lock it was run on."""
-
-    HOLDS = "holds"
-    BROKEN = "broken"
-    CONCEDED = "conceded"
-    NOT_APPLICABLE = "not applicable"
-    VOID = "void"
 
 
 class Kind(StrEnum):
@@ -122,14 +111,6 @@ class Cost:
     bytes: float | None
     bytes_twin: float | None
     device: str | None
-
-
-@dataclass(frozen=True)
-class Training:
-    """Accuracies (0..1) of one training with a seed of its own: on the right device, and of the unlocked twin."""
-
-    authorised: float
-    twin: float
 
 
 @dataclass(frozen=True)

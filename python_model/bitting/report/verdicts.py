@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from bitting.report.results import Case, Claim, Cost, Finding, Results, Verdict
+from bitting.report.results import Case, Claim, Cost, Finding, Results
+from bitting.suite.format import Verdict
 
 #: Attackers of docs/threats.md, in its order, and what each has. A test compares them with that page.
 ATTACKERS = {

@@ -43,6 +43,11 @@ _SETTING = re.compile(r"^(VM_(?:COVERAGE|TIMING|TRACE\w*)) = (\d)$", re.MULTILIN
 _RUNTIME = re.compile(r"^VM_GLOBAL_(?:FAST|SLOW) \+= \\\n((?:  \w+ \\\n)*)", re.MULTILINE)
 
 
+def harness(name: str) -> str:
+    """A harness by the name of its file, with what sets the oscillators of a PUF before it."""
+    return (HARNESS / "oscillators.h").read_text() + (HARNESS / name).read_text()
+
+
 def _require_fst_headers() -> None:
     """Raises ToolError if the FST writer can not be compiled here."""
     for header in _FST_HEADERS:

@@ -169,14 +169,14 @@ def engine_library(
     if waves:  # which show the clock as it is
         return library_of(verilog if every_signal or table is not None else chosen(verilog, TOP, spec.vault), TOP, waves)
     training = training_run(spec, locks=table is None) if profiled else None
-    return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + _harness(), training=training)
+    return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + build.harness("stream.cpp"), training=training)
 
 
 def puf_library(spec: UnitSpec, design: PufDesign) -> Path:
     """The same of an engine with a PUF, whose oscillators are a memory (`NativeEngine.set_oscillators`)."""
     from bitting_rtl.engine.export import TOP  # slow to import
 
-    return build.shared_library(_on_both_edges(_puf_verilog(spec, design)), TOP, _BOTH_EDGES + _harness())
+    return build.shared_library(_on_both_edges(_puf_verilog(spec, design)), TOP, _BOTH_EDGES + build.harness("stream.cpp"))
 
 
 @functools.cache
@@ -204,10 +204,6 @@ def _on_both_edges(verilog: str) -> str:
     return re.sub(r"always @\(posedge (\w*clk)\)", r"always @(edge \1)", verilog)
 
 
-def _harness() -> str:
-    return (build.HARNESS / "stream.cpp").read_text()
-
-
 def library_of(verilog: str, top: str, waves: str | None = None, private: Path | None = None) -> Path:
     """The shared library of any Verilog with the engine's ports. `private`: see `build.shared_library`."""
-    return build.shared_library(verilog, top, _harness(), waves, private)
+    return build.shared_library(verilog, top, build.harness("stream.cpp"), waves, private)

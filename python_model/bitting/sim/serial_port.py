@@ -103,7 +103,7 @@ def _with_fuses(device: Device) -> ctypes.CDLL:
     engine = engine_verilog(device.spec, options=COMPACT)
     verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed)
     with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
-        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness(), private=folder)))
+        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, build.harness("serial.cpp"), private=folder)))
 
 
 def _with_puf(device: Device) -> ctypes.CDLL:
@@ -116,8 +116,4 @@ def _with_puf(device: Device) -> ctypes.CDLL:
     engine = puf_verilog(device.spec, device.puf.design, None, COMPACT)
     sealed = device.sealed or device.spec.vault == VaultKind.AES
     verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, device.puf.design)
-    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness())))
-
-
-def _harness() -> str:
-    return (build.HARNESS / "serial.cpp").read_text()
+    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, build.harness("serial.cpp"))))

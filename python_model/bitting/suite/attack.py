@@ -5,27 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, ClassVar
 
 from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
-
-
-class Verdict(StrEnum):
-    """What came of an attack."""
-
-    HOLDS = "holds"
-    """The attacker got nothing."""
-    BROKEN = "broken"
-    """He got what the lock is to keep from him."""
-    CONCEDED = "conceded"
-    """He got something that no lock of this kind is said to keep; the price is what counts."""
-    NOT_APPLICABLE = "not applicable"
-    """The attack has no place on such a network."""
-    VOID = "void"
-    """The attack could not break its control, or had none, so that its failure says nothing."""
 
 
 @dataclass(frozen=True)

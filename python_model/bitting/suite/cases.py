@@ -26,6 +26,7 @@ from bitting.locking.kinds import Transform
 from bitting.locking.scheme import LockScheme
 from bitting.program.interface import Task
 from bitting.program.layers import Program
+from bitting.suite.format import Training
 from bitting.unit.spec import VaultKind, spec_text
 
 #: Id of the case without a lock, below data set and network: what attacks are run on first, to see that they work.
@@ -33,14 +34,6 @@ OPEN = "none"
 #: Fingerprint of the case of a root secret from a PUF.
 PUF = "puf"
 _KEEPS = "the artefact, all source, the public spec, labelled data; and, in his favour, the architecture"
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training with a seed of its own: accuracy of the unit's network and of its unlocked twin, 0..1."""
-
-    authorised: float
-    twin: float
 
 
 @dataclass(frozen=True)

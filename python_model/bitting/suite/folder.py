@@ -17,9 +17,10 @@ from typing import Any
 
 from bitting import files
 from bitting.errors import SuiteError
+from bitting.suite.format import RESULTS
 from bitting.suite.jobs import Answer, Job, Outcome
 
-SETTINGS, RESULTS = "run.json", "results.json"
+SETTINGS = "run.json"
 _JOBS, _TIMES = "jobs", "times"
 
 

@@ -20,7 +20,8 @@ from bitting.errors import BittingError, LockError
 from bitting.locking.device import Device
 from bitting.locking.kinds import FINGERPRINTS, Fingerprint, Transform, default_transform, transforms_of
 from bitting.locking.scheme import LockScheme
-from bitting.suite.cases import Case, Files, Training, describe, puf_case
+from bitting.suite.cases import Case, Files, describe, puf_case
+from bitting.suite.format import Training
 from bitting.training import loop, recipes
 from bitting.unit.spec import UnitSpec, VaultKind, parse_spec
 

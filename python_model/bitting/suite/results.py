@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case
 from bitting.suite.efforts import Effort
 from bitting.suite.folder import RunFolder
+from bitting.suite.format import FORMAT, Verdict
 from bitting.suite.jobs import Answer, Job
 
-FORMAT = "bitting attack suite 1"
 #: Facts of a case that attacks find out, with what stands where none did.
 _FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": [], "cost": None}
 

@@ -11,11 +11,11 @@ from typing import Any
 from bitting.errors import BittingError, SpecError
 from bitting.unit.bch import BchCode
 from bitting.unit.protocol import PUF_CHECK_WORDS, WORD_BITS
-from bitting.unit.puf_spec import PufSpec
+from bitting.unit.puf_spec import MAX_PAIRS, PufSpec
 from bitting.unit.spec import UnitSpec
 
-_MAX_BLOCKS = 255
-_MAX_PAIRS = 4096
+#: Words of a code at most, that a response fills.
+MAX_BLOCKS = 255
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class PufKey:
     pairs: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.blocks <= _MAX_BLOCKS:
-            raise SpecError(f"a response of {self.blocks} words of a code; allowed: 1 to {_MAX_BLOCKS}")
+        if not 1 <= self.blocks <= MAX_BLOCKS:
+            raise SpecError(f"a response of {self.blocks} words of a code; allowed: 1 to {MAX_BLOCKS}")
         object.__setattr__(self, "kept", self.kept or self.code.n)
         if not self.code.check_bits < self.kept <= self.code.n:
             raise SpecError(
@@ -55,9 +55,9 @@ class PufKey:
                 f"{self.code.check_bits + 1} to {self.code.n}, for a syndrome tells {self.code.check_bits} of them"
             )
         object.__setattr__(self, "pairs", self.pairs or self.bits)
-        if not self.bits <= self.pairs <= _MAX_PAIRS:
+        if not self.bits <= self.pairs <= MAX_PAIRS:
             raise SpecError(
-                f"{self.pairs} pairs of oscillators, of which {self.bits} are kept; allowed: {self.bits} to {_MAX_PAIRS}"
+                f"{self.pairs} pairs of oscillators, of which {self.bits} are kept; allowed: {self.bits} to {MAX_PAIRS}"
             )
 
     @property

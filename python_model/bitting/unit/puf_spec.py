@@ -14,6 +14,8 @@ from fractions import Fraction
 from bitting.errors import SpecError
 from bitting.unit.bch import BLOCK_BITS
 
+#: Pairs of oscillators at most.
+MAX_PAIRS = 4096
 #: Standard deviation of a read, as a share of the frequency: real boards (150 Spartan-3E, at one temperature and voltage).
 READ_NOISE = Fraction(3, 10_000)
 #: Of frequencies in simulations, which are in frequencies of the system clock: bits behind the binary point.
@@ -48,7 +50,7 @@ class PufSpec:
     fastest: int = 16
 
     def __post_init__(self) -> None:
-        ranges = {"pairs": (2, 4096), "window": (16, 1 << 20), "reads": (1, 256), "settle": (4, 4096), "fastest": (1, 64)}
+        ranges = {"pairs": (2, MAX_PAIRS), "window": (16, 1 << 20), "reads": (1, 256), "settle": (4, 4096), "fastest": (1, 64)}
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:

@@ -1,6 +1,6 @@
 """An engine whose root secret no one stores: before it boots, helper data and silicon make the secret."""
 
-from amaranth import C, Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, unsigned
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,8 @@ from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.puf.root_maker import ROOT_WORDS, RootMaker
 
 _STATES = ("TAKE", "PAYLOAD", "END", "MAKE", "HEADER", "WORDS", "CRC", "PASS", "SILENT")
+#: What an engine with a PUF has in the place of ports for fuses.
+PUF_PORTS = {"sealed": Port(In(1), "the fuse `sealed` is blown: no enrolment, sealed programs only", "constant")}
 #: What is taken before there is a root secret. All other packets are out of order then.
 _TAKEN = (Packet.HELPER, Packet.ENROL, Packet.STATUS, Packet.LOCK_NOW)
 
@@ -37,18 +39,18 @@ class PufEngine(wiring.Component):
         self.maker = RootMaker(spec, design, family)
         self._spec = spec
         self._engine = Engine(spec, options=options)
-        #: Ports of recorded frequencies, which rings have not.
-        self.further = self.maker.further
+        #: As of `bitting_rtl.puf.measurement.Response`.
+        self.recorded = self.maker.recorded
         super().__init__(
             Ports(
                 {
-                    "sealed": Port(In(1), "the fuse `sealed` is blown: no enrolment, sealed programs only", "constant"),
+                    **PUF_PORTS,
                     "lock_now": Port(In(1), "wipe all keys and stop with error LOCKED"),
                     "cmd": Port(In(stream.Signature(unsigned(WORD_BITS))), "command words"),
                     "result": Port(Out(stream.Signature(result_word_layout())), "result words"),
                     "error": Port(Out(ErrorCode), "the first error; NONE while all is well", "until reset"),
                     "busy": Port(Out(1), "something is in progress, or there was an error"),
-                    **self.further,
+                    **self.recorded,
                 }
             )
         )
@@ -63,7 +65,7 @@ class PufEngine(wiring.Component):
         m.submodules.engine = DomainRenamer("engine")(self._engine)
         m.submodules.maker = self.maker
         m.submodules.intake = self._intake = Intake()
-        m.d.comb += [getattr(self.maker, name).eq(getattr(self, name)) for name in self.further]
+        m.d.comb += [getattr(self.maker, name).eq(getattr(self, name)) for name in self.recorded]
         self._states = OneHot(m, _STATES)
         self._error = Signal(ErrorCode)
         self._halt = Signal()  # there is an error of this, not of the engine
@@ -177,7 +179,8 @@ class PufEngine(wiring.Component):
                 with m.Case(kind), m.If(at["HEADER"]):
                     m.d.comb += word.eq(kind.value | length << 16)
                     m.d.sync += left.eq(length)
-        state = Cat(self._rooted, self.sealed, C(0, 6), self._attempts)
+        state = Signal(words.PUF_STATE)
+        m.d.comb += [state.rooted.eq(self._rooted), state.sealed.eq(self.sealed), state.attempts.eq(self._attempts)]
         with m.If(at["WORDS"]), m.Switch(self._sends):
             with m.Case(Result.PUF_REPLY):
                 m.d.comb += word.eq(Mux(left == PUF_REPLY_WORDS, int(self._spec.id, 16) & 0xFFFFFFFF, state))
@@ -220,7 +223,8 @@ class PufEngine(wiring.Component):
             m.d.comb += [self.result.payload.eq(engine.result.payload), self.result.valid.eq(engine.result.valid)]
         with m.If(at["PASS"] & self._halt):
             self._answer(m, "PASS", Result.FAULT)
-        # A word that is read keeps its number for two clocks or more: `bitting_rtl.engine.top`.
+        # A word that is read keeps its number for two clocks or more (`bitting_rtl.engine.top`): so once the last number has
+        # stood for two and gone, all words have been read.
         last, before, stood, read = Signal(), Signal(), Signal(), Signal()
         m.d.comb += last.eq((engine.fuse_address == ROOT_WORDS - 1) & passes)
         m.d.sync += [before.eq(last), stood.eq(stood | (last & before)), read.eq(read | (stood & ~last))]

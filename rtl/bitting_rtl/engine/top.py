@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out, connect
 from bitting.unit.protocol import FUSE_WORDS, WORD_BITS, ErrorCode
 from bitting.unit.spec import UnitSpec
 from bitting_rtl.engine.engine import Engine
-from bitting_rtl.engine.puf_engine import PufEngine
+from bitting_rtl.engine.puf_engine import PUF_PORTS, PufEngine
 from bitting_rtl.lib.build_options import PORTABLE, BuildOptions
 from bitting_rtl.lib.layouts import result_word_layout
 from bitting_rtl.lib.ports import Port, Ports
@@ -71,10 +71,6 @@ PORTS = {
 FUSE_PORTS = {name: PORTS[name] for name in ("fuse_address", "fuse_data")}
 
 
-#: What an engine with a PUF has instead.
-PUF_PORTS = {"sealed": Port(In(1), "the fuse `sealed` is blown: no enrolment, sealed programs only", "constant")}
-
-
 def ports(fused: bool, puf: bool = False) -> dict[str, Port]:
     """Ports of the top; `fused`: with those for the fuses; `puf`: with what there is if silicon makes the root secret."""
     return {name: port for name, port in PORTS.items() if fused or name not in FUSE_PORTS} | (PUF_PORTS if puf else {})
@@ -107,7 +103,7 @@ class Top(wiring.Component):
         self._fuses = fuses
         self._options = options
         puf = isinstance(engine, PufEngine)
-        self._recorded = engine.further if isinstance(engine, PufEngine) else {}
+        self._recorded = engine.recorded if isinstance(engine, PufEngine) else {}
         super().__init__(Ports(ports(fuses is None and table is None and engine is None, puf) | self._recorded))
 
     def elaborate(self, platform: object) -> Module:

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from bitting.unit.puf_spec import PufSpec
 from bitting_rtl.lib.ports import Port, Ports
-from bitting_rtl.puf.counting import RecordedCounting, counting_ports
+from bitting_rtl.puf.counting import RecordedCounting, counting_ports, recorded_ports
 from bitting_rtl.puf.ring_counting import RingCounting
 
 #: A bit of the response.
@@ -98,12 +98,11 @@ class Response(wiring.Component):
             ValueError: see `bitting_rtl.puf.rings.Rings`.
         """
         self._puf = puf
-        self._counting = counting = RingCounting(puf, family) if family else RecordedCounting(puf)
+        self._counting = RingCounting(puf, family) if family else RecordedCounting(puf)
         self._measurement = Measurement(puf, constants)
-        assert isinstance(counting.signature, Ports)
-        further = {name: port for name, port in counting.signature.ports.items() if name not in counting_ports(puf)}
-        self._further = list(further)
-        super().__init__(Ports({**response_ports(puf), **further}))
+        #: Ports of recorded frequencies, which rings have not.
+        self.recorded = {} if family else recorded_ports(puf)
+        super().__init__(Ports({**response_ports(puf), **self.recorded}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -111,7 +110,7 @@ class Response(wiring.Component):
         for name, port in counting_ports(self._puf).items():
             driver, driven = (measurement, counting) if port.member.flow is In else (counting, measurement)
             m.d.comb += getattr(driven, name).eq(getattr(driver, name))
-        m.d.comb += [getattr(counting, name).eq(getattr(self, name)) for name in self._further]
+        m.d.comb += [getattr(counting, name).eq(getattr(self, name)) for name in self.recorded]
         m.d.comb += [measurement.measure.eq(self.measure), measurement.forget.eq(self.forget)]
         m.d.comb += [self.busy.eq(measurement.busy), self.sum.eq(measurement.sum)]
         connect(m, measurement.bits, flipped(self.bits))

@@ -21,7 +21,7 @@ from bitting_rtl.lib.layouts import UNCHECKED
 from bitting_rtl.lib.one_hot import OneHot
 from bitting_rtl.lib.ports import Port, Ports
 from bitting_rtl.puf.bch_decoder import BchDecoder
-from bitting_rtl.puf.measurement import Response, response_ports
+from bitting_rtl.puf.measurement import Response
 from bitting_rtl.puf.small_cxof import SmallCxof
 
 #: Words of a root secret.
@@ -51,10 +51,8 @@ class RootMaker(wiring.Component):
         self.response = Response(design.measured, family, design.constants)
         self.decoder = BchDecoder(design.key.code)
         self.hash = SmallCxof(PURPOSE_PUF, design.key.prefix(spec))
-        signature = self.response.signature
-        assert isinstance(signature, Ports)
-        #: Ports of recorded frequencies, which rings have not.
-        self.further = {name: port for name, port in signature.ports.items() if name not in response_ports(design.measured)}
+        #: As of `Response`.
+        self.recorded = self.response.recorded
         depth = 1 << (design.key.helper_words + ROOT_WORDS - 1).bit_length()
         #: Helper data; in its last words the root secret, if there is one.
         self.memory = Memory(shape=unsigned(WORD_BITS), depth=depth, init=[], attrs=UNCHECKED)
@@ -78,7 +76,7 @@ class RootMaker(wiring.Component):
                     "root_data": Port(
                         Out(WORD_BITS), "that word; zeros if there is no root secret", "a clock after its address"
                     ),
-                    **self.further,
+                    **self.recorded,
                 }
             )
         )
@@ -87,7 +85,7 @@ class RootMaker(wiring.Component):
         m = Module()
         key = self.design.key
         m.submodules.response, m.submodules.decoder, m.submodules.hash = self.response, self.decoder, self.hash
-        m.d.comb += [getattr(self.response, name).eq(getattr(self, name)) for name in self.further]
+        m.d.comb += [getattr(self.response, name).eq(getattr(self, name)) for name in self.recorded]
         self._states = OneHot(m, _STATES)
         at = self._states.at
         self._failed = Signal()  # a word could not be corrected, or the check differs

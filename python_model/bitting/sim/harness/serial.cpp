@@ -8,16 +8,6 @@
 
 namespace {
 
-template <class Top>
-auto set_load(Top& top, bool load, uint32_t address, uint32_t first, uint32_t second, int) -> decltype(top.load, void()) {
-    top.load = load;
-    top.load_address = address;
-    top.load_first = first;
-    top.load_second = second;
-}
-template <class Top>
-void set_load(Top&, bool, uint32_t, uint32_t, uint32_t, long) {}
-
 struct Board {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;

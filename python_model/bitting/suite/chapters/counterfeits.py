@@ -9,10 +9,11 @@ import numpy as np
 
 from bitting.check import attacks
 from bitting.locking.device import ROOT_BYTES
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import locked_for, public_device
+from bitting.suite.chapters.locks import locked_for, malleable_or_owned, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit.spec import VaultKind
 
@@ -36,11 +37,7 @@ class Counterfeits(Attack):
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """How many emulated mutants derive the right chip's lock key, or what the chip answers to a made-up challenge."""
-        if material.case.control:
-            device = public_device(material, VaultKind.AES, seed)
-            artefact = locked_for(material, device, "clock", "aes-pre", seed)
-        else:
-            device, artefact = material.owner, material.locked
+        device, artefact = malleable_or_owned(material, seed)
         if parameters["chips"] == "mutants":
             found = attacks.mutant_attacks(artefact, device)
             return Outcome({"got": int(found.got), "of": int(found.of), "what": found.note.partition(";")[0]})

@@ -7,10 +7,11 @@ from typing import Any
 
 from bitting.attack import retraining, two_files
 from bitting.locking.kinds import Transform
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 

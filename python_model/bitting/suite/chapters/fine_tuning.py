@@ -9,9 +9,10 @@ import numpy as np
 
 from bitting.attack import fine_tuning
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.targets.relearning import Effort as Training
 from bitting.targets.stolen import Stolen

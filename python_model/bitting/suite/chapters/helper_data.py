@@ -10,9 +10,10 @@ import numpy as np
 from bitting.attack import helper_data
 from bitting.attack.weak_puf import ChosenPairs, FillsUp, Ours, Silicon, Unchecked
 from bitting.puf.extractor import FuzzyExtractor
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit.bch import DEFAULT_CODE
 from bitting.unit.puf_key import PufKey

@@ -14,11 +14,12 @@ from bitting.attack import key_search, random_networks, weak
 from bitting.emulator.emulate import Emulator
 from bitting.locking.device import ROOT_BYTES, Device
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.chapters.screening import tag_permutations
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 

@@ -12,10 +12,11 @@ from bitting.attack.streams import Stream
 from bitting.locking.chip import ChipModel
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit import timing
 

@@ -28,3 +28,11 @@ def locked_for(material: Material, device: Device, fingerprint: str, transform: 
     scheme = LockScheme.new(device.spec, fingerprint, transform, Level.FAMILY, nonce=nonce)
     program = personalise(replace(material.architecture, spec=device.spec), device, scheme)
     return Artefact(program, scheme, interface=material.model.interface)
+
+
+def malleable_or_owned(material: Material, seed: int) -> tuple[Device, Artefact]:
+    """For a control a device of the vault `aes`, which checks nothing, and the group's model for it; else the owner's."""
+    if not material.case.control:
+        return material.owner, material.locked
+    device = public_device(material, VaultKind.AES, seed)
+    return device, locked_for(material, device, "clock", "aes-pre", seed)

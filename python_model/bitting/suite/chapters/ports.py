@@ -17,12 +17,12 @@ from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import seal_model, unlock_program
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import locked_for, public_device
+from bitting.suite.chapters.locks import malleable_or_owned, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
-from bitting.unit.spec import VaultKind
 
 #: Layers whose weights are read, where they can be: one shows it.
 _LAYERS = 1
@@ -120,11 +120,7 @@ class Residue(Attack):
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """How many words are printed, and how many of them are right."""
-        if material.case.control:
-            device = public_device(material, VaultKind.AES, seed)
-            artefact = locked_for(material, device, "clock", "aes-pre", seed)
-        else:
-            device, artefact = material.owner, material.locked
+        device, artefact = malleable_or_owned(material, seed)
         (found,) = attacks.port_attacks(artefact, device, seed=seed, attackers=[attacks.NEXT_USER])
         return Outcome({name: _plain(getattr(found, name)) for name in ("got", "right", "of", "queries")})
 

@@ -11,9 +11,10 @@ import torch
 from bitting.attack import distillation
 from bitting.emulator.emulate import Emulator
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 
 #: Widths of the copy's hidden layers.

@@ -14,10 +14,11 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.kinds import Transform
 from bitting.network.metrics import accuracy
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit.spec import VaultKind
 

@@ -15,10 +15,11 @@ from bitting.locking.kinds import Transform
 from bitting.locking.transform import inverse
 from bitting.program.layers import Program
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 

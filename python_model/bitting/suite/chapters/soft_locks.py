@@ -10,9 +10,10 @@ import torch
 
 from bitting.artefact.claims import SPARSITY
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.targets import filling, repair
 from bitting.targets.families import Split, every_target

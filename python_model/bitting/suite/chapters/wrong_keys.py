@@ -10,10 +10,11 @@ import numpy as np
 from bitting.attack import random_networks, weak, wrong_keys
 from bitting.locking.device import Device
 from bitting.suite import figures
-from bitting.suite.attack import Attack, Said, Verdict
+from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
+from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit.spec import VaultKind
 
