@@ -37,7 +37,7 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Model:
         loaded = datasets.load(data)
         config = replace(recipes.recipe(loaded, network), seed=seed)
         with console.progress(path.stem, 2 * config.epochs) as done:
-            model = loop.train(parse_spec(SPEC), loaded, config, path.with_suffix(".checkpoint"), loop.counted(done))
+            model = loop.train(parse_spec(SPEC), loaded, config, path.with_suffix(".checkpoint"), loop.counted(done, config))
             model.save(path)
     return Model.load(path)
 

@@ -165,7 +165,7 @@ def test_what_does_not_fit_when_it_is_split_is_said_before_training(tmp_path):
     with pytest.raises(ProgramError, match="scratch"):
         loop.train("soft:scratch_words=512", "digits", config, tmp_path / "run", lambda *item: told.append(item))
     assert not told
-    with pytest.raises(BittingError, match="with a network of ours; found a model that is given"):
+    with pytest.raises(BittingError, match="with a network of ours on the fold; found a model that is converted from its twin"):
         loop.train(
             SOFT,
             "digits",

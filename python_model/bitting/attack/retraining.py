@@ -42,8 +42,9 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in known
     }
-    count = loop.counted(progress) if progress else None
-    model = loop.train(artefact.program.spec, str(claims["dataset"]), TrainConfig(**given), progress=count)
+    again = TrainConfig(**given)
+    count = loop.counted(progress, again) if progress else None
+    model = loop.train(artefact.program.spec, str(claims["dataset"]), again, progress=count)
     weights = flat_codes(model.program)
     note = "trained again with the seed among the claims"
     return Finding("retraining", _THIEF, "weights", len(weights), code_places(artefact.program), note=note, found=weights)

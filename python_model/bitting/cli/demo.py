@@ -57,7 +57,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None, only: list[st
     with console.progress("training", 2 * config.epochs) as done:
         model = loop.train(
             spec, dataset, config, folder / ".checkpoint",
-            loop.counted(done),
+            loop.counted(done, config),
         )  # fmt: skip
     model.save(folder / "model.safetensors")
 
@@ -158,7 +158,7 @@ def _soft_lock(dataset: Dataset, config: TrainConfig, path: Path) -> list[tuple[
     `path`: where it is saved.
     """
     with console.progress("training with a soft lock", 2 * config.epochs) as done:
-        model = loop.train("soft", dataset, recipes.soft(config, SPLIT), progress=loop.counted(done))
+        model = loop.train("soft", dataset, recipes.soft(config, SPLIT), progress=loop.counted(done, config))
     model.save(path)
     x, stolen = model.interface.activations(dataset.test_x), Stolen.of(model.program)
     plain = [each for each in every_target(stolen.spec.acc_bits) if each.family == "int8"]

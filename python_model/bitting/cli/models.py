@@ -113,8 +113,8 @@ def train(
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
     with distributed.group():
-        with console.progress(f"training on {dataset.name}", 2 * config.epochs) as done:
-            counted = training.counted(done)
+        with console.progress(f"training on {dataset.name}", config.epochs + config.unit_epochs) as done:
+            counted = training.counted(done, config)
             model = training.train(family, dataset, config, checkpoint, counted, given, stripes_of(stripes))
             family = model.program.spec
         if not distributed.leads():
@@ -188,9 +188,7 @@ def _for_given(config: TrainConfig, given: bool, activation: str, epochs: int | 
     if not given:
         if activation or epochs == 0:
             option = "--activation" if activation else "--epochs 0"
-            raise BittingError(
-                f"{option} is for a model that --torch or --onnx gives; our own networks are trained on the fold"
-            )
+            raise BittingError(f"{option} is for a model that --torch or --onnx gives; of our own networks the recipe says it")
         return config
     return config if activation == "fold" else recipes.fine_tuning(config)
 

@@ -51,7 +51,9 @@ TaskOption = Annotated[
     str | None,
     typer.Option("--task", help=f"{', '.join(Task)}; default: what the targets look like."),
 ]
-NetworkOption = Annotated[str, typer.Option("--network", help="mlp, lenet or residual; the last two take images of 28 x 28.")]
+NetworkOption = Annotated[
+    str, typer.Option("--network", help="mlp; lenet or residual, for images of 28 x 28; resnet8, for colour images of 32 x 32.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 SamplesOption = Annotated[str, typer.Option("--samples", help="Test samples FIRST:LAST, or a count; empty: all.")]
 ArtefactArgument = Annotated[Path, typer.Argument(help="Locked artefact, from `bitting lock`.")]

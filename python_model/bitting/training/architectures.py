@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -130,6 +131,23 @@ class ResNet8(nn.Module):
         return logits
 
 
-#: Networks for images of 28 x 28, by name; called with (classes, dropout).
-CONVOLUTIONAL: dict[str, Callable[[int, float], nn.Module]] = {"lenet": LeNet, "residual": ResidualNetwork}
+@dataclass(frozen=True)
+class Convolutional:
+    """A network for images of one size.
+
+    Attributes:
+        make: called with (classes, dropout).
+        shape: (channels, H, W) of an image.
+    """
+
+    make: Callable[[int, float], nn.Module]
+    shape: tuple[int, int, int]
+
+
+#: By name.
+CONVOLUTIONAL = {
+    "lenet": Convolutional(LeNet, (1, 28, 28)),
+    "residual": Convolutional(ResidualNetwork, (1, 28, 28)),
+    "resnet8": Convolutional(lambda classes, _: ResNet8(classes), (3, 32, 32)),
+}
 NAMES = ("mlp", *CONVOLUTIONAL)

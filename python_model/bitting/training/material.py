@@ -19,6 +19,10 @@ from bitting.training.tasks import Goal
 STATISTICS_SAMPLES = 4096
 
 
+#: Called with (indices of training samples, activations as they are seen): what is to be learnt of them.
+Lesson = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Samples that a network is judged on: activations as float32, targets of the loss, and those of the data set."""
@@ -42,6 +46,7 @@ class Material:
     held_out: Part
     goal: Goal
     distillation: float
+    moved: bool
 
     @classmethod
     def of(cls, data: Dataset, inputs: Inputs, config: TrainConfig) -> Material:
@@ -55,12 +60,24 @@ class Material:
             held_out=Part(test_x, goal.test_targets, data.test_y),
             goal=goal,
             distillation=config.distillation_weight if data.task == Task.CLASSES else 0.0,
+            moved=config.moved > 0,
         )
 
-    @torch.no_grad()
-    def targets(self, teacher: Callable[[torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
-        """`Goal.targets`, or of classes the labels and the answers (logits) of a teacher mixed."""
+    def lesson(self, teacher: Callable[[torch.Tensor], torch.Tensor] | None) -> Lesson:
+        """`Goal.targets`, or of classes the labels and the answers (logits) of a teacher mixed.
+
+        A teacher is asked once about samples that are always the same, and each time about pictures that are moved.
+        """
+        targets = self.goal.targets
         if teacher is None or not self.distillation:
-            return self.goal.targets
-        taught = torch.cat([teacher(part).softmax(1) for part in self.train_x.split(2000)])
-        return self.goal.targets.lerp(taught, self.distillation)
+            return lambda chosen, _: targets[chosen]
+        if self.moved:
+            return lambda chosen, seen: self._mixed(targets[chosen], teacher, seen)
+        mixed = torch.cat(
+            [self._mixed(part, teacher, x) for part, x in zip(targets.split(2000), self.train_x.split(2000), strict=True)]
+        )
+        return lambda chosen, _: mixed[chosen]
+
+    @torch.no_grad()
+    def _mixed(self, targets: torch.Tensor, teacher: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return targets.lerp(teacher(x).softmax(1), self.distillation)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bitting.artefact.claims import SPARSITY, SPLIT
-from bitting.conversion.converter import Activation, convert
+from bitting.conversion.converter import convert
 from bitting.errors import BittingError, ProgramError
 from bitting.network.graph import UnitNetwork
 from bitting.network.layers import UnitAdd, UnitProduct
@@ -44,7 +44,7 @@ def on_unit(
             accumulator_std=config.accumulator_std,
             normalise=config.balance == Balance.NONE,
             fresh=fresh,
-            activation=Activation.FOLD if fresh else config.activation,
+            activation=config.activation,
             stripes=stripes,
         )
     except ProgramError as error:

@@ -22,6 +22,7 @@ class TrainConfig:
         network: "mlp", or one of `architectures.CONVOLUTIONAL`.
         hidden: sizes of the hidden layers of an MLP.
         epochs: passes over the training set; the twin gets the same.
+        tuning_epochs: passes of the unit's network, if not as many: of one that is converted from its trained twin.
         batch_size: samples a step.
         learning_rate: peak learning rate of Adam on latent weights of unit variance (cosine decay to zero).
         twin_learning_rate: the same for the twin's fp32 weights.
@@ -43,8 +44,9 @@ class TrainConfig:
         seed: what initial weights, drawn histograms, the order of samples, dropout and what a soft lock draws follow from, see
             `bitting.training.randomness`. None: `train` draws 128 secret bits, which go into the model's file and the
             checkpoint only. A seed that is given makes the model *reproducible*: who knows it trains the same weights again.
-        activation: of a given model: "fold" puts the unit's wave in place of its activation functions, "relu" keeps ReLU and
-            begins where reconstruction ends (`bitting.convert`).
+        activation: "fold" puts the unit's wave in place of a model's activation functions, "relu" keeps ReLU and begins where
+            reconstruction ends (`bitting.convert`). A network of ours with "relu" is trained as its twin first, then converted.
+        moved: pixels by which pictures are moved at random, and half of them mirrored, each time they are seen. 0: none are.
         soft: a soft lock, one of `SOFT_LOCKS`, or nothing.
         balance: which histogram of codes training keeps, see `bitting.training.balance`.
         match_random_spectrum: keep the singular values of every matrix but the last at those of a random one.
@@ -53,6 +55,7 @@ class TrainConfig:
     network: str = "mlp"
     hidden: tuple[int, ...] = (128, 64)
     epochs: int = 60
+    tuning_epochs: int | None = None
     batch_size: int = 32
     learning_rate: float = 0.02
     twin_learning_rate: float = 0.005
@@ -68,9 +71,15 @@ class TrainConfig:
     distillation_weight: float = 0.0
     seed: int | None = field(default=None, repr=False)
     activation: str = "fold"
+    moved: int = 0
     soft: str = ""
     balance: Balance = Balance.NONE
     match_random_spectrum: bool = False
+
+    @property
+    def unit_epochs(self) -> int:
+        """Passes of the unit's network over the training set."""
+        return self.epochs if self.tuning_epochs is None else self.tuning_epochs
 
     @property
     def known_seed(self) -> int:
@@ -123,6 +132,20 @@ _CONVOLUTIONAL = {
         scale_lr_by_init=True,
         accumulator_std=(0.3, 0.3, 0.15, 1.0, 0.3, 0.15, 0.15, 1.0),
     ),
+    # As published, with its ReLU: a network that others know is to stay what it is. Batches are as small as a processor likes.
+    "resnet8": TrainConfig(
+        network="resnet8",
+        epochs=30,
+        tuning_epochs=3,
+        batch_size=128,
+        learning_rate=KEPT_RATE,
+        twin_learning_rate=0.004,
+        dropout=0.0,
+        label_smoothing=0.0,
+        distillation_weight=0.5,
+        activation="relu",
+        moved=4,
+    ),
 }
 
 
@@ -149,8 +172,8 @@ def recipe(data: Dataset, network: str = "mlp") -> TrainConfig:
 def fine_tuning(config: TrainConfig) -> TrainConfig:
     """The configuration with which a model that was kept by conversion is trained on: small steps, and the model teaches."""
     return replace(
-        config, activation="relu", epochs=10, learning_rate=KEPT_RATE, label_smoothing=0.0, bias_lr_ratio=1.0,
-        logit_weight_rms=0.0, scale_lr_by_init=False, distillation_weight=0.5, balance=Balance.NONE,
+        config, activation="relu", epochs=10, tuning_epochs=None, moved=0, learning_rate=KEPT_RATE, label_smoothing=0.0,
+        bias_lr_ratio=1.0,         logit_weight_rms=0.0, scale_lr_by_init=False, distillation_weight=0.5, balance=Balance.NONE,
         match_random_spectrum=False,
     )  # fmt: skip
 

@@ -12,8 +12,9 @@ from torch import nn
 from bitting.conversion.converter import Activation
 from bitting.network.graph import Measure, UnitNetwork
 from bitting.training import distributed, randomness
+from bitting.training.augmentation import moved
 from bitting.training.finetuning import cosine, share_of_weights
-from bitting.training.material import Part
+from bitting.training.material import Lesson, Part
 from bitting.training.recipes import TrainConfig
 from bitting.training.soft import SoftObjective
 from bitting.training.tasks import Goal
@@ -74,10 +75,12 @@ class Run:
         config: TrainConfig,
         goal: Goal,
         finish_epoch: Callable[[], None],
+        epochs: int,
         ends_with: str = "",
         penalty: SoftObjective | None = None,
     ):
         self.name = name
+        self.epochs = epochs
         self.penalty = penalty
         self.goal = goal
         self.objective = _Objective(network, scale, goal.loss, ends_with)
@@ -95,25 +98,27 @@ class Run:
         )
         self.shared = distributed.wrap(self.objective)
 
-    def train_epoch(self, epoch: int, x: torch.Tensor, targets: torch.Tensor) -> None:
-        """One pass in an order that depends on the seed and the epoch only."""
+    def train_epoch(self, epoch: int, x: torch.Tensor, lesson: Lesson) -> None:
+        """One pass over activations `x` in an order that depends on the seed and the epoch only."""
         self.objective.train()
         seed = self.config.known_seed
         if self.penalty:
             self.penalty.begin(epoch)
-        randomness.seed_torch(seed, epoch)  # dropout, so that a resumed run repeats it
+        randomness.seed_torch(seed, epoch)  # dropout and moved pictures, so that a resumed run repeats it
         batch = self.config.batch_size
         order = torch.randperm(len(x), generator=randomness.torch_generator(seed, epoch))
         steps = max(1, len(x) // batch)
         for step in range(steps):
-            done = (epoch + step / steps) / self.config.epochs
+            done = (epoch + step / steps) / self.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = group["share"] * self.peak_rate * cosine(done)
             chosen = distributed.share(order[step * batch : (step + 1) * batch])
-            loss = self.shared(x[chosen], targets[chosen])
+            seen = moved(x[chosen], self.config.moved) if self.config.moved else x[chosen]
+            targets = lesson(chosen, seen)
+            loss = self.shared(seen, targets)
             if self.penalty and isinstance(self.objective.network, UnitNetwork):
-                inputs = x[chosen] * self.objective.scale
-                loss = loss + self.penalty.penalty(self.objective.network, inputs, targets[chosen].argmax(1), done)
+                inputs = seen * self.objective.scale
+                loss = loss + self.penalty.penalty(self.objective.network, inputs, targets.argmax(1), done)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
