@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from bitting.errors import BittingError
+
 
 def moved(x: torch.Tensor, most: int) -> torch.Tensor:
     """Half of the pictures mirrored, all moved by up to so many pixels each way, as in arXiv 1512.03385, section 4.2.
@@ -17,7 +19,12 @@ def moved(x: torch.Tensor, most: int) -> torch.Tensor:
 
     Returns:
         As `x`.
+
+    Raises:
+        BittingError: if `x` holds no pictures.
     """
+    if x.dim() != 4:
+        raise BittingError(f"moved pictures have shape (samples, channels, H, W); found {tuple(x.shape)}")
     mirrored = torch.rand(len(x)) < 0.5
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     rows, columns = (
