@@ -102,7 +102,7 @@ def test_the_twin_comes_first_and_an_interrupted_run_resumes(pictures, tmp_path)
     assert claims["twin_accuracy"] > 0.9 and claims["converted_accuracy"] > 0.9 and claims["accuracy"] > 0.9
     assert "trained first" in claims["twin"]
     x = whole.interface.activations(pictures.test_x)
-    answers = Emulator(whole.program).run(x)
+    answers = Emulator(whole.program, range(SPEC.codes))(x).numpy()
     assert float(np.mean(answers.argmax(1) == pictures.test_y)) == claims["accuracy"]
 
 
