@@ -22,6 +22,7 @@ NETWORKS = {
     "LeNet": (architectures.LeNet, (1, 28, 28)),
     "residual network": (architectures.ResidualNetwork, (1, 28, 28)),
     "ResNet8": (architectures.ResNet8, (3, 32, 32)),
+    "DS-CNN": (architectures.DepthwiseSeparable, (1, 49, 10)),
 }
 
 

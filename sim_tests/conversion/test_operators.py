@@ -10,6 +10,7 @@ from torch import nn
 
 import bitting
 from bitting.errors import ConversionError
+from bitting.training import architectures
 from bitting.unit.spec import parse_spec
 from tb.conversions import SPEC, Step, answers, samples, seeded
 
@@ -40,35 +41,21 @@ def test_padding_same_is_torchs_for_even_windows_too():
     assert torch.equal(answers(nn.Sequential(conv, *tail), x), answers(nn.Sequential(bare, *tail), F.pad(x, (1, 2, 1, 2))))
 
 
-class Block(nn.Module):
-    """Two convolutions and a way around them, as TensorFlow pads: at stride 2 with zeros below and to the right only."""
-
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.pads = (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1)
-        self.first, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
-        self.second, self.norm2 = nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)
-        self.around = nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
-
-    def forward(self, x):
-        inner = torch.relu(self.norm1(self.first(F.pad(x, self.pads))))
-        return torch.relu(self.norm2(self.second(inner)) + self.around(x))
-
-
-def mlperf_tiny_residual_network():
-    """ResNet8 of MLPerf Tiny, for pictures of 3 x 32 x 32."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
-        nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10), nn.Softmax(dim=1),
-    )  # fmt: skip
-
-
-def test_the_residual_network_of_mlperf_tiny_converts_and_exports():
-    spec = parse_spec("base:scratch_words=65536")
-    x = samples(4, 3, 32, 32)
-    network = bitting.convert(seeded(mlperf_tiny_residual_network), spec, x)
+@pytest.mark.parametrize(
+    ("network", "shape", "words", "macs"),
+    [
+        (architectures.ResNet8, (3, 32, 32), 65536, 12_501_632),
+        (architectures.DepthwiseSeparable, (1, 49, 10), 32768, 2_656_768),
+    ],
+)
+def test_networks_of_mlperf_tiny_convert_and_export(network, shape, words, macs):
+    """Multiplications as published, 12.5 and 2.7 millions; a softmax at the end is left out."""
+    spec = parse_spec(f"base:scratch_words={words}")
+    x = samples(4, *shape)
+    network = bitting.convert(seeded(lambda: nn.Sequential(network(), nn.Softmax(dim=1))), spec, x)
     program = bitting.export(network, x).program
     assert program.parameters == sum(layer.weight.numel() for layer in network.products)
+    assert sum(layer.codes.size * layer.position_count for layer in program.secret) == macs
 
 
 def test_borders_cost_no_more_words_than_both_paddings_ask_for():

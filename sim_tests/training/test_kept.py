@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitting.data import datasets
 from bitting.data.dataset import Dataset
 from bitting.emulator.emulate import Emulator
 from bitting.errors import BittingError
@@ -22,18 +23,20 @@ SPEC = parse_spec("base:scratch_words=8192")
 def pictures():
     """A bright band at one of four heights, with noise: (1, 28, 28), a class each, also in a mirror."""
     rng = np.random.default_rng(0)
-    parts = []
-    for count in (160, 64):
+
+    def part(count):
         y = rng.integers(0, 4, count)
         x = rng.integers(0, 60, (count, 28, 28))
         for picture, label in zip(x, y, strict=True):
             picture[7 * label :][:7] += 150
-        parts += [x.reshape(count, -1).astype(np.uint8), y]
-    return Dataset("bands", *parts, shape=(1, 28, 28))
+        return x.reshape(count, -1).astype(np.uint8), y
+
+    (train_x, train_y), (test_x, test_y) = part(160), part(64)
+    return Dataset("bands", train_x, train_y, test_x, test_y, (1, 28, 28))
 
 
 CONFIG = replace(
-    recipes.recipe(Dataset("none", *[np.zeros(1)] * 4, shape=(1,)), "lenet"),
+    recipes.recipe(datasets.load("digits"), "lenet"),
     activation="relu", moved=2, epochs=8, tuning_epochs=2, batch_size=16, seed=5, learning_rate=3e-3, label_smoothing=0.0,
 )  # fmt: skip
 

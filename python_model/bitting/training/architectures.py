@@ -131,6 +131,42 @@ class ResNet8(nn.Module):
         return logits
 
 
+class _Separable(nn.Module):
+    """A convolution of each channel by itself, then one of 1 x 1 over all."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, 1, 1, groups=width)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.pointwise = nn.Conv2d(width, width, 1)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm2(self.pointwise(torch.relu(self.norm1(self.depthwise(x))))))
+
+
+class DepthwiseSeparable(nn.Module):
+    """DS-CNN, the network of MLPerf Tiny's keyword spotting, with TensorFlow's padding "same".
+
+    Shape:
+        (samples, 1, 49, 10), 49 spectra of ten coefficients, -> (samples, classes)
+    """
+
+    def __init__(self, classes: int = 12, width: int = 64):
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, (10, 4), 2)
+        self.norm = nn.BatchNorm2d(width)
+        self.blocks = nn.Sequential(*(_Separable(width) for _ in range(4)))
+        self.pool = nn.AvgPool2d((25, 5))
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits, without softmax."""
+        x = torch.relu(self.norm(self.stem(F.pad(x, (1, 1, 4, 5)))))
+        logits: torch.Tensor = self.head(self.pool(self.blocks(x)).flatten(1))
+        return logits
+
+
 @dataclass(frozen=True)
 class Convolutional:
     """A network for images of one size.
