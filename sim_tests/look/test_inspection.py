@@ -129,6 +129,23 @@ def test_a_model_s_clocks_are_told_at_the_example_clock(folder):
     )
 
 
+def test_constants_that_follow_one_another_are_told_together(tmp_path):
+    spec = PRESETS["tiny"]
+    copies: list[lowering.Operation] = [
+        lowering.Pool(name, (of,), (1, 1), (1, 1), (0, 0), 1, 0) for of, name in zip(("input", *"abc"), "abcd", strict=True)
+    ]
+    codes = np.random.default_rng(1).integers(0, spec.codes, (3, 36)).astype(np.uint8)
+    logits = lowering.Product("e", ("d",), codes, np.zeros(3, np.int32), emits=True)
+    model = bitting.Model(lowering.lower(spec, (1, 6, 6), [*copies, logits]))
+    model.save(tmp_path / "model")
+    told = json.loads(command("inspect", tmp_path / "model", "--json").stdout)["layers"]
+    assert [layer["constant"] for layer in told] == [True] * 4 + [False]
+    short, every = (command("inspect", tmp_path / "model", *option).stdout for option in ((), ("--all",)))
+    assert "0..3" in short and "4 of constants" in short and "4 layers of constants are told together" in short
+    assert f" {sum(layer['cycles']['least'] for layer in told[:4])} " in short
+    assert "of constants" not in every and every.count("copy") == 4
+
+
 def test_pictures_of_models_are_for_their_owner_and_of_artefacts_for_everyone(folder):
     for name, mode, shown in (("model", 0o600, "23 -&gt; 9"), ("artefact", 0o644, "at least")):
         picture = folder / f"{name}.svg"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ from bitting.cli.options import JsonOption
 from bitting.errors import LockError
 from bitting.locking.kinds import Transform, default_transform, transforms_of
 from bitting.look import drawing, inspection, inspection_chart, learning
-from bitting.look.inspection import Bound, Inspection
+from bitting.look.inspection import Bound, Inspection, LayerFacts
 from bitting.unit.spec import UnitSpec
 
 
@@ -28,6 +30,10 @@ def inspect(
     transform: Annotated[
         str, typer.Option(help="Of a model: the lock whose effect is told; default: what `bitting lock` takes.")
     ] = "",
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Each layer of constants too: copies, sums and maxima are many, and are told together."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Layers, clocks, scratch memory, and what a lock hides. Of an artefact no key is needed, and no signature is asked for.
@@ -53,7 +59,7 @@ def inspect(
     if json:
         console.emit_json(found.to_dict() | {"clock_mhz": clock, "soft": soft})
         return
-    _print(file, found, clock)
+    _print(file, found, clock, every)
     if soft:
         page = "sparsity-lock" if soft == SPARSITY else "soft-locks"
         console.out.print(f"soft lock, as the file claims: {soft}; no key, level of claim family (docs/{page}.md)")
@@ -81,16 +87,36 @@ def _or_sealed(value: object) -> str:
     return "sealed" if value is None else str(value)
 
 
-def _print(file: Path, found: Inspection, clock: float) -> None:
-    rows = [
-        (
-            number, layer.kind, _or_sealed(layer.shape), layer.tiles, layer.codes,
-            _or_sealed(layer.positions and layer.positions[0] * layer.positions[1]), _or_sealed(layer.macs), layer.cycles,
-            "" if (share := found.share(layer)) is None else console.percent(share),
-            _or_sealed(layer.reads), _or_sealed(layer.writes),
-        )
-        for number, layer in enumerate(found.layers)
-    ]  # fmt: skip
+def _grouped(layers: Sequence[LayerFacts], every: bool) -> Iterator[range]:
+    """Numbers of layers that are told together: constants that follow one another, unless `every` one is asked for."""
+    for constant, numbers in itertools.groupby(range(len(layers)), lambda number: layers[number].constant and not every):
+        run = list(numbers)
+        if constant and len(run) > 2:
+            yield range(run[0], run[-1] + 1)
+        else:
+            yield from (range(number, number + 1) for number in run)
+
+
+def _row(found: Inspection, group: range) -> tuple[object, ...]:
+    """A layer, or constants together."""
+    layers = found.layers[group.start : group.stop]
+    shares = [found.share(layer) for layer in layers]
+    share = "" if None in shares else console.percent(sum(each or 0 for each in shares))
+    if len(layers) == 1:
+        (layer,) = layers
+        positions = _or_sealed(layer.positions and layer.positions[0] * layer.positions[1])
+        return (
+            group.start, layer.kind, _or_sealed(layer.shape), layer.tiles, layer.codes, positions, _or_sealed(layer.macs),
+            layer.cycles, share, _or_sealed(layer.reads), _or_sealed(layer.writes),
+        )  # fmt: skip
+    tiles, macs = sum(layer.tiles for layer in layers), sum(layer.macs or 0 for layer in layers)
+    cycles = sum((layer.cycles for layer in layers), Bound(0, 0))
+    return (f"{group.start}..{group[-1]}", f"{len(layers)} of constants", "", tiles, "", "", macs, cycles, share, "", "")
+
+
+def _print(file: Path, found: Inspection, clock: float, every: bool) -> None:
+    groups = list(_grouped(found.layers, every))
+    rows = [_row(found, group) for group in groups]
     head = ("layer", "kind", "shape", "tiles", "codes", "positions", "MACs", "cycles", "share", "reads", "writes")
     console.table(f"{file}: {_summary(found)}", head, rows)
     console.out.print(
@@ -108,9 +134,16 @@ def _print(file: Path, found: Inspection, clock: float) -> None:
         )
     elif not found.cycles.known:
         console.out.print("Which code takes how many cycles needs the key: the bounds are those of all weights of the family.")
-    living = [(tenant.who, f"{tenant.first}..{tenant.last}", tenant.words, *_life(tenant)) for tenant in found.tenants]
+    together = {number for group in groups if len(group) > 1 for number in group}
+    living = [
+        (tenant.who, f"{tenant.first}..{tenant.last}", tenant.words, *_life(tenant))
+        for tenant in found.tenants
+        if tenant.since not in together
+    ]
     title = f"scratch memory: {found.spec.scratch_words} words of {found.spec.lanes} activations"
     console.table(title, ("whose", "addresses", "words", "written by layer", "last read by layer"), living)
+    if together:
+        console.out.print(f"{len(together)} layers of constants are told together (copies, sums, maxima); --all tells each")
     console.table(_lock_title(found), ("what", "is", "how"), [(row.what, row.seen, row.how) for row in found.hidings])
     if found.caution:
         console.out.print(f"caution: {found.caution}")

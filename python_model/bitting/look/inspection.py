@@ -61,6 +61,7 @@ class LayerFacts:
         macs: multiply-accumulates of a sample.
         cycles: of all tiles, by the timing law.
         reads, writes: scratch words, each counted once.
+        constant: its weights are known to everyone.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class LayerFacts:
     cycles: Bound
     reads: int | None
     writes: int | None
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,7 @@ def _facts(layer: Layer, cycles: Bound) -> LayerFacts:
         cycles=cycles,
         reads=len(layer.read()),
         writes=0 if layer.emits else len(np.unique(layer.written())),
+        constant=layer.constant,
     )
 
 
