@@ -27,15 +27,20 @@ from bitting.program import latency
 from bitting.program.layers import Layer, Program
 from bitting.sim.session import simulate
 from bitting.training import architectures
+from bitting.unit.spec import UnitSpec
 
 NETWORKS = {
     "lenet": (architectures.LeNet, (1, 28, 28)),
     "residual": (architectures.ResidualNetwork, (1, 28, 28)),
     "resnet8": (architectures.ResNet8, (3, 32, 32)),
 }
+#: What a clock may cost, in units of a weight's variance; values a standard deviation; Gaussian weights.
+PRICES = (0.0, 0.001, 0.002, 0.004, 0.01, 0.03)
+SCALES = range(12, 33, 2)
+SAMPLES = 50_000
 COLUMNS = (
-    "layer", "tiles", "positions", "K", "clocks a code", "MAC", "ends", "gaps", "waits", "begins", "a tile comes in", "late tiles",
-    "lanes", "of all",
+    "layer", "tiles", "positions", "K", "clocks a code", "MAC", "ends", "gaps", "waits", "begins", "a tile comes in",
+    "late tiles", "lanes", "of all",
 )  # fmt: skip
 
 
@@ -141,6 +146,27 @@ def ideas(program: Program, rows: list[Row]) -> dict[str, int]:
     }  # fmt: skip
 
 
+def thrift(spec: UnitSpec) -> list[tuple[float, float, float]]:
+    """(price, clocks a code, RMS error) of Gaussian weights that are rounded to what is near and takes few clocks.
+
+    A weight becomes the value with the least squared error plus `price` times its clocks, in units of the weights' variance. The
+    scale is the one with the least error.
+    """
+    values, clocks = np.array(spec.values), np.array(spec.value_cycles)
+    weights = np.random.default_rng(0).standard_normal(SAMPLES)
+    found = []
+    for price in PRICES:
+        tries = []
+        for scale in SCALES:
+            cost = (weights[:, None] - values / scale) ** 2 + price * clocks
+            chosen = cost.argmin(axis=1)
+            error = float(np.sqrt(np.mean((values[chosen] / scale - weights) ** 2)))
+            tries.append((error, float(clocks[chosen].mean())))
+        error, mean = min(tries)
+        found.append((price, mean, error))
+    return found
+
+
 def print_rows(program: Program, rows: list[Row]) -> None:
     """As a Markdown table."""
     whole = sum(row.clocks.total for row in rows)
@@ -189,7 +215,17 @@ def main() -> None:
     print("| would save | clocks | of all |\n|---|---|---|")
     for name, clocks in saved.items():
         print(f"| {name} | {clocks} | {100 * clocks / whole:.1f}% |")
-    result = {"spec": program.spec.name, "clocks": whole, "rows": [asdict(row) for row in rows], "saved": saved}
+    rounded = thrift(program.spec)
+    print("\n| price of a clock | clocks a code | RMS error of a Gaussian weight |\n|---|---|---|")
+    for price, mean, error in rounded:
+        print(f"| {price} | {mean:.3f} | {error:.4f} |")
+    result = {
+        "spec": program.spec.name,
+        "clocks": whole,
+        "rows": [asdict(row) for row in rows],
+        "saved": saved,
+        "thrift": rounded,
+    }
     if arguments.rtl:
         result["rtl"] = rtl_clocks(export(network, x), x.numpy()[: program.samples])
         print(f"\nRTL, one batch, sealed, with challenge, input and answer: {result['rtl']} clocks.")
