@@ -149,8 +149,8 @@ def ideas(program: Program, rows: list[Row]) -> dict[str, int]:
 def thrift(spec: UnitSpec) -> list[tuple[float, float, float]]:
     """(price, clocks a code, RMS error) of Gaussian weights that are rounded to what is near and takes few clocks.
 
-    A weight becomes the value with the least squared error plus `price` times its clocks, in units of the weights' variance. The
-    scale is the one with the least error.
+    A weight becomes the value with the least squared error plus `price` times its clocks, in units of the weights' variance.
+    The scale is the one with the least error.
     """
     values, clocks = np.array(spec.values), np.array(spec.value_cycles)
     weights = np.random.default_rng(0).standard_normal(SAMPLES)
