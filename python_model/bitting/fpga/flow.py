@@ -16,7 +16,7 @@ from typing import Any
 
 from bitting import files
 from bitting.errors import ToolError
-from bitting.fpga import tools
+from bitting.fpga import output_registers, tools
 from bitting.fpga.targets import Target
 
 #: Cells of each family by what they count as; a carry cell of the ECP5 takes two LUTs.
@@ -45,6 +45,16 @@ RING_CLOCK = "ring_clock"
 #: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the
 #: condition would stand before the address and the data of every memory; with this it goes to the enable only.
 _READ = "read_verilog design.v; proc; opt_expr -mux_undef; opt_clean"
+#: On the ECP5 a reset of fewer flip-flops than this becomes part of the logic before their data. The pin of a reset has a wire
+#: and a setup time of its own, behind the same logic; but in registers of a word it saves a LUT a bit.
+_LEAST_RESET = 9
+#: Which flip-flops there are, as `synth_ecp5` says; it takes away no more after this.
+_ECP5_FLIP_FLOPS = " ".join(
+    f"-cell {kind}"
+    for kind in (
+        "$_DFF_?_ 01", "$_DFF_?P?_ r", "$_SDFF_?P?_ r", "$_DFFE_??_ 01", "$_DFFE_?P??_ r", "$_SDFFE_?P??_ r",
+    )
+)  # fmt: skip
 #: A line of nextpnr's log: cells of a kind that are used, and there.
 _UTILISATION = re.compile(r"(\w+): +(\d+)/ *(\d+) +\d+%")
 #: Option of nextpnr that names the file of pins.
@@ -139,8 +149,7 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
     Raises:
         ToolError: if Yosys is missing or fails.
     """
-    pads = ("-noiopad",) if target.family == "ecp5" else ()
-    flat = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-top", top))
+    flat = _synthesis(target, top)
 
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
@@ -151,6 +160,16 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
 
     return files.built("synthesis", [verilog, _READ, flat, tools.find("yosys")[1]], make)
+
+
+def _synthesis(target: Target, top: str) -> str:
+    """Yosys' commands from `_READ` to cells."""
+    pads = ("-noiopad",) if target.family == "ecp5" else ()
+    whole = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-top", top))
+    if target.family != "ecp5":
+        return whole
+    legal = f"dfflegalize -minsrst {_LEAST_RESET} {_ECP5_FLIP_FLOPS}"
+    return f"{whole} -run begin:map_ffs; opt_clean; {legal}; {whole} -run map_ffs:"
 
 
 def area(target: Target, verilog: str, top: str) -> Area:
@@ -187,7 +206,8 @@ def place(
     """Place and route a module inside a wrapper that fits the pins.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
-    what was counted. A wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
+    what was counted, but for flip-flops that an ECP5's block RAMs have of their own (`bitting.fpga.output_registers`). A
+    wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
     With `rings`, nextpnr may leave loops of logic out of its times (`--ignore-loops`), which ring oscillators are.
 
     Returns:
@@ -211,6 +231,10 @@ def place(
             f"hierarchy -top {wrapper.top}; flatten; opt_clean; write_json joined.json"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
+        if target.family == "ecp5":
+            joined = json.loads((work / "joined.json").read_text())
+            output_registers.fold(joined)
+            (work / "joined.json").write_text(json.dumps(joined))
         routed = "--textcfg" if target.family == "ecp5" else "--asc"
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
         report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
@@ -242,6 +266,7 @@ def place(
         str(seed),
         *versions,
         f"netlist and delays {netlist}, rings {rings}",
+        output_registers.RULE if target.family == "ecp5" else "",
     ]
     folder = files.built("placed", parts, make, private)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder

@@ -43,4 +43,4 @@ def _part(layer: Layer, needed: np.ndarray, channels: np.ndarray) -> Layer:
 
 
 def _clocks(spec: UnitSpec, layer: Layer) -> int:
-    return latency.layer_clocks(layer, layer.tile_cycles(spec.decoding(range(spec.codes), layer.plain)))
+    return latency.layer_clocks(layer, layer.tile_cycles(spec.decoding(range(spec.codes), layer.plain))).total
