@@ -14,8 +14,6 @@ from tb.units import unit
 CLEAR_KINDS = (Packet.ACTIVATIONS, Packet.STATUS, Packet.START, Packet.LOCK_NOW, 0x77)
 LAST = 1 << 32
 #: What the intake may have to wait for.
-#: The second one is that of engines with `stripes`; nothing tells them apart.
-SEALED_INTAKES = pytest.mark.parametrize("which", ["sealed_intake", "foreseeing_intake"])
 NAMES = ("cmd", "words", "sealed", "tag", "admit", "check", "taken", "vault", "idle", "bus")
 #: Inputs that let it go on.
 EVERYTHING = (
@@ -214,15 +212,14 @@ class Surroundings:
 
 
 @pytest.mark.parametrize("stalls", [False, True], ids=["no stalls", "stalls"])
-@SEALED_INTAKES
-def test_every_word_goes_where_the_list_says(which, stalls):
+def test_every_word_goes_where_the_list_says(stalls):
     """Clear and sealed packets, right and wrong, in a challenge and outside, each side slow or fast."""
     rng = np.random.default_rng(11)
     most_ahead = 0
     for _ in range(25):
         sent = Sent(rng, 25)
         around = Surroundings(sent, rng, {name: float(rng.choice([0, 0.3, 0.9])) * stalls for name in NAMES})
-        with unit(which) as intake:
+        with unit("sealed_intake") as intake:
             around.run(intake)
         assert around.found == sent.expected and around.sealed_headers == sent.sealed_headers
         assert around.packet_ends == [packet[1:3] for packet in sent.packets]
@@ -231,13 +228,12 @@ def test_every_word_goes_where_the_list_says(which, stalls):
         assert most_ahead == FIFO_WORDS, "the parser falls as far behind as it may"
 
 
-@SEALED_INTAKES
-def test_a_clear_packet_takes_two_clocks_a_word_and_seven_for_its_end(which):
+def test_a_clear_packet_takes_two_clocks_a_word_and_seven_for_its_end():
     """Two for the CRC, what it gives, comparison, its result, effect, and until that shows."""
     sent = Sent(np.random.default_rng(12), 200, CLEAR_KINDS)
     at, clocks = 0, 0
     ends: list[tuple[bool, bool]] = []
-    with unit(which) as intake:
+    with unit("sealed_intake") as intake:
         while len(ends) < len(sent.packets):
             word = sent.words[at] if at < len(sent.words) else 0
             intake.step(cmd__valid=at < len(sent.words), cmd__payload=word, opened=word, words__ready=1, taken=1, vault_ready=1)
@@ -250,12 +246,11 @@ def test_a_clear_packet_takes_two_clocks_a_word_and_seven_for_its_end(which):
 
 @pytest.mark.parametrize("shown", [Packet.START, Packet.STATUS])
 @pytest.mark.parametrize("taken", [Packet.START, Packet.STATUS])
-@SEALED_INTAKES
-def test_a_header_that_changes_while_it_waits_is_refused(which, shown, taken):
+def test_a_header_that_changes_while_it_waits_is_refused(shown, taken):
     """In a challenge the vault looks at it a clock before: one that was taken for START would not be absorbed."""
     idle = {"absorbing": 1, "vault_ready": 1, "idle": 1, "words__ready": 1}
     crc = zlib.crc32(np.array([taken], "<u4").tobytes())
-    with unit(which) as intake:
+    with unit("sealed_intake") as intake:
         intake.step(cmd__valid=0, **idle)
         intake.step(cmd__valid=1, cmd__payload=int(shown))
         assert not intake["cmd__ready"], "it is looked at first"
@@ -273,14 +268,13 @@ def test_a_header_that_changes_while_it_waits_is_refused(which, shown, taken):
         assert bool(absorbed) == (shown != Packet.START)
 
 
-@SEALED_INTAKES
-def test_while_halted_every_word_is_dropped(which):
+def test_while_halted_every_word_is_dropped():
     rng = np.random.default_rng(13)
     for _ in range(60):
         sent = Sent(rng, 5)
         around = Surroundings(sent, rng, dict.fromkeys(NAMES, 0.3))
         stop = int(rng.integers(len(sent.words)))
-        with unit(which) as intake:
+        with unit("sealed_intake") as intake:
             while around.at < stop:
                 around.step(intake)
                 around.clock += 1

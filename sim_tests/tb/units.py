@@ -108,7 +108,6 @@ def _model() -> VectorModel:
     parts = {
         "packets": _Packets(),
         "sealed_intake": SealedIntake(),
-        "foreseeing_intake": SealedIntake(foresees=True),
         "control": Control(),
         "sweep": _Sweep(),
         "sequencer": Sequencer(SPEC),
