@@ -45,16 +45,6 @@ RING_CLOCK = "ring_clock"
 #: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the
 #: condition would stand before the address and the data of every memory; with this it goes to the enable only.
 _READ = "read_verilog design.v; proc; opt_expr -mux_undef; opt_clean"
-#: On the ECP5 a reset of fewer flip-flops than this becomes part of the logic before their data. The pin of a reset has a wire
-#: and a setup time of its own, behind the same logic; but in registers of a word it saves a LUT a bit.
-_LEAST_RESET = 9
-#: Which flip-flops there are, as `synth_ecp5` says; it takes away no more after this.
-_ECP5_FLIP_FLOPS = " ".join(
-    f"-cell {kind}"
-    for kind in (
-        "$_DFF_?_ 01", "$_DFF_?P?_ r", "$_SDFF_?P?_ r", "$_DFFE_??_ 01", "$_DFFE_?P??_ r", "$_SDFFE_?P??_ r",
-    )
-)  # fmt: skip
 #: A line of nextpnr's log: cells of a kind that are used, and there.
 _UTILISATION = re.compile(r"(\w+): +(\d+)/ *(\d+) +\d+%")
 #: Option of nextpnr that names the file of pins.
@@ -149,7 +139,8 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
     Raises:
         ToolError: if Yosys is missing or fails.
     """
-    flat = _synthesis(target, top)
+    pads = ("-noiopad",) if target.family == "ecp5" else ()
+    flat = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-top", top))
 
     def make(work: Path, finished: Path) -> None:
         (work / "design.v").write_text(verilog)
@@ -160,16 +151,6 @@ def synthesise(target: Target, verilog: str, top: str) -> Path:
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
 
     return files.built("synthesis", [verilog, _READ, flat, tools.find("yosys")[1]], make)
-
-
-def _synthesis(target: Target, top: str) -> str:
-    """Yosys' commands from `_READ` to cells."""
-    pads = ("-noiopad",) if target.family == "ecp5" else ()
-    whole = " ".join((f"synth_{target.family}", *target.synthesis, *pads, "-top", top))
-    if target.family != "ecp5":
-        return whole
-    legal = f"dfflegalize -minsrst {_LEAST_RESET} {_ECP5_FLIP_FLOPS}"
-    return f"{whole} -run begin:map_ffs; opt_clean; {legal}; {whole} -run map_ffs:"
 
 
 def area(target: Target, verilog: str, top: str) -> Area:

@@ -80,8 +80,7 @@ class Engine(wiring.Component):
         m.submodules.results = self._results = Results(spec)
         m.submodules.control = self._control = Control()
         seals = locks and spec.vault == VaultKind.ASCON
-        # Engines without `stripes` are as they were, to the byte.
-        m.submodules.intake = self._intake = SealedIntake(foresees=spec.stripes > 1) if seals else Intake()
+        m.submodules.intake = self._intake = SealedIntake() if seals else Intake()
         connect(m, flipped(self.cmd), self._intake.cmd)
         connect(m, self._intake.words, self._packets.words)
         connect(m, self._results.result, flipped(self.result))

@@ -99,9 +99,7 @@ class SealedIntake(wiring.Component):
     word in clear takes two clocks, for so many its CRC takes. What comes out waits in a FIFO for the parser.
     """
 
-    def __init__(self, foresees: bool = False) -> None:
-        """`foresees`: a register says whether the payload's next word is its last; else that is counted in the word's clock."""
-        self._foresees = foresees
+    def __init__(self) -> None:
         super().__init__(
             Ports(
                 {
@@ -132,14 +130,13 @@ class SealedIntake(wiring.Component):
         self._changed = Signal()  # its header did while it waited
         self._passes = Signal()  # a word in clear goes from `cmd` to the FIFO
         self._last = Signal()  # the word that goes there is the packet's last
-        self._ends = Signal() if self._foresees else self._last  # the same of a word of the payload
         m.d.comb += [
             self._fifo.w_data.eq(Cat(self.opened, self._last)),
             Value.cast(self.words.payload).eq(self._fifo.r_data),
             self.words.valid.eq(self._fifo.r_rdy),
             self._fifo.r_en.eq(self.words.ready),
             self.sealed.payload.data.eq(word),
-            self.sealed.payload.last.eq(self._ends),
+            self.sealed.payload.last.eq(self._last),
             self.tag.payload.eq(word),
         ]
         self._states = OneHot(
@@ -158,14 +155,8 @@ class SealedIntake(wiring.Component):
 
     def _counts(self, m: Module) -> None:
         """Which word of a header and its payload is the last one."""
-        length = data.View(HEADER, self.cmd.payload).length
-        left = Mux(self._states.at["HEADER"], length, self._left)
-        if not self._foresees:
-            m.d.comb += self._last.eq(left == 0)
-        else:
-            m.d.comb += self._last.eq(Mux(self._states.at["HEADER"], length == 0, self._ends))
-            with m.If(self._fifo.w_en):
-                m.d.sync += self._ends.eq(left == 1)
+        left = Mux(self._states.at["HEADER"], data.View(HEADER, self.cmd.payload).length, self._left)
+        m.d.comb += self._last.eq(left == 0)
         with m.If(self._fifo.w_en):
             m.d.sync += self._left.eq(left - 1)
 
@@ -224,7 +215,7 @@ class SealedIntake(wiring.Component):
                 self.cmd.ready.eq(self.sealed.ready & self._fifo.w_rdy),
                 self._fifo.w_en.eq(self.sealed.valid & self.sealed.ready),
             ]
-            with m.If(self._fifo.w_en & self._ends):
+            with m.If(self._fifo.w_en & self._last):
                 self._states.go("SEALED", "TAG")
 
     def _end(self, m: Module) -> None:

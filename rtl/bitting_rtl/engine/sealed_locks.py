@@ -77,8 +77,7 @@ def _absorb(m: Module, parts: Parts, vault: AsconVault, sweep: Sweep) -> None:
         control.diverted.eq(vault.absorbing),
         vault.unlock.eq(unlock),
         control.keys_ready.eq(vault.ready & ~unlock & ~sweep.active),
-        # It shows late, and nothing counts in the clock after it. Engines without `stripes` are as they were, to the byte.
-        control.restart.eq(unlock if parts.spec.stripes > 1 else packets.unlock),
+        control.restart.eq(parts.packets.unlock),
         packets.sweep.eq(sweep.active),
         packets.sweep_begins.eq(sweep.start),
         sweep.item.eq(packets.item_index),
