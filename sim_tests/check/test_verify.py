@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bitting.artefact.artefact import Artefact
+from bitting.check import verification
 from bitting.check.verification import Forecast, verify
 from bitting.emulator.emulate import Emulator
 from bitting.files import private_folder
@@ -124,6 +125,9 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
     (journal,) = (tmp_path / "verify").iterdir()
     assert CHIP.root.hex() not in journal.read_text()
     journal.write_text(journal.read_text() + '{"index": 7, "equal": tr')  # as if cut short by the interruption
+    monkeypatch.setattr(verification, "engine_digest", lambda spec: f"another engine of {spec.name}")
+    verify(Artefact(program, LOCKED), CHIP, *samples, forecast=forecasts.append)
+    assert forecasts.pop().batches == 8, "what was equal on one engine says nothing of another"
     report = verify(Artefact(program, LOCKED), CHIP, *samples, library=library, forecast=forecasts.append)
     assert forecasts[0].of_batches == 8 and 0 < forecasts[0].batches < 8
     whole = verify(Artefact(program, LOCKED), CHIP, *samples, library=library, forecast=forecasts.append)

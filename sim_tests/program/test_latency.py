@@ -18,7 +18,7 @@ def test_the_parts_add_up_to_the_timing_law(seed):
     """Each tile's cycles by `timing`, one by one."""
     rng = np.random.default_rng(seed)
     program = random_program(SPEC, rng)
-    table = rng.permutation(SPEC.codes)
+    table = rng.permutation(SPEC.codes).tolist()
     cycles = program.tile_cycles(table)
     for layer, counts in zip(program.layers, cycles, strict=True):
         of_code = SPEC.decoding(table, layer.plain).cycles

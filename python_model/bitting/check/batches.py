@@ -162,10 +162,17 @@ class Job:
 
 
 class Journal:
-    """The batches of a job that were equal, one a line, in the cache; gone when the job is done."""
+    """The batches of a job that were equal on an engine, one a line, in the cache; gone when the job is done.
 
-    def __init__(self, job: Job, stalls: Stalls):
-        self._path = files.cache_folder() / "verify" / f"{job.digest(stalls)[:32]}.jsonl"
+    Args:
+        job: what is run.
+        stalls: of its streams.
+        engine: changes with the RTL: what was equal on another engine says nothing of this one.
+    """
+
+    def __init__(self, job: Job, stalls: Stalls, engine: str):
+        name = hashlib.sha256(f"{job.digest(stalls)} {engine}".encode()).hexdigest()[:32]
+        self._path = files.cache_folder() / "verify" / f"{name}.jsonl"
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.done: dict[int, Batch] = {}
         if self._path.exists():

@@ -23,7 +23,7 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
 from bitting.program import packets
 from bitting.program.layers import Program, dense
-from bitting.sim.native import NativeEngine, Stalls, engine_library
+from bitting.sim.native import NativeEngine, Stalls, engine_digest, engine_library
 from bitting.sim.training_run import can_train
 from bitting.unit.protocol import (
     FRAME_WORDS,
@@ -225,7 +225,7 @@ def _verify(
     program, scheme = artefact.program, artefact.scheme
     interface = artefact.interface
     job = Job.of(program, scheme, device, clear, activations, labels, interface)
-    with Journal(job, stalls) as journal:
+    with Journal(job, stalls, str(library) if library else engine_digest(job.clear.spec)) as journal:
         library = library or _library(job, len(journal.done), profiled)
         if forecast:
             forecast(_forecast(job, library, threads, len(journal.done)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,6 +171,11 @@ def engine_library(
         return library_of(verilog if every_signal or table is not None else chosen(verilog, TOP, spec.vault), TOP, waves)
     training = training_run(spec, locks=table is None) if profiled else None
     return build.shared_library(_on_both_edges(verilog), TOP, _BOTH_EDGES + build.harness("stream.cpp"), training=training)
+
+
+def engine_digest(spec: UnitSpec) -> str:
+    """Changes with the RTL of a family's engine, and with nothing else."""
+    return hashlib.sha256(_family_verilog(spec, None).encode()).hexdigest()
 
 
 def puf_library(spec: UnitSpec, design: PufDesign) -> Path:
