@@ -110,6 +110,7 @@ class _InterruptError(Exception):
 
 @pytest.mark.slow
 def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
+    library = engine_library(SPEC)  # from the cache of all tests; only the journal lies in this one's
     monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
     program = lock_program(network, CHIP, LOCKED)
     forecasts: list[Forecast] = []
@@ -118,7 +119,6 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
         if done > 10:
             raise _InterruptError
 
-    library = engine_library(SPEC)
     with pytest.raises(_InterruptError):
         verify(Artefact(program, LOCKED), CHIP, *samples, library=library, threads=1, progress=stop)
     (journal,) = (tmp_path / "verify").iterdir()
