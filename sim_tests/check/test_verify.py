@@ -63,7 +63,7 @@ def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, sampl
 def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, fault):
     verilog, stage = faulty_verilog(fault, SPEC)
     program, scheme = (lock_program(network, CHIP, LOCKED), LOCKED) if stage == "unlock" else (network, OPEN)
-    report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
+    report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP, brief=True), replay="replay me")
     assert not report.equal
     found = report.divergence
     assert found is not None
@@ -96,7 +96,7 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
 def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
     other = Device(SPEC, bytes(range(2, 18)))
     with private_folder() as folder:
-        library = library_of(engine_verilog(SPEC, root=other.root), TOP, private=folder)
+        library = library_of(engine_verilog(SPEC, root=other.root), TOP, private=folder, brief=True)
         report = verify(Artefact(network, OPEN), CHIP, *samples, library=library)
     assert not report.equal and report.divergence is not None
     assert report.divergence["stage"] == "decode"

@@ -32,6 +32,8 @@ _COMPILER_FLAGS = ("-fPIC", "-march=native", "-std=c++17", "-w")
 #: What Verilator writes is straight code that its own optimiser went over: -O2 takes nearly twice as long as -O1 to compile it,
 #: and what comes out is no faster. With a profile, and in the runtime, which is compiled once, -O2 has something to gain.
 _PLAIN_LEVEL, _FULL_LEVEL = "-O1", "-O2"
+#: A netlist of ten megabytes of C++ takes half a minute with -O1 and five seconds without, and then four times as long a clock.
+_BRIEF_LEVEL = "-O0"
 
 #: Waveform formats: Verilator flag, header, class, linker flags.
 _TRACE = {
@@ -66,6 +68,7 @@ def shared_library(
     waves: str | None = None,
     private: Path | None = None,
     training: bytes | None = None,
+    brief: bool = False,
 ) -> Path:
     """Build (or find) the shared library of a Verilog text and a harness.
 
@@ -76,6 +79,7 @@ def shared_library(
         waves: None, "vcd" or "fst".
         private: of a design with a root secret baked in: build in this folder, not in the cache (`files.private_folder`).
         training: compile it with a profile, of a run of harness/train.cpp on these bytes; they hold no secret.
+        brief: it will simulate so little that to compile it well would take longer than that; without a profile.
 
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
@@ -84,7 +88,7 @@ def shared_library(
     toolchain.require("perl")
     trace, defines, linked = _tracing(waves)
     flags = [*_VERILATOR_FLAGS, *trace, "--top-module", top]
-    level = _PLAIN_LEVEL if training is None else _FULL_LEVEL
+    level = _FULL_LEVEL if training is not None else _BRIEF_LEVEL if brief else _PLAIN_LEVEL
     parts = (verilog, harness, *flags, *_COMPILER_FLAGS, level, *defines, toolchain.verilator_version(), files.processor())
     if training is not None:
         parts += ("profile", *_PROFILE_FLAGS, _TRAINER.read_text(), hashlib.sha256(training).hexdigest())
