@@ -16,15 +16,15 @@ report: $(SETUP)  ## every lock before every attacker, the report on it, and the
 	$(BIN)/python scripts/locks_page.py out/attacks
 
 test: $(TEST_SETUP) icarus chromium  ## everything CI checks about behaviour
-	$(BIN)/pytest -n 2 --dist loadscope --durations=25 -m "not thorough"
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=25 -m "not thorough"
 
 quick: $(TEST_SETUP) icarus chromium  ## the tests that do not take minutes
-	$(BIN)/pytest -n 2 --dist loadscope -m "not slow and not thorough"
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not thorough"
 
 lint: $(TEST_SETUP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 bench: $(TEST_SETUP)  ## measure; appends to out/bench.json (to docs/history: scripts/bench.py --record)
 	$(BIN)/python scripts/bench.py

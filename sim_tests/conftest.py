@@ -31,8 +31,14 @@ def one_thread() -> None:
     malloc.keep_freed()
 
 
-#: The longest files, longest first: workers that begin with them end at about the same time.
-LONGEST = ("test_fpga.py", "test_attack.py", "test_boards.py", "test_networks.py", "test_verify.py", "test_cli.py")
+#: The longest files, longest first: workers that begin with them end at about the same time. (xdist would sort files by how
+#: many tests they have; with `--no-loadscope-reorder` it keeps the order in which they were collected.)
+LONGEST = (
+    "test_boards.py", "test_fpga.py", "test_attack.py", "test_port_attacks.py", "test_networks.py", "test_verify.py",
+    "test_engine.py", "test_training.py", "test_cli.py", "test_sealed_rtl.py", "test_sparsity.py", "test_boot.py",
+    "test_package.py", "test_chapters.py", "test_wider.py", "test_profile.py", "test_sealed.py", "test_own_data.py",
+    "test_cocotb.py", "test_rtl_units.py", "test_bch_decoder.py", "test_rings.py", "test_c_host.py", "test_examples.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """Attacks through the ports of the RTL: each succeeds where its defence is missing, and fails on a sealed device."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -214,7 +215,12 @@ OUT_OF_REACH = {
 
 
 def counterfeit(name, spec):
-    return NativeEngine(library_of(mutant_verilog(name, spec), TOP), ROOT, sealed=device_of(spec).sealed)
+    return NativeEngine(counterfeit_library(name, spec), ROOT, sealed=device_of(spec).sealed)
+
+
+@functools.cache
+def counterfeit_library(name, spec):
+    return library_of(mutant_verilog(name, spec), TOP, brief=True)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_an_honest_engine_is_equal_with_and_without_back_pressure(network, sampl
 def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, fault):
     verilog, stage = faulty_verilog(fault, SPEC)
     program, scheme = (lock_program(network, CHIP, LOCKED), LOCKED) if stage == "unlock" else (network, OPEN)
-    report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP), replay="replay me")
+    report = verify(Artefact(program, scheme), CHIP, *samples, library=library_of(verilog, TOP, brief=True), replay="replay me")
     assert not report.equal
     found = report.divergence
     assert found is not None
@@ -97,7 +97,7 @@ def test_a_planted_fault_in_each_stage_is_found_and_named(network, samples, faul
 def test_an_engine_with_another_secret_is_told_apart_at_its_first_wrong_code(network, samples):
     other = Device(SPEC, bytes(range(2, 18)))
     with private_folder() as folder:
-        library = library_of(engine_verilog(SPEC, root=other.root), TOP, private=folder)
+        library = library_of(engine_verilog(SPEC, root=other.root), TOP, private=folder, brief=True)
         report = verify(Artefact(network, OPEN), CHIP, *samples, library=library)
     assert not report.equal and report.divergence is not None
     assert report.divergence["stage"] == "decode"
@@ -111,6 +111,7 @@ class _InterruptError(Exception):
 
 @pytest.mark.slow
 def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_path, monkeypatch):
+    library = engine_library(SPEC)  # from the cache of all tests; only the journal lies in this one's
     monkeypatch.setenv("BITTING_CACHE", str(tmp_path))
     program = lock_program(network, CHIP, LOCKED)
     forecasts: list[Forecast] = []
@@ -119,7 +120,6 @@ def test_an_interrupted_verification_goes_on_where_it_was(network, samples, tmp_
         if done > 10:
             raise _InterruptError
 
-    library = engine_library(SPEC)
     with pytest.raises(_InterruptError):
         verify(Artefact(program, LOCKED), CHIP, *samples, library=library, threads=1, progress=stop)
     (journal,) = (tmp_path / "verify").iterdir()

@@ -62,7 +62,7 @@ def test_the_netlist_is_equal_to_golden(spec, netlist):
 
     `scripts/netlists_report.py` runs more of them.
     """
-    library = native.library_of(netlist(), design.TOP)
+    library = native.library_of(netlist(), design.TOP, brief=True)
     data = datasets.load("digits")
     model = loop.train(spec, data, replace(recipes.recipe(data), epochs=2, seed=0))
     seals = spec.vault == VaultKind.ASCON
@@ -85,7 +85,7 @@ def test_fuses_words_and_errors_pass_the_pins(vault, sealed):
     spec = TINY.replace(vault=vault)
     inner, _ = design.engine(spec, True, ICE40)
     placed_text = (inner + pins.pins_verilog(fused=True)).replace(design.TOP, "the_engine").replace(pins.TOP, "top")
-    library = native.library_of(placed_text + placed.before_pins(True), design.TOP)
+    library = native.library_of(placed_text + placed.before_pins(True), design.TOP, brief=True)
     device = Device(spec, bytes(range(201, 217)))
     with native.NativeEngine(library, device.root, sealed) as engine:
         ((_, status),) = packets.split(engine.run(packets.status_packet(), 7).words)

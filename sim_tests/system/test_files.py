@@ -150,7 +150,7 @@ def test_the_simulated_board_is_not_cached(cache, monkeypatch):
     """Its Verilog holds the root secret."""
     built = []
 
-    def shared_library(verilog, top, harness, waves=None, private=None):
+    def shared_library(verilog, top, harness, waves=None, private=None, **_):
         built.append(private)
         raise ToolError("enough")
 

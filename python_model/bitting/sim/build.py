@@ -28,7 +28,12 @@ _VERILATOR_FLAGS = (
 #: The trainer's own main is not counted.
 _PROFILE_FLAGS = ("-Wno-missing-profile",)
 _TRAINER = HARNESS / "train.cpp"
-_COMPILER_FLAGS = ("-fPIC", "-O2", "-march=native", "-std=c++17", "-w")
+_COMPILER_FLAGS = ("-fPIC", "-march=native", "-std=c++17", "-w")
+#: What Verilator writes is straight code that its own optimiser went over: -O2 takes nearly twice as long as -O1 to compile it,
+#: and what comes out is no faster. With a profile, and in the runtime, which is compiled once, -O2 has something to gain.
+_PLAIN_LEVEL, _FULL_LEVEL = "-O1", "-O2"
+#: A netlist of ten megabytes of C++ takes half a minute with -O1 and five seconds without, and then four times as long a clock.
+_BRIEF_LEVEL = "-O0"
 
 #: Waveform formats: Verilator flag, header, class, linker flags.
 _TRACE = {
@@ -63,6 +68,7 @@ def shared_library(
     waves: str | None = None,
     private: Path | None = None,
     training: bytes | None = None,
+    brief: bool = False,
 ) -> Path:
     """Build (or find) the shared library of a Verilog text and a harness.
 
@@ -73,6 +79,7 @@ def shared_library(
         waves: None, "vcd" or "fst".
         private: of a design with a root secret baked in: build in this folder, not in the cache (`files.private_folder`).
         training: compile it with a profile, of a run of harness/train.cpp on these bytes; they hold no secret.
+        brief: it will simulate so little that to compile it well would take longer than that; without a profile.
 
     Raises:
         ToolError: if a tool is missing or fails. Nothing is left behind then.
@@ -81,7 +88,8 @@ def shared_library(
     toolchain.require("perl")
     trace, defines, linked = _tracing(waves)
     flags = [*_VERILATOR_FLAGS, *trace, "--top-module", top]
-    parts = (verilog, harness, *flags, *_COMPILER_FLAGS, *defines, toolchain.verilator_version(), files.processor())
+    level = _FULL_LEVEL if training is not None else _BRIEF_LEVEL if brief else _PLAIN_LEVEL
+    parts = (verilog, harness, *flags, *_COMPILER_FLAGS, level, *defines, toolchain.verilator_version(), files.processor())
     if training is not None:
         parts += ("profile", *_PROFILE_FLAGS, _TRAINER.read_text(), hashlib.sha256(training).hexdigest())
 
@@ -95,7 +103,7 @@ def shared_library(
         objects = _runtime(compiler, verilator, settings, names)
         units = [f'#include "{path.name}"' for path in sorted((work / "obj").glob("*.cpp"))]
         (work / "all.cpp").write_text("\n".join([*units, '#include "harness.cpp"', ""]))
-        compiling = [str(compiler), *_COMPILER_FLAGS, *settings, *defines, *_includes(verilator), "-Iobj", "-I."]
+        compiling = [str(compiler), *_COMPILER_FLAGS, level, *settings, *defines, *_includes(verilator), "-Iobj", "-I."]
         if training is not None:
             compiling += _profile(compiling, objects, training, work)
         toolchain.run([*compiling, "-c", "all.cpp", "-o", "all.o"], work, "compiling the simulation")
@@ -114,7 +122,8 @@ def _profile(compiling: list[str], objects: list[Path], training: bytes, work: P
     counting = f"-fprofile-generate={work / 'profile'}"
     (work / "training.bin").write_bytes(training)
     toolchain.run([*compiling, counting, "-c", "all.cpp", "-o", "all.o"], work, "compiling the simulation to be profiled")
-    trainer = [compiling[0], *_COMPILER_FLAGS, str(_TRAINER), "all.o", *map(str, objects), counting, "-pthread", "-o", "train"]
+    around = (*map(str, objects), counting, "-pthread")
+    trainer = [compiling[0], *_COMPILER_FLAGS, _FULL_LEVEL, str(_TRAINER), "all.o", *around, "-o", "train"]
     toolchain.run(trainer, work, "linking the simulation to be profiled")
     toolchain.run([str(work / "train"), "training.bin"], work, "the training run of the simulation")
     return [f"-fprofile-use={work / 'profile'}", *_PROFILE_FLAGS]
@@ -146,12 +155,12 @@ def _runtime(compiler: Path, verilator: Path, settings: tuple[str, ...], names: 
         settings: definitions that the design is compiled with.
         names: sources, without suffix.
     """
-    parts = (*settings, *names, *_COMPILER_FLAGS, toolchain.verilator_version(), files.processor())
+    parts = (*settings, *names, *_COMPILER_FLAGS, _FULL_LEVEL, toolchain.verilator_version(), files.processor())
 
     def make(work: Path, finished: Path) -> None:
         for name in names:
             source = str(_include_folder(verilator) / f"{name}.cpp")
-            command = [str(compiler), *_COMPILER_FLAGS, *settings, *_includes(verilator), "-c", source]
+            command = [str(compiler), *_COMPILER_FLAGS, _FULL_LEVEL, *settings, *_includes(verilator), "-c", source]
             toolchain.run([*command, "-o", str(finished / f"{name}.o")], work, "compiling Verilator's runtime")
 
     folder = files.built("runtime", parts, make)

@@ -210,6 +210,6 @@ def _on_both_edges(verilog: str) -> str:
     return re.sub(r"always @\(posedge (\w*clk)\)", r"always @(edge \1)", verilog)
 
 
-def library_of(verilog: str, top: str, waves: str | None = None, private: Path | None = None) -> Path:
-    """The shared library of any Verilog with the engine's ports. `private`: see `build.shared_library`."""
-    return build.shared_library(verilog, top, build.harness("stream.cpp"), waves, private)
+def library_of(verilog: str, top: str, waves: str | None = None, private: Path | None = None, brief: bool = False) -> Path:
+    """The shared library of any Verilog with the engine's ports. `private`, `brief`: see `build.shared_library`."""
+    return build.shared_library(verilog, top, build.harness("stream.cpp"), waves, private, brief=brief)
