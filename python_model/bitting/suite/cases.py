@@ -54,6 +54,7 @@ class Case:
         chance: of guessing the commonest class.
         digest: SHA-256 of the artefact, or of the model if there is none; a run goes on with the same file only.
         trainings: this one and others with other seeds; none: nobody trained another.
+        macs: multiply-adds of a sample.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Case:
     chance: float
     digest: str
     trainings: tuple[Training, ...] = ()
+    macs: int = 0
 
     @property
     def control(self) -> bool:
@@ -215,6 +217,7 @@ def describe(files: Files, network: str, trainings: tuple[Training, ...] = ()) -
         chance=counts.most_common(1)[0][1] / len(data.test_y),
         digest=hashlib.sha256((files.artefact or files.model).read_bytes()).hexdigest(),
         trainings=trainings,
+        macs=model.program.macs * model.program.bands,
     )
 
 

@@ -7,6 +7,22 @@ from dataclasses import dataclass, replace
 from bitting.errors import BittingError
 
 
+#: From so many multiply-adds a sample on a network is large: a thief's training of it is not a matter of seconds.
+LARGE_MACS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How much a thief fine-tunes. Attributes as of `Effort`; `judged`: test samples on which he chooses, None: all."""
+
+    shares: tuple[float, ...]
+    rates: tuple[float, ...]
+    mappings: int
+    repeats: int
+    steps: int
+    judged: int | None
+
+
 @dataclass(frozen=True)
 class Effort:
     """Sizes of all attacks, and the seed of the run.
@@ -32,6 +48,7 @@ class Effort:
         traces: tiles or batches of each population whose time is compared.
         helper_queries: changed helper data.
         judged: test samples of a soft-locked model on every target.
+        large: how a thief fine-tunes networks of `LARGE_MACS` and more, in the place of the fields above.
     """
 
     suite: str
@@ -60,6 +77,13 @@ class Effort:
     traces: int = 200
     helper_queries: int = 600
     judged: int = 450
+    large: Tuning = Tuning((0.01, 0.1), (0.03,), mappings=1, repeats=3, steps=30, judged=500)
+
+    def tuning(self, macs: int) -> Tuning:
+        """How much a thief fine-tunes a network of so many multiply-adds a sample."""
+        if macs >= LARGE_MACS:
+            return self.large
+        return Tuning(self.shares, self.rates, self.mappings, self.repeats, self.steps, None)
 
 
 _DIGITS = Effort("digits")
