@@ -46,7 +46,12 @@ def main() -> None:
         print(json.dumps(row), flush=True)
     asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    made = {"commit": commit, "target": target.name, "yosys": tools.find("yosys")[1], "command": "python scripts/areas_report.py"}
+    made = {
+        "commit": commit,
+        "target": target.name,
+        "yosys": tools.find("yosys")[1],
+        "command": "python scripts/areas_report.py",
+    }
     write_text(areas.FILE, json.dumps({"format": areas.FORMAT, "made": made, "engines": engines}, indent=1) + "\n")
 
 

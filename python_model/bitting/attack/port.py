@@ -151,7 +151,8 @@ def clear_layer(
 ) -> Layer:
     """An emitting layer of (tiles, K) codes, in clear; tile t reads the K scratch words from `reads[t]` on, in every lane.
 
-    Lanes that share a sample are told to emit all: what an attacker writes himself says so. If `plain`, its codes are weights that everyone knows, so no key touches it.
+    Lanes that share a sample are told to emit all of them: an attacker writes the flags of his layers himself. If `plain`, its
+    codes are weights that everyone knows, so no key touches it.
     """
     tiles, count = codes.shape
     return Layer(

@@ -1,7 +1,7 @@
 """Areas of engines as they were synthesised: the hardware's part of what a lock costs.
 
-A synthesis takes minutes, so it is no job of the suite: `scripts/areas_report.py` has made a file of families that is part of the
-package. A family that is not in it has no area here, and a report says "not measured".
+A synthesis takes minutes, so it is no job of the suite: `scripts/areas_report.py` has made a file of families that is part of
+the package. A family that is not in it has no area here, and a report says "not measured".
 """
 
 from __future__ import annotations

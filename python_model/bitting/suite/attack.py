@@ -73,4 +73,4 @@ class Attack(ABC):
 
     @abstractmethod
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """All jobs of a case together, those of `again` too; `control`: those of the control of the same group, with baselines."""
+        """All jobs of a case together, those of `again` too; `control`: those of the control of its group, with baselines."""

@@ -38,7 +38,9 @@ class FineTuning(Attack):
             return []
         starts = (STOLEN, *SCRATCH) if case.control else (STOLEN,)
         tuning = effort.tuning(case.macs)
-        return [part for start in starts for share in tuning.shares for part in self._parts(tuning, start, share, 1, effort.seed)]
+        return [
+            part for start in starts for share in tuning.shares for part in self._parts(tuning, start, share, 1, effort.seed)
+        ]
 
     def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
         """The share with the surest gain, if any is sure, with fresh subsets and fresh beginnings."""
@@ -88,7 +90,9 @@ class FineTuning(Attack):
         )
         broken = False
         if sure is None:
-            summary += f", standard error {100 * _error(gains[at]):.2f} points, and less or nothing at other shares: no sure gain."
+            summary += (
+                f", standard error {100 * _error(gains[at]):.2f} points, and less or nothing at other shares: no sure gain."
+            )
         else:
             repeated = _gains(own, control, 2)[at]
             gain, broken = float(repeated.mean()), _is_sure(repeated, CHANCES[1])
