@@ -1,4 +1,4 @@
-"""Areas of engines with each vault, each beside its unlocked twin: what the attack suite takes for the hardware's cost of a lock.
+"""Areas of engines with each vault, each beside its unlocked twin: the hardware's cost of a lock in the attack suite.
 
     python scripts/areas_report.py [--target ecp5-25k] [SPEC ...]
 

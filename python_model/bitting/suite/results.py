@@ -16,7 +16,7 @@ from bitting.suite.format import FORMAT, Verdict
 from bitting.suite.jobs import Answer, Job
 
 #: Facts of a case that attacks find out, with what stands where none did.
-_FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": [], "cost": None}
+_FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": []}
 
 
 @dataclass(frozen=True)

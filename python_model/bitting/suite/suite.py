@@ -69,7 +69,7 @@ class Run:
         return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
 
     def again(self, attack: Attack, case: Case, folder: RunFolder) -> tuple[list[Job], list[Job]]:
-        """Jobs that follow from what those of `jobs` found, on the case and on its control; none before all of them are done."""
+        """Jobs that follow from what those of `jobs` found, on the case and on its control; none before all are done."""
         at = next((one for one in self.cases if one.control and one.group == case.group), case)
         first, base = self.jobs(attack, case), self.jobs(attack, at)
         if not first or not all(folder.done(job) for job in (*first, *base)):

@@ -22,8 +22,8 @@ STOLEN = "stolen"
 SCRATCH = ("random weights", "random codes")
 #: A stolen file may be better than nothing by so much, 0..1; more counts if it is not by chance.
 ALLOWED = 0.005
-#: One-sided chance that a round shows a gain where there is none: the first at any of the shares together, the second at the one
-#: share that it repeats with fresh subsets. Both must show it, so a file that is worth nothing is called broken once in 2000.
+#: One-sided chance that a round shows a gain where there is none: the first at any of the shares together, the second at the
+#: one share that it repeats with fresh subsets. Both must show it: a file that is worth nothing is called broken once in 2000.
 CHANCES = (0.05, 0.01)
 
 
@@ -90,9 +90,7 @@ class FineTuning(Attack):
         )
         broken = False
         if sure is None:
-            summary += (
-                f", standard error {100 * _error(gains[at]):.2f} points, and less or nothing at other shares: no sure gain."
-            )
+            summary += f", standard error {100 * _error(gains[at]):.2f} points, and no gain beyond chance, nor at other shares."
         else:
             repeated = _gains(own, control, 2)[at]
             gain, broken = float(repeated.mean()), _is_sure(repeated, CHANCES[1])
