@@ -31,7 +31,7 @@ def main() -> None:
     target, engines = targets.find(arguments.target), []
     for name in arguments.specs:
         spec = parse_spec(name)
-        row = {"spec": spec_text(spec), "spec_id": spec.id}
+        row: dict[str, str | int] = {"spec": spec_text(spec), "spec_id": spec.id}
         for locked, suffix in ((True, ""), (False, "_twin")):
             verilog, top = design.engine(spec, locked, target)
             cells = flow.area(target, verilog, top)

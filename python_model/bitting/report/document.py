@@ -32,8 +32,8 @@ def document(results: Results) -> Document:
     commit = f" (commit {made.commit})" if made.commit else ""
     controls = len(results.findings) - len(judgement.attacks)
     lead = (
-        f"{_counted(len(results.cases), 'case')} (a lock, or none, on a network), {_counted(len(judgement.attacks), 'attack')} on "
-        f"them, and {_counted(controls, 'control')}: the same attacks on locks that were made weak on purpose. "
+        f"{_counted(len(results.cases), 'case')} (a lock, or none, on a network), {_counted(len(judgement.attacks), 'attack')} "
+        f"on them, and {_counted(controls, 'control')}: the same attacks on locks that were made weak on purpose. "
         f"Suite {made.suite}, bitting {made.version}{commit}, begun {made.started}."
     )
     parts = [
@@ -107,8 +107,8 @@ def _strength(judgement: Judgement) -> Section:
     plots.append(case_charts.pareto(judgement, "accuracy lost", [lock.lost() for lock in judgement.locks]))
     drawn = [plot for plot in plots if plot]
     said = (
-        "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: the "
-        "engine's area after synthesis, clocks and words until the first batch is answered, bytes of the file."
+        "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: "
+        "the engine's area after synthesis, clocks and words until the first batch is answered, bytes of the file."
         if drawn
         else "No cost was measured."
     )

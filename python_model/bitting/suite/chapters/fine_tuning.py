@@ -23,7 +23,7 @@ SCRATCH = ("random weights", "random codes")
 #: A stolen file may be better than nothing by so much, 0..1; more counts if it is not by chance.
 ALLOWED = 0.005
 #: One-sided chance that a round shows a gain where there is none: the first at any of the shares together, the second at the
-#: one share that it repeats with fresh subsets. Both must show it: a file that is worth nothing is called broken once in 2000.
+#: one share that it repeats with fresh ones. Both must show it: a file that is worth nothing is called broken once in 2000.
 CHANCES = (0.05, 0.01)
 
 
@@ -43,7 +43,7 @@ class FineTuning(Attack):
         ]
 
     def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
-        """The share with the surest gain, if any is sure, with fresh subsets and fresh beginnings."""
+        """The share with the surest gain, if any is sure, with twice as many fresh subsets, and fresh beginnings."""
         share = _surest(_gains(own, control, 1), CHANCES[0])
         if share is None:
             return Repeat()
@@ -59,7 +59,7 @@ class FineTuning(Attack):
                 "starts": tuning.mappings, "steps": tuning.steps, "judged": tuning.judged,
                 "subset": derived(seed, self.name, "subset", turn, repeat),
             }
-            for repeat in range(tuning.repeats)
+            for repeat in range(tuning.repeats * turn)
         ]  # fmt: skip
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:

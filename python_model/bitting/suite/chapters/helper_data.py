@@ -82,7 +82,7 @@ class HelperData(Attack):
             return Said(verdict, f"Got, of {what}: {told}.", float(total))
         verdict = Verdict.BROKEN if total else Verdict.HOLDS
         summary = (
-            f"Changed helper data of our PUF, and how many changes were answered by anything but the one error: {told}. (Weak keys are "
-            "asked other numbers of questions: each answer leads to the next.)"
+            f"Changed helper data of our PUF, and how many changes were answered by anything but the one error: {told}. "
+            "(Weak keys are asked other numbers of questions: each answer leads to the next.)"
         )
         return Said(verdict, summary, float(total))

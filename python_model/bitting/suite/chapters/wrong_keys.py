@@ -76,8 +76,8 @@ class WrongKeys(Attack):
         lucky = float(baseline.max())
         if not len(answered):
             summary = (
-                f"All {len(tried)} wrong devices refused to run the program, so there is no answer and no accuracy to compare. (For "
-                f"scale: the best of {len(baseline)} random networks, which need no device, answers {100 * lucky:.2f}%.)"
+                f"All {len(tried)} wrong devices refused to run the program, so there is no answer and no accuracy to compare. "
+                f"(For scale: the best of {len(baseline)} random networks, which need no device, answers {100 * lucky:.2f}%.)"
             )
             return Said(Verdict.HOLDS, summary, 0.0)
         worst = float(answered.max())
