@@ -9,7 +9,7 @@ from bitting.errors import BittingError
 #: From so many multiply-adds a sample on a network is large: a thief's training of it is not a matter of seconds. Of ResNet8
 #: (12.7 million, 77 360 weights) a step of 64 samples takes 1.25 s of a core, one of the last layer alone 0.23 s, and answers
 #: to 2000 test samples 6.6 s (an EPYC, one thread). The standard suite does 4 subsets x 6 shares x 4 kinds of beginnings x 2
-#: rates x 2 scopes x 160 steps for one lock, and a second round of the control: about 60 000 s, eight and a half hours on two cores.
+#: rates x 2 scopes x 160 steps for one lock, and a second round of the control: about 60 000 s, 8.5 hours on two cores.
 LARGE_MACS = 4_000_000
 
 
