@@ -3,11 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bitting.report import reading
 from bitting.report.verdicts import Judgement
-from bitting.suite.attack import Attack, Said
+from bitting.suite.attack import Attack, Repeat, Said
 from bitting.suite.chapters import fine_tuning
 from bitting.suite.folder import RunFolder
 from bitting.suite.format import Verdict
@@ -28,18 +29,23 @@ def said(cases, files, effort):
     run = Run({case: files.get(name, files["open"]) for name, case in cases.items()}, effort)
     done: dict[str, Answer] = {}
 
-    def answers(attack, case):
-        for job in run.jobs(attack, case):
+    def answered(jobs):
+        for job in jobs:
             if job.id not in done:
                 at = next(one for one in run.cases if one.id == job.case)
                 finished = execute(Task(job, at, run.cases[at]))
                 done[job.id] = Answer(job.parameters, finished.outcome.values, finished.outcome.measured, finished.seconds)
-        return [done[job.id] for job in run.jobs(attack, case)]
+        return [done[job.id] for job in jobs]
 
     def judged(name, case):
         attack = attack_named(name)
-        own = answers(attack, cases[case])
-        return attack.judge(cases[case], own, answers(attack, cases["open"])) if own else None
+        own, control = (answered(run.jobs(attack, cases[at])) for at in (case, "open"))
+        if not own:
+            return None
+        again = attack.again(cases[case], effort, own, control)
+        own += answered([Job.of(name, cases[case].id, part, effort.seed) for part in again.own])
+        control += answered([Job.of(name, cases["open"].id, part, effort.seed) for part in again.control])
+        return attack.judge(cases[case], own, own if case == "open" else control)
 
     return judged
 
@@ -104,21 +110,49 @@ def test_ports_on_the_rtl(cases, files, effort):
     assert len({*clocks["zeros"], *clocks["random"]}) == 1
 
 
-def test_a_gain_by_chance_does_not_count_and_a_steady_one_does(cases):
-    def answers(start, best):
-        scopes = dict.fromkeys(("whole model", "last layer"), 0.5)
-        return [
-            Answer({"start": start, "share": 0.1, "repeat": n}, {"best": value, "scopes": scopes}, {}, 0.0)
-            for n, value in enumerate(best)
-        ]
+def tuned(start, best, turn=1, share=0.1):
+    """Answers of a round of fine-tuning."""
+    scopes = dict.fromkeys(("whole model", "last layer"), 0.5)
+    fixed = {"start": start, "share": share, "round": turn, "starts": 1, "rates": [0.1], "steps": 9, "judged": None}
+    return [Answer(fixed | {"repeat": n}, {"best": value, "scopes": scopes}, {}, 0.0) for n, value in enumerate(best)]
 
-    scratch = [*answers("random weights", [0.5] * 5), *answers("random codes", [0.4] * 5)]
-    judge = fine_tuning.FineTuning().judge
-    steady = judge(cases["sealed"], answers("stolen", [0.52, 0.53, 0.52, 0.53, 0.52]), scratch)
-    assert steady.verdict is Verdict.BROKEN and steady.gain == pytest.approx(0.024)
-    assert judge(cases["sealed"], answers("stolen", [0.7, 0.4, 0.6, 0.45, 0.47]), scratch).verdict is Verdict.HOLDS
-    small = judge(cases["sealed"], answers("stolen", [0.503] * 5), scratch)
-    assert small.verdict is Verdict.HOLDS, "half a point is allowed"
+
+def scratch_of(turn, level=0.5, count=5):
+    return [*tuned("random weights", [level] * count, turn), *tuned("random codes", [level - 0.1] * count, turn)]
+
+
+def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(cases, effort):
+    attack, case, scratch = fine_tuning.FineTuning(), cases["sealed"], scratch_of(1)
+    steady = tuned("stolen", [0.52, 0.53, 0.52, 0.53, 0.52])
+    wanted = attack.again(case, effort, steady, scratch)
+    assert {(part["start"], part["round"], part["share"]) for part in wanted.own} == {("stolen", 2, 0.1)}
+    assert {part["start"] for part in wanted.control} == set(fine_tuning.SCRATCH)
+    first = {part["subset"] for part in attack.parts(case, effort)}
+    assert not first & {part["subset"] for part in (*wanted.own, *wanted.control)}, "fresh subsets"
+    assert [part["subset"] for part in wanted.own] * 2 == [part["subset"] for part in wanted.control], "the same for both sides"
+    both = [*scratch, *scratch_of(2)]
+    again = attack.judge(case, [*steady, *tuned("stolen", [0.53, 0.52, 0.53, 0.54, 0.53], 2)], both)
+    assert again.verdict is Verdict.BROKEN and again.gain == pytest.approx(0.03), (
+        "what counts is the second round, which chose nothing"
+    )
+    once = attack.judge(case, [*steady, *tuned("stolen", [0.53, 0.47, 0.5, 0.49, 0.52], 2)], both)
+    assert once.verdict is Verdict.HOLDS and "the first was chance" in once.summary
+    for row in ([0.7, 0.4, 0.6, 0.45, 0.47], [0.503] * 5):
+        found = tuned("stolen", row)
+        assert attack.again(case, effort, found, scratch) == Repeat(), "by chance, or half a point, which is allowed"
+        assert attack.judge(case, found, scratch).verdict is Verdict.HOLDS
+
+
+def test_a_file_that_is_worth_nothing_is_called_broken_as_rarely_as_is_said():
+    """Normal gains about 0 at six shares: positives of the first round, and of both, beside the chances that are stated."""
+    rng, rounds, shares = np.random.default_rng(0), 20_000, (0.001, 0.01, 0.05, 0.1, 0.2, 0.5)
+    first, both = 0, 0
+    for _ in range(rounds):
+        gains = dict(zip(shares, rng.normal(0, 0.02, (6, 5)), strict=True))
+        if fine_tuning._surest(gains, fine_tuning.CHANCES[0]) is not None:
+            first += 1
+            both += fine_tuning._is_sure(rng.normal(0, 0.02, 5), fine_tuning.CHANCES[1])
+    assert 0.04 < first / rounds < 0.052 and both / rounds < 0.001
 
 
 class Blunt(Attack):

@@ -1,6 +1,9 @@
 """The thief's network is the unit's to the bit as long as nothing is changed, and what is conceded stays so."""
 
+from dataclasses import replace
+
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -10,8 +13,10 @@ from bitting.program import lowering
 from bitting.program.layers import Program, dense
 from bitting.targets import waves
 from bitting.targets.families import Split, every_target, targets
+from bitting.targets.onnx_graph import INPUT, onnx_model
 from bitting.targets.stolen import Kind, LayerArithmetic, Stolen
-from bitting.unit.spec import PRESETS
+from bitting.unit.spec import PRESETS, parse_spec
+from tb.banded import random_operations
 from tb.moved_networks import MovedNetwork
 from tb.networks import RandomNetwork
 from tb.programs import random_activations, random_program, random_table
@@ -19,6 +24,7 @@ from tb.stolen import network_program
 
 #: Weights beyond eight bits, and sums that wrap all the time: whatever rounds or clips shows.
 WILD = PRESETS["wide"].replace(act_bits=6, acc_bits=13, max_shift=6)
+BANDS = parse_spec("tiny:scratch_words=16384,lanes=8,tile_codes=64")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -39,6 +45,22 @@ def test_unchanged_it_equals_the_emulator_on_networks_of_every_operator(activati
         assert torch.equal(stolen(x).long(), Emulator(program, range(program.spec.codes))(x).long()), seed
     # Additions fold where biases push them; maxima come with ReLU, and with max pooling.
     assert kinds == set(Kind)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_lanes_that_share_a_sample_are_one_scratch_memory_to_the_thief(seed):
+    """Across bands, beyond the first and last of them, in every lane; `Emulator` computes lane by lane. ONNX too."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 4)), 8 * int(rng.integers(1, 3)), int(rng.integers(3, 9)))
+    operations, table = random_operations(BANDS, rng, shape), random_table(BANDS, rng)
+    program = lowering.lower(replace(BANDS, stripes=2 << seed % 3), shape, operations)
+    x, stolen = torch.from_numpy(random_activations(BANDS, rng, 3, program.sample_words)), Stolen.of(program, table)
+    right = Emulator(program, table)(x).long()
+    assert stolen.edges and torch.equal(stolen(x).long(), right)
+    if seed < 4:
+        session = onnxruntime.InferenceSession(onnx_model(stolen).SerializeToString(), providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {INPUT: x.numpy().astype(np.float32)})
+        assert np.array_equal(found.astype(np.int64), right.numpy())
 
 
 @pytest.mark.parametrize("target", targets(Split.CONCEDED, WILD.acc_bits), ids=lambda target: target.name)

@@ -116,7 +116,7 @@ def _of_sums(spec: UnitSpec, wanted: np.ndarray) -> Challenge:
     tiles, count = len(wanted), 1 + parts
     activations = np.stack(cells, axis=1).transpose(2, 0, 1).reshape(spec.lanes, tiles * count).astype(np.int8)
     codes = np.tile(np.array([1, *[large] * parts]), (tiles, 1))
-    layer = clear_layer(codes, reads=count * np.arange(tiles))
+    layer = clear_layer(spec, codes, reads=count * np.arange(tiles))
     return Challenge(Program(spec, (layer,), 0, tiles * count), activations)
 
 

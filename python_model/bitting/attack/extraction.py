@@ -54,7 +54,7 @@ def extract(probe: Probe, artefact: Artefact, *, layers: int | None = None, prog
     table = table_readout.read_table(probe).found
     cycles = None
     if scheme.transform == Transform.AES_CLOCKED:
-        cycles = reported_cycles(probe, scheme, locked, np.zeros((1, locked.input_words), np.int8))
+        cycles = reported_cycles(probe, scheme, locked, np.zeros((1, locked.sample_words), np.int8))
     wanted = [index for index, layer in enumerate(locked.layers) if not layer.constant][:layers]
     read = []
     for done, index in enumerate(wanted):
@@ -132,7 +132,7 @@ class _Reader:
             tiles = np.arange(first, min(first + at_once, layer.tiles))
             run = self._moved(tiles, question.bias, (windows, columns), question.flip)
             run = replace(run, out_base=(start + each * np.arange(len(tiles))).astype(np.int32))
-            printed = printing(np.arange(start, start + each * len(tiles)))
+            printed = printing(spec, np.arange(start, start + each * len(tiles)))
             parts = [self._head, *self._windows(question.activations)] if first == 0 else []
             parts += [*self._before(self._first + first), *layer_words(run), *layer_words(printed)]
             patience = self._patience(windows * columns)
@@ -156,6 +156,9 @@ class _Reader:
             strides=(self._span, 1) if positions != (1, 1) else (0, 0),
             out_strides=(positions[1], 1),
             parts=1,
+            band=(0, 0),
+            edge=0,
+            every_lane=layer.emits and self._spec.stripes > 1,
         )
 
     def _windows(self, activations: tuple[int, ...]) -> list[np.ndarray]:

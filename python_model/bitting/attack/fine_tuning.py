@@ -89,6 +89,7 @@ def tries(
     rates: Sequence[float],
     effort: Effort,
     scopes: Sequence[Scope] = tuple(Scope),
+    judged: int | None = None,
 ) -> list[Try]:
     """Train from every start at every rate, all layers or the last one.
 
@@ -100,11 +101,12 @@ def tries(
         rates: learning rates, see `Effort`.
         effort: the rest of it.
         scopes: what learns.
+        judged: so many test samples, the first ones; by default all.
     """
     total = len(data.train_y)
     chosen = np.random.default_rng(effort.seed).permutation(total)[: max(1, round(share * total))]
     x, labels = torch.as_tensor(interface.activations(data.train_x[chosen])), data.train_y[chosen]
-    test_x = torch.as_tensor(interface.activations(data.test_x))
+    test_x, test_y = torch.as_tensor(interface.activations(data.test_x[:judged])), data.test_y[:judged]
     last = [number for number, layer in enumerate(starts[0].layers) if layer.kind is Kind.PRODUCT][-1:]
     found = []
     for number, start in enumerate(starts):
@@ -112,5 +114,5 @@ def tries(
             for rate in rates:
                 only = last if scope is Scope.LAST else None
                 learnt = fine_tuned(start, EXACT, x, labels, replace(effort, rate=rate), only)
-                found.append(Try(number, scope, rate, accuracy(learnt(test_x), data.test_y)))
+                found.append(Try(number, scope, rate, accuracy(learnt(test_x), test_y)))
     return found

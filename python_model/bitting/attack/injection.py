@@ -7,6 +7,8 @@ and when the program says.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
@@ -45,13 +47,16 @@ def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
         raise LockError("this attack reads a last layer whose tiles read the same words, each once; the artefact has another")
     stream = Stream.of(artefact, x)
     at = stream.layers()[-1]
+    # Where lanes share a sample the attacker has all of them emit, each what it reads itself: no tag covers the layer's flags.
+    own = replace(layer, band=(0, 0), edge=0, every_lane=spec.stripes > 1)
+    last = [packets.layer_packet(own, report=False), *stream.packets[at + 1 :]]
     weights = np.zeros((layer.tiles, -(-count // lanes) * lanes), np.int64)
     for first in range(0, count, lanes):
         hot = np.zeros((lanes, int(layer.offsets.max()) + 1), np.int8)
         shown = np.arange(first, min(first + lanes, count))
         hot[shown - first, layer.offsets[shown]] = 1
         injected = packets.activations_packet(spec, int(layer.in_base[0]), hot)
-        sums = stream.changed([*stream.packets[:at], injected, *stream.packets[at:]]).sent(probe).sums
+        sums = stream.changed([*stream.packets[:at], injected, *last]).sent(probe, layer.tiles * (lanes - spec.samples)).sums
         if len(sums) < layer.tiles:
             break
         weights[:, first : first + lanes] = sums[-layer.tiles :] - layer.bias[:, None]

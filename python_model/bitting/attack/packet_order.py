@@ -73,7 +73,7 @@ def cut_short(probe: Probe, artefact: Artefact, x: np.ndarray, addresses: np.nda
     """
     stream = Stream.of(artefact, x)
     places = hidden_addresses(artefact) if addresses is None else addresses
-    printed = printing(places)
+    printed = printing(probe.spec, places)
     words = stream.changed([*stream.packets[: stream.layers()[-1]], *layer_words(printed)])
     lanes = probe.spec.lanes
     expected = sums_words(probe.spec, len(places))

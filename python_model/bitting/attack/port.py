@@ -89,7 +89,7 @@ class Reply:
 
     @property
     def sums(self) -> np.ndarray:
-        """(tiles, L) int32 accumulators of the tiles that sent some."""
+        """(tiles, L) int32 accumulators of the tiles that sent some; where lanes share a sample, and not all emit, fewer."""
         return np.array([tile.accumulators for tile in self.tiles if tile.accumulators is not None], np.int32)
 
     def tells_more_than(self, rightful: np.ndarray) -> bool:
@@ -142,15 +142,17 @@ class Probe:
 
 
 def clear_layer(
+    spec: UnitSpec,
     codes: np.ndarray,
     *,
     reads: Sequence[int] | np.ndarray,
     bias: Sequence[int] | np.ndarray | None = None,
     plain: bool = True,
 ) -> Layer:
-    """An emitting layer of (tiles, K) codes, in clear; tile t reads the K scratch words from `reads[t]` on.
+    """An emitting layer of (tiles, K) codes, in clear; tile t reads the K scratch words from `reads[t]` on, in every lane.
 
-    If `plain`, its codes are weights that everyone knows, so no key touches it.
+    Lanes that share a sample are told to emit all of them: an attacker writes the flags of his layers himself. If `plain`, its
+    codes are weights that everyone knows, so no key touches it.
     """
     tiles, count = codes.shape
     return Layer(
@@ -162,19 +164,21 @@ def clear_layer(
         emits=True,
         plain=plain,
         constant=plain,
+        every_lane=spec.stripes > 1,
     )
 
 
-def printing(addresses: Sequence[int] | np.ndarray) -> Layer:
-    """A layer that sends scratch words as they are, one a tile: weight 1 times the word."""
-    return clear_layer(np.ones((len(addresses), 1)), reads=addresses)
+def printing(spec: UnitSpec, addresses: Sequence[int] | np.ndarray) -> Layer:
+    """A layer that sends scratch words of every lane as they are, one a tile: weight 1 times the word."""
+    return clear_layer(spec, np.ones((len(addresses), 1)), reads=addresses)
 
 
 def waiting(spec: UnitSpec, positions: tuple[int, int] = (1, 1), tiles: int = 1) -> Layer:
     """Tiles of the constant 1 that write the last word of the scratch memory, again and again: they only take time."""
     return replace(
-        printing(np.zeros(tiles)),
+        printing(spec, np.zeros(tiles)),
         emits=False,
+        every_lane=False,
         out_base=np.full(tiles, spec.scratch_words - 1, np.int32),
         positions=positions,
         out_strides=(0, 0),

@@ -44,7 +44,7 @@ def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     places = np.concatenate([inputs, hidden_addresses(artefact)])
     printed = np.full((len(ENDINGS), len(places), spec.lanes), -1 << 31, np.int64)
     for number, ending in enumerate(ENDINGS.values()):
-        for attempt in _attempts(spec, printing(places)):
+        for attempt in _attempts(spec, printing(spec, places)):
             _use(probe.port, artefact, x, ending)
             sums = probe.ask(attempt, sums_words(spec, len(places))).sums
             if len(sums) == len(places):

@@ -31,9 +31,9 @@ class Stream:
 
     @classmethod
     def of(cls, artefact: Artefact, x: np.ndarray) -> Stream:
-        """The stream of (samples, input_words) int8 activations, at most L samples."""
+        """The stream of (samples, sample_words) int8 activations, a batch at most."""
         program = artefact.program
-        inputs = packets.activations_packet(program.spec, program.input_base, x)
+        inputs = packets.inputs_packet(program, x)
         if isinstance(program, SealedProgram):
             first, *others = program.packets()
             return cls(artefact.scheme.packets(), [first, inputs, *others], program.result_words)
@@ -59,6 +59,6 @@ class Stream:
 
 def reported_cycles(probe: Probe, scheme: LockScheme, program: Program, x: np.ndarray) -> list[int]:
     """Cycles of each tile of a program in clear, or under a lock of the vault `aes`, as the device reports them to anyone."""
-    inputs = packets.activations_packet(program.spec, program.input_base, x)
+    inputs = packets.inputs_packet(program, x)
     reply = probe.ask([scheme.packets(), inputs, packets.program_packets(program)], packets.result_words(program))
     return [tile.cycles for tile in reply.tiles]

@@ -24,7 +24,7 @@ def read_table(probe: Probe) -> Finding:
         A finding of (2^b,) value indices, code -> value index; -1 where nothing was learnt.
     """
     spec = probe.spec
-    layer = clear_layer(np.arange(spec.codes)[:, None], reads=np.zeros(spec.codes), plain=False)
+    layer = clear_layer(spec, np.arange(spec.codes)[:, None], reads=np.zeros(spec.codes), plain=False)
     inputs = packets.activations_packet(spec, 0, np.ones((spec.lanes, 1), np.int8))
     reply = probe.ask([inputs, *layer_words(layer)], sums_words(spec, spec.codes))
     how = "a tile of each code, in clear, before CHALLENGE"

@@ -17,6 +17,7 @@ from bitting.attack.streams import Stream
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.unit.protocol import MAX_PAYLOAD_WORDS, TAG_WORDS, Packet
+from bitting.unit.spec import UnitSpec
 
 #: Called with (edits done, edits).
 Progress = Callable[[int, int], None]
@@ -32,7 +33,7 @@ def tamper(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     """
     stream = Stream.of(artefact, x)
     rightful = stream.sent(probe).words
-    changes = list(_changes(stream))
+    changes = list(_changes(probe.spec, stream))
     answered = [stream.changed(order).sent(probe, FAULT_PACKET).tells_more_than(rightful) for order in changes]
     note = "bits of biases, bases, codes, offsets, flags flipped; constant tiles put in; begun again in the middle"
     return Finding.of_probe(
@@ -40,10 +41,10 @@ def tamper(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     )
 
 
-def _changes(stream: Stream) -> Iterator[list[np.ndarray]]:
+def _changes(spec: UnitSpec, stream: Stream) -> Iterator[list[np.ndarray]]:
     """Orders of packets, each with one thing changed."""
     given, kinds = stream.packets, stream.kinds()
-    prints = printing([0])
+    prints = printing(spec, [0])
     for place, kind in enumerate(kinds):
         if kind not in (Packet.LAYER, Packet.TILE) or (kind == Packet.TILE and kinds[place - 1] == Packet.TILE):
             continue  # each LAYER, and the first TILE after it

@@ -34,6 +34,7 @@ from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.kinds import Fingerprint, Transform
 from bitting.locking.transform import restore_program, unlock_program
+from bitting.program import bands
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.training.balance import Balance
 
@@ -56,9 +57,9 @@ def _judged(finding: Finding, truth: np.ndarray) -> Finding:
 
 
 def random_inputs(artefact: Artefact, seed: int) -> np.ndarray:
-    """(L, input_words) int8 activations: attackers need no data."""
+    """(samples, sample_words) int8 activations of a batch: attackers need no data."""
     spec = artefact.program.spec
-    size = spec.lanes, artefact.program.input_words
+    size = artefact.program.samples, artefact.program.sample_words
     return np.random.default_rng(seed).integers(spec.act_min, spec.act_max + 1, size).astype(np.int8)
 
 
@@ -86,16 +87,11 @@ def port_attacks(
         progress: told of what takes long.
 
     Raises:
-        LockError: if the artefact has no lock key, is not for this device, or for lanes that share samples.
+        LockError: if the artefact has no lock key, or is not for this device.
     """
     if not artefact.scheme.keyed:
         raise LockError("the artefact has no lock key, so anyone with the device's table reads it; lock it with a fingerprint")
     device.require_spec(artefact.program.spec, "the artefact")
-    if artefact.program.picture:
-        raise LockError(
-            "attackers through the port read sums of every lane, and of lanes that share samples only the first one's leave; "
-            "attack the same network locked for stripes = 1, whose packets are sealed alike"
-        )
     prepared = _PortAttacks(artefact, device, seed, progress)
     return prepared.on(port, layers, edits, attackers) if port else prepared.simulated(layers, edits, attackers)
 
@@ -166,10 +162,11 @@ class _PortAttacks:
         return crafted_challenge.deceive(probe, self._artefact, self._x, rightful, wanted, measure)
 
     def _printed(self, addresses: np.ndarray) -> np.ndarray:
-        """(n, L) scratch words before the last layer, emulated."""
+        """(n, L) scratch words of every lane before the last layer, emulated."""
         hidden = tuple(layer for layer in self._clear.layers if not layer.emits)
-        program = replace(self._clear, layers=(*hidden, printing(addresses)))
-        printed: np.ndarray = Emulator(program, self._device.table())(torch.from_numpy(self._x)).numpy().T
+        program = replace(self._clear, layers=(*hidden, printing(self._device.spec, addresses)))
+        lanes = torch.from_numpy(bands.split(self._x, program.picture, program.spec.stripes))
+        printed: np.ndarray = Emulator(program, self._device.table()).accumulators(lanes)[-1].numpy().T
         return printed
 
 

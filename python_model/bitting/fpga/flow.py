@@ -39,7 +39,9 @@ CELLS = {
     },
 }
 
-
+#: Bits of a block RAM, parity among them: of the ECP5 as in its memory guide (FPGA-TN-02204), of the iCE40 as in its own
+#: (FPGA-TN-02002).
+BLOCK_BITS = {"ecp5": 18 * 1024, "ice40": 4 * 1024}
 #: In the name of every clock that a ring oscillator makes (`bitting_rtl.puf.ring_counting`).
 RING_CLOCK = "ring_clock"
 #: To write a memory under a condition is, for Yosys, to write x where it does not hold, and it decides late that x is 0. So the

@@ -16,10 +16,14 @@ _CHAPTERS = (
     "fine-tuning", "wrong keys", "screening", "key search", "shuffle", "repair", "ports", "questions", "leakage", "helper data",
 )  # fmt: skip
 _OF_CASES = (
-    "case", "what the attacker holds", "level", "right device", "unlocked twin", "seeds", "LUTs",
-    "FFs", "MHz", "clocks", "bytes", "on",
+    "case", "what the attacker holds", "level", "right device", "unlocked twin", "LUT4s",
+    "flip-flops", "bits of block RAM", "MHz", "clocks of tiles until the first answers", "command words until then",
+    "bytes of the file", "engine",
 )  # fmt: skip
-_COSTS = (("lut4", "more LUTs"), ("cycles", "more clocks"), ("bytes", "more bytes"))
+_COSTS = (
+    ("lut4", "more LUT4s"), ("ff", "more flip-flops"), ("ram_bits", "more block RAM"),
+    ("cycles", "more clocks until the first answers"), ("words", "more command words"), ("bytes", "more bytes in the file"),
+)  # fmt: skip
 
 
 def document(results: Results) -> Document:
@@ -28,7 +32,8 @@ def document(results: Results) -> Document:
     commit = f" (commit {made.commit})" if made.commit else ""
     controls = len(results.findings) - len(judgement.attacks)
     lead = (
-        f"{len(results.cases)} cases, {len(judgement.attacks)} attacks on them and {controls} controls. "
+        f"{_counted(len(results.cases), 'case')} (a lock, or none, on a network), {_counted(len(judgement.attacks), 'attack')} "
+        f"on them, and {_counted(controls, 'control')}: the same attacks on locks that were made weak on purpose. "
         f"Suite {made.suite}, bitting {made.version}{commit}, begun {made.started}."
     )
     parts = [
@@ -38,12 +43,16 @@ def document(results: Results) -> Document:
     return Document(TITLE, lead, tuple(parts))
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _locks(judgement: Judgement) -> Section:
     entries: list[Block] = []
     for number, lock in enumerate(judgement.locks, 1):
         rows = tuple(
             (case.id, case.holds, str(case.level), *_trained(case),
-             ", ".join(case.seeds) or "none", *_area(case))
+             *_area(case))
             for case in lock.cases
         )  # fmt: skip
         found = [item for item in judgement.attacks if any(item.case == case.id for case in lock.cases)]
@@ -52,7 +61,10 @@ def _locks(judgement: Judgement) -> Section:
             blocks.append(_findings_table(judgement, f"Attacks on lock {number}", found))
         title: Line = (f"{number}. {lock.name} ", *_marks(judgement, found))
         entries.append(Entry(opening.lock_id(judgement, lock), title, False, tuple(blocks)))
-    said = "Each beside its unlocked twin: the same engine without locks, the same network trained without them."
+    said = (
+        "Costs stand beside those of the same engine and network without a lock, accuracies beside an unlocked twin: the same "
+        "network, trained in floating point (fp32), without lock and unit."
+    )
     return Section("locks", "The locks", (Text((said if entries else "There are no cases.",)), *entries))
 
 
@@ -77,8 +89,9 @@ def _marks(judgement: Judgement, found: Sequence[Finding]) -> Line:
 def _area(case: Case) -> tuple[str, ...]:
     cost = case.cost
     if cost is None:
-        return ("not measured",) * 6
-    pairs = [(cost.lut4, cost.lut4_twin), (cost.ff, None), (cost.mhz, cost.mhz_twin), (cost.cycles, cost.cycles_twin),
+        return ("no lock" if not case.soft and case.transform in ("", "none") else "not measured",) * 8
+    pairs = [(cost.lut4, cost.lut4_twin), (cost.ff, cost.ff_twin), (cost.ram_bits, cost.ram_bits_twin),
+             (cost.mhz, cost.mhz_twin), (cost.cycles, cost.cycles_twin), (cost.words, cost.words_twin),
              (cost.bytes, cost.bytes_twin)]  # fmt: skip
     shown = []
     for value, twin in pairs:
@@ -93,7 +106,12 @@ def _strength(judgement: Judgement) -> Section:
     ]
     plots.append(case_charts.pareto(judgement, "accuracy lost", [lock.lost() for lock in judgement.locks]))
     drawn = [plot for plot in plots if plot]
-    said = "How many attackers a lock stops, by what it costs." if drawn else "No cost was measured."
+    said = (
+        "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: "
+        "the engine's area after synthesis, clocks and words until the first batch is answered, bytes of the file."
+        if drawn
+        else "No cost was measured."
+    )
     return Section("strength", "Cost against strength", (Text((said,)), *drawn))
 
 

@@ -125,7 +125,7 @@ def _dear(judgement: Judgement) -> list[Line]:
         if lock.is_lock and lost is not None and lost - unit > _DEAR:
             beside = "the unlocked twin" if not unit else "the same unit without a lock"
             items.append((Strong(lock.name), f" costs accuracy: {numbers.points(unit - lost)} against {beside}."))
-    units = {lock.spec: unit for lock in judgement.locks if (unit := _lost_by_the_unit(judgement, lock)) > _DEAR}
+    units = {_unit(lock): unit for lock in judgement.locks if (unit := _lost_by_the_unit(judgement, lock)) > _DEAR}
     items += [
         (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
         for spec, unit in units.items()
@@ -139,8 +139,15 @@ def _dear(judgement: Judgement) -> list[Line]:
 
 def _lost_by_the_unit(judgement: Judgement, lock: Lock) -> float:
     """Accuracy that the unit of a lock loses without any; 0 if that was not measured."""
-    bare = [other.lost() for other in judgement.locks if other.spec == lock.spec and not other.is_lock]
+    bare = [other.lost() for other in judgement.locks if _unit(other) == _unit(lock) and not other.is_lock]
     return max((lost for lost in bare if lost is not None), default=0.0)
+
+
+def _unit(lock: Lock) -> str:
+    """Its family without the vault, which plays no part in arithmetic: `base` of `base:vault=aes`."""
+    name, _, changes = lock.spec.partition(":")
+    kept = [change for change in changes.split(",") if change and not change.startswith("vault=")]
+    return f"{name}:{','.join(kept)}" if kept else name
 
 
 def _advice(judgement: Judgement) -> Section:
@@ -227,7 +234,7 @@ def _level(lock: Lock) -> str:
 def _price(lock: Lock) -> str:
     """What is known of it."""
     parts = []
-    for measure, words in (("lut4", "LUTs"), ("cycles", "clocks"), ("bytes", "bytes")):
+    for measure, words in (("lut4", "LUT4s"), ("ram_bits", "block RAM"), ("cycles", "clocks"), ("bytes", "bytes")):
         more = lock.overhead(measure)
         if more is not None:
             parts.append(f"{100 * more:+.1f}% {words}")

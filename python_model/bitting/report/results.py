@@ -96,18 +96,24 @@ class Verification:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the placed engine, each beside the same engine without locks (`_twin`); None: not measured.
+    """Of a lock, each beside the same without it (`_twin`); None: not measured.
 
-    `lut4`, `ff`: cells; `mhz`: highest clock; `cycles`: clocks of a batch; `bytes`: of what ships.
+    `lut4`, `ff`, `ram_bits`: of the engine; `mhz`: its highest clock; `cycles`: clocks of tiles, and `words`: command words,
+    until the first batch is answered; `bytes`: of what ships.
     """
 
     lut4: float | None
     lut4_twin: float | None
     ff: float | None
+    ff_twin: float | None
+    ram_bits: float | None
+    ram_bits_twin: float | None
     mhz: float | None
     mhz_twin: float | None
     cycles: float | None
     cycles_twin: float | None
+    words: float | None
+    words_twin: float | None
     bytes: float | None
     bytes_twin: float | None
     device: str | None

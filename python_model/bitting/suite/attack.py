@@ -34,6 +34,14 @@ class Said:
     case_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Repeat:
+    """Jobs that follow from what others found: parameters of those on the case, and of those on its control beside it."""
+
+    own: Sequence[dict[str, Any]] = ()
+    control: Sequence[dict[str, Any]] = ()
+
+
 class Attack(ABC):
     """One attack. Its first case is that of its control.
 
@@ -59,6 +67,10 @@ class Attack(ABC):
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """One job. `parameters`: one of `parts`, which says all that matters, so that the job's id does too."""
 
+    def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
+        """What is to be tried once more before it counts, by what was found; arguments as of `judge`. By default nothing."""
+        return Repeat()
+
     @abstractmethod
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """All jobs of a case together; `control`: those of the control of the same group, baselines among them."""
+        """All jobs of a case together, those of `again` too; `control`: those of the control of its group, with baselines."""

@@ -26,6 +26,7 @@ from bitting.locking.kinds import Transform
 from bitting.locking.scheme import LockScheme
 from bitting.program.interface import Task
 from bitting.program.layers import Program
+from bitting.suite.costs import Cost, cost_of, cost_of_soft
 from bitting.suite.format import Training
 from bitting.unit.spec import VaultKind, spec_text
 
@@ -33,7 +34,7 @@ from bitting.unit.spec import VaultKind, spec_text
 OPEN = "none"
 #: Fingerprint of the case of a root secret from a PUF.
 PUF = "puf"
-_KEEPS = "the artefact, all source, the public spec, labelled data; and, in his favour, the architecture"
+_KEEPS = "the artefact, all source, the public spec, labelled data, and the network's architecture"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Case:
         chance: of guessing the commonest class.
         digest: SHA-256 of the artefact, or of the model if there is none; a run goes on with the same file only.
         trainings: this one and others with other seeds; none: nobody trained another.
+        macs: multiply-adds of a sample.
+        cost: of the lock; None: there is none, or nothing of it is known.
     """
 
     id: str
@@ -71,6 +74,8 @@ class Case:
     chance: float
     digest: str
     trainings: tuple[Training, ...] = ()
+    macs: int = 0
+    cost: Cost | None = None
 
     @property
     def control(self) -> bool:
@@ -215,12 +220,21 @@ def describe(files: Files, network: str, trainings: tuple[Training, ...] = ()) -
         chance=counts.most_common(1)[0][1] / len(data.test_y),
         digest=hashlib.sha256((files.artefact or files.model).read_bytes()).hexdigest(),
         trainings=trainings,
+        macs=model.program.macs * model.program.bands,
+        cost=_cost(files, model, artefact) if artefact else cost_of_soft(model.program.spec) if soft else None,
     )
+
+
+def _cost(files: Files, model: Model, artefact: Artefact) -> Cost:
+    assert files.device is not None and files.artefact is not None
+    return cost_of(model, artefact, Device.load(files.device), files.artefact.stat().st_size)
 
 
 def open_case(soft: Case) -> Case:
     """The case that a control is made for where there is a model with a soft lock only."""
-    return replace(soft, id=f"{soft.group}/{OPEN}", soft=None, level=OPEN, holds="the model in clear: nothing is locked")
+    return replace(
+        soft, id=f"{soft.group}/{OPEN}", soft=None, cost=None, level=OPEN, holds="the model in clear: nothing is locked"
+    )
 
 
 def puf_case(control: Case) -> Case:
@@ -251,5 +265,5 @@ def _holds(artefact: Artefact | None, soft: bool) -> str:
         return "the model in clear" + (", as everybody has it" if soft else ": nothing is locked")
     scheme: LockScheme = artefact.scheme
     if scheme.seals:
-        return f"{_KEEPS}, which a sealed program does not tell"
+        return f"{_KEEPS} (which a sealed file does not tell: the attacks are given it)"
     return _KEEPS + ("" if scheme.keyed else "; no key is missing, only the table")

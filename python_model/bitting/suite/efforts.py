@@ -6,6 +6,24 @@ from dataclasses import dataclass, replace
 
 from bitting.errors import BittingError
 
+#: From so many multiply-adds a sample on a network is large: a thief's training of it is not a matter of seconds. Of ResNet8
+#: (12.7 million, 77 360 weights) a step of 64 samples takes 1.25 s of a core, one of the last layer alone 0.23 s, and answers
+#: to 2000 test samples 6.6 s (an EPYC, one thread). The standard suite does 4 subsets x 6 shares x 4 kinds of beginnings x 2
+#: rates x 2 scopes x 160 steps for one lock, and a second round of the control: about 60 000 s, 8.5 hours on two cores.
+LARGE_MACS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How much a thief fine-tunes. Attributes as of `Effort`; `judged`: test samples on which he chooses, None: all."""
+
+    shares: tuple[float, ...]
+    rates: tuple[float, ...]
+    mappings: int
+    repeats: int
+    steps: int
+    judged: int | None
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -32,6 +50,7 @@ class Effort:
         traces: tiles or batches of each population whose time is compared.
         helper_queries: changed helper data.
         judged: test samples of a soft-locked model on every target.
+        large: how a thief fine-tunes networks of `LARGE_MACS` and more, in the place of the fields above.
     """
 
     suite: str
@@ -60,6 +79,13 @@ class Effort:
     traces: int = 200
     helper_queries: int = 600
     judged: int = 450
+    large: Tuning = Tuning((0.01, 0.1), (0.03,), mappings=1, repeats=3, steps=30, judged=500)
+
+    def tuning(self, macs: int) -> Tuning:
+        """How much a thief fine-tunes a network of so many multiply-adds a sample."""
+        if macs >= LARGE_MACS:
+            return self.large
+        return Tuning(self.shares, self.rates, self.mappings, self.repeats, self.steps, None)
 
 
 _DIGITS = Effort("digits")
@@ -67,11 +93,13 @@ _STANDARD = Effort(
     "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
     climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
     edits=500, traces=1000, helper_queries=2000, judged=2000,
+    large=Tuning(Effort.shares, (0.01, 0.03), mappings=1, repeats=4, steps=160, judged=2000),
 )  # fmt: skip
 _FULL = replace(
     _STANDARD, suite="full", samples=10000, rates=(0.003, 0.01, 0.03, 0.1), mappings=5, repeats=10, steps=3000,
     unknown_bits=16, climbs=10, climb_steps=5000, partial_keys=100, table_labels=1000, table_starts=32,
     questions=(100, 1000, 10000, 50000), edits=5000, traces=5000, helper_queries=10000, judged=10000,
+    large=Tuning(Effort.shares, (0.003, 0.01, 0.03, 0.1), mappings=3, repeats=5, steps=3000, judged=10000),
 )  # fmt: skip
 EFFORTS = {effort.suite: effort for effort in (_DIGITS, _STANDARD, _FULL)}
 

@@ -16,16 +16,17 @@ from bitting.suite.format import FORMAT, Verdict
 from bitting.suite.jobs import Answer, Job
 
 #: Facts of a case that attacks find out, with what stands where none did.
-_FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": [], "cost": None}
+_FACTS: dict[str, Any] = {"verification": None, "targets": [], "cycles": []}
 
 
 @dataclass(frozen=True)
 class Source:
-    """An attack on a case, with its jobs."""
+    """An attack on a case, with its jobs, and those that it wanted of its control beside what every case has of that."""
 
     attack: Attack
     case: Case
     jobs: Sequence[Job]
+    beside: Sequence[Job] = ()
 
 
 def results_of(
@@ -35,7 +36,7 @@ def results_of(
     answers = {
         (source.attack.name, source.case.id): [folder.read(job) for job in source.jobs]
         for source in sources
-        if source.jobs and all(folder.done(job) for job in source.jobs)
+        if source.jobs and all(folder.done(job) for job in (*source.jobs, *source.beside))
     }
     controls = {case.group: case.id for case in cases if case.control}
     findings = []
@@ -45,7 +46,7 @@ def results_of(
         key, control = (name, case.id), (name, controls.get(case.group, case.id))
         if key not in answers or control not in answers:
             continue
-        judged = source.attack.judge(case, answers[key], answers[control])
+        judged = source.attack.judge(case, answers[key], [*answers[control], *map(folder.read, source.beside)])
         facts[case.id] |= judged.case_facts
         findings.append(_finding(source, judged, answers[key], command, effort))
     _doubt(findings, {case.id: case.group for case in cases})

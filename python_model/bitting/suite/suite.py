@@ -68,14 +68,34 @@ class Run:
             parts = attack.parts(at, self.effort)
         return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
 
+    def again(self, attack: Attack, case: Case, folder: RunFolder) -> tuple[list[Job], list[Job]]:
+        """Jobs that follow from what those of `jobs` found, on the case and on its control; none before all are done."""
+        at = next((one for one in self.cases if one.control and one.group == case.group), case)
+        first, base = self.jobs(attack, case), self.jobs(attack, at)
+        if not first or not all(folder.done(job) for job in (*first, *base)):
+            return [], []
+        asked = attack.again(case, self.effort, *(list(map(folder.read, jobs)) for jobs in (first, base)))
+        own, control = (
+            [Job.of(attack.name, where.id, part, self.effort.seed) for part in parts]
+            for where, parts in ((case, asked.own), (at, asked.control))
+        )
+        return own, control
+
     def tasks(self) -> list[Task]:
-        """All jobs once, controls of each attack first."""
-        ordered = sorted(self.cases.items(), key=lambda item: not item[0].control)
+        """All jobs once, controls of each attack first; not those of `again`."""
+        return self._once(self.jobs)
+
+    def repeats(self, folder: RunFolder) -> list[Task]:
+        """All jobs of `again` once."""
+        return self._once(lambda attack, case: [job for jobs in self.again(attack, case, folder) for job in jobs])
+
+    def _once(self, jobs: Callable[[Attack, Case], list[Job]]) -> list[Task]:
         tasks: dict[str, Task] = {}
+        by_id = {case.id: case for case in self.cases}
         for attack in self.attacks:
-            for case, files in ordered:
-                for job in self.jobs(attack, case):
-                    tasks.setdefault(job.id, Task(job, case, files))
+            for case in sorted(self.cases, key=lambda one: not one.control):
+                for job in jobs(attack, case):
+                    tasks.setdefault(job.id, Task(job, by_id[job.case], self.cases[by_id[job.case]]))
         return list(tasks.values())
 
 
@@ -102,22 +122,29 @@ def perform(
     kept = RunFolder(folder, run.settings())
     started, moment = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     tasks = run.tasks()
-    missing = [task for task in tasks if not kept.done(task.job)]
-    done = len(tasks) - len(missing)
+    done = 0
 
-    def in_time() -> Iterator[Task]:
+    def in_time(missing: Sequence[Task]) -> Iterator[Task]:
         for task in missing:
             if budget is not None and time.monotonic() - started > budget:
                 return
             yield task
 
-    if progress:
-        progress(done, len(tasks))
-    for finished in runner(in_time()):
-        kept.write(finished.job, finished.outcome, finished.seconds)
-        done += 1
+    for following in (False, True):
+        more = run.repeats(kept) if following else tasks
+        if following:
+            if not more:
+                break
+            tasks = [*tasks, *more]
+        missing = [task for task in more if not kept.done(task.job)]
+        done += len(more) - len(missing)
         if progress:
             progress(done, len(tasks))
+        for finished in runner(in_time(missing)):
+            kept.write(finished.job, finished.outcome, finished.seconds)
+            done += 1
+            if progress:
+                progress(done, len(tasks))
     made = {
         "version": __version__,
         "commit": _commit(),
@@ -129,7 +156,11 @@ def perform(
         "tools": {name: found for name in _TOOLS if (found := _installed(name))},
         "unfinished": len(tasks) - done,
     }
-    sources = [Source(attack, case, run.jobs(attack, case)) for attack in ATTACKS for case in run.cases]
+    sources = []
+    for attack in ATTACKS:
+        for case in run.cases:
+            own, beside = run.again(attack, case, kept)
+            sources.append(Source(attack, case, [*run.jobs(attack, case), *own], beside))
     results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
     kept.write_results(results)
     return results

@@ -31,10 +31,14 @@ class _Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._column = np.zeros(stolen.reach, np.int64)
-        self._column[stolen.input_base : stolen.input_base + stolen.input_words] = 1 + np.arange(stolen.input_words)
-        self._width = 1 + stolen.input_words
+        self._column[stolen.entries.numpy()] = 1 + np.arange(stolen.input_words)
+        self._width = 1 + stolen.input_words + len(stolen.edges)
         zero = self._op("Mul", [self._op("Gather", [INPUT, self._constant(np.zeros(1, np.int64))], axis=1), self._float(0)])
-        self._memory = self._op("Concat", [zero, INPUT], axis=1)  # words that nobody has written are 0
+        beyond = []
+        for number, (word, activation) in enumerate(stolen.edges):
+            self._column[word] = 1 + stolen.input_words + number
+            beyond.append(self._op("Add", [zero, self._float(activation)]))
+        self._memory = self._op("Concat", [zero, INPUT, *beyond], axis=1)  # words that nobody has written are 0
 
     def model(self) -> onnx.ModelProto:
         answers = []

@@ -2,6 +2,9 @@
 
 A soft-locked model is in clear: whoever has it reads the weights, the sums' biases and the addresses, and writes the same
 network for hardware of his own. What that hardware does otherwise is put in by whoever calls (`bitting.targets.target`).
+
+Lanes that share a sample are a way to lay it out, and no secret: their scratch memories become one, one after another, each
+layer has the positions of all lanes, and an address that runs on in a neighbour's band is simply an address there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 from bitting.emulator import emulate
 from bitting.emulator.native import grouped_sums
 from bitting.errors import ProgramError
+from bitting.program import bands
 from bitting.program.layers import Layer, Program
 from bitting.targets import waves
 from bitting.targets.accumulators import reduced
@@ -125,17 +129,23 @@ class Stolen:
     Attributes:
         spec: the unit it was trained for.
         layers: in order.
-        input_base, input_words: words of the input.
-        reach: words of the scratch memory that are used.
+        entries: (input_words,) the word of each activation of the input.
+        reach: words of the scratch memory that are used; of all lanes that share a sample together.
         dtype: the narrowest floating point type in which nothing is rounded.
+        edges: (word, activation) that lies beyond the first and last band of lanes that share a sample; nobody writes it.
     """
 
     spec: UnitSpec
     layers: tuple[StolenLayer, ...]
-    input_base: int
-    input_words: int
+    entries: torch.Tensor
     reach: int
     dtype: torch.dtype
+    edges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def input_words(self) -> int:
+        """Activations of a sample."""
+        return len(self.entries)
 
     @classmethod
     def of(cls, program: Program, table: Sequence[int] | None = None) -> Stolen:
@@ -149,11 +159,6 @@ class Stolen:
             ProgramError: if its sums are exact in no floating point type.
         """
         spec = program.spec
-        if program.picture:
-            raise ProgramError(
-                f"spec {spec.name!r} shares samples between {spec.stripes} lanes; thieves' targets are measured on the same "
-                "network lowered with stripes = 1, which gives the same answers"
-            )
         codes = range(spec.codes) if table is None else table
         values = [np.asarray(spec.decoding(codes, plain).values, np.int64) for plain in (False, True)]
         weights = [values[layer.plain][layer.codes] for layer in program.layers]
@@ -162,11 +167,12 @@ class Stolen:
             for layer, matrix in zip(program.layers, weights, strict=True)
         )
         dtype = emulate.exact_dtype(_ROOM * bound)
+        lanes = _Lanes(program)
         layers: list[StolenLayer] = []
         for layer, matrix in zip(program.layers, weights, strict=True):
             kind = _kind(spec, layer, matrix, layers[-1].kind if layers else Kind.PRODUCT)
-            layers.append(_stolen_layer(spec, layer, matrix, kind, dtype))
-        return cls(spec, tuple(layers), program.input_base, program.input_words, program.reach, dtype)
+            layers.append(_stolen_layer(spec, layer, matrix, kind, dtype, lanes))
+        return cls(spec, tuple(layers), lanes.entries(), lanes.reach, dtype, tuple(lanes.edges.items()))
 
     def exact(self) -> list[LayerArithmetic]:
         """The arithmetic of the unit itself, for every layer."""
@@ -174,7 +180,7 @@ class Stolen:
         return [LayerArithmetic(layer.weights, layer.bias, wave) for layer in self.layers]
 
     def scratch(self, x: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """(samples, reach) with the input in its place, the rest 0.
+        """(samples, reach) with the input in its place, activations beyond bands in theirs, the rest 0.
 
         Args:
             x: (samples, input_words) activations, any type.
@@ -185,7 +191,9 @@ class Stolen:
         if tuple(x.shape[1:]) != (self.input_words,):
             raise ProgramError(f"the activations have shape {tuple(x.shape)}; this network reads (samples, {self.input_words})")
         filled = torch.zeros(len(x), self.reach, dtype=self.dtype)
-        filled[:, self.input_base : self.input_base + self.input_words] = torch.as_tensor(x).to(self.dtype)
+        filled[:, self.entries] = torch.as_tensor(x).to(self.dtype)
+        for word, activation in self.edges:
+            filled[:, word] = activation
         return filled
 
     def step(self, layer: StolenLayer, how: LayerArithmetic, scratch: torch.Tensor) -> torch.Tensor:
@@ -236,17 +244,65 @@ def written(spec: UnitSpec, layer: StolenLayer, wave: Wave, sums: torch.Tensor) 
     return wave.activations(sums * layer.slope)
 
 
-def _stolen_layer(spec: UnitSpec, layer: Layer, matrix: np.ndarray, kind: Kind, dtype: torch.dtype) -> StolenLayer:
+class _Lanes:
+    """The scratch memories of the lanes of a sample as one, lane after lane, and behind them what lies beyond the bands.
+
+    Attributes:
+        edges: word -> activation, of those that a layer so far reads.
+    """
+
+    def __init__(self, program: Program):
+        self._program, self._count, self._words = program, program.bands, program.reach
+        values = sorted({layer.edge for layer in program.layers if layer.band[1]})
+        self._edge_of = {value: self._count * self._words + number for number, value in enumerate(values)}
+        self.edges = {word: value for value, word in self._edge_of.items()}
+
+    @property
+    def reach(self) -> int:
+        return self._count * self._words + len(self.edges)
+
+    def entries(self) -> torch.Tensor:
+        program = self._program
+        own = program.input_base + torch.arange(program.input_words)
+        if program.picture is None:
+            return own
+        places = torch.empty(program.sample_words, dtype=torch.long)
+        places[torch.from_numpy(bands.order(program.picture))] = self._each(own[None]).flatten()
+        return places
+
+    def read(self, layer: Layer, addresses: np.ndarray) -> torch.Tensor:
+        """(positions, K) addresses of a lane as those of all lanes that compute something of it."""
+        start, words = layer.band
+        step = np.where(addresses < start, -1, np.where(addresses < start + words, 0, 1)) if words else np.zeros_like(addresses)
+        found = []
+        for lane in range(1 if layer.emits else self._count):
+            own = (lane + step) * self._words + addresses - step * words
+            inside = (lane + step >= 0) & (lane + step < self._count)
+            found.append(own if inside.all() else np.where(inside, own, self._edge_of[layer.edge]))
+        return torch.from_numpy(np.concatenate(found)).long()
+
+    def written(self, layer: Layer) -> torch.Tensor:
+        """By channel, then lane, then position; what is emitted leaves from a sample's first lane."""
+        words = torch.from_numpy(layer.written()).long()
+        return words if layer.emits else self._each(words.reshape(layer.channels, -1)).flatten()
+
+    def _each(self, words: torch.Tensor) -> torch.Tensor:
+        """(rows, n) words of a lane as (rows, lanes, n)."""
+        return words[:, None, :] + self._words * torch.arange(self._count)[:, None]
+
+
+def _stolen_layer(
+    spec: UnitSpec, layer: Layer, matrix: np.ndarray, kind: Kind, dtype: torch.dtype, lanes: _Lanes
+) -> StolenLayer:
     groups = tuple(
-        Group(torch.from_numpy(group.channels), torch.from_numpy(group.addresses).long())
-        for group in grouped_sums(layer, matrix)
+        Group(torch.from_numpy(group.channels), lanes.read(layer, group.addresses)) for group in grouped_sums(layer, matrix)
     )
     return StolenLayer(
         kind=kind,
         weights=torch.from_numpy(matrix.reshape(layer.channels, -1)).to(dtype),
         bias=torch.from_numpy(layer.bias[:: layer.parts].copy()).to(dtype),
         groups=groups,
-        written=torch.from_numpy(layer.written()).long(),
+        written=lanes.written(layer),
         slope=emulate.fold_slope(spec, layer.shift),
         quarter=2.0 ** (spec.acc_bits - 2 - (0 if layer.emits else layer.shift)),
         emits=layer.emits,

@@ -84,6 +84,8 @@ class Clone(Attack):
         """Broken if there is a right answer."""
         (found,) = (one.values for one in own)
         whose = "the right chip's root secret" if case.control else "another root secret"
-        got = f"{found['got']} of {found['of']} right answers, in {found['queries']} tries"
-        summary = f"A chip of the same RTL with {whose} gives {got}."
+        summary = (
+            f"A chip of the same RTL with {whose} answers {found['got']} of the {found['of']} inputs of a batch as the right "
+            f"chip, in {found['queries']} tries with all of them."
+        )
         return Said(Verdict.BROKEN if found["got"] else Verdict.HOLDS, summary, float(found["got"]))

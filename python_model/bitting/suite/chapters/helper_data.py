@@ -76,6 +76,13 @@ class HelperData(Attack):
         total = sum(values["got"] for values in got.values())
         if case.control:
             verdict = Verdict.BROKEN if all(values["got"] for values in got.values()) else Verdict.HOLDS
-            return Said(verdict, f"Keys from a PUF that check nothing, or take any mask, tell: {told}.", float(total))
+            what = (
+                "bits of a key from a PUF that checks nothing, or takes any mask, and answers to changes that it should refuse"
+            )
+            return Said(verdict, f"Got, of {what}: {told}.", float(total))
         verdict = Verdict.BROKEN if total else Verdict.HOLDS
-        return Said(verdict, f"Answers to changed helper data, other than the one error: {told}.", float(total))
+        summary = (
+            f"Changed helper data of our PUF, and how many changes were answered by anything but the one error: {told}. "
+            "(Weak keys are asked other numbers of questions: each answer leads to the next.)"
+        )
+        return Said(verdict, summary, float(total))

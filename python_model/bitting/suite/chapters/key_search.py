@@ -142,7 +142,7 @@ class HillClimbing(Attack):
             figures.line("random networks, best so far", "baseline", guesses, lucky),
         ]
         drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
-        refused = " (a refusal counts as 0)" if case.sealed else ""
+        refused = " (every wrong key is refused: no answer, drawn as 0)" if case.sealed else ""
         summary = (
             f"The best of {len(climbs)} climbs of {len(lucky)} guesses reaches {100 * best.values['scores'][-1]:.1f}%{refused} "
             f"of {_GUIDES} labelled samples with {best.values['wrong_bits']} of {ROOT_BITS} key bits wrong; as many random "
@@ -204,7 +204,7 @@ class PartialKeys(Attack):
         ]
         drawn = [figures.plot("curve", "Partly known keys", "bits of the root secret that are known", "accuracy", series)]
         at = bits[int(np.argmax(best))]
-        refused = " (a refusal counts as 0)" if case.sealed else ""
+        refused = " (every wrong key is refused: no answer, drawn as 0)" if case.sealed else ""
         summary = (
             f"With {at} of 128 bits known and the rest at random the best key answers {100 * max(best):.1f}%{refused}; "
             f"the best of {len(baseline)} random networks {100 * lucky:.1f}%."

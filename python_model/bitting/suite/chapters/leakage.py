@@ -112,8 +112,8 @@ class InputsByTime(Attack):
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Clocks of batches of zeros and of random inputs, in turn."""
         rng, count = np.random.default_rng(seed), parameters["batches"]
-        words, spec = material.architecture.input_words, material.architecture.spec
-        zeros = np.zeros((count, spec.lanes, words), np.int8)
+        program, spec = material.architecture, material.architecture.spec
+        zeros = np.zeros((count, program.samples, program.sample_words), np.int8)
         random = np.asarray(rng.integers(spec.act_min, spec.act_max + 1, zeros.shape), np.int8)
         if material.case.control:
             weights = np.array(spec.values)[material.architecture.secret[0].codes[0]]

@@ -101,7 +101,7 @@ class Ports(Attack):
         clear = unlock_program(artefact.program, artefact.scheme, chip)
         predicted = np.concatenate([chip.tile_cycles(layer, layer.codes) for layer in clear.layers])
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            measured = np.array(_measured(Probe(engine, device.spec), material, x[: device.spec.lanes]))
+            measured = np.array(_measured(Probe(engine, device.spec), material, x[: artefact.program.samples]))
         chosen = np.unique(np.linspace(0, len(predicted) - 1, min(len(predicted), _TILES)).astype(int))
         tiles = [
             {"tile": int(number), "predicted": int(predicted[number]), "measured": int(measured[number])} for number in chosen

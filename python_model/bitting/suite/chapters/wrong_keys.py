@@ -76,12 +76,15 @@ class WrongKeys(Attack):
         lucky = float(baseline.max())
         if not len(answered):
             summary = (
-                f"All {len(tried)} wrong devices refused: none gave an answer (the best of {len(baseline)} random networks: "
+                f"All {len(tried)} wrong devices refused to run the program, so there is no answer and no accuracy to compare. "
+                f"(For scale: the best of {len(baseline)} random networks, which need no device, answers {100 * lucky:.2f}%.)"
             )
-            return Said(Verdict.HOLDS, summary + f"{100 * lucky:.2f}%).", 0.0)
+            return Said(Verdict.HOLDS, summary, 0.0)
         worst = float(answered.max())
         gain = worst - lucky
         role = "control" if case.control else "lock"
+        silent = len(tried) - len(answered)
+        refused = f" ({silent} devices refused, gave no answer, and are not drawn)" if silent else ""
         rows = [
             [name, len(sample), *(float(np.quantile(sample, q)) for q in (0.5, 0.95, 0.99)), float(np.max(sample))]
             for name, sample in (("wrong keys", answered), ("one-bit neighbours", near), ("random networks", baseline))
@@ -89,7 +92,7 @@ class WrongKeys(Attack):
         ]
         drawn = [
             figures.plot(
-                "histogram", "Accuracy of wrong keys", "accuracy", "devices", [
+                "histogram", "Accuracy under wrong keys" + refused, "accuracy", "devices", [
                     figures.values("wrong keys", role, answered.tolist()),
                     figures.values("random networks", "baseline", baseline.tolist()),
                 ],
@@ -98,7 +101,7 @@ class WrongKeys(Attack):
         ]  # fmt: skip
         summary = (
             f"The best of {len(tried)} wrong devices answers {100 * worst:.2f}%, the best of {len(baseline)} random networks "
-            f"{100 * lucky:.2f}%" + (f"; {len(tried) - len(answered)} refused." if len(answered) < len(tried) else ".")
+            f"{100 * lucky:.2f}%" + (f"; {silent} devices refused, and gave no answer." if silent else ".")
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
