@@ -80,12 +80,11 @@ endmodule
 
 
 def _block_ram() -> str:
-    """2048 bytes of 9 bits.
+    """2048 bytes of 9 bits, without output registers.
 
     Ports are of one or two bytes, or four to write through A or to read through B, or of a part of the lower 8 bits of a byte.
     Port A reads and writes (it then gives what was there before, or keeps what it gave); port B reads. Rows of initial values
-    hold 16 words of 20 bits, of which 18 count. A port of at most two bytes may have its output register (REGMODE
-    "OUTREG"), with an enable and a reset.
+    hold 16 words of 20 bits, of which 18 count.
     """
     parameters = {
         **_for_ports({"DATA_WIDTH": "18", "REGMODE": '"NOREG"', "CSDECODE": '"0b000"', "WRITEMODE": '"NORMAL"'}),
@@ -101,25 +100,23 @@ def _block_ram() -> str:
   localparam NA = DATA_WIDTH_A < 9 ? 1 : DATA_WIDTH_A / 9, NB = DATA_WIDTH_B < 9 ? 1 : DATA_WIDTH_B / 9;  // bytes
   localparam MA = (1 << DATA_WIDTH_A) - 1, MB = (1 << DATA_WIDTH_B) - 1;  // a part of a byte
   reg [8:0] bytes [0:2047];
-  localparam RA = REGMODE_A == "OUTREG", RB = REGMODE_B == "OUTREG";
   reg [35:0] qa = 0, qb = 0;
-  reg [17:0] ra = 0, rb = 0;  // output registers
   wire [13:0] ada = {_vector("ADA", _ADDRESS)}, adb = {_vector("ADB", _ADDRESS)};
   wire [2:0] low_a = DATA_WIDTH_A < 9 ? ada[2:0] & ~(DATA_WIDTH_A - 1) : 0;
   wire [2:0] low_b = DATA_WIDTH_B < 9 ? adb[2:0] & ~(DATA_WIDTH_B - 1) : 0;
   wire [10:0] first_a = ada[13:3] & ~(NA - 1), first_b = adb[13:3] & ~(NB - 1);
   wire [35:0] written = {{{_vector("DIB", _WORD)}, {_vector("DIA", _WORD)}}};
-  assign {_vector("DOA", _WORD)} = NB == 4 ? qb[17:0] : RA ? ra : qa[17:0];
-  assign {_vector("DOB", _WORD)} = NB == 4 ? qb[35:18] : RB ? rb : qb[17:0];
+  assign {_vector("DOA", _WORD)} = NB == 4 ? qb[17:0] : qa[17:0];
+  assign {_vector("DOB", _WORD)} = NB == 4 ? qb[35:18] : qb[17:0];
   integer k;
   initial begin
 {initial}    if ((9 * NA != DATA_WIDTH_A && 8 % DATA_WIDTH_A != 0) || (9 * NB != DATA_WIDTH_B && 8 % DATA_WIDTH_B != 0)
-        || (REGMODE_A != "NOREG" && !RA) || (REGMODE_B != "NOREG" && !RB) || ((RA || RB) && (NB == 4 || RESETMODE != "SYNC"))
+        || REGMODE_A != "NOREG" || REGMODE_B != "NOREG"
         || CLKAMUX != "CLKA" || CLKBMUX != "CLKB")
       $fatal(1, "DP16KD of %0d and %0d bits, %s, %s has no model", DATA_WIDTH_A, DATA_WIDTH_B, REGMODE_A, REGMODE_B);
   end
   always @(posedge CLKA) if (CEA && {{CSA2, CSA1, CSA0}} == 0) begin
-    if (RSTA && !RA) $fatal(1, "a reset of DP16KD's output that has no register has no model");
+    if (RSTA) $fatal(1, "a reset of DP16KD has no model");
     if (DATA_WIDTH_A < 9) begin
       if (WEA) bytes[first_a] <= (bytes[first_a] & ~(MA << low_a)) | ((written[8:0] & MA) << low_a);
       if (!WEA || WRITEMODE_A == "READBEFOREWRITE") qa <= (bytes[first_a] >> low_a) & MA;
@@ -129,12 +126,10 @@ def _block_ram() -> str:
     end
   end
   always @(posedge CLKB) if (CEB && {{CSB2, CSB1, CSB0}} == 0) begin
-    if ((RSTB && !RB) || WEB) $fatal(1, "a reset of DP16KD without register, and writing through port B, have no model");
+    if (RSTB || WEB) $fatal(1, "a reset of DP16KD, and writing through port B, have no model");
     if (DATA_WIDTH_B < 9) qb <= (bytes[first_b] >> low_b) & MB;
     else for (k = 0; k < NB; k = k + 1) qb[9 * k +: 9] <= bytes[first_b + k];
   end
-  always @(posedge CLKA) if (RSTA) ra <= 0; else if (OCEA) ra <= qa[17:0];
-  always @(posedge CLKB) if (RSTB) rb <= 0; else if (OCEB) rb <= qb[17:0];
 """
     return _module("DP16KD", parameters, INPUTS["DP16KD"], [*_bits("DOA", _WORD), *_bits("DOB", _WORD)], body)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from bitting import files
 from bitting.errors import ToolError
-from bitting.fpga import output_registers, tools
+from bitting.fpga import tools
 from bitting.fpga.targets import Target
 
 #: Cells of each family by what they count as; a carry cell of the ECP5 takes two LUTs.
@@ -189,8 +189,7 @@ def place(
     """Place and route a module inside a wrapper that fits the pins.
 
     The wrapper is synthesised with the module as a black box, then joined with the module's own netlist: what is placed is
-    what was counted, but for flip-flops that an ECP5's block RAMs have of their own (`bitting.fpga.output_registers`). A
-    wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
+    what was counted. A wrapper with a root secret in it wants `private`, a folder to build in instead of the cache.
     With `rings`, nextpnr may leave loops of logic out of its times (`--ignore-loops`), which ring oscillators are.
 
     Returns:
@@ -214,10 +213,6 @@ def place(
             f"hierarchy -top {wrapper.top}; flatten; opt_clean; write_json joined.json"
         )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
-        if target.family == "ecp5":
-            joined = json.loads((work / "joined.json").read_text())
-            output_registers.fold(joined)
-            (work / "joined.json").write_text(json.dumps(joined))
         routed = "--textcfg" if target.family == "ecp5" else "--asc"
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
         report = ["--report", "report.json", "--log", "nextpnr.log", "-q", routed, "routed.txt"]
@@ -249,7 +244,6 @@ def place(
         str(seed),
         *versions,
         f"netlist and delays {netlist}, rings {rings}",
-        output_registers.RULE if target.family == "ecp5" else "",
     ]
     folder = files.built("placed", parts, make, private)
     return _placed(json.loads((folder / "report.json").read_text()), seed), folder
