@@ -26,11 +26,22 @@ def contents(artefact: Artefact) -> bytes:
     assert np.array_equal(words.once[len(first) :], words.again)
     inputs = packets.inputs_packet(artefact.program, np.zeros((1, artefact.program.sample_words), np.int8))[:2]
     marker = {kind: np.array([kind], WORDS) for kind in Marker}
-    sections = [first, marker[Marker.AGAIN], words.again, words.head, marker[Marker.INPUT], inputs, words.body, marker[Marker.END]]
+    sections = [
+        first,
+        marker[Marker.AGAIN],
+        words.again,
+        words.head,
+        marker[Marker.INPUT],
+        inputs,
+        words.body,
+        marker[Marker.END],
+    ]
     size = HEADER_WORDS + sum(map(len, sections)) + 1
     # One word less than there is room for: the player compares whole blocks.
     if 4 * size >= FLASH_BYTES - OFFSET:
-        raise ArtefactError(f"the image has {4 * size} bytes, the flash has room for {FLASH_BYTES - OFFSET}; take a smaller network")
+        raise ArtefactError(
+            f"the image has {4 * size} bytes, the flash has room for {FLASH_BYTES - OFFSET}; take a smaller network"
+        )
     header = np.array([MAGIC, int(words.spec.id, 16) & 0xFFFFFFFF, size], WORDS)
     whole = np.concatenate([header, *sections])
     return np.append(whole, np.array([crc32(whole)], WORDS)).tobytes()

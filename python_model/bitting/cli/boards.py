@@ -16,7 +16,7 @@ from bitting.cli.options import SIMULATED, JsonOption, SiliconOption
 from bitting.cli.puf_boards import ConstantsOption, design_of_boards
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
-from bitting.unit.spec import parse_spec
+from bitting.unit.spec import VaultKind, parse_spec
 
 
 def board(
@@ -36,7 +36,8 @@ def board(
         typer.Option("--enrolment", help="With --puf, for the factory: the board is not sealed, and measures for anybody."),
     ] = False,
     flash: Annotated[
-        bool, typer.Option("--flash", help="The program comes from the board's flash (`bitting flash`); the host sends inputs only.")
+        bool,
+        typer.Option("--flash", help="The program comes from the board's flash (`bitting flash`); the host sends inputs only."),
     ] = False,
     image: Annotated[
         Path | None, typer.Option("--image", help=f"Of {SIMULATED} with --flash: what `bitting flash` wrote.")
@@ -66,9 +67,13 @@ def board(
     if not puf and device is None:
         raise BittingError(f"whose board {name} is to be: give the key file with --device, or --puf")
     if flash and puf:
-        raise BittingError("--flash plays to a device that boots by itself, and one with a PUF wants its helper data first; leave --puf out")
+        raise BittingError(
+            "--flash plays to a device that boots by itself, and one with a PUF wants its helper data first; leave --puf out"
+        )
     if (image is not None) != (flash and name == SIMULATED):
-        raise BittingError(f"--image is what the flash of board {SIMULATED} holds: give it with --flash there, and nowhere else")
+        raise BittingError(
+            f"--image is what the flash of board {SIMULATED} holds: give it with --flash there, and nowhere else"
+        )
     if name == SIMULATED:
         if output or spec or json or seeds != 1:
             raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
@@ -82,6 +87,10 @@ def board(
 
     wanted = boards.find(name)
     family, runs = parse_spec(spec or wanted.spec), range(1, seeds + 1)
+    if flash and wanted.target == "ice40-up5k" and family.vault == VaultKind.AES:
+        raise BittingError(
+            f"the vault aes leaves no room for --flash on {name}: 213 of 5280 cells, and the player takes about 700; take --spec tiny"
+        )
     chip = Device.load(device) if device else None
     if chip:
         chip.require_spec(family, "--spec")

@@ -42,7 +42,8 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-#: How long a board may be silent; one with a PUF while it measures: for seconds, with the clock of a small board.
+#: How long a board may be silent; longer one with a PUF while it measures, or one that checks a flash of which all is image: for
+#: seconds, with the clock of a small board.
 _TIMEOUT_SECONDS, _MEASURING_SECONDS = 2.0, 20.0
 
 
@@ -56,7 +57,7 @@ def opened(
 ) -> Iterator[Port]:
     """A serial port by name or URL, or the simulated board of a device, whose oscillators are `increments` if it has a PUF.
 
-    With `measures` the board has a PUF, and may be silent for longer. `image`: what the simulated board's flash holds, if it plays.
+    With `measures` the board may be silent for longer. `image`: what the simulated board's flash holds, if it plays.
 
     Raises:
         BittingError: if it can not be opened.
@@ -120,8 +121,9 @@ def run(
     simulated, expected = _keys(artefact, loaded, port, device, expect_device)
     x, y, part = test_set(loaded, data, samples)
     increments = increments_of(simulated, device, silicon) if simulated and device else None
+    image = flash_file.contents(loaded) if flash and simulated else None
     with (
-        opened(port, simulated, increments, bool(loaded.helper), flash_file.contents(loaded) if flash else None) as line,
+        opened(port, simulated, increments, bool(loaded.helper) or flash, image) as line,
         console.progress(f"on {port}", len(y)) as done,
     ):
         link = SerialLink(line)
@@ -189,7 +191,9 @@ def _say_wrong(artefact: Path, port: str, wrong: str, tested: str, json: bool) -
     console.err.print(f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}")
 
 
-def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome, flash: bool) -> dict[str, int | None]:
+def _differences(
+    artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome, flash: bool
+) -> dict[str, int | None]:
     """How many logits and cycle counts differ from the emulator's; None where there is nothing to compare with.
 
     Raises:

@@ -60,7 +60,17 @@ class Board:
 BOARDS = {
     board.name: board
     for board in (
-        Board("icebreaker", "ice40-up5k", "amaranth_boards.icebreaker", "ICEBreakerPlatform", "tiny", 12, "16", "14 17 12 13", "15"),
+        Board(
+            "icebreaker",
+            "ice40-up5k",
+            "amaranth_boards.icebreaker",
+            "ICEBreakerPlatform",
+            "tiny",
+            12,
+            "16",
+            "14 17 12 13",
+            "15",
+        ),
         Board("ulx3s-25f", "ecp5-25k", "amaranth_boards.ulx3s", "ULX3S_25F_Platform", "base", 25, "R2", "W2 V2 Y2 W1"),
         Board("ulx3s-85f", "ecp5-85k", "amaranth_boards.ulx3s", "ULX3S_85F_Platform", "base", 25, "R2", "W2 V2 Y2 W1"),
     )
@@ -113,7 +123,9 @@ def implement(
     """
     target = targets.find(board.target)
     platform = board.resources()
-    plan = platform.prepare(BoardTop(root, sealed, puf, target.family, spec if flash else None), name=_TOP, emit_debug_verilog=False)
+    plan = platform.prepare(
+        BoardTop(root, sealed, puf, target.family, spec if flash else None), name=_TOP, emit_debug_verilog=False
+    )
     suffix = "lpf" if target.family == "ecp5" else "pcf"
     texts = {
         name: text.decode() if isinstance(text, bytes) else text

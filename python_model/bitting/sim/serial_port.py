@@ -53,24 +53,37 @@ class SimulatedPort:
     def __init__(self, device: Device, increments: np.ndarray | None = None, flash: bytes | None = None):
         if device.puf and increments is None:
             raise DeviceError("the device has a PUF, so its board can not be simulated without its oscillators; give them too")
-        self._library = _with_puf(device) if device.puf else _with_fuses(device, flash is not None)
-        self._quiet = _TIMEOUT_CLOCKS + (2 * device.puf.design.measured.clocks if device.puf else 0)
-        self._library.serial_new.restype = ctypes.c_void_p
-        self._library.serial_run.restype = self._library.serial_flash_fights.restype = ctypes.c_uint64
-        self._handle = ctypes.c_void_p(self._library.serial_new(ctypes.c_uint32(DIVISOR)))
+        self._begin(_with_puf(device) if device.puf else _with_fuses(device, flash is not None), DIVISOR)
+        self._quiet += 2 * device.puf.design.measured.clocks if device.puf else 0
         if device.puf and increments is not None:
             words = np.ascontiguousarray(increments, np.uint32)
             pointer, count = ctypes.c_void_p(words.ctypes.data), ctypes.c_uint64(words.size // 2)
             self._library.serial_oscillators(self._handle, pointer, count)
         if flash is not None:
             self.insert(flash)
+
+    @classmethod
+    def of_library(cls, library: ctypes.CDLL, divisor: int) -> SimulatedPort:
+        """A board that was built elsewhere, with harness/serial.cpp; `divisor`: clocks a bit."""
+        port = cls.__new__(cls)
+        port._begin(library, divisor)
+        return port
+
+    def _begin(self, library: ctypes.CDLL, divisor: int) -> None:
+        self._library = library
+        library.serial_new.restype = ctypes.c_void_p
+        library.serial_run.restype = library.serial_flash_fights.restype = ctypes.c_uint64
+        self._handle = ctypes.c_void_p(library.serial_new(ctypes.c_uint32(divisor)))
+        self._quiet = _TIMEOUT_CLOCKS
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self.clocks = 0
 
     def insert(self, image: bytes, state: FlashState = FlashState.POWER_DOWN) -> None:
         """Put another flash in its place, with this image in it; the board notices at its next reset."""
-        self._library.serial_flash(self._handle, image, ctypes.c_uint64(len(image)), ctypes.c_uint64(OFFSET), ctypes.c_uint32(state))
+        self._library.serial_flash(
+            self._handle, image, ctypes.c_uint64(len(image)), ctypes.c_uint64(OFFSET), ctypes.c_uint32(state)
+        )
 
     @property
     def flash_fights(self) -> int:
@@ -134,10 +147,11 @@ def _with_fuses(device: Device, flash: bool) -> ctypes.CDLL:
     engine = engine_verilog(device.spec, options=COMPACT)
     verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed, flash=device.spec if flash else None)
     with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
-        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness(), private=folder)))
+        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, board_harness(), private=folder)))
 
 
-def _harness() -> str:
+def board_harness() -> str:
+    """The harness of a board."""
     return build.harness("flash.h", "serial.cpp")
 
 
@@ -151,4 +165,4 @@ def _with_puf(device: Device) -> ctypes.CDLL:
     engine = puf_verilog(device.spec, device.puf.design, None, COMPACT)
     sealed = device.sealed or device.spec.vault == VaultKind.AES
     verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, device.puf.design)
-    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, _harness())))
+    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, board_harness())))

@@ -26,7 +26,7 @@ class Marker(IntEnum):
     AGAIN = 0xF0
     #: In its place comes the host's ACTIVATIONS. It is made like a header of a packet: two words follow, which the host's first
     #: two must be equal to: its header, and address and count.
-    INPUT = 0x1_00F1
+    INPUT = 0x100F1
     #: The batch is over. The CRC of the image follows.
     END = 0xF2
 
