@@ -123,7 +123,7 @@ def test_the_answers_are_the_emulators_and_the_host_sends_inputs_only(board, tra
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "state",
-    [FlashState(0), FlashState.POWER_DOWN | FlashState.ISSI, FlashState.CONTINUOUS, FlashState.WRAPS, FlashState.CONTINUOUS | FlashState.WRAPS],
+    [0, FlashState.POWER_DOWN | FlashState.ISSI, FlashState.CONTINUOUS, FlashState.WRAPS, FlashState.CONTINUOUS | 4],
 )  # fmt: skip
 def test_the_flash_is_woken_from_whatever_was_before(board, state):
     """Power-down, of both makers; a design that read continuously, or in bursts that wrap."""
@@ -205,7 +205,7 @@ def flips(here: Board, some: int, every: int = 1) -> None:
 
 @pytest.mark.slow
 def test_a_flipped_bit_is_refused_by_the_crc_or_with_the_crc_mended_by_the_vault(board):
-    flips(board("ascon"), 40, 3)
+    flips(board("ascon"), 40, 6)
 
 
 @pytest.mark.thorough
@@ -290,7 +290,7 @@ def test_lengths_beyond_the_flash_and_no_flash_at_all(board):
     other[1] ^= 1
     assert refused(here, artefact, with_crc(other)) == FlashFault.IMAGE_FAMILY
     here.insert(flash_file.contents(artefact))
-    assert not len(session.packets.split(here.link.run(packets.status_packet(), 7)).__next__()[1]) == 0, "and a reset helps"
+    assert len(here.link.run(packets.status_packet(), 7)) == 7, "and a reset helps"
 
 
 @pytest.mark.slow

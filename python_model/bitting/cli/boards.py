@@ -89,7 +89,7 @@ def board(
     family, runs = parse_spec(spec or wanted.spec), range(1, seeds + 1)
     if flash and wanted.target == "ice40-up5k" and family.vault == VaultKind.AES:
         raise BittingError(
-            f"the vault aes leaves no room for --flash on {name}: 213 of 5280 cells, and the player takes about 700; take --spec tiny"
+            f"the vault aes leaves 213 of 5280 cells on {name}, and the player of --flash takes about 700; take the vault ascon"
         )
     chip = Device.load(device) if device else None
     if chip:

@@ -42,7 +42,7 @@ from bitting.unit.protocol import ErrorCode
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-#: How long a board may be silent; longer one with a PUF while it measures, or one that checks a flash of which all is image: for
+#: How long a board may be silent; one with a PUF while it measures, or one that checks a flash of which all is image: for
 #: seconds, with the clock of a small board.
 _TIMEOUT_SECONDS, _MEASURING_SECONDS = 2.0, 20.0
 

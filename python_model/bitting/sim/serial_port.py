@@ -44,7 +44,7 @@ class SimulatedPort:
     Args:
         device: whose board it is. If it has a PUF, the board holds no secret of it, and every boot measures the same.
         increments: of the oscillators, (pairs, reads, 2), if it has (`bitting.puf.silicon.increments`).
-        flash: what lies in its flash at the image's place (`bitting.artefact.flash_file`); None: it is a board without a player.
+        flash: what lies in its flash at the image's place (`bitting.artefact.flash_file`); None: no player.
 
     Raises:
         DeviceError: if it has a PUF, and there are no increments.

@@ -1,4 +1,4 @@
-"""What lies in a board's flash, and what its player does with it (docs/format.md, section 12). Imports nothing: the RTL uses it.
+"""What lies in a board's flash, and what its player does with it (docs/format.md, section 12). The RTL may use it.
 
 A flash image is a list of words, lowest byte first:
 

@@ -19,10 +19,10 @@ _BLOCKS = (FLASH_BYTES - OFFSET) // 4 >> _BLOCK_BITS
 class FlashPlayer(wiring.Component):
     """Between the host's words and the engine.
 
-    After a reset it reads the image once and checks it; the host's words wait. Then it takes from the host, between batches, STATUS
-    and ACTIVATIONS. The latter begin a batch: the program's words come from flash, and the host's in their place, if their
-    first two are those that the image names. Anything else is `fault`: nothing more goes to the engine, and the host's words are
-    taken and dropped. So it is when the engine reports an error.
+    After a reset it reads the image once and checks it; the host's words wait. Then it takes from the host, between batches,
+    STATUS and ACTIVATIONS. The latter begin a batch: the program's words come from flash, and the host's in their place, if
+    their first two are those that the image names. Anything else is `fault`: nothing more goes to the engine, and the host's
+    words are taken and dropped. So it is when the engine reports an error.
 
     What is played is not trusted: the engine judges it as it judges what comes over a line. The check finds accidents, and
     sees to it that packets end where markers are: no packet is begun in flash and ended by the host.
@@ -76,7 +76,7 @@ class FlashPlayer(wiring.Component):
         """Where packets and markers begin and end, of the words that come from flash while `_parses`."""
         word = self._reader.o.payload
         kind = word[:8]
-        # Of the packet's payload the words still to come; below zero, words of the CRC or the tag that came. INPUT is a packet here.
+        # Words of the payload still to come; below zero, those of the CRC or the tag that came. INPUT is a packet here.
         self._left = left = Signal(17, init=-1)
         closing = Signal()  # the packet ends in a tag
         self._parses = Signal()
