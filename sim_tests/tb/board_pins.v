@@ -16,9 +16,14 @@ module board_pins (input clk, rst, rx, output tx);
 `endif
       .led_0__io(busy), .led_1__io(failed), .program_flash_0__cs__io(cs_n), .program_flash_0__dq__io(dq));
   qspi_flash #(.MEM_DEPTH(1 << 23), .DUMMY(4)) flash (.clk(sck), .csb(cs_n), .io(dq));
-  initial begin
-    $readmemh(`IMAGE, flash.memory, 1 << 22);
-    flash.powered_up = 0;
+  // Not in an `initial`, of which the flash has one too: it would be chance which comes first.
+  reg loaded = 0;
+  always @(posedge clk) begin
+    if (!loaded) begin
+      $readmemh(`IMAGE, flash.memory, 1 << 22);
+      flash.powered_up = 0;
+    end
+    loaded <= 1;
   end
 endmodule
 
