@@ -425,4 +425,4 @@ def test_mistakes_are_named(artefact):
     assert "--output FILE" in error_of("board", "icebreaker", "--puf")
     assert not (artefact / "never").exists()
     with pytest.raises(ExtraError, match=r"needs the package amaranth_boards, .*bitting\[fpga\]"):
-        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base", 25).resources()
+        boards.Board("x", "ecp5-25k", "amaranth_boards.none", "None", "base", 25, "R2", "W2 V2 Y2 W1").resources()

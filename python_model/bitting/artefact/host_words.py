@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,11 @@ class HostWords:
         again = packets.unlock_packet() if scheme.keyed else none
         helper = packets.helper_packet(artefact.helper) if artefact.helper else none
         return cls(program.spec, helper, scheme.packets(), again, head, body, program, program.outputs, results)
+
+    def from_flash(self) -> HostWords:
+        """What is left to the host of a board that plays the program from its flash: ACTIVATIONS."""
+        none = np.empty(0, packets.WORDS)
+        return replace(self, helper=none, once=none, again=none, head=none, body=none)
 
     def batch(self, activations: np.ndarray) -> np.ndarray:
         """Command words of (samples, sample_words) int8, a batch at most; the lanes left over compute zeros."""

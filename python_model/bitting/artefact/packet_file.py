@@ -30,9 +30,13 @@ def c_host() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(C_HOST.iterdir()) if path.suffix in (".c", ".h")}
 
 
-def contents(artefact: Artefact) -> bytes:
-    """The packet file of an artefact. It is not signed: check the artefact's signature before."""
+def contents(artefact: Artefact, flash: bool = False) -> bytes:
+    """The packet file of an artefact. It is not signed: check the artefact's signature before.
+
+    With `flash` it is for a board that plays the program from its flash: what a host sends but inputs is left out.
+    """
     words, test = HostWords.of(artefact, report=False), artefact.self_test
+    words = words.from_flash() if flash else words
     program, picture = words.program, words.program.picture
     asked = np.empty((0, program.sample_words), np.int8) if test is None else test.questions
     answers = np.empty((0, words.outputs), np.int32) if test is None else test.answers

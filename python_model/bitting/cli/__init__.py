@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 for _command in (
     models.spec, models.train, inspect.inspect, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate,
     models.verilog, packages.package, models.doctor, models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run,
-    hosts.packets, report.report,
+    hosts.packets, hosts.flash, report.report,
 ):  # fmt: skip
     app.command()(_command)
 app.command("lock-table")(locks.lock_table)

@@ -16,7 +16,7 @@ from bitting.cli.options import SIMULATED, JsonOption, SiliconOption
 from bitting.cli.puf_boards import ConstantsOption, design_of_boards
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
-from bitting.unit.spec import parse_spec
+from bitting.unit.spec import VaultKind, parse_spec
 
 
 def board(
@@ -35,6 +35,13 @@ def board(
         bool,
         typer.Option("--enrolment", help="With --puf, for the factory: the board is not sealed, and measures for anybody."),
     ] = False,
+    flash: Annotated[
+        bool,
+        typer.Option("--flash", help="The program comes from the board's flash (`bitting flash`); the host sends inputs only."),
+    ] = False,
+    image: Annotated[
+        Path | None, typer.Option("--image", help=f"Of {SIMULATED} with --flash: what `bitting flash` wrote.")
+    ] = None,
     constants: ConstantsOption = None,
     silicon: SiliconOption = None,
     json: JsonOption = False,
@@ -59,11 +66,19 @@ def board(
         raise BittingError(f"board {SIMULATED} takes the key file that `bitting enroll --puf` wrote; give --device, not --puf")
     if not puf and device is None:
         raise BittingError(f"whose board {name} is to be: give the key file with --device, or --puf")
+    if flash and puf:
+        raise BittingError(
+            "--flash plays to a device that boots by itself, and one with a PUF wants its helper data first; leave --puf out"
+        )
+    if (image is not None) != (flash and name == SIMULATED):
+        raise BittingError(
+            f"--image is what the flash of board {SIMULATED} holds: give it with --flash there, and nowhere else"
+        )
     if name == SIMULATED:
         if output or spec or json or seeds != 1:
             raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
         assert device
-        _simulate(device, silicon)
+        _simulate(device, silicon, image)
         return
     if output is None:
         raise BittingError(f"no file for the bitstream of {name}: give --output FILE")
@@ -72,6 +87,10 @@ def board(
 
     wanted = boards.find(name)
     family, runs = parse_spec(spec or wanted.spec), range(1, seeds + 1)
+    if flash and wanted.target == "ice40-up5k" and family.vault == VaultKind.AES:
+        raise BittingError(
+            f"the vault aes leaves 213 of 5280 cells on {name}, and the player of --flash takes about 700; take the vault ascon"
+        )
     chip = Device.load(device) if device else None
     if chip:
         chip.require_spec(family, "--spec")
@@ -80,7 +99,7 @@ def board(
     with files.private_folder() as folder:
         with console.progress(f"{family.name} on {name}", seeds) as done:
             if chip:
-                report = boards.implement(wanted, family, chip.root, runs, folder, done, chip.sealed)
+                report = boards.implement(wanted, family, chip.root, runs, folder, done, chip.sealed, flash=flash)
             else:
                 design = design_of_boards(constants)
                 report = boards.implement(wanted, family, None, runs, None, done, not enrolment, design)
@@ -99,7 +118,7 @@ def board(
         )
 
 
-def _simulate(key: Path, silicon: Path | None) -> None:
+def _simulate(key: Path, silicon: Path | None, image: Path | None) -> None:
     """The serial port of a simulated board, until the user has had enough."""
     from bitting.sim.serial_port import SimulatedPort
     from bitting.sim.terminal import terminal
@@ -107,7 +126,8 @@ def _simulate(key: Path, silicon: Path | None) -> None:
     console.err.print("building the simulation ...", style="dim")
     ends = {signal.SIGINT, signal.SIGTERM}
     chip = Device.load(key)
-    with contextlib.closing(SimulatedPort(chip, increments_of(chip, key, silicon))) as board:
+    flash = image.read_bytes() if image else None
+    with contextlib.closing(SimulatedPort(chip, increments_of(chip, key, silicon), flash)) as board:
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # of the thread that carries bytes too: the wait below takes them
         with terminal(board) as port:
             console.out.print(port)

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from bitting import files
+from bitting.artefact import flash_file
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.self_test import require_device
 from bitting.cli import console
@@ -35,22 +36,28 @@ from bitting.locking.sealed_program import SealedProgram
 from bitting.locking.transform import unlock_program
 from bitting.program.interface import score_text
 from bitting.sim.serial_link import Port, SerialLink
+from bitting.unit.flash_image import OFFSET
 from bitting.unit.protocol import ErrorCode
 
 if TYPE_CHECKING:
     from bitting.sim.session import Outcome
 
-#: How long a board may be silent; one with a PUF while it measures: for seconds, with the clock of a small board.
+#: How long a board may be silent; one with a PUF while it measures, or one that checks a flash of which all is image: for
+#: seconds, with the clock of a small board.
 _TIMEOUT_SECONDS, _MEASURING_SECONDS = 2.0, 20.0
 
 
 @contextlib.contextmanager
 def opened(
-    name: str, simulated: Device | None = None, increments: np.ndarray | None = None, measures: bool = False
+    name: str,
+    simulated: Device | None = None,
+    increments: np.ndarray | None = None,
+    measures: bool = False,
+    image: bytes | None = None,
 ) -> Iterator[Port]:
     """A serial port by name or URL, or the simulated board of a device, whose oscillators are `increments` if it has a PUF.
 
-    With `measures` the board has a PUF, and may be silent for longer.
+    With `measures` the board may be silent for longer. `image`: what the simulated board's flash holds, if it plays.
 
     Raises:
         BittingError: if it can not be opened.
@@ -59,7 +66,7 @@ def opened(
         from bitting.sim.serial_port import SimulatedPort
 
         console.err.print("building the simulation ...", style="dim")
-        with contextlib.closing(SimulatedPort(simulated, increments)) as played:
+        with contextlib.closing(SimulatedPort(simulated, increments, image)) as played:
             yield played
         return
     from bitting.unit.serial_protocol import BAUD
@@ -88,6 +95,9 @@ def run(
             help="For owners: key file of the device that the artefact must be for; checked before anything is sent.",
         ),
     ] = None,
+    flash: Annotated[
+        bool, typer.Option("--flash", help="The board plays the program from its flash: send inputs only.")
+    ] = False,
     self_test: Annotated[bool, typer.Option(help="Ask the artefact's own questions first.")] = True,
     data: DataOption = "",
     samples: SamplesOption = "16",
@@ -106,20 +116,23 @@ def run(
     from bitting.sim import session
 
     loaded = load_artefact(artefact, owner, allow_unsigned)
+    if flash and loaded.helper:
+        raise BittingError(f"{artefact} is for a device with a PUF, and no board with one plays from flash; leave --flash out")
     simulated, expected = _keys(artefact, loaded, port, device, expect_device)
     x, y, part = test_set(loaded, data, samples)
     increments = increments_of(simulated, device, silicon) if simulated and device else None
+    image = flash_file.contents(loaded) if flash and simulated else None
     with (
-        opened(port, simulated, increments, measures=bool(loaded.helper)) as line,
+        opened(port, simulated, increments, bool(loaded.helper) or flash, image) as line,
         console.progress(f"on {port}", len(y)) as done,
     ):
         link = SerialLink(line)
         session.require_family(loaded, link)
         tested = "not asked" if not self_test else "none in the artefact" if loaded.self_test is None else "passed"
-        wrong = session.self_test(loaded, link) if tested == "passed" else ""
+        wrong = session.self_test(loaded, link, flash) if tested == "passed" else ""
         if not wrong:
             try:
-                outcome = session.on_board(loaded, x, link, done)
+                outcome = session.on_board(loaded, x, link, done, flash)
             except FaultError as fault:
                 if fault.code != ErrorCode.BAD_TAG:
                     raise
@@ -131,7 +144,7 @@ def run(
     metric = interface.metric
     facts: dict[str, Any] = {
         "samples": len(y), metric.lower(): interface.rating(outcome.logits, y), "self_test": tested,
-    } | _differences(loaded, expected, x, outcome)  # fmt: skip
+    } | _differences(loaded, expected, x, outcome, flash)  # fmt: skip
     if json:
         said = {"logits": outcome.logits.tolist(), "answers": interface.answers(outcome.logits).tolist(), "labels": y.tolist()}
         console.emit_json({**facts, **said})
@@ -178,7 +191,9 @@ def _say_wrong(artefact: Path, port: str, wrong: str, tested: str, json: bool) -
     console.err.print(f"the device on {port} is not the one that {artefact} is locked to, or the artefact was changed: {wrong}")
 
 
-def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome) -> dict[str, int | None]:
+def _differences(
+    artefact: Artefact, chip: Device | None, x: np.ndarray, outcome: Outcome, flash: bool
+) -> dict[str, int | None]:
     """How many logits and cycle counts differ from the emulator's; None where there is nothing to compare with.
 
     Raises:
@@ -191,7 +206,7 @@ def _differences(artefact: Artefact, chip: Device | None, x: np.ndarray, outcome
     clear = unlock_program(artefact.program, artefact.scheme, ChipModel.of(chip))
     logits = Emulator(clear, chip.table())(x).numpy()
     cycles = np.array([count for layer in clear.tile_cycles(chip.table()) for count in layer])
-    told = artefact.program.reports if isinstance(artefact.program, SealedProgram) else True
+    told = artefact.program.reports if isinstance(artefact.program, SealedProgram) else not flash
     return {
         "wrong_logits": int((outcome.logits != logits).sum()),
         "wrong_cycles": int((np.array(outcome.tile_cycles) != cycles).sum()) if told else None,
@@ -204,6 +219,9 @@ def packets(
     c_host: Annotated[
         Path | None, typer.Option("--c-host", help="Also write a host in C to this folder: it reads packet files.")
     ] = None,
+    flash: Annotated[
+        bool, typer.Option("--flash", help="For a board that plays the program from its flash: leave it out of the file.")
+    ] = False,
     owner: OwnerOption = None,
     allow_unsigned: UnsignedOption = False,
     json: JsonOption = False,
@@ -215,7 +233,7 @@ def packets(
     from bitting.artefact import packet_file
 
     loaded = load_artefact(artefact, owner, allow_unsigned)
-    data = packet_file.contents(loaded)
+    data = packet_file.contents(loaded, flash)
     files.write_bytes(output, data)
     sources = packet_file.c_host() if c_host else {}
     for name, text in sources.items():
@@ -227,3 +245,26 @@ def packets(
     console.out.print(f"{output}: {len(data)} bytes, {questions} questions; not signed, and no secret")
     if c_host:
         console.out.print(f"{c_host}: {', '.join(sources)}")
+
+
+def flash(
+    artefact: ArtefactArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Flash image to write.")],
+    owner: OwnerOption = None,
+    allow_unsigned: UnsignedOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write what a board of `bitting board NAME --flash` reads from its flash: the program. That takes no key file.
+
+    The image is not signed and holds no secret: the device authenticates a sealed program word by word, wherever it comes from.
+    """
+    loaded = load_artefact(artefact, owner, allow_unsigned)
+    data = flash_file.contents(loaded)
+    files.write_bytes(output, data)
+    if json:
+        console.emit_json({"bytes": len(data), "offset": OFFSET})
+        return
+    console.out.print(f"{output}: {len(data)} bytes, for the flash from byte {OFFSET:#x} on; not signed, and no secret")
+    console.out.print(f"icebreaker: iceprog -o {OFFSET >> 20}M {output}", soft_wrap=True)
+    console.out.print(f"ulx3s: openFPGALoader -b ulx3s -f -o {OFFSET:#x} --file-type raw {output}", soft_wrap=True)
+    console.out.print(f"then: bitting run {artefact} --port PORT --flash", soft_wrap=True)

@@ -14,7 +14,7 @@ from bitting.fpga import design, flow, rings, targets
 from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufDesign
 from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import UnitSpec
-from bitting_rtl.board.top import BoardTop
+from bitting_rtl.board.top import FLASH, BoardTop
 from bitting_rtl.puf.rings import FAMILIES
 
 _TOP = "bitting_board"
@@ -24,7 +24,10 @@ _SLOWER, _FASTER = Fraction(1, 2), 4
 
 @dataclass(frozen=True)
 class Board:
-    """A board: its FPGA, where amaranth-boards describes it, the family that is meant for it, and its crystal."""
+    """A board: its FPGA, where amaranth-boards describes it, the family that is meant for it, and its crystal.
+
+    The last are pins of its flash: chip select, IO0 to IO3, and the clock if it has one that a design reaches by name.
+    """
 
     name: str
     target: str
@@ -32,6 +35,9 @@ class Board:
     platform: str
     spec: str
     clock_mhz: int
+    flash_cs: str
+    flash_dq: str
+    flash_clk: str = ""
 
     def resources(self) -> Any:
         """The platform of amaranth-boards.
@@ -40,15 +46,33 @@ class Board:
             ExtraError: if it is not installed.
         """
         with missing_extra(f"board {self.name}"):
-            return getattr(importlib.import_module(self.module), self.platform)()
+            from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
+
+            platform = getattr(importlib.import_module(self.module), self.platform)()
+        ecp5 = targets.find(self.target).family == "ecp5"
+        electric = Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP") if ecp5 else Attrs(IO_STANDARD="SB_LVCMOS")
+        pins = [Subsignal("cs", PinsN(self.flash_cs, dir="o")), Subsignal("dq", Pins(self.flash_dq, dir="io"))]
+        pins += [Subsignal("clk", Pins(self.flash_clk, dir="o"))] if self.flash_clk else []
+        platform.add_resources([Resource(FLASH, 0, *pins, electric)])
+        return platform
 
 
 BOARDS = {
     board.name: board
     for board in (
-        Board("icebreaker", "ice40-up5k", "amaranth_boards.icebreaker", "ICEBreakerPlatform", "tiny", 12),
-        Board("ulx3s-25f", "ecp5-25k", "amaranth_boards.ulx3s", "ULX3S_25F_Platform", "base", 25),
-        Board("ulx3s-85f", "ecp5-85k", "amaranth_boards.ulx3s", "ULX3S_85F_Platform", "base", 25),
+        Board(
+            "icebreaker",
+            "ice40-up5k",
+            "amaranth_boards.icebreaker",
+            "ICEBreakerPlatform",
+            "tiny",
+            12,
+            "16",
+            "14 17 12 13",
+            "15",
+        ),
+        Board("ulx3s-25f", "ecp5-25k", "amaranth_boards.ulx3s", "ULX3S_25F_Platform", "base", 25, "R2", "W2 V2 Y2 W1"),
+        Board("ulx3s-85f", "ecp5-85k", "amaranth_boards.ulx3s", "ULX3S_85F_Platform", "base", 25, "R2", "W2 V2 Y2 W1"),
     )
 }
 
@@ -79,6 +103,7 @@ def implement(
     progress: Callable[[int], None] = lambda done: None,
     sealed: bool = False,
     puf: PufDesign | None = None,
+    flash: bool = False,
 ) -> flow.Report:
     """The bitstream of a board's device; with a root secret in it, in the folder `private` (`files.private_folder`).
 
@@ -91,13 +116,16 @@ def implement(
         progress: called with the number of finished runs.
         sealed: the fuse of that name is blown (vault `ascon`, or a PUF).
         puf: what makes the root secret instead.
+        flash: the program comes from the board's flash, and the host sends inputs only.
 
     Raises:
         ToolError: if a tool is missing or fails, the design does not fit, or ring oscillators were not placed alike.
     """
     target = targets.find(board.target)
     platform = board.resources()
-    plan = platform.prepare(BoardTop(root, sealed, puf, target.family), name=_TOP, emit_debug_verilog=False)
+    plan = platform.prepare(
+        BoardTop(root, sealed, puf, target.family, spec if flash else None), name=_TOP, emit_debug_verilog=False
+    )
     suffix = "lpf" if target.family == "ecp5" else "pcf"
     texts = {
         name: text.decode() if isinstance(text, bytes) else text

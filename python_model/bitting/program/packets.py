@@ -12,6 +12,7 @@ import numpy as np
 from bitting.errors import FaultError, SimulationError
 from bitting.program import bands
 from bitting.program.layers import Layer, Program
+from bitting.unit.flash_image import FlashFault
 from bitting.unit.protocol import (
     BIAS_FIELD_BITS,
     FRAME_WORDS,
@@ -291,12 +292,26 @@ def split(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         position = end
 
 
+#: What a player found wrong, and what to do.
+_PLAYER = {
+    FlashFault.NO_IMAGE: "its flash holds no image of this version; write one with `bitting flash`",
+    FlashFault.IMAGE_FAMILY: "the image is of another family than the engine; write that of an artefact for this board",
+    FlashFault.IMAGE_LENGTH: "the image's length is wrong; write it again",
+    FlashFault.IMAGE_CRC: "the image's checksum is wrong; write it again",
+    FlashFault.IMAGE_PACKETS: "the image's packets or markers are wrong; write it again with `bitting flash`",
+    FlashFault.HOST_PACKET: "it takes STATUS and the ACTIVATIONS of its image only; is the image that of the artefact, and was "
+    "the host told that the program is in flash (--flash)?",
+}
+
+
 def _raise_fault(kind: int, payload: np.ndarray) -> None:
     """Raises FaultError if a packet is one."""
     if kind == Result.FAULT:
         if not len(payload):
             raise SimulationError("the engine reported an error and did not say which; is it one of this version?")
         code = int(payload[0]) & 0xFF
+        if code in set(FlashFault):
+            raise FaultError(f"the board's flash player reported {FlashFault(code).name}: {_PLAYER[FlashFault(code)]}", code)
         name = ErrorCode(code).name if code in set(ErrorCode) else f"the unknown error {code}"
         raise FaultError(f"the engine reported {name} after {int(payload[0]) >> 8} tiles", code)
 

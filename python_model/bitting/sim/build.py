@@ -48,9 +48,9 @@ _SETTING = re.compile(r"^(VM_(?:COVERAGE|TIMING|TRACE\w*)) = (\d)$", re.MULTILIN
 _RUNTIME = re.compile(r"^VM_GLOBAL_(?:FAST|SLOW) \+= \\\n((?:  \w+ \\\n)*)", re.MULTILINE)
 
 
-def harness(name: str) -> str:
-    """A harness by the name of its file, with what sets the oscillators of a PUF before it."""
-    return (HARNESS / "oscillators.h").read_text() + (HARNESS / name).read_text()
+def harness(*names: str) -> str:
+    """A harness by the names of its files, with what sets the oscillators of a PUF before it."""
+    return "".join((HARNESS / name).read_text() for name in ("oscillators.h", *names))
 
 
 def _require_fst_headers() -> None:

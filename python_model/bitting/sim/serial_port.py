@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from enum import IntFlag
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from bitting import files
 from bitting.errors import DeviceError
 from bitting.locking.device import Device
 from bitting.sim import build
+from bitting.unit.flash_image import OFFSET
 from bitting.unit.spec import VaultKind
 
 #: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
@@ -19,32 +21,74 @@ _TIMEOUT_CLOCKS = 1 << 20
 _STEP_CLOCKS = 1 << 14
 
 
+class FlashState(IntFlag):
+    """How a flash is found when the board is configured; harness/flash.h has the same numbers."""
+
+    #: As an iCE40 leaves it.
+    POWER_DOWN = 1
+    #: As a design left it that read without sending commands.
+    CONTINUOUS = 2
+    #: As a design left it that read in bursts of 8 bytes.
+    WRAPS = 4
+    #: Made by ISSI: its quad enable is another bit.
+    ISSI = 8
+    #: Not there: the pins are pulled up.
+    ABSENT = 16
+    #: All pins are low.
+    STUCK_LOW = 32
+
+
 class SimulatedPort:
     """`bitting.sim.serial_link.Port` of the simulated board of a device.
 
     Args:
         device: whose board it is. If it has a PUF, the board holds no secret of it, and every boot measures the same.
         increments: of the oscillators, (pairs, reads, 2), if it has (`bitting.puf.silicon.increments`).
+        flash: what lies in its flash at the image's place (`bitting.artefact.flash_file`); None: no player.
 
     Raises:
         DeviceError: if it has a PUF, and there are no increments.
     """
 
-    def __init__(self, device: Device, increments: np.ndarray | None = None):
+    def __init__(self, device: Device, increments: np.ndarray | None = None, flash: bytes | None = None):
         if device.puf and increments is None:
             raise DeviceError("the device has a PUF, so its board can not be simulated without its oscillators; give them too")
-        self._library = _with_puf(device) if device.puf else _with_fuses(device)
-        self._quiet = _TIMEOUT_CLOCKS + (2 * device.puf.design.measured.clocks if device.puf else 0)
-        self._library.serial_new.restype = ctypes.c_void_p
-        self._library.serial_run.restype = ctypes.c_uint64
-        self._handle = ctypes.c_void_p(self._library.serial_new(ctypes.c_uint32(DIVISOR)))
+        self._begin(_with_puf(device) if device.puf else _with_fuses(device, flash is not None), DIVISOR)
+        self._quiet += 2 * device.puf.design.measured.clocks if device.puf else 0
         if device.puf and increments is not None:
             words = np.ascontiguousarray(increments, np.uint32)
             pointer, count = ctypes.c_void_p(words.ctypes.data), ctypes.c_uint64(words.size // 2)
             self._library.serial_oscillators(self._handle, pointer, count)
+        if flash is not None:
+            self.insert(flash)
+
+    @classmethod
+    def of_library(cls, library: ctypes.CDLL, divisor: int) -> SimulatedPort:
+        """A board that was built elsewhere, with harness/serial.cpp; `divisor`: clocks a bit."""
+        port = cls.__new__(cls)
+        port._begin(library, divisor)
+        return port
+
+    def _begin(self, library: ctypes.CDLL, divisor: int) -> None:
+        self._library = library
+        library.serial_new.restype = ctypes.c_void_p
+        library.serial_run.restype = library.serial_flash_fights.restype = ctypes.c_uint64
+        self._handle = ctypes.c_void_p(library.serial_new(ctypes.c_uint32(divisor)))
+        self._quiet = _TIMEOUT_CLOCKS
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self.clocks = 0
+
+    def insert(self, image: bytes, state: FlashState = FlashState.POWER_DOWN) -> None:
+        """Put another flash in its place, with this image in it; the board notices at its next reset."""
+        self._library.serial_flash(
+            self._handle, image, ctypes.c_uint64(len(image)), ctypes.c_uint64(OFFSET), ctypes.c_uint32(state)
+        )
+
+    @property
+    def flash_fights(self) -> int:
+        """Clocks in which board and flash both drove the pins between them: none, if the board is right."""
+        return int(self._library.serial_flash_fights(self._handle))
 
     def close(self) -> None:
         """Free the simulation; only `close` may be called after it."""
@@ -94,16 +138,21 @@ class SimulatedPort:
         return int(received.value)
 
 
-def _with_fuses(device: Device) -> ctypes.CDLL:
-    """The board with the device's secret in it."""
+def _with_fuses(device: Device, flash: bool) -> ctypes.CDLL:
+    """The board with the device's secret in it, and a player if it has a flash."""
     from bitting_rtl.board import serial_engine  # slow to import
     from bitting_rtl.engine.export import engine_verilog
     from bitting_rtl.lib.build_options import COMPACT
 
     engine = engine_verilog(device.spec, options=COMPACT)
-    verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed)
+    verilog = engine + serial_engine.serial_verilog(DIVISOR, device.root, device.sealed, flash=device.spec if flash else None)
     with files.private_folder() as folder:  # the root secret is baked in; once loaded, the file need not be there
-        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, build.harness("serial.cpp"), private=folder)))
+        return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, board_harness(), private=folder)))
+
+
+def board_harness() -> str:
+    """The harness of a board."""
+    return build.harness("flash.h", "serial.cpp")
 
 
 def _with_puf(device: Device) -> ctypes.CDLL:
@@ -116,4 +165,4 @@ def _with_puf(device: Device) -> ctypes.CDLL:
     engine = puf_verilog(device.spec, device.puf.design, None, COMPACT)
     sealed = device.sealed or device.spec.vault == VaultKind.AES
     verilog = engine + serial_engine.serial_verilog(DIVISOR, None, sealed, device.puf.design)
-    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, build.harness("serial.cpp"))))
+    return ctypes.CDLL(str(build.shared_library(verilog, serial_engine.TOP, board_harness())))

@@ -108,8 +108,16 @@ def _cocotb(device: Device) -> Callable[[int, np.ndarray, int], Run]:
     return lambda _index, commands, expected: cocotb_runner.run_commands(folder, TOP, commands, expected, *fuses)
 
 
-def on_board(artefact: Artefact, activations: np.ndarray, link: Link, progress: Callable[[int], None] | None = None) -> Outcome:
+def on_board(
+    artefact: Artefact,
+    activations: np.ndarray,
+    link: Link,
+    progress: Callable[[int], None] | None = None,
+    flash: bool = False,
+) -> Outcome:
     """Run samples on a board, a batch at a time; its clocks are not counted.
+
+    With `flash` the board has the program, and tells cycles only of tiles that answer.
 
     Raises:
         BittingError: if the board does not answer.
@@ -122,7 +130,7 @@ def on_board(artefact: Artefact, activations: np.ndarray, link: Link, progress: 
         words = link.run(commands, expected)
         return Run(words, 0, ErrorCode.NONE, len(commands))
 
-    return _batches(artefact, activations, run, progress, resets=False)
+    return _batches(artefact, activations, run, progress, resets=False, flash=flash)
 
 
 class Link(Protocol):
@@ -162,13 +170,15 @@ def require_family(artefact: Artefact, link: Link) -> None:
     Raises:
         BittingError: if the board does not answer.
         DeviceError: if its engine is another one.
-        SimulationError: if what it answers is no status.
+        SimulationError: if what it answers is no status; FaultError if it is an error, of its flash say.
     """
     spec = artefact.program.spec
     link.reset()
     # With a PUF, an engine that has not booted answers with fewer words.
     words = link.run(packets.status_packet(), _REPLY_WORDS if artefact.helper else STATUS_WORDS + FRAME_WORDS)
     kind = int(words[0]) & 0xFF if len(words) else None
+    if kind == Result.FAULT:
+        packets.parse_results(words)
     if kind not in (Result.STATUS_REPLY, Result.PUF_REPLY):
         raise SimulationError("the board does not answer STATUS as an engine does; is its bitstream one of this version?")
     if kind == Result.PUF_REPLY and not artefact.helper:
@@ -186,8 +196,8 @@ def require_family(artefact: Artefact, link: Link) -> None:
         )
 
 
-def self_test(artefact: Artefact, link: Link) -> str:
-    """Ask a board the artefact's questions, in every lane.
+def self_test(artefact: Artefact, link: Link, flash: bool = False) -> str:
+    """Ask a board the artefact's questions, in every lane; `flash` as in `on_board`.
 
     Returns:
         What tells that it is not the device that the artefact is for; nothing if all answers are right.
@@ -200,7 +210,7 @@ def self_test(artefact: Artefact, link: Link) -> str:
     wrong = 0
     for first in range(0, len(test.questions), samples):
         try:
-            wrong += test.wrong(on_board(artefact, test.batch(first, samples), link).logits, first)
+            wrong += test.wrong(on_board(artefact, test.batch(first, samples), link, flash=flash).logits, first)
         except FaultError as fault:
             if fault.code != ErrorCode.BAD_TAG:
                 raise
@@ -214,9 +224,10 @@ def _batches(
     run: Callable[[int, np.ndarray, int], Run],
     progress: Callable[[int], None] | None,
     resets: bool = True,
+    flash: bool = False,
 ) -> Outcome:
     """Batch after batch; `resets`: `run` resets the engine before each, so each begins with the challenge."""
-    words = HostWords.of(artefact, report=True)
+    words = HostWords.of(artefact, report=False).from_flash() if flash else HostWords.of(artefact, report=True)
     samples, expected = artefact.program.samples, words.results
     logits, cycles, tile_cycles = [], 0, []
     for index, first in enumerate(range(0, len(activations), samples)):

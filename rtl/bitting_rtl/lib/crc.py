@@ -1,5 +1,6 @@
 """CRC-32 (ISO-HDLC, as in Ethernet and zlib), a word or half a word a clock."""
 
+from collections.abc import Iterable
 from functools import reduce
 from operator import xor
 
@@ -22,6 +23,11 @@ def _after(register: int, bits: int) -> int:
     for _ in range(bits):
         register = register >> 1 ^ (_POLYNOMIAL if register & 1 else 0)
     return register
+
+
+def crc_of(words: Iterable[int]) -> int:
+    """The CRC of words that are known."""
+    return reduce(lambda register, word: _after(register ^ word, WORD_BITS), words, _ONES) ^ _ONES
 
 
 class Crc32(wiring.Component):

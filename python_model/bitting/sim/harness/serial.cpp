@@ -16,6 +16,7 @@ struct Board {
     uint32_t frame = 0, frame_bits = 0, frame_clocks = 0;
     // From the board: what came, the bits still to come, and the clocks to the middle of the next.
     uint32_t shift = 0, bits = 0, clocks = 0;
+    Flash flash;
 
     explicit Board(uint32_t divisor) : top(std::make_unique<Vtop>(&context, "board")), divisor(divisor) {
         top->rx = 1;
@@ -29,6 +30,7 @@ struct Board {
         top->eval();
         top->clk = 1;
         top->eval();
+        clock_flash(*top, flash, 0);
     }
 };
 
@@ -46,6 +48,14 @@ void serial_oscillators(void* handle, const uint32_t* increments, uint64_t count
         board->edge();
     }
 }
+
+// What lies in the flash from a place on, and how the flash is found; for a board that has one.
+void serial_flash(void* handle, const uint8_t* bytes, uint64_t length, uint64_t offset, uint32_t state) {
+    static_cast<Board*>(handle)->flash.set(bytes, length, offset, state);
+}
+
+// Clocks in which board and flash both drove its pins.
+uint64_t serial_flash_fights(void* handle) { return static_cast<Board*>(handle)->flash.fights; }
 
 void serial_free(void* handle) {
     auto* board = static_cast<Board*>(handle);
