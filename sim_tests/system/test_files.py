@@ -155,7 +155,7 @@ def test_the_simulated_board_is_not_cached(cache, monkeypatch):
         raise ToolError("enough")
 
     monkeypatch.setattr(build, "shared_library", shared_library)
-    monkeypatch.setattr("bitting_rtl.board.serial_engine.serial_verilog", lambda divisor, root, sealed: root.hex())
+    monkeypatch.setattr("bitting_rtl.board.serial_engine.serial_verilog", lambda divisor, root, sealed, flash: root.hex())
     with pytest.raises(ToolError, match="enough"):
         serial_port.SimulatedPort(Device(SPEC, ROOT))
     assert built[0] is not None and cache not in built[0].parents and not built[0].exists()

@@ -20,7 +20,8 @@ KNOW_RTL = ("sim", "fpga", "check", "package", "cli")
 #: Rooms of `bitting_rtl`, lower ones first; of `bitting` they know the numbers both sides share.
 RTL_ROOMS = ("lib", "unlock", "puf", "engine", "board")
 RTL_KNOWS = (
-    "bitting", "bitting.unit.bch", "bitting.unit.cxof", "bitting.unit.digits", "bitting.unit.protocol",
+    "bitting", "bitting.unit.bch", "bitting.unit.cxof", "bitting.unit.digits", "bitting.unit.flash_image",
+    "bitting.unit.protocol",
     "bitting.unit.puf_clocks", "bitting.unit.puf_key", "bitting.unit.puf_spec", "bitting.unit.serial_protocol",
     "bitting.unit.spec",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from bitting.fpga import design, flow, rings, targets
 from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufDesign
 from bitting.unit.puf_spec import PufSpec
 from bitting.unit.spec import UnitSpec
-from bitting_rtl.board.top import FLASH, BoardTop
+from bitting_rtl.board.top import BoardTop, flash_resource
 from bitting_rtl.puf.rings import FAMILIES
 
 _TOP = "bitting_board"
@@ -46,14 +46,9 @@ class Board:
             ExtraError: if it is not installed.
         """
         with missing_extra(f"board {self.name}"):
-            from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
-
             platform = getattr(importlib.import_module(self.module), self.platform)()
-        ecp5 = targets.find(self.target).family == "ecp5"
-        electric = Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP") if ecp5 else Attrs(IO_STANDARD="SB_LVCMOS")
-        pins = [Subsignal("cs", PinsN(self.flash_cs, dir="o")), Subsignal("dq", Pins(self.flash_dq, dir="io"))]
-        pins += [Subsignal("clk", Pins(self.flash_clk, dir="o"))] if self.flash_clk else []
-        platform.add_resources([Resource(FLASH, 0, *pins, electric)])
+        family = targets.find(self.target).family
+        platform.add_resources([flash_resource(family, self.flash_cs, self.flash_dq, self.flash_clk)])
         return platform
 
 

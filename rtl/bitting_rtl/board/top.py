@@ -3,6 +3,7 @@
 from typing import Any
 
 from amaranth import Const, Elaboratable, Instance, Module
+from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
 
 from bitting.unit.puf_key import PufDesign
 from bitting.unit.serial_protocol import BAUD
@@ -11,6 +12,23 @@ from bitting_rtl.board.serial_engine import SerialEngine
 
 #: The resource of the flash, with `cs`, four pins `dq`, and `clk` where the FPGA has a pin for it.
 FLASH = "program_flash"
+
+
+def flash_resource(family: str, cs: str, dq: str, clk: str) -> Resource:
+    """A board's flash on its pins.
+
+    Args:
+        family: of the FPGA, "ecp5" or "ice40".
+        cs: pin of its chip select.
+        dq: pins of IO0 to IO3.
+        clk: pin of its clock; empty if no design reaches that by name.
+    """
+    ecp5 = family == "ecp5"
+    # Pulled up where the FPGA can, so that a flash that is not there reads as an erased one.
+    electric = Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP") if ecp5 else Attrs(IO_STANDARD="SB_LVCMOS")
+    pins = [Subsignal("cs", PinsN(cs, dir="o")), Subsignal("dq", Pins(dq, dir="io"))]
+    pins += [Subsignal("clk", Pins(clk, dir="o"))] if clk else []
+    return Resource(FLASH, 0, *pins, electric)
 
 
 class BoardTop(Elaboratable):
