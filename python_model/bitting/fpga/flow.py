@@ -203,15 +203,16 @@ def place(
     program = f"nextpnr-{target.family}"
     around = " ".join((f"synth_{target.family}", *target.synthesis, "-top", wrapper.top))
 
+    script = (
+        f"read_rtlil netlist.il; blackbox {top}; {wrapper.reader} wrapper; {around}; "
+        f"delete {top}; read_rtlil netlist.il; "
+        f"hierarchy -top {wrapper.top}; flatten; opt_clean; write_json joined.json"
+    )
+
     def make(work: Path, finished: Path) -> None:
         (work / "wrapper").write_text(wrapper.text)
         (work / "pins").write_text(wrapper.constraints)
         shutil.copy(synthesised / "netlist.il", work)
-        script = (
-            f"read_rtlil netlist.il; blackbox {top}; {wrapper.reader} wrapper; {around}; "
-            f"delete {top}; read_rtlil netlist.il; "
-            f"hierarchy -top {wrapper.top}; flatten; opt_clean; write_json joined.json"
-        )
         tools.run("yosys", ["-q", "-l", "yosys.log", "-p", script], work)
         routed = "--textcfg" if target.family == "ecp5" else "--asc"
         common = ["--json", "joined.json", "--freq", str(target.goal), "--seed", str(seed), "--timing-allow-fail"]
@@ -238,7 +239,7 @@ def place(
         wrapper.reader,
         wrapper.constraints,
         _READ,
-        around,
+        script,
         *target.options,
         str(target.goal),
         str(seed),
