@@ -16,9 +16,9 @@ from bitting.errors import SuiteError
 from bitting.locking.device import Device
 from bitting.suite.cluster import Cluster
 from bitting.suite.format import RESULTS
-from bitting.suite.jobs import Job, derived
+from bitting.suite.jobs import Job, Outcome, derived
 from bitting.suite.registry import chosen
-from bitting.suite.runner import Processes, Task, execute
+from bitting.suite.runner import Finished, Processes, Task, execute
 from bitting.suite.suite import Run, perform
 from tb.command import bitting, error_of
 
@@ -97,6 +97,26 @@ def test_what_is_done_is_not_done_again(run, whole, tmp_path):
 
     perform(run, tmp_path, counted)
     assert sorted(done) == names[1::2] and without_times(tmp_path) == without_times(whole)
+
+
+def test_a_lock_and_its_control_may_want_the_same_jobs_once_more(cases, files, effort, tmp_path):
+    """Both gain at one share, so fresh beginnings from scratch are jobs that both ask for; they are done and count once."""
+    asked = []
+
+    def told(tasks):
+        for task in tasks:
+            asked.append(task.job.id)
+            part = task.job.parameters
+            gain = (0.3 + 0.01 * part["repeat"]) * (part["start"] == "stolen" and part["share"] == 0.1)
+            scopes = dict.fromkeys(("whole model", "last layer"), 0.5)
+            yield Finished(task.job, Outcome({"best": 0.5 + gain, "scopes": scopes}), 1.0)
+
+    both = {cases[name]: files[name] for name in ("open", "sealed")}
+    results = perform(Run(both, effort, attacks=chosen(["fine-tuning"])), tmp_path, told)
+    assert len(asked) == len(set(asked)) and results == json.loads((tmp_path / RESULTS).read_text())
+    assert [one["verdict"] for one in results["findings"]] == ["broken", "broken"]
+    mean = 0.3 + 0.01 * (2 * effort.repeats - 1) / 2
+    assert [one["gain"] for one in results["findings"]] == [pytest.approx(mean)] * 2
 
 
 def command(place: Path, output: Path, seed: int = 5) -> list[str]:

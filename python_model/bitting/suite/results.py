@@ -33,8 +33,8 @@ def results_of(
     made: Mapping[str, Any], cases: Sequence[Case], sources: Sequence[Source], folder: RunFolder, command: str, effort: Effort
 ) -> dict[str, Any]:
     """Everything that is known so far; an attack without all of its jobs, or without those of its control, is left out."""
-    answers = {
-        (source.attack.name, source.case.id): [folder.read(job) for job in source.jobs]
+    done = {
+        (source.attack.name, source.case.id): source
         for source in sources
         if source.jobs and all(folder.done(job) for job in (*source.jobs, *source.beside))
     }
@@ -44,11 +44,14 @@ def results_of(
     for source in sorted(sources, key=lambda one: not one.case.control):
         name, case = source.attack.name, source.case
         key, control = (name, case.id), (name, controls.get(case.group, case.id))
-        if key not in answers or control not in answers:
+        if key not in done or control not in done:
             continue
-        judged = source.attack.judge(case, answers[key], [*answers[control], *map(folder.read, source.beside)])
+        # A case may want jobs of its control that the control wanted too: each counts once.
+        base = {job.id: job for job in (*done[control].jobs, *source.beside)}.values()
+        own = [folder.read(job) for job in source.jobs]
+        judged = source.attack.judge(case, own, [folder.read(job) for job in base])
         facts[case.id] |= judged.case_facts
-        findings.append(_finding(source, judged, answers[key], command, effort))
+        findings.append(_finding(source, judged, own, command, effort))
     _doubt(findings, {case.id: case.group for case in cases})
     return {
         "format": FORMAT,
