@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bitting.report import reading
 from bitting.report.verdicts import Judgement
 from bitting.suite.attack import Attack, Repeat, Said
 from bitting.suite.chapters import fine_tuning
+from bitting.suite.efforts import EFFORTS, effort_of
 from bitting.suite.folder import RunFolder
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Job, Outcome
@@ -110,15 +112,19 @@ def test_ports_on_the_rtl(cases, files, effort):
     assert len({*clocks["zeros"], *clocks["random"]}) == 1
 
 
-def tuned(start, best, turn=1, share=0.1):
+def tuned(start, best, turn=1, share=0.1, starts=1):
     """Answers of a round of fine-tuning."""
     scopes = dict.fromkeys(("whole model", "last layer"), 0.5)
     fixed = {"start": start, "share": share, "round": turn, "starts": 1, "rates": [0.1], "steps": 9, "judged": None}
-    return [Answer(fixed | {"repeat": n}, {"best": value, "scopes": scopes}, {}, 0.0) for n, value in enumerate(best)]
+    return [
+        Answer(fixed | {"repeat": n}, {"best": value, "scopes": scopes, "beginnings": starts}, {}, 0.0)
+        for n, value in enumerate(best)
+    ]
 
 
-def scratch_of(turn, level=0.5, count=5):
-    return [*tuned("random weights", [level] * count, turn), *tuned("random codes", [level - 0.1] * count, turn)]
+def scratch_of(turn, level=0.5, count=5, share=0.1):
+    rows = zip(fine_tuning.SCRATCH, (level, level - 0.1), strict=True)
+    return [one for start, best in rows for one in tuned(start, [best] * count, turn, share)]
 
 
 def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(cases, effort):
@@ -143,16 +149,87 @@ def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(
         assert attack.judge(case, found, scratch).verdict is Verdict.HOLDS
 
 
-def test_a_file_that_is_worth_nothing_is_called_broken_as_rarely_as_is_said():
-    """Normal gains about 0 at six shares: positives of the first round, and of both, beside the chances that are stated."""
-    rng, rounds, shares = np.random.default_rng(0), 20_000, (0.001, 0.01, 0.05, 0.1, 0.2, 0.5)
+def test_every_sure_share_is_repeated_at_its_part_of_the_chance(cases, effort):
+    """A control repeats the surest only: it need be broken but once. One share of two that comes again is enough."""
+    attack, case = fine_tuning.FineTuning(), cases["sealed"]
+    good, better = [0.53, 0.54, 0.53, 0.54, 0.53], [0.63, 0.64, 0.63, 0.64, 0.63]
+    own = [*tuned("stolen", good, share=0.1), *tuned("stolen", better, share=0.2), *tuned("stolen", [0.5] * 5, share=0.5)]
+    scratch = [one for share in (0.1, 0.2, 0.5) for one in scratch_of(1, share=share)]
+    wanted = attack.again(case, effort, own, scratch)
+    assert {part["share"] for part in (*wanted.own, *wanted.control)} == {0.1, 0.2}
+    wanted = attack.again(cases["open"], effort, [*own, *scratch], [*own, *scratch])
+    assert {part["share"] for part in wanted.own} == {0.2} and wanted.control == ()
+    own += [*tuned("stolen", good, 2, share=0.1), *tuned("stolen", [0.5, 0.6, 0.4, 0.5, 0.52], 2, share=0.2)]
+    scratch += [one for share in (0.1, 0.2) for one in scratch_of(2, share=share)]
+    said = attack.judge(case, own, scratch)
+    assert said.verdict is Verdict.BROKEN and said.gain == pytest.approx(0.034) and "At 10% " in said.summary
+
+
+def test_a_lock_that_holds_says_from_where_on_a_gain_would_have_been_seen(cases):
+    """Against scipy's t-test of one sample: with that mean its one-sided p is the chance, halved for two shares."""
+    case, rows = cases["sealed"], {0.1: [0.52, 0.48, 0.5, 0.51, 0.53], 0.2: [0.5, 0.42, 0.58, 0.55, 0.4]}
+    own = [one for share, row in rows.items() for one in tuned("stolen", row, share=share)]
+    said = fine_tuning.FineTuning().judge(case, own, [one for share in rows for one in scratch_of(1, share=share)])
+    seen = {share: fine_tuning._least_seen(np.array(row) - 0.5, 0.025) for share, row in rows.items()}
+    for share, row in rows.items():
+        moved = np.array(row) - np.mean(row) + seen[share]
+        assert stats.ttest_1samp(moved, 0, alternative="greater").pvalue == pytest.approx(0.025)
+    here, worst = (f"{100 * seen[share]:+.2f} points on" for share in (0.1, 0.2))
+    assert (
+        said.verdict is Verdict.HOLDS
+        and f"sees a gain from {here} there, at 20%, where least is seen, from {worst};" in said.summary
+    )
+    assert fine_tuning._least_seen(np.zeros(5), 0.01) == fine_tuning.ALLOWED, "half a point never counts"
+
+
+def test_the_tries_of_either_side_are_told(cases):
+    """Of the control the file in clear is begun from once, and more often from scratch."""
+    found = [
+        *tuned("stolen", [0.5] * 5),
+        *tuned("random weights", [0.5] * 5, starts=3),
+        *tuned("random codes", [0.5] * 5, starts=3),
+    ]
+    said = fine_tuning.FineTuning().judge(cases["open"], found, found)
+    assert "of 1 beginning from the file, or 3 from scratch," in said.summary
+
+
+SHARES, SCATTER = effort_of("digits").shares, 0.02
+
+
+def rounds_of(rng, case, gain, count, subsets=5):
+    """How many of `count` simulated thieves a first round and both rounds see; his true gain is the same at all shares."""
     first, both = 0, 0
-    for _ in range(rounds):
-        gains = dict(zip(shares, rng.normal(0, 0.02, (6, 5)), strict=True))
-        if fine_tuning._surest(gains, fine_tuning.CHANCES[0]) is not None:
-            first += 1
-            both += fine_tuning._is_sure(rng.normal(0, 0.02, 5), fine_tuning.CHANCES[1])
-    assert 0.04 < first / rounds < 0.052 and both / rounds < 0.001
+    for row in rng.normal(gain, SCATTER, (count, len(SHARES), subsets)):
+        shares = fine_tuning._repeated(case, dict(zip(SHARES, row, strict=True)))
+        first += bool(shares)
+        again = rng.normal(gain, SCATTER, (len(shares), 2 * subsets))
+        both += any(fine_tuning._beyond(fresh, fine_tuning.CHANCES[1] / len(shares)) > 0 for fresh in again)
+    return first, both
+
+
+def test_a_file_that_is_worth_nothing_is_called_broken_as_rarely_as_is_said(cases):
+    """Normal gains about 0 at six shares: positives of both rounds are no more than once in 2000 allows, and the first's 5%."""
+    count = 40_000
+    first, both = rounds_of(np.random.default_rng(0), cases["sealed"], 0.0, count)
+    assert 0.04 < first / count < 0.052
+    assert stats.binomtest(both, count, 0.05 * 0.01, alternative="greater").pvalue > 0.01
+    assert stats.binomtest(both, count, 0.05 * 0.01 / 2, alternative="less").pvalue > 0.01, "nor is it blind"
+
+
+def test_a_gain_is_seen_as_often_as_the_distribution_of_t_has_it(cases):
+    """The first round at one share beside scipy's noncentral t; and why there are five subsets: three see little."""
+    rng, count, gain, seen = np.random.default_rng(1), 4000, 0.04, {}
+    for subsets in (3, 5, 10):
+        rows = rng.normal(gain, SCATTER, (count, subsets))
+        chance = fine_tuning.CHANCES[0] / len(SHARES)
+        seen[subsets] = int(sum(fine_tuning._beyond(row, chance) > 0 for row in rows))
+        power = stats.nct.sf(stats.t.isf(chance, subsets - 1), subsets - 1, gain * subsets**0.5 / SCATTER)
+        assert stats.binomtest(seen[subsets], count, power).pvalue > 0.001
+    assert seen[3] / count < 0.2 < 0.5 < seen[5] / count < 0.8 < 0.99 < seen[10] / count
+    _, both = rounds_of(rng, cases["sealed"], gain, 1000)
+    assert both > 950, "with the same gain at all shares and both rounds"
+    for effort in EFFORTS.values():
+        assert min(effort.repeats, effort.large.repeats) >= 5
 
 
 class Blunt(Attack):

@@ -109,7 +109,7 @@ def test_a_lock_and_its_control_may_want_the_same_jobs_once_more(cases, files, e
             part = task.job.parameters
             gain = (0.3 + 0.01 * part["repeat"]) * (part["start"] == "stolen" and part["share"] == 0.1)
             scopes = dict.fromkeys(("whole model", "last layer"), 0.5)
-            yield Finished(task.job, Outcome({"best": 0.5 + gain, "scopes": scopes}), 1.0)
+            yield Finished(task.job, Outcome({"best": 0.5 + gain, "scopes": scopes, "beginnings": 1}), 1.0)
 
     both = {cases[name]: files[name] for name in ("open", "sealed")}
     results = perform(Run(both, effort, attacks=chosen(["fine-tuning"])), tmp_path, told)

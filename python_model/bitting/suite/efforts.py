@@ -8,8 +8,9 @@ from bitting.errors import BittingError
 
 #: From so many multiply-adds a sample on a network is large: a thief's training of it is not a matter of seconds. Of ResNet8
 #: (12.7 million, 77 360 weights) a step of 64 samples takes 1.25 s of a core, one of the last layer alone 0.23 s, and answers
-#: to 2000 test samples 6.6 s (an EPYC, one thread). The standard suite does 4 subsets x 6 shares x 4 kinds of beginnings x 2
-#: rates x 2 scopes x 160 steps for one lock, and a second round of the control: about 60 000 s, 8.5 hours on two cores.
+#: to 2000 test samples 6.6 s (an EPYC, one thread). The standard suite does 5 subsets x 6 shares x 4 kinds of beginnings x 2
+#: rates x 2 scopes x 160 steps for one lock, and a second round of the control, 10 subsets x 3 kinds at one share: by these
+#: times about 75 000 s, 10.5 hours on two cores; each share that a lock must repeat adds 15 000 s.
 LARGE_MACS = 4_000_000
 
 
@@ -79,7 +80,7 @@ class Effort:
     traces: int = 200
     helper_queries: int = 600
     judged: int = 450
-    large: Tuning = Tuning((0.01, 0.1), (0.03,), mappings=1, repeats=3, steps=30, judged=500)
+    large: Tuning = Tuning((0.01, 0.1), (0.03,), mappings=1, repeats=5, steps=30, judged=500)
 
     def tuning(self, macs: int) -> Tuning:
         """How much a thief fine-tunes a network of so many multiply-adds a sample."""
@@ -93,7 +94,7 @@ _STANDARD = Effort(
     "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
     climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
     edits=500, traces=1000, helper_queries=2000, judged=2000,
-    large=Tuning(Effort.shares, (0.01, 0.03), mappings=1, repeats=4, steps=160, judged=2000),
+    large=Tuning(Effort.shares, (0.01, 0.03), mappings=1, repeats=5, steps=160, judged=2000),
 )  # fmt: skip
 _FULL = replace(
     _STANDARD, suite="full", samples=10000, rates=(0.003, 0.01, 0.03, 0.1), mappings=5, repeats=10, steps=3000,

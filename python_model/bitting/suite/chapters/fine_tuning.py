@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ SCRATCH = ("random weights", "random codes")
 #: A stolen file may be better than nothing by so much, 0..1; more counts if it is not by chance.
 ALLOWED = 0.005
 #: One-sided chance that a round shows a gain where there is none: the first at any of the shares together, the second at the
-#: one share that it repeats with fresh ones. Both must show it: a file that is worth nothing is called broken once in 2000.
+#: shares that it repeats with fresh ones together. Both must show it: a worthless file is called broken once in 2000.
 CHANCES = (0.05, 0.01)
 
 
@@ -43,14 +44,16 @@ class FineTuning(Attack):
         ]
 
     def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
-        """The share with the surest gain, if any is sure, with twice as many fresh subsets, and fresh beginnings."""
-        share = _surest(_gains(own, control, 1), CHANCES[0])
-        if share is None:
+        """The shares with a sure gain, if any has one, with twice as many fresh subsets, and fresh beginnings."""
+        tuning, shares = effort.tuning(case.macs), _repeated(case, _gains(own, control, 1))
+        if not shares:
             return Repeat()
-        tuning = effort.tuning(case.macs)
-        stolen = self._parts(tuning, STOLEN, share, 2, effort.seed)
-        scratch = [part for start in SCRATCH for part in self._parts(tuning, start, share, 2, effort.seed)]
-        return Repeat([*stolen, *scratch]) if case.control else Repeat(stolen, scratch)
+        stolen, *scratch = (
+            [part for share in shares for part in self._parts(tuning, start, share, 2, effort.seed)]
+            for start in (STOLEN, *SCRATCH)
+        )
+        base = [part for way in scratch for part in way]
+        return Repeat([*stolen, *base]) if case.control else Repeat(stolen, base)
 
     def _parts(self, tuning: Tuning, start: str, share: float, turn: int, seed: int) -> list[dict[str, Any]]:
         return [
@@ -75,29 +78,43 @@ class FineTuning(Attack):
         )
         best = max(found, key=lambda one: one.accuracy)
         of_scopes = {scope: max(one.accuracy for one in found if one.scope is scope) for scope in fine_tuning.Scope}
-        return Outcome({"best": best.accuracy, "rate": best.rate, "scope": best.scope.value} | {"scopes": of_scopes})
+        return Outcome(
+            {
+                "best": best.accuracy, "rate": best.rate, "scope": best.scope.value, "scopes": of_scopes,
+                "beginnings": len({one.start for one in found}),
+            }
+        )  # fmt: skip
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if at some share the stolen file gains more than half a point, not by chance, and again with fresh subsets."""
         stolen, base = _by_share(own, STOLEN, 1), _scratch(control, 1)
-        shares, gains = sorted(stolen), _gains(own, control, 1)
-        sure = _surest(gains, CHANCES[0])
-        at = max(shares, key=lambda share: float(gains[share].mean())) if sure is None else sure
-        gain = float(gains[at].mean())
+        gains = _gains(own, control, 1)
+        shares, repeated = sorted(gains), _repeated(case, gains)
+        each, again = CHANCES[1] / max(1, len(repeated)), _gains(own, control, 2) if repeated else {}
+        if repeated:
+            at = max(repeated, key=lambda share: _beyond(again[share], each))
+        else:
+            at = max(shares, key=lambda share: float(gains[share].mean()))
+        gain, broken = float(gains[at].mean()), False
         summary = (
             f"At {_percent(at)} of the data the file is worth {_points(gain)} over from scratch: {_mean(stolen[at])} against "
             f"{_mean(base[at])}, means of {len(gains[at])} subsets"
         )
-        broken = False
-        if sure is None:
-            summary += f", standard error {100 * _error(gains[at]):.2f} points, and no gain beyond chance, nor at other shares."
-        else:
-            repeated = _gains(own, control, 2)[at]
-            gain, broken = float(repeated.mean()), _is_sure(repeated, CHANCES[1])
-            summary += f"; with {len(repeated)} fresh subsets {_points(gain)}, " + (
-                "so it is no chance." if broken else "so the first was chance."
+        if repeated:
+            gain, broken = float(again[at].mean()), _beyond(again[at], each) > 0
+            summary += f"; with {len(again[at])} fresh subsets {_points(gain)}, " + (
+                "so it is no chance."
+                if broken
+                else f"so the first was chance: a gain is seen from {_points(_least_seen(again[at], each))} on there."
             )
-        summary += f" {_tried(own[0].parameters)}"
+        else:
+            summary += f", standard error {100 * _error(gains[at]):.2f} points, and no gain beyond chance, nor at other shares."
+        if not broken:
+            seen = {share: _least_seen(row, CHANCES[0] / len(gains)) for share, row in gains.items()}
+            worst = max(seen, key=lambda share: seen[share])
+            elsewhere = "" if worst == at else f", at {_percent(worst)}, where least is seen, from {_points(seen[worst])} on"
+            summary += f" The first round sees a gain from {_points(seen[at])} on there{elsewhere}; smaller ones are not seen."
+        summary += f" {_tried(own, control)}"
         role = "control" if case.control else "lock"
         curve = figures.plot(
             "curve", "Accuracy after fine-tuning", "share of the training data", "accuracy, best of all tries", [
@@ -144,15 +161,11 @@ def _gains(own: Sequence[Answer], control: Sequence[Answer], turn: int) -> dict[
     return {share: np.array(row) - np.array(base[share]) for share, row in _by_share(own, STOLEN, turn).items()}
 
 
-def _surest(gains: Mapping[float, np.ndarray], chance: float) -> float | None:
-    """The share whose gain is furthest beyond chance, if any is; `chance`: at all of them together."""
-    each = chance / len(gains)
-    sure = [share for share, row in gains.items() if _is_sure(row, each)]
-    return max(sure, key=lambda share: _least(gains[share], each), default=None)
-
-
-def _is_sure(gains: np.ndarray, chance: float) -> bool:
-    return float(gains.mean()) > ALLOWED and _least(gains, chance) > 0
+def _repeated(case: Case, gains: Mapping[float, np.ndarray]) -> list[float]:
+    """Shares to try again: those with a sure gain. Of a control, which need be broken only once, the surest of them."""
+    beyond = {share: _beyond(row, CHANCES[0] / len(gains)) for share, row in gains.items()}
+    sure = [share for share in sorted(gains) if beyond[share] > 0]
+    return sorted(sure, key=lambda share: beyond[share])[-1:] if case.control else sure
 
 
 def _scopes(answers: Sequence[Answer], scope: str, shares: Sequence[float]) -> list[float]:
@@ -160,13 +173,18 @@ def _scopes(answers: Sequence[Answer], scope: str, shares: Sequence[float]) -> l
     return [float(np.mean([one.values["scopes"][scope] for one in own if one.parameters["share"] == s])) for s in shares]
 
 
-def _tried(parameters: Mapping[str, Any]) -> str:
+def _tried(own: Sequence[Answer], control: Sequence[Answer]) -> str:
     """What counts as one accuracy, with the sizes that were chosen."""
-    beginnings, rates = parameters["starts"], parameters["rates"]
+    parameters = own[0].parameters
     judged = f"the first {parameters['judged']} test samples" if parameters["judged"] else "all test samples"
+    of_file, scratch = (
+        next(one.values["beginnings"] for one in answers if one.parameters["start"] in starts)
+        for answers, starts in ((own, (STOLEN,)), (control, SCRATCH))
+    )
     return (
-        f"Each is the best on {judged} of {beginnings} beginning{'s' * (beginnings > 1)} x rates "
-        f"{', '.join(f'{rate:g}' for rate in rates)} x all layers or the last, {parameters['steps']} steps each."
+        f"Each is the best on {judged} of {of_file} beginning{'s' * (of_file > 1)} from the file, or {scratch} from scratch, x "
+        f"rates {', '.join(f'{rate:g}' for rate in parameters['rates'])} x all layers or the last, {parameters['steps']} steps "
+        "each."
     )
 
 
@@ -175,13 +193,21 @@ def _error(gains: np.ndarray) -> float:
     return float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else float("inf")
 
 
-def _least(gains: np.ndarray, chance: float) -> float:
-    """Lower bound of the mean gain, by Student's t; a one-sided `chance` to be wrong."""
+def _least_seen(gains: np.ndarray, chance: float) -> float:
+    """The smallest mean that would be sure with this scatter: more than `ALLOWED`, and by Student's t, one-sided, no chance."""
+    return max(ALLOWED, _quantile(chance, len(gains)) * _error(gains)) if len(gains) > 1 else float("inf")
+
+
+def _beyond(gains: np.ndarray, chance: float) -> float:
+    """By how much the mean gain is more than `_least_seen`; above 0 it is sure, with this one-sided chance to be wrong."""
+    return float(gains.mean()) - _least_seen(gains, chance)
+
+
+@functools.cache
+def _quantile(chance: float, count: int) -> float:
     from scipy.stats import t
 
-    if len(gains) < 2:
-        return float("-inf")
-    return float(gains.mean() - t.ppf(1 - chance, len(gains) - 1) * _error(gains))
+    return float(t.ppf(1 - chance, count - 1))
 
 
 def _percent(share: float) -> str:
