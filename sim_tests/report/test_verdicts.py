@@ -156,6 +156,20 @@ def test_the_first_page_says_all_that_speaks_against_a_lock(tmp_path):
     assert "Nothing was attacked" in nothing and "This report speaks for no lock" in nothing
 
 
+def test_a_root_secret_from_a_puf_has_a_cost_that_nobody_measured(tmp_path):
+    """It is a claim of the die on a network without transform; without any claim there is no lock that could cost something."""
+    bare = suite_results.case("mlp", None, None, cost=None)
+    puf = suite_results.case("mlp", "puf", None, cost=None, level="die")
+    soft = suite_results.case("mlp", None, None, cost=None, soft="qu-anti", level="family", id="invented/mlp/none/soft/qu-anti")
+    data = suite_results.results() | {"cases": [bare, puf, soft], "findings": []}
+    text = markdown.render(document(reading.read(suite_results.write(tmp_path, data)))).replace("\\", "")
+    for made, said, other in (
+        (bare, "no lock", "not measured"), (puf, "not measured", "no lock"), (soft, "not measured", "no lock"),
+    ):  # fmt: skip
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {made['id']} |") and made["holds"] in line)
+        assert row.count(said) == 8 and other not in row
+
+
 def first_page(tmp_path, cases, findings):
     data = suite_results.results() | {"cases": cases, "findings": findings}
     return markdown.render(document(reading.read(suite_results.write(tmp_path, data)))).replace("\\", "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bitting.report import case_charts, charts, numbers, opening
 from bitting.report.blocks import Block, Command, Document, Entry, Inline, Line, Link, Mark, Section, Strong, Table, Text
-from bitting.report.results import Case, Finding, Results
+from bitting.report.results import Case, Claim, Finding, Results
 from bitting.report.verdicts import Judgement, Standing, worst_first
 from bitting.suite.format import Verdict
 
@@ -89,7 +89,7 @@ def _marks(judgement: Judgement, found: Sequence[Finding]) -> Line:
 def _area(case: Case) -> tuple[str, ...]:
     cost = case.cost
     if cost is None:
-        return ("no lock" if not case.soft and case.transform in ("", "none") else "not measured",) * 8
+        return ("no lock" if case.level is Claim.NONE else "not measured",) * 8
     pairs = [(cost.lut4, cost.lut4_twin), (cost.ff, cost.ff_twin), (cost.ram_bits, cost.ram_bits_twin),
              (cost.mhz, cost.mhz_twin), (cost.cycles, cost.cycles_twin), (cost.words, cost.words_twin),
              (cost.bytes, cost.bytes_twin)]  # fmt: skip
