@@ -28,7 +28,7 @@ class Cost:
         lut4, ff, ram_bits: of the engine after synthesis.
         cycles: clocks of all tiles until the first batch is answered, those of the challenge among them, by the timing law.
         words: command words that are sent until then.
-        bytes: of the file that ships.
+        bytes: of the file that ships; the twin's with the same self-test.
         device: what the engine was synthesised for, and when.
     """
 
@@ -49,7 +49,8 @@ class Cost:
 
 def cost_of(model: Model, artefact: Artefact, device: Device, size: int) -> Cost:
     """Of an artefact of `size` bytes, made of this model for this device."""
-    area, clear = area_of(artefact.program.spec), Artefact(model.program, claims=artefact.claims, interface=model.interface)
+    area, test = area_of(artefact.program.spec), artefact.self_test
+    clear = Artefact(model.program, claims=artefact.claims, self_test=test, interface=model.interface)
     batch = sum(map(sum, model.program.tile_cycles(range(model.program.spec.codes))))
     challenge = artefact.scheme.challenge
     asked = int(ChipModel.of(device).run(challenge.program, challenge.activations)[0].sum()) if challenge else 0
