@@ -1,9 +1,10 @@
 """Areas of engines with each vault, each beside its unlocked twin: the hardware's cost of a lock in the attack suite.
 
-    python scripts/areas_report.py [--target ecp5-25k] [SPEC ...]
+    python scripts/areas_report.py
 
 Synthesises (minutes; results are cached) and writes python_model/bitting/suite/areas.json, which is committed: a suite must not
 wait for a synthesis. Area depends on the vault and not on fingerprint or transform: one engine takes every lock of its vault.
+The file is always written whole, so there is nothing to choose: `SPECS` and `TARGET` say what is in it.
 Commit first: the file names the commit that it was made from. `pytest sim_tests/suite -k areas` says when it is out of date.
 """
 
@@ -20,16 +21,14 @@ from bitting.unit.spec import parse_spec, spec_text
 
 #: What the matrix locks by default, the vault `aes`, the family of the soft lock, and ResNet8's, whose lanes share samples.
 SPECS = ("base", "base:vault=aes", "soft", "base:lanes=8,scratch_words=8192,stripes=8")
+TARGET = "ecp5-25k"
 
 
 def main() -> None:
     """Synthesise, and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("specs", nargs="*", default=SPECS, help="families, in words")
-    parser.add_argument("--target", default="ecp5-25k", help="as of `bitting synth`")
-    arguments = parser.parse_args()
-    target, engines = targets.find(arguments.target), []
-    for name in arguments.specs:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    target, engines = targets.find(TARGET), []
+    for name in SPECS:
         spec = parse_spec(name)
         row: dict[str, str | int] = {"spec": spec_text(spec), "spec_id": spec.id}
         for locked, suffix in ((True, ""), (False, "_twin")):

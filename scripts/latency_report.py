@@ -28,6 +28,7 @@ from bitting.program.layers import Layer, Program
 from bitting.sim.session import simulate
 from bitting.training import architectures
 from bitting.unit.spec import UnitSpec
+from bitting.unit.timing import TILE_GAP, TILE_OVERHEAD
 
 NETWORKS = {
     "lenet": (architectures.LeNet, (1, 28, 28)),
@@ -100,10 +101,7 @@ def _row(name: str, program: Program, cycles: list[list[int]], members: list[int
         **{field: sum(getattr(part, field) for part in parts) for field in ("mac", "ends", "gaps", "waits", "begins")},
         load=max(part.load for part in parts),
     )
-    late = [
-        sum(part.load > count + latency.timing.TILE_GAP for count in cycles[number])
-        for part, number in zip(parts, members, strict=True)
-    ]
+    late = [sum(part.load > count + TILE_GAP for count in cycles[number]) for part, number in zip(parts, members, strict=True)]
     macs = sum(layer.codes.size * layer.position_count for layer in layers)
     zero = program.spec.values.index(0)
     return Row(
@@ -125,7 +123,8 @@ def ideas(program: Program, rows: list[Row]) -> dict[str, int]:
     """Clocks that each way to save some would save."""
     spec, products = program.spec, [layer for layer in program.layers if not layer.constant]
     clocks = [row.clocks for row in rows]
-    of_layer = dict(zip(map(id, program.layers), program.tile_cycles(range(spec.codes)), strict=True))
+    cycles = zip(program.layers, program.tile_cycles(range(spec.codes)), strict=True)
+    digits = {id(layer): sum(counts) - TILE_OVERHEAD * layer.tiles for layer, counts in cycles}
     halved = [layer for layer in program.layers if layer.positions[0] % 2 == 0 and layer.positions != (1, 1)]
     return {
         "gaps between tiles hidden": sum(each.gaps for each in clocks),
@@ -138,10 +137,10 @@ def ideas(program: Program, rows: list[Row]) -> dict[str, int]:
         "layers of constants for nothing": sum(row.clocks.total for row in rows if row.name.startswith("constants")),
         "weights of 0 for nothing": sum(row.zeros for row in rows),
         "two digits a clock (a second adder a lane; every code then takes one clock)": sum(
-            sum(of_layer[id(layer)]) - 8 * layer.tiles - layer.codes.size * layer.position_count for layer in products
+            digits[id(layer)] - layer.codes.size * layer.position_count for layer in products
         ),
         "two rows of a band at once (twice the lanes), where a lane has an even number": sum(
-            (sum(of_layer[id(layer)]) - 8 * layer.tiles) // 2 for layer in halved
+            digits[id(layer)] // 2 for layer in halved
         ),
     }  # fmt: skip
 

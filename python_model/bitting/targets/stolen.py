@@ -248,7 +248,7 @@ class _Lanes:
     """The scratch memories of the lanes of a sample as one, lane after lane, and behind them what lies beyond the bands.
 
     Attributes:
-        edges: word -> activation, of those that a layer so far reads.
+        edges: word -> activation, of all that some layer reads; behind the lanes.
     """
 
     def __init__(self, program: Program):

@@ -173,7 +173,7 @@ def fine_tuning(config: TrainConfig) -> TrainConfig:
     """The configuration with which a model that was kept by conversion is trained on: small steps, and the model teaches."""
     return replace(
         config, activation="relu", epochs=10, tuning_epochs=None, moved=0, learning_rate=KEPT_RATE, label_smoothing=0.0,
-        bias_lr_ratio=1.0,         logit_weight_rms=0.0, scale_lr_by_init=False, distillation_weight=0.5, balance=Balance.NONE,
+        bias_lr_ratio=1.0, logit_weight_rms=0.0, scale_lr_by_init=False, distillation_weight=0.5, balance=Balance.NONE,
         match_random_spectrum=False,
     )  # fmt: skip
 
