@@ -330,6 +330,38 @@ def test_the_host_in_c_answers_as_the_emulator_on_a_board(artefact, board, progr
     assert changed.returncode == 1 and "BAD_TAG" in changed.stderr
 
 
+@pytest.mark.slow
+def test_commands_put_a_program_into_flash_and_both_hosts_send_inputs_only(artefact, program, tmp_path):
+    key, own = artefact / "S.key", ("--owner", artefact / "owner.pub")
+    told = bitting("flash", artefact / "for-S", *own, "-o", tmp_path / "image").stdout
+    assert "iceprog" in told and "openFPGALoader" in told and "0x400000" in told
+    packets_of = ("packets", artefact / "for-S", *own, "-o")
+    bitting(*packets_of, tmp_path / "all")
+    bitting(*packets_of, tmp_path / "inputs-only", "--flash")
+    model, images = package.Model.load(artefact / "model").program, datasets.load("digits").test_x[:2]
+    x = datasets.activations(model.spec, images).astype(np.int8)
+    (tmp_path / "inputs").write_bytes(x.tobytes())
+    expected = package.Emulator(model, range(model.spec.codes))(x).tolist()
+    command = [sys.executable, "-m", "bitting", "board", "simulated", "--device", key, "--flash", "--image", tmp_path / "image"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout and serving.stderr
+        port = serving.stdout.readline().strip()
+        ran = ("run", artefact / "for-S", *own, "--samples", 2, "--port", port, "--json")
+        found = json.loads(bitting(*ran, "--flash").stdout)
+        in_c = [
+            subprocess.run([program, port, tmp_path / file, tmp_path / "inputs"], capture_output=True, text=True, check=False)
+            for file in ("inputs-only", "all")
+        ]
+        sent = error_of(*ran)
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait() == 0 and "Traceback" not in serving.stderr.read()
+    assert found["self_test"] == "passed" and found["logits"] == expected
+    assert in_c[0].returncode == 0, in_c[0].stderr
+    assert [[int(answer) for answer in line.split()] for line in in_c[0].stdout.splitlines()] == expected
+    assert in_c[1].returncode == 1 and "HOST_PACKET" in in_c[1].stderr, "a program over the line is refused"
+    assert "HOST_PACKET" in sent and "(--flash)" in sent
+
+
 def test_keys_are_asked_for_where_a_chip_is_built_and_nowhere_else(artefact):
     """All of it is said before a port is opened: there is none of that name."""
     arguments = ("run", artefact / "for-A", "--allow-unsigned", "--port")

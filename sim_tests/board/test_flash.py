@@ -244,6 +244,8 @@ def test_contents_of_an_attacker_give_one_clear_error_each(board):
     artefact, _ = locked("sealed-clocked")
     here, words = board("ascon"), words_of(artefact)
     again, place, end = (marker_at(words, marker) for marker in Marker)
+    assert artefact.self_test is not None
+    fixed = packets.inputs_packet(artefact.program, artefact.self_test.batch(0, artefact.program.samples))
 
     def cut(*parts: slice | list[int]) -> bytes:
         return sized(np.concatenate([np.array(part, np.uint32) if isinstance(part, list) else words[part] for part in parts]))
@@ -263,6 +265,14 @@ def test_contents_of_an_attacker_give_one_clear_error_each(board):
         "ends in a packet": cut(slice(end - 10), tail),
         "a packet of 65535 words": cut(slice(end), [Packet.TILE | 0xFFFF << 16], tail),
         "nothing": cut(slice(3), slice(-1, None)),
+        # Genuine packets: the answers to the image's inputs would be those of the host's, and his those of the next batch.
+        "runs twice": cut(slice(place), list(fixed), slice(place + 3, end), slice(again + 1, place), slice(place, None)),
+        "inputs of its own": cut(slice(place), list(fixed), slice(place, None)),
+        "inputs before a place to begin": cut(slice(again + 1), list(fixed), slice(again + 1, None)),
+        "skips words at the input": cut(slice(place), [int(Marker.INPUT) + (2 << 16)], slice(place + 1, None)),
+        "AGAIN with other bits": cut(slice(again), [int(Marker.AGAIN) | 0x1234 << 16], slice(again + 1, None)),
+        "END with other bits": cut(slice(end), [int(Marker.END) | 1 << 16], slice(end + 1, None)),
+        "END with another low bit": cut(slice(end), [int(Marker.END) | 12], slice(end + 1, None)),
     }
     for name, image in contents.items():
         assert refused(here, artefact, image) == FlashFault.IMAGE_PACKETS, name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
@@ -12,6 +14,23 @@ from bitting.program.packets import WORDS, crc32
 from bitting.unit.flash_image import FLASH_BYTES, HEADER_WORDS, MAGIC, OFFSET, Marker
 
 
+def read(path: Path) -> bytes:
+    """An image that `contents` made, or whatever lies there: the player judges it.
+
+    Raises:
+        ArtefactError: if it can not be read, or has no room in the flash.
+    """
+    room = FLASH_BYTES - OFFSET
+    try:
+        with path.open("rb") as file:
+            image = file.read(room + 1)
+    except OSError as error:
+        raise ArtefactError(f"can not read {path}: {error.strerror}") from None
+    if len(image) > room:
+        raise ArtefactError(f"{path} is longer than the flash has room for, {room} bytes; take what `bitting flash` wrote")
+    return image
+
+
 def contents(artefact: Artefact) -> bytes:
     """The image of an artefact. It is not signed: check the artefact's signature before.
 
@@ -19,8 +38,7 @@ def contents(artefact: Artefact) -> bytes:
         ArtefactError: if the device has a PUF, or the image does not fit the flash.
     """
     words = HostWords.of(artefact, report=False)
-    if len(words.helper):
-        raise ArtefactError("the artefact is for a device with a PUF, which a flash player can not boot; send it over the line")
+    words.from_flash()  # which not every device can do
     # START ends the challenge, and it begins every later batch: it is there once.
     first = words.once[: len(words.once) - len(words.again)]
     assert np.array_equal(words.once[len(first) :], words.again)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
+from bitting.errors import ArtefactError
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.program.layers import Program
@@ -59,7 +60,13 @@ class HostWords:
         return cls(program.spec, helper, scheme.packets(), again, head, body, program, program.outputs, results)
 
     def from_flash(self) -> HostWords:
-        """What is left to the host of a board that plays the program from its flash: ACTIVATIONS."""
+        """What is left to the host of a board that plays the program from its flash: ACTIVATIONS.
+
+        Raises:
+            ArtefactError: if the device has a PUF.
+        """
+        if len(self.helper):
+            raise ArtefactError("the artefact is for a device with a PUF, and no flash player boots one; leave --flash out")
         none = np.empty(0, packets.WORDS)
         return replace(self, helper=none, once=none, again=none, head=none, body=none)
 

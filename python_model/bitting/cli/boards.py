@@ -76,7 +76,10 @@ def board(
         )
     if name == SIMULATED:
         if output or spec or json or seeds != 1:
-            raise BittingError(f"board {SIMULATED} takes --device only: it has that of the key file's spec, and writes nothing")
+            raise BittingError(
+                f"board {SIMULATED} has the key file's spec, and writes nothing; it takes --device, --silicon, "
+                "--flash and --image"
+            )
         assert device
         _simulate(device, silicon, image)
         return
@@ -120,14 +123,16 @@ def board(
 
 def _simulate(key: Path, silicon: Path | None, image: Path | None) -> None:
     """The serial port of a simulated board, until the user has had enough."""
-    from bitting.sim.serial_port import SimulatedPort
+    from bitting.artefact import flash_file
+    from bitting.sim.serial_port import PLAYED_CLOCKS, SimulatedPort
     from bitting.sim.terminal import terminal
 
     console.err.print("building the simulation ...", style="dim")
     ends = {signal.SIGINT, signal.SIGTERM}
     chip = Device.load(key)
-    flash = image.read_bytes() if image else None
+    flash = flash_file.read(image) if image else None
     with contextlib.closing(SimulatedPort(chip, increments_of(chip, key, silicon), flash)) as board:
+        board.patience = PLAYED_CLOCKS if image else 0
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # of the thread that carries bytes too: the wait below takes them
         with terminal(board) as port:
             console.out.print(port)

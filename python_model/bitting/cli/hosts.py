@@ -63,10 +63,11 @@ def opened(
         BittingError: if it can not be opened.
     """
     if simulated:
-        from bitting.sim.serial_port import SimulatedPort
+        from bitting.sim.serial_port import PLAYED_CLOCKS, SimulatedPort
 
         console.err.print("building the simulation ...", style="dim")
         with contextlib.closing(SimulatedPort(simulated, increments, image)) as played:
+            played.patience = PLAYED_CLOCKS if image else 0
             yield played
         return
     from bitting.unit.serial_protocol import BAUD
@@ -132,7 +133,8 @@ def run(
         wrong = session.self_test(loaded, link, flash) if tested == "passed" else ""
         if not wrong:
             try:
-                outcome = session.on_board(loaded, x, link, done, flash)
+                # A player that passed is not reset: after a reset the flash might hold another program.
+                outcome = session.on_board(loaded, x, link, done, flash, booted=flash and tested == "passed")
             except FaultError as fault:
                 if fault.code != ErrorCode.BAD_TAG:
                     raise
@@ -267,4 +269,5 @@ def flash(
     console.out.print(f"{output}: {len(data)} bytes, for the flash from byte {OFFSET:#x} on; not signed, and no secret")
     console.out.print(f"icebreaker: iceprog -o {OFFSET >> 20}M {output}", soft_wrap=True)
     console.out.print(f"ulx3s: openFPGALoader -b ulx3s -f -o {OFFSET:#x} --file-type raw {output}", soft_wrap=True)
-    console.out.print(f"then: bitting run {artefact} --port PORT --flash", soft_wrap=True)
+    vouched = f"--owner {owner}" if owner else "--allow-unsigned"
+    console.out.print(f"then: bitting run {artefact} {vouched} --port PORT --flash", soft_wrap=True)

@@ -397,6 +397,8 @@ int bitting_run(struct bitting_host *host, const int8_t *inputs, uint32_t sample
 static const char *const FAULTS[] = {
     REPORTED "unknown error", REPORTED "BAD_TYPE",  REPORTED "BAD_LENGTH", REPORTED "BAD_FIELD", REPORTED "BAD_ADDRESS",
     REPORTED "BAD_CRC",       REPORTED "BAD_ORDER", REPORTED "LOCKED",     REPORTED "BAD_TAG",
+    [16] = REPORTED "NO_IMAGE", REPORTED "IMAGE_FAMILY", REPORTED "IMAGE_LENGTH", REPORTED "IMAGE_CRC",
+    REPORTED "IMAGE_PACKETS", REPORTED "HOST_PACKET",
 };
 
 static const char *const MESSAGES[] = {
@@ -416,7 +418,7 @@ static const char *const MESSAGES[] = {
 
 static const char *fault_message(uint32_t fault)
 {
-    return FAULTS[fault < sizeof FAULTS / sizeof FAULTS[0] ? fault : 0];
+    return FAULTS[fault < sizeof FAULTS / sizeof FAULTS[0] && FAULTS[fault] ? fault : 0];
 }
 
 const char *bitting_fault_name(uint32_t fault) { return fault_message(fault) + sizeof REPORTED - 1; }

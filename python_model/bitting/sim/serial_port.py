@@ -11,7 +11,7 @@ from bitting import files
 from bitting.errors import DeviceError
 from bitting.locking.device import Device
 from bitting.sim import build
-from bitting.unit.flash_image import OFFSET
+from bitting.unit.flash_image import FLASH_BYTES, OFFSET, WORD_CLOCKS
 from bitting.unit.spec import VaultKind
 
 #: Clocks a bit of the simulated line: the fewest the receiver takes make the shortest simulation.
@@ -19,6 +19,8 @@ DIVISOR = 4
 #: Clocks of silence after which `read` gives what came, beside those of a measurement.
 _TIMEOUT_CLOCKS = 1 << 20
 _STEP_CLOCKS = 1 << 14
+#: As many more do for any batch of a board that plays: nothing comes or goes while it computes (`SimulatedPort.patience`).
+PLAYED_CLOCKS = 1 << 25
 
 
 class FlashState(IntFlag):
@@ -47,12 +49,14 @@ class SimulatedPort:
         flash: what lies in its flash at the image's place (`bitting.artefact.flash_file`); None: no player.
 
     Raises:
-        DeviceError: if it has a PUF, and there are no increments.
+        DeviceError: if it has a PUF, and there are no increments, or a flash.
     """
 
     def __init__(self, device: Device, increments: np.ndarray | None = None, flash: bytes | None = None):
         if device.puf and increments is None:
             raise DeviceError("the device has a PUF, so its board can not be simulated without its oscillators; give them too")
+        if device.puf and flash is not None:
+            raise DeviceError("a board with a PUF wants its helper data over the line, and plays from no flash; leave one out")
         self._begin(_with_puf(device) if device.puf else _with_fuses(device, flash is not None), DIVISOR)
         self._quiet += 2 * device.puf.design.measured.clocks if device.puf else 0
         if device.puf and increments is not None:
@@ -75,12 +79,21 @@ class SimulatedPort:
         library.serial_run.restype = library.serial_flash_fights.restype = ctypes.c_uint64
         self._handle = ctypes.c_void_p(library.serial_new(ctypes.c_uint32(divisor)))
         self._quiet = _TIMEOUT_CLOCKS
+        self._checked = 0  # clocks in which a player checks its image
         self._outgoing = bytearray()
         self._incoming = bytearray()
         self.clocks = 0
+        self.patience = 0  #: clocks of silence beside the usual ones: a player sends nothing while a batch is computed
 
     def insert(self, image: bytes, state: FlashState = FlashState.POWER_DOWN) -> None:
-        """Put another flash in its place, with this image in it; the board notices at its next reset."""
+        """Put another flash in its place, with this image in it; the board notices at its next reset.
+
+        Raises:
+            DeviceError: if the flash has no room for so much.
+        """
+        if len(image) > FLASH_BYTES - OFFSET:
+            raise DeviceError(f"an image of {len(image)} bytes; the flash has room for {FLASH_BYTES - OFFSET}")
+        self._checked = len(image) // 4 * WORD_CLOCKS
         self._library.serial_flash(
             self._handle, image, ctypes.c_uint64(len(image)), ctypes.c_uint64(OFFSET), ctypes.c_uint32(state)
         )
@@ -109,7 +122,7 @@ class SimulatedPort:
     def read(self, size: int = 1, /) -> bytes:
         """Play the line until `size` bytes came, or until nothing moves for a while."""
         quiet = 0
-        while len(self._incoming) < size and (self._outgoing or quiet < self._quiet):
+        while len(self._incoming) < size and (self._outgoing or quiet < self._quiet + self._checked + self.patience):
             came = self._play(size - len(self._incoming))
             quiet = 0 if came else quiet + _STEP_CLOCKS
         return self._give(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -114,10 +115,12 @@ def on_board(
     link: Link,
     progress: Callable[[int], None] | None = None,
     flash: bool = False,
+    booted: bool = False,
 ) -> Outcome:
     """Run samples on a board, a batch at a time; its clocks are not counted.
 
-    With `flash` the board has the program, and tells cycles only of tiles that answer.
+    With `flash` the board has the program, and tells cycles only of tiles that answer. If it has `booted`, it goes on with the
+    program that it answered with before.
 
     Raises:
         BittingError: if the board does not answer.
@@ -125,7 +128,7 @@ def on_board(
     """
 
     def run(index: int, commands: np.ndarray, expected: int) -> Run:
-        if index == 0:  # to boot takes a board with a PUF longer than all else
+        if index == 0 and not (flash and booted):  # to boot takes a board with a PUF longer than all else
             boot(artefact, link)
         words = link.run(commands, expected)
         return Run(words, 0, ErrorCode.NONE, len(commands))
@@ -207,15 +210,26 @@ def self_test(artefact: Artefact, link: Link, flash: bool = False) -> str:
     """
     test, samples = artefact.self_test, artefact.program.samples
     assert test is not None
+    asked = partial(on_board, artefact, link=link, flash=flash)
     wrong = 0
     for first in range(0, len(test.questions), samples):
         try:
-            wrong += test.wrong(on_board(artefact, test.batch(first, samples), link, flash=flash).logits, first)
+            wrong += test.wrong(asked(test.batch(first, samples), booted=first > 0).logits, first)
         except FaultError as fault:
             if fault.code != ErrorCode.BAD_TAG:
                 raise
             return f"it refused the program ({ErrorCode.BAD_TAG.name})"
     return f"{wrong} answers to the self-test are wrong" if wrong else ""
+
+
+def _results(words: np.ndarray, flash: bool) -> list[packets.TileResult]:
+    """As `parse_results`; an engine to which nobody plays has inputs and no program."""
+    try:
+        return packets.parse_results(words)
+    except FaultError as fault:
+        if flash and fault.code == ErrorCode.BAD_ORDER:
+            raise FaultError(f"{fault}; was this board's bitstream built with --flash?", fault.code) from None
+        raise
 
 
 def _batches(
@@ -234,7 +248,7 @@ def _batches(
         batch = activations[first : first + samples]
         begin = words.once if resets or index == 0 else words.again
         batch_run = run(index, np.concatenate([begin, words.batch(batch)]), expected)
-        tiles = packets.parse_results(batch_run.words)
+        tiles = _results(batch_run.words, flash)
         if len(batch_run.words) != expected:
             raise SimulationError(
                 f"the engine stopped after {len(batch_run.words)} of {expected} result words, "

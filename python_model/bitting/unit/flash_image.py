@@ -17,6 +17,8 @@ HEADER_WORDS = 3
 OFFSET = 0x400000
 #: Of the boards' flash: 128 Mbit, the most that addresses of 24 bits reach.
 FLASH_BYTES = 1 << 24
+#: Clocks of the board in which a word comes: eight digits of four bits, at half of its clock.
+WORD_CLOCKS = 16
 
 
 class Marker(IntEnum):
@@ -42,7 +44,7 @@ class FlashFault(IntEnum):
     IMAGE_LENGTH = 0x12
     #: The checksum does not match.
     IMAGE_CRC = 0x13
-    #: A packet is cut short, or a marker is missing, out of order or too many.
+    #: A packet is cut short, a marker is missing, out of order or too many, or a batch has inputs of its own.
     IMAGE_PACKETS = 0x14
     #: The host sent something else than STATUS between batches, or than the ACTIVATIONS of the program.
     HOST_PACKET = 0x15

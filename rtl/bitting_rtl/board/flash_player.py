@@ -89,7 +89,14 @@ class FlashPlayer(wiring.Component):
         m.d.comb += [
             self._begins.eq(left[2:].all() & Mux(closing, left[:2] == -self._tag % 4, left[:2] == 3)),
             self._at_marker.eq(self._begins & (word[4:16] == (Marker.AGAIN & 0xFFFF) >> 4)),
-            self._misplaced.eq((word[:2] != self._markers) | ((self._markers == 0) & self._sealed)),
+            self._misplaced.eq(
+                Mux(
+                    self._at_marker,
+                    (word[:4] != self._markers) | (word[16:] != (self._markers == 1)) | ((self._markers == 0) & self._sealed),
+                    # A batch has one input, the host's: of two programs in a batch he would take one's answers for the other's.
+                    self._begins & (kind == Packet.ACTIVATIONS) & ((self._markers != 0) | self._sealed),
+                )
+            ),
         ]
         with m.If(self._parses & self._reader.o.valid & self._reader.o.ready):
             m.d.sync += left.eq(left - 1)
@@ -131,7 +138,7 @@ class FlashPlayer(wiring.Component):
                     m.d.sync += bad.eq(bad | ~self._begins | (self._markers != len(Marker)))
                     m.next = "VERDICT"
                 with m.Else():
-                    m.d.sync += bad.eq(bad | (self._at_marker & self._misplaced) | (self._markers == len(Marker)))
+                    m.d.sync += bad.eq(bad | self._misplaced | (self._markers == len(Marker)))
         with m.State("VERDICT"):  # a clock after the last word, whose last byte the CRC has by now
             with m.If(self._crc.crc != CRC_OF_RIGHT):
                 m.d.comb += self._wrong.eq(FlashFault.IMAGE_CRC)
@@ -161,11 +168,13 @@ class FlashPlayer(wiring.Component):
                 m.next = "READY"
         with m.State("PLAY"):
             m.d.comb += [self.o.payload.eq(reader.o.payload), self._parses.eq(1)]
-            with m.If(self._at_marker):
+            with m.If(self._misplaced):
                 m.d.comb += reader.o.ready.eq(1)
-                with m.If(reader.o.valid & self._misplaced):  # the flash is another one than when it was checked
+                with m.If(reader.o.valid):  # the flash is another one than when it was checked
                     m.d.comb += self._wrong.eq(FlashFault.IMAGE_PACKETS)
-                with m.Elif(reader.o.valid):
+            with m.Elif(self._at_marker):
+                m.d.comb += reader.o.ready.eq(1)
+                with m.If(reader.o.valid):
                     with m.Switch(self._markers):
                         with m.Case(0):
                             m.d.sync += self._entry.eq(self._word)

@@ -17,7 +17,7 @@ struct Flash {
     bool volatile_write = false, reset_enabled = false;
     bool sck = false, selected = false, driving = false;
     uint32_t busy = 0, count = 0, received = 0, address = 0, mode = 0, nibble = 0;
-    uint64_t fights = 0, reads = 0;  // clocks in which both drive; clocks with data
+    uint64_t fights = 0;  // clocks in which both drive
 
     void set(const uint8_t* bytes, uint64_t length, uint64_t offset, uint32_t state) {
         std::memset(memory.data(), 0xFF, memory.size());
@@ -71,7 +71,6 @@ struct Flash {
         if (!driving) return;
         const uint8_t byte = memory[address & 0xFFFFFF];
         nibble = done % 2 == 0 ? byte >> 4 : byte & 0xF;
-        ++reads;
         if (done % 2) address = wraps ? (address & ~(WRAP_BYTES - 1)) | ((address + 1) & (WRAP_BYTES - 1)) : address + 1;
     }
 
