@@ -41,8 +41,14 @@ _SEALED = (
     Hiding("weights", Seen.HIDDEN, "enciphered with their packet"),
     Hiding("histograms of codes", Seen.HIDDEN, "enciphered with their packet"),
     Hiding("biases, shifts", Seen.HIDDEN, "enciphered with their packet"),
-    Hiding("constants", Seen.HIDDEN, "enciphered like all other packets: which layers are constant is not seen either"),
-    Hiding("positions, offsets, addresses", Seen.HIDDEN, "enciphered with their packet; only where the input goes is said"),
+    Hiding(
+        "constants", Seen.PARTLY, "enciphered like all other packets; but tiles of one or two codes hardly hold anything else"
+    ),
+    Hiding(
+        "positions, offsets, addresses",
+        Seen.PARTLY,
+        "enciphered with their packet, but for where the input goes; a tile's cycles over its codes tell how many positions",
+    ),
     Hiding("sizes", Seen.PARTLY, "headers say how many layers and tiles there are, and about how many codes a tile has"),
     Hiding("cycles of tiles", Seen.PARTLY, "not in the file; whoever has the right device sees how long each tile takes"),
     Hiding("changes of the file", Seen.REFUSED, "every packet has a tag, and opens in its place only"),
