@@ -211,7 +211,7 @@ def build(data: Dataset, config: TrainConfig) -> nn.Module:
         raise BittingError(f"unknown network {config.network!r}; allowed: {', '.join(architectures.NAMES)}")
     network = architectures.CONVOLUTIONAL[config.network]
     if data.shape != network.shape:
-        raise BittingError(f"network {config.network} takes images of {network.shape}, {data.name} has {data.shape}; take mlp")
+        raise BittingError(f"network {config.network} takes images of {network.shape}, {data.name} has {data.shape}; use mlp")
     return network.make(data.outputs, config.dropout)
 
 
