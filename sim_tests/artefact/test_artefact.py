@@ -1,5 +1,6 @@
 """Artefacts: what they hold, and every way a bad one ends."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import lock_program
 from bitting.program.layers import multilayer_perceptron
+from bitting.unit.spec import PRESETS
 from tb.families import AES
 
 SPEC = AES["base"]
@@ -44,6 +46,19 @@ def test_round_trip_keeps_everything(shipped):
         for name in ("codes", "bias", "offsets", "in_base", "out_base"):
             assert np.array_equal(getattr(a, name), getattr(b, name))
         assert (a.positions, a.strides, a.shift, a.emits) == (b.positions, b.strides, b.shift, b.emits)
+
+
+def test_what_one_file_holds_is_not_wanted_of_the_next(tmp_path, rng):
+    """Helper data of a PUF, in one sealed artefact of two."""
+    spec = PRESETS["base"]
+    device = Device(spec, ROOT, sealed=True)
+    weights = [rng.integers(0, spec.codes, (3, 5))]
+    with_helper = bitting.lock(bitting.Model(multilayer_perceptron(spec, weights, [np.arange(3)], [0])), device)
+    without = dataclasses.replace(with_helper)
+    with_helper = dataclasses.replace(with_helper, helper=(1, 2, 3))
+    for name, artefact in (("with", with_helper), ("without", without), ("again", with_helper)):
+        artefact.save(tmp_path / name)
+        assert Artefact.load(tmp_path / name).helper == artefact.helper
 
 
 @pytest.mark.parametrize("kind", [str, Path])

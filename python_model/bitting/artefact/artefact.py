@@ -104,7 +104,7 @@ class Artefact:
         with container.malformed(contents.path):
             spec = contents.spec()
             seals = Transform(header["lock"]["transform"]) in SEALING
-            expected = sealed_format.TENSORS if seals else program_format.tensor_names("", header)
+            expected = set(sealed_format.TENSORS) if seals else program_format.tensor_names("", header)
             if "challenge" in header:
                 expected |= program_format.tensor_names(_CHALLENGE, header["challenge"]) | {_ACTIVATIONS}
             if self_test.TENSORS & set(contents.tensors):

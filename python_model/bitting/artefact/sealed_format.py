@@ -16,7 +16,7 @@ from bitting.unit.protocol import Packet
 from bitting.unit.spec import UnitSpec
 
 _WORDS = "sealed.words"
-TENSORS = {_WORDS}
+TENSORS = frozenset({_WORDS})
 _FIELDS = ("input_base", "input_words", "outputs", "tiles", "reports")
 
 

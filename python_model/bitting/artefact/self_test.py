@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: How many questions a lock puts into an artefact, unless told otherwise, and the most it may be told.
 DEFAULT, MOST = 4, 64
 _QUESTIONS, _ANSWERS = "self_test.questions", "self_test.answers"
-TENSORS = {_QUESTIONS, _ANSWERS}
+TENSORS = frozenset({_QUESTIONS, _ANSWERS})
 
 
 @dataclass(frozen=True, eq=False)

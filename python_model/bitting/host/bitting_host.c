@@ -397,8 +397,14 @@ int bitting_run(struct bitting_host *host, const int8_t *inputs, uint32_t sample
 static const char *const FAULTS[] = {
     REPORTED "unknown error", REPORTED "BAD_TYPE",  REPORTED "BAD_LENGTH", REPORTED "BAD_FIELD", REPORTED "BAD_ADDRESS",
     REPORTED "BAD_CRC",       REPORTED "BAD_ORDER", REPORTED "LOCKED",     REPORTED "BAD_TAG",
-    [16] = REPORTED "NO_IMAGE", REPORTED "IMAGE_FAMILY", REPORTED "IMAGE_LENGTH", REPORTED "IMAGE_CRC",
-    REPORTED "IMAGE_PACKETS", REPORTED "HOST_PACKET",
+};
+
+/* A flash player's, from PLAYER on. */
+enum { PLAYER = 0x10 };
+
+static const char *const PLAYER_FAULTS[] = {
+    REPORTED "NO_IMAGE",  REPORTED "IMAGE_FAMILY",  REPORTED "IMAGE_LENGTH",
+    REPORTED "IMAGE_CRC", REPORTED "IMAGE_PACKETS", REPORTED "HOST_PACKET",
 };
 
 static const char *const MESSAGES[] = {
@@ -418,7 +424,9 @@ static const char *const MESSAGES[] = {
 
 static const char *fault_message(uint32_t fault)
 {
-    return FAULTS[fault < sizeof FAULTS / sizeof FAULTS[0] && FAULTS[fault] ? fault : 0];
+    if (fault >= PLAYER && fault - PLAYER < sizeof PLAYER_FAULTS / sizeof PLAYER_FAULTS[0])
+        return PLAYER_FAULTS[fault - PLAYER];
+    return FAULTS[fault < sizeof FAULTS / sizeof FAULTS[0] ? fault : 0];
 }
 
 const char *bitting_fault_name(uint32_t fault) { return fault_message(fault) + sizeof REPORTED - 1; }
