@@ -36,7 +36,7 @@ def trained(folder: Path, data: str, network: str, seed: int) -> Model:
     if not path.exists():
         loaded = datasets.load(data)
         config = replace(recipes.recipe(loaded, network), seed=seed)
-        with console.progress(path.stem, config.epochs + config.unit_epochs) as done:
+        with console.progress(path.stem, config.epochs_in_all) as done:
             model = loop.train(parse_spec(SPEC), loaded, config, path.with_suffix(".checkpoint"), loop.counted(done, config))
             model.save(path)
     return Model.load(path)

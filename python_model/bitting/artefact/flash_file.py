@@ -60,6 +60,6 @@ def contents(artefact: Artefact) -> bytes:
         raise ArtefactError(
             f"the image has {4 * size} bytes, the flash has room for {FLASH_BYTES - OFFSET}; take a smaller network"
         )
-    header = np.array([MAGIC, int(words.spec.id, 16) & 0xFFFFFFFF, size], WORDS)
+    header = np.array([MAGIC, words.spec.id_word, size], WORDS)
     whole = np.concatenate([header, *sections])
     return np.append(whole, np.array([crc32(whole)], WORDS)).tobytes()

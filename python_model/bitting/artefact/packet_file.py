@@ -48,7 +48,7 @@ def contents(artefact: Artefact, flash: bool = False) -> bytes:
         int.from_bytes(MAGIC, "little"),
         VERSION + (picture is not None),
         HEADER_WORDS + len(shared) + sum(map(len, sections)) + 1,
-        int(words.spec.id, 16) & 0xFFFFFFFF,
+        words.spec.id_word,
         words.spec.lanes,
         words.spec.act_bits,
         program.input_base,

@@ -54,7 +54,7 @@ def run(folder: Path, data: str, spec: UnitSpec, seed: int | None, only: list[st
     dataset = datasets.load(data)
     say(f"[bold]1. Train[/] a network on the arithmetic of [bold]{spec.name}[/] ({spec.id}), and its fp32 twin, on {data}")
     config = replace(recipes.RECIPES[data], seed=seed)
-    with console.progress("training", config.epochs + config.unit_epochs) as done:
+    with console.progress("training", config.epochs_in_all) as done:
         model = loop.train(
             spec, dataset, config, folder / ".checkpoint",
             loop.counted(done, config),
@@ -157,7 +157,7 @@ def _soft_lock(dataset: Dataset, config: TrainConfig, path: Path) -> list[tuple[
 
     `path`: where it is saved.
     """
-    with console.progress("training with a soft lock", config.epochs + config.unit_epochs) as done:
+    with console.progress("training with a soft lock", config.epochs_in_all) as done:
         model = loop.train("soft", dataset, recipes.soft(config, SPLIT), progress=loop.counted(done, config))
     model.save(path)
     x, stolen = model.interface.activations(dataset.test_x), Stolen.of(model.program)

@@ -113,7 +113,7 @@ def train(
     checkpoint = output.with_name(f".{output.name}.checkpoint")
     started = time.perf_counter()
     with distributed.group():
-        with console.progress(f"training on {dataset.name}", config.epochs + config.unit_epochs) as done:
+        with console.progress(f"training on {dataset.name}", config.epochs_in_all) as done:
             counted = training.counted(done, config)
             model = training.train(family, dataset, config, checkpoint, counted, given, stripes_of(stripes))
             family = model.program.spec

@@ -100,7 +100,7 @@ def _status(engine: Chip, spec: UnitSpec) -> int:
     engine.reset()
     run = engine.run(packets.status_packet(), STATUS_WORDS + FRAME_WORDS)
     ((_, payload),) = packets.split(run.words)
-    wanted = int(spec.id, 16) & 0xFFFFFFFF
+    wanted = spec.id_word
     if int(payload[0]) != wanted:
         raise _refuse("the spec id", f"{int(payload[0]):#010x}", f"{wanted:#010x}")
     return run.cycles

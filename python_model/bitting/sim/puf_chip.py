@@ -153,7 +153,7 @@ def _require_open(spec: UnitSpec, link: Link) -> None:
         raise
     except SimulationError:
         raise DeviceError("the chip was not enrolled: it has no PUF; load a bitstream of `bitting board --puf`") from None
-    if reply.spec_id != int(spec.id, 16) & 0xFFFFFFFF:
+    if reply.spec_id != spec.id_word:
         raise DeviceError(
             f"the chip was not enrolled: its family's id ends in {reply.spec_id:08x}, wanted is {spec.name!r} ({spec.id}); "
             "name the family that it has with --spec"

@@ -191,7 +191,7 @@ def require_family(artefact: Artefact, link: Link) -> None:
     answers = list(packets.split(words))
     if not len(answers[0][1]):
         raise SimulationError("the board's answer to STATUS is empty; is its bitstream one of this version?")
-    came, wanted = int(answers[0][1][0]), int(spec.id, 16) & 0xFFFFFFFF
+    came, wanted = int(answers[0][1][0]), spec.id_word
     if came != wanted:
         raise DeviceError(
             f"the board's engine is of the family whose id ends in {came:08x}, the artefact is for {spec.name!r} ({spec.id}); "

@@ -82,6 +82,11 @@ class TrainConfig:
         return self.epochs if self.tuning_epochs is None else self.tuning_epochs
 
     @property
+    def epochs_in_all(self) -> int:
+        """Passes of both networks."""
+        return self.epochs + self.unit_epochs
+
+    @property
     def known_seed(self) -> int:
         """The seed of a configuration that is being trained with: `train` has drawn it by then if nobody gave one."""
         assert self.seed is not None

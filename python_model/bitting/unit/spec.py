@@ -223,6 +223,11 @@ class UnitSpec:
         text = json.dumps({"architecture": ARCHITECTURE, **self._recorded()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def id_word(self) -> int:
+        """The low 32 bits of the id: what a device tells of its family, and files of words say."""
+        return int(self.id, 16) & 0xFFFFFFFF
+
     def parameters(self) -> dict[str, int | str]:
         """Every parameter but the name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(UnitSpec) if f.name != "name"}

@@ -29,7 +29,7 @@ class FlashPlayer(wiring.Component):
     """
 
     def __init__(self, spec: UnitSpec):
-        self._family = int(spec.id, 16) & 0xFFFFFFFF
+        self._family = spec.id_word
         self._tag = TAG_WORDS if spec.vault == VaultKind.ASCON else 1
         super().__init__(
             Ports(

@@ -101,4 +101,4 @@ REGISTERS = {
 
 def constants(spec: UnitSpec) -> dict[Register, int]:
     """What registers read that never change."""
-    return {Register.ID: ID, Register.ARCHITECTURE: ARCHITECTURE, Register.SPEC: int(spec.id, 16) & 0xFFFFFFFF}
+    return {Register.ID: ID, Register.ARCHITECTURE: ARCHITECTURE, Register.SPEC: spec.id_word}

@@ -183,7 +183,7 @@ class PufEngine(wiring.Component):
         m.d.comb += [state.rooted.eq(self._rooted), state.sealed.eq(self.sealed), state.attempts.eq(self._attempts)]
         with m.If(at["WORDS"]), m.Switch(self._sends):
             with m.Case(Result.PUF_REPLY):
-                m.d.comb += word.eq(Mux(left == PUF_REPLY_WORDS, int(self._spec.id, 16) & 0xFFFFFFFF, state))
+                m.d.comb += word.eq(Mux(left == PUF_REPLY_WORDS, self._spec.id_word, state))
             with m.Case(Result.SUMS):
                 m.d.comb += word.eq(self.maker.sums.payload & ~self._halt.replicate(WORD_BITS))
             with m.Case(Result.FAULT):

@@ -165,7 +165,7 @@ class Results(wiring.Component):
         contents: dict[Result, list[ValueLike]] = {
             Result.TILE_DONE: [self.tile_index, self.cycles],
             Result.STATUS_REPLY: [
-                C(int(self.spec.id, 16) & 0xFFFFFFFF, WORD_BITS),
+                C(self.spec.id_word, WORD_BITS),
                 self.tile_index,
                 self.total_cycles[:WORD_BITS],
                 self.total_cycles[WORD_BITS:],
