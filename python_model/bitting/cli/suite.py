@@ -26,7 +26,13 @@ BudgetOption = Annotated[
 JobsOption = Annotated[int, typer.Option("--jobs", min=0, help="Jobs at once; 0: one a core.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="All that is random in the attacks follows from it.")]
 RtlOption = Annotated[bool, typer.Option("--rtl/--no-rtl", help="Attack the simulated RTL through its ports, too.")]
-OnlyOption = Annotated[list[str], typer.Option("--only", help="Only the attack of this name; may be given again.")]
+OnlyOption = Annotated[
+    list[str],
+    typer.Option(
+        "--only",
+        help="Only the attack of this name (docs/attacks.md; a name that is none lists all of them); may be given again.",
+    ),
+]
 RayOption = Annotated[
     str,
     typer.Option(

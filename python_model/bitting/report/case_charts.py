@@ -179,7 +179,7 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
     table = Table(f"{title} against attackers stopped", ("lock", title, "attackers stopped", "remark"), tuple(
         (f"{number}. {lock.name}", f"{100 * cost:+.2f}%", str(stopped), kinds[(cost, stopped) not in edge])
         for number, lock, cost, stopped in known))  # fmt: skip
-    best = ", ".join(str(number) for number, _, cost, stopped in known if (cost, stopped) in edge)
+    best = ", ".join(f"{number} ({lock.name})" for number, lock, cost, stopped in known if (cost, stopped) in edge)
     words = (
         f"{len(known)} locks with a known cost, by their numbers in the list of locks. "
         f"{f'No lock is better and cheaper than {best}' if best else 'None of them stops anybody'}. "

@@ -16,10 +16,13 @@ _CHAPTERS = (
     "fine-tuning", "wrong keys", "screening", "key search", "shuffle", "repair", "ports", "questions", "leakage", "helper data",
 )  # fmt: skip
 _OF_CASES = (
-    "case", "what the attacker holds", "level", "right device", "unlocked twin", "LUT4s",
-    "flip-flops", "bits of block RAM", "MHz", "clocks of tiles until the first answers", "command words until then",
-    "bytes of the file", "engine",
+    "case", "what the attacker holds", "level", "right device", "unlocked twin",
 )  # fmt: skip
+#: Fields of `Cost` with names for people.
+_MEASURES = {
+    "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "bits of block RAM", "mhz": "MHz",
+    "cycles": "clocks of tiles until the first answers", "words": "command words until then", "bytes": "bytes of the file",
+}  # fmt: skip
 _COSTS = (
     ("lut4", "more LUT4s"), ("ff", "more flip-flops"), ("ram_bits", "more block RAM"),
     ("cycles", "more clocks until the first answers"), ("words", "more command words"), ("bytes", "more bytes in the file"),
@@ -49,22 +52,30 @@ def _counted(count: int, what: str) -> str:
 
 def _locks(judgement: Judgement) -> Section:
     entries: list[Block] = []
+    costs = [case.cost for case in judgement.results.cases if case.cost]
+    kept = [measure for measure in _MEASURES if any(getattr(cost, measure) is not None for cost in costs)]
+    columns = (*_OF_CASES, *(_MEASURES[measure] for measure in kept), *(("engine",) if kept else ()))
     for number, lock in enumerate(judgement.locks, 1):
         rows = tuple(
             (case.id, case.holds, str(case.level), *_trained(case),
-             *_area(case))
+             *_costs(case, kept))
             for case in lock.cases
         )  # fmt: skip
         found = [item for item in judgement.attacks if any(item.case == case.id for case in lock.cases)]
-        blocks: list[Block] = [Table(f"Cases of lock {number}", _OF_CASES, rows)]
+        blocks: list[Block] = [Table(f"Cases of lock {number}", columns, rows)]
         if found:
             blocks.append(_findings_table(judgement, f"Attacks on lock {number}", found))
-        title: Line = (f"{number}. {lock.name} ", *_marks(judgement, found))
+        marks = _marks(judgement, found) if found or lock.is_lock else ("(for comparison)",)
+        title: Line = (f"{number}. {lock.name} ", *marks)
         entries.append(Entry(opening.lock_id(judgement, lock), title, False, tuple(blocks)))
     said = (
         "Costs stand beside those of the same engine and network without a lock, accuracies beside an unlocked twin: the same "
-        "network, trained in floating point (fp32), without lock and unit."
+        "network, trained in floating point (fp32), without lock and unit. "
     )
+    if missing := [name for measure, name in _MEASURES.items() if measure not in kept]:
+        said += f"Not measured here: {', '.join(missing)}. "
+    if {"lut4", "mhz"} - set(kept):
+        said += "`bitting synth --spec FAMILY` measures area and clock of an engine beside its twin."
     return Section("locks", "The locks", (Text((said if entries else "There are no cases.",)), *entries))
 
 
@@ -86,15 +97,16 @@ def _marks(judgement: Judgement, found: Sequence[Finding]) -> Line:
     return (Mark(order[0]),) if order else (Mark(Standing.UNTESTED),)
 
 
-def _area(case: Case) -> tuple[str, ...]:
+def _costs(case: Case, measures: Sequence[str]) -> tuple[str, ...]:
+    """Of a case these fields of `Cost`, and the engine; nothing for no fields."""
     cost = case.cost
+    if not measures:
+        return ()
     if cost is None:
-        return ("no lock" if case.level is Claim.NONE else "not measured",) * 8
-    pairs = [(cost.lut4, cost.lut4_twin), (cost.ff, cost.ff_twin), (cost.ram_bits, cost.ram_bits_twin),
-             (cost.mhz, cost.mhz_twin), (cost.cycles, cost.cycles_twin), (cost.words, cost.words_twin),
-             (cost.bytes, cost.bytes_twin)]  # fmt: skip
+        return ("no lock" if case.level is Claim.NONE else "not measured",) * (len(measures) + 1)
     shown = []
-    for value, twin in pairs:
+    for measure in measures:
+        value, twin = getattr(cost, measure), getattr(cost, f"{measure}_twin")
         beside = f" (twin {numbers.plain(twin)})" if twin is not None else ""
         shown.append("not measured" if value is None else f"{numbers.plain(value)}{beside}")
     return (*shown, cost.device or "not said")

@@ -92,7 +92,7 @@ def _ranked(judgement: Judgement) -> Table:
         case = lock.cases[0]
         who = (", ".join(judgement.attackers_at(lock, standing)) or "nobody" for standing in _COLUMNS)
         accuracy = f"{numbers.percent(case.authorised)} (twin {numbers.percent(case.twin)})"
-        rows.append((str(rank), _name(judgement, lock), ", ".join(lock.levels), *who, accuracy))
+        rows.append((str(rank), judgement.short(lock), ", ".join(lock.levels), *who, accuracy))
     columns = ("", "lock", "level", *_COLUMNS.values(), "right device")
     caption = "Locks, the best first: those that stop most attackers, then those that fall to fewest"
     return Table(caption, columns, tuple(rows))
@@ -107,7 +107,7 @@ def _findings(judgement: Judgement) -> Table:
             alike = [item for item in found if judgement.standing_of(item) == standing]
             if alike:
                 worst = worst_first(judgement, alike)[0]
-                locks = "; ".join(dict.fromkeys(_name(judgement, _lock(judgement, item)) for item in alike))
+                locks = "; ".join(dict.fromkeys(judgement.short(_lock(judgement, item)) for item in alike))
                 rows.append(
                     (attack, worst.attacker, Mark(standing), locks, numbers.gain(worst.gain, worst.unit), worst.summary)
                 )
@@ -129,12 +129,6 @@ def _attacks(judgement: Judgement) -> Block:
 
 def _names(judgement: Judgement) -> list[str]:
     return list(dict.fromkeys(item.attack for item in judgement.attacks))
-
-
-def _name(judgement: Judgement, lock: Lock) -> str:
-    """Without its family, where that tells no two apart."""
-    short = [other.name.partition(" on ")[0] for other in judgement.locks]
-    return lock.name.partition(" on ")[0] if len(set(short)) == len(short) else lock.name
 
 
 def _lock(judgement: Judgement, finding: Finding) -> Lock:

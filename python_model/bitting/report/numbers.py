@@ -14,7 +14,7 @@ def percent(share: float | None) -> str:
 
 def points(share: float) -> str:
     """A difference of two shares: 0.012 becomes +1.20 points."""
-    return f"{100 * share:+.2f} points"
+    return f"{round(100 * share, 2) + 0.0:+.2f} points"  # + 0.0: no minus before nothing
 
 
 def plain(value: float) -> str:

@@ -1,6 +1,8 @@
-"""The first screen: what not to rely on, then which lock to buy against whom, then all locks beside all attackers."""
+"""The first screen: the answer in short, what not to rely on, which lock against whom, all locks beside all attackers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from bitting.report import numbers
 from bitting.report.blocks import Bullets, Inline, Line, Link, Mark, Section, Strong, Table, Text
@@ -19,7 +21,10 @@ LEVELS = {
 STANDINGS = {
     Standing.FALLS: "an attack of his got through on at least one network",
     Standing.VOID: "his attack failed, but it did not break its weak control either, or had none: nothing is shown",
-    Standing.CONCEDED: "something he does works by design, and is said; the rest failed",
+    Standing.CONCEDED: (
+        "what he does works in part, by design: the report says what he gets, and all else he tried failed; a lock to buy by "
+        "whoever can live with that"
+    ),
     Standing.HOLDS: "all his attacks failed, and each of them broke a lock that was made weak on purpose",
     Standing.NOT_APPLICABLE: "his attacks have nothing to work on",
     Standing.UNTESTED: "nobody played him",
@@ -37,13 +42,48 @@ def entry_id(judgement: Judgement, finding: Finding) -> str:
 
 def sections(judgement: Judgement) -> list[Section]:
     """In the order that a buyer reads."""
-    return [_against(judgement), _advice(judgement), _matrix(judgement)]
+    return [*_short(judgement), _against(judgement), _advice(judgement), _matrix(judgement)]
+
+
+def _short(judgement: Judgement) -> list[Section]:
+    """What a reader who reads no further should know; nothing if nothing was attacked."""
+    best = [
+        lock for lock in judgement.ranked if judgement.sound(lock) and judgement.stops(lock) and not judgement.falls_to(lock)
+    ]
+    fallen = [lock for lock in judgement.ranked if judgement.falls_to(lock)]
+    items: list[Line] = []
+    if fallen:
+        to = tuple(attacker for attacker in judgement.attackers if any(attacker in judgement.falls_to(lock) for lock in fallen))
+        items.append((Strong("Do not buy: "), *_links(judgement, fallen), f": each falls to somebody of {_listed(to)}."))
+    if best:
+        first = best[0]
+        alike = [lock for lock in best if judgement.stops(lock) == judgement.stops(first)]
+        found = [item for lock in alike for attacker in judgement.attackers for item in judgement.against(lock, attacker)]
+        said = f". None of {len({item.attack for item in found})} attacks got through, on any network of these."
+        items.append((Strong("Buy: "), *_links(judgement, alike), said))
+        left = [item for item in found if item.verdict == Verdict.CONCEDED]
+        for attack in dict.fromkeys(item.attack for item in left):
+            most = worst_first(judgement, [item for item in left if item.attack == attack])[0]
+            link = Link(attack, entry_id(judgement, most))
+            items.append((Strong(f"Even so, {most.attacker}: "), link, f". {most.summary}"))
+    elif judgement.attacks:
+        items.append((Strong("Buy: "), "none of these. No lock was tried by anybody without falling to somebody."))
+    return [Section("in-short", "In short", (Bullets(tuple(items)),))] if items else []
+
+
+def _links(judgement: Judgement, locks: Sequence[Lock]) -> Line:
+    """Their names, each of which leads to the lock."""
+    linked: list[Inline] = []
+    for number, lock in enumerate(locks):
+        linked += [", "] * bool(number) + [Link(judgement.short(lock), lock_id(judgement, lock))]
+    return tuple(linked)
 
 
 def _against(judgement: Judgement) -> Section:
     """Negative results."""
     items: list[Line] = [
         *_unfinished(judgement),
+        *_not_run(judgement),
         *_differing(judgement),
         *_fallen(judgement),
         *_void(judgement),
@@ -62,6 +102,11 @@ def _unfinished(judgement: Judgement) -> list[Line]:
     return [(Strong("The suite is not done: "), f"{left} of its jobs are missing, and attacks with them.")] if left else []
 
 
+def _not_run(judgement: Judgement) -> list[Line]:
+    left = judgement.results.made.not_run
+    return [(Strong("Only some attacks were run. "), f"Nothing is said about {_listed(left)}.")] if left else []
+
+
 def _differing(judgement: Judgement) -> list[Line]:
     return [
         (Strong("Emulator and RTL differ: "), _case_link(case),
@@ -71,19 +116,24 @@ def _differing(judgement: Judgement) -> list[Line]:
 
 
 def _fallen(judgement: Judgement) -> list[Line]:
-    """A line a lock: to whom it falls, and the worst finding."""
-    items: list[Line] = []
+    """A line for all locks that fall to the same attacks: to whom, and the worst finding."""
+    alike: dict[tuple[str, tuple[str, ...]], list[Lock]] = {}
+    broken: dict[str, list[Finding]] = {}
     for lock in judgement.locks:
-        attackers = judgement.falls_to(lock)
-        if not attackers:
-            continue
-        found = [found for attacker in attackers for found in judgement.against(lock, attacker)]
-        broken = [finding for finding in found if finding.verdict == Verdict.BROKEN]
-        worst = worst_first(judgement, broken)[0]
-        count = f"{len(broken)} attack{'s get' if len(broken) > 1 else ' gets'} through"
+        found = [item for item in judgement.attacks if item.case in {case.id for case in lock.cases}]
+        broken[lock.name] = [item for item in found if item.verdict == Verdict.BROKEN]
+        if broken[lock.name]:
+            attacks = tuple(dict.fromkeys(item.attack for item in broken[lock.name]))
+            alike.setdefault((_level(lock), attacks), []).append(lock)
+    items: list[Line] = []
+    for (level, attacks), locks in alike.items():
+        worst = worst_first(judgement, [item for lock in locks for item in broken[lock.name]])[0]
+        count = f"{len(attacks)} attack{'s get' if len(attacks) > 1 else ' gets'} through"
+        on = f" on {worst.case}" if len(locks) > 1 else ""
         items.append((
-            Strong(lock.name), " ", Mark(Standing.FALLS), f" to {_listed(attackers)} (level {_level(lock)}; {count}). Worst: ",
-            Link(worst.attack, entry_id(judgement, worst)), f": {worst.summary}",
+            Strong("; ".join(map(judgement.short, locks))), " ", Mark(Standing.FALLS),
+            f" to {_listed(judgement.falls_to(locks[0]))} (level {level}; {count}). Worst: ",
+            Link(worst.attack, entry_id(judgement, worst)), f"{on}: {worst.summary}",
         ))  # fmt: skip
     return items
 
@@ -124,13 +174,13 @@ def _dear(judgement: Judgement) -> list[Line]:
         lost, unit = lock.lost(), _lost_by_the_unit(judgement, lock)
         if lock.is_lock and lost is not None and lost - unit > _DEAR:
             beside = "the unlocked twin" if not unit else "the same unit without a lock"
-            items.append((Strong(lock.name), f" costs accuracy: {numbers.points(unit - lost)} against {beside}."))
+            items.append((Strong(judgement.short(lock)), f" costs accuracy: {numbers.points(unit - lost)} against {beside}."))
     units = {_unit(lock): unit for lock in judgement.locks if (unit := _lost_by_the_unit(judgement, lock)) > _DEAR}
     items += [
         (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
         for spec, unit in units.items()
     ]
-    few = [lock.name for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
+    few = [judgement.short(lock) for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
     if few:
         names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(few))
         items.append((f"Accuracies rest on fewer than {_SEEDS} seeds of training for {names}.",))
@@ -164,7 +214,7 @@ def _advice(judgement: Judgement) -> Section:
             items.append((Strong(f"{attacker}: "), "none ", Mark(reason), why))
             continue
         but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
-        link = Link(lock.name, lock_id(judgement, lock))
+        link = Link(judgement.short(lock), lock_id(judgement, lock))
         tried = len({item.attack for item in judgement.against(lock, attacker)})
         said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
         items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
@@ -182,12 +232,12 @@ def _advice_in_full(judgement: Judgement) -> Table:
         has = ATTACKERS.get(attacker, "not an attacker of docs/threats.md")
         lock = judgement.advice(attacker)
         if lock is None:
-            rows.append((attacker, has, "none", "", "", "", ""))
+            rows.append((attacker, has, "none", "", ""))
             continue
         but = "; ".join(_but(judgement, lock, attacker)) or "nothing found"
-        link = Link(lock.name, lock_id(judgement, lock))
-        rows.append((attacker, has, link, "; ".join(lock.holds), _level(lock), but, _price(lock)))
-    columns = ("attacker", "has", "buy", "was attacked with", "level of claim", "but it", "price")
+        link = Link(judgement.short(lock), lock_id(judgement, lock))
+        rows.append((attacker, has, link, but, _price(lock)))
+    columns = ("attacker", "has", "buy", "but it", "price")
     return Table("Advice in full", columns, tuple(rows))
 
 
@@ -205,8 +255,10 @@ def _anyone_falls(judgement: Judgement, attacker: str) -> bool:
 def _matrix(judgement: Judgement) -> Section:
     rows: list[tuple[Inline, ...]] = []
     for lock in judgement.locks:
+        if not judgement.tried(lock) and not lock.is_lock:
+            continue  # a network in clear, which is there for comparison
         marks = (Mark(judgement.standing(lock, attacker)) for attacker in judgement.attackers)
-        rows.append((Link(lock.name, lock_id(judgement, lock)), _level(lock), *marks))
+        rows.append((Link(judgement.short(lock), lock_id(judgement, lock)), _level(lock), *marks))
     meaning = tuple((Mark(standing), f" {words}") for standing, words in STANDINGS.items())
     levels = tuple((Strong(f"level {level}: "), words) for level, words in LEVELS.items())
     note = (
@@ -240,7 +292,7 @@ def _price(lock: Lock) -> str:
             parts.append(f"{100 * more:+.1f}% {words}")
     lost = lock.lost()
     if lost is not None:
-        parts.append(f"{numbers.points(-lost)} of accuracy")
+        parts.append(f"{numbers.points(-lost)} of accuracy" if numbers.points(lost) != numbers.points(0) else "no accuracy")
     return ", ".join(parts) or "not measured"
 
 

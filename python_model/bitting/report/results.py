@@ -52,6 +52,7 @@ class Made:
         started: UTC, ISO 8601.
         tools: name -> version.
         unfinished: jobs that were not done when the file was written.
+        not_run: attacks that were not asked for.
     """
 
     version: str
@@ -63,6 +64,7 @@ class Made:
     seconds: float
     tools: Mapping[str, str]
     unfinished: int = 0
+    not_run: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,19 @@ class Judgement:
         """Attackers against whom a lock stands so."""
         return tuple(attacker for attacker in self.attackers if self.standing(lock, attacker) == standing)
 
+    def short(self, lock: Lock) -> str:
+        """Its name without its family, where that tells no two apart."""
+        names = [other.name.partition(" on ")[0] for other in self.locks]
+        return lock.name.partition(" on ")[0] if len(set(names)) == len(names) else lock.name
+
+    def tried(self, lock: Lock) -> bool:
+        """Whether anybody attacked it."""
+        return any(self.against(lock, attacker) for attacker in self.attackers)
+
+    def sound(self, lock: Lock) -> bool:
+        """Whether its RTL is what was emulated, as far as that was measured."""
+        return not {case.id for case in lock.cases} & {case.id for case in self.differing}
+
     def falls_to(self, lock: Lock) -> tuple[str, ...]:
         """Attackers who broke it."""
         return self.attackers_at(lock, Standing.FALLS)
@@ -177,7 +190,7 @@ class Judgement:
 
         Never one whose RTL is not what was emulated.
         """
-        sound = [lock for lock in self.locks if lock.is_lock and not set(map(id, lock.cases)) & set(map(id, self.differing))]
+        sound = [lock for lock in self.locks if lock.is_lock and self.sound(lock)]
         able = [lock for lock in sound if self.standing(lock, attacker) in _BUYABLE]
         return min(able, key=lambda lock: self._rank(lock, attacker), default=None)
 

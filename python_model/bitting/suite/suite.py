@@ -162,15 +162,18 @@ def perform(
             own, beside = run.again(attack, case, kept)
             sources.append(Source(attack, case, [*run.jobs(attack, case), *own], beside))
     results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
+    run_or_found = {attack.name for attack in run.attacks} | {one["attack"] for one in results["findings"]}
+    results["made"]["not_run"] = [attack.name for attack in ATTACKS if attack.name not in run_or_found]
     kept.write_results(results)
     return results
 
 
 @functools.cache
 def _code() -> str:
-    """Of this package's source: results of one run are all of one."""
+    """Of this package's source but for the report, which only reads results: those of one run are all of one source."""
     root, digest = Path(bitting.__file__).parent, hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+    sources = (path for path in root.rglob("*") if path.suffix in _SOURCE and not path.is_relative_to(root / "report"))
+    for path in sorted(sources):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
