@@ -75,7 +75,7 @@ def _locks(judgement: Judgement) -> Section:
     if missing := [name for measure, name in _MEASURES.items() if measure not in kept]:
         said += f"Not measured here: {', '.join(missing)}. "
     if {"lut4", "mhz"} - set(kept):
-        said += "`bitting synth --spec FAMILY` measures area and clock of an engine beside its twin."
+        said += "The command bitting synth --spec FAMILY measures area and clock of an engine beside its twin."
     return Section("locks", "The locks", (Text((said if entries else "There are no cases.",)), *entries))
 
 

@@ -59,7 +59,7 @@ def _short(judgement: Judgement) -> list[Section]:
         first = best[0]
         alike = [lock for lock in best if judgement.stops(lock) == judgement.stops(first)]
         found = [item for lock in alike for attacker in judgement.attackers for item in judgement.against(lock, attacker)]
-        said = f". None of {len({item.attack for item in found})} attacks got through, on any network of these."
+        said = f". None of {len({item.attack for item in found})} attacks got through. {_prices(judgement, alike)}."
         items.append((Strong("Buy: "), *_links(judgement, alike), said))
         left = [item for item in found if item.verdict == Verdict.CONCEDED]
         for attack in dict.fromkeys(item.attack for item in left):
@@ -226,18 +226,18 @@ def _advice(judgement: Judgement) -> Section:
 
 
 def _advice_in_full(judgement: Judgement) -> Table:
-    """The same with what each attacker has, and what it costs."""
+    """The same with what each attacker has."""
     rows: list[tuple[Inline, ...]] = []
     for attacker in judgement.attackers:
         has = ATTACKERS.get(attacker, "not an attacker of docs/threats.md")
         lock = judgement.advice(attacker)
         if lock is None:
-            rows.append((attacker, has, "none", "", ""))
+            rows.append((attacker, has, "none", ""))
             continue
         but = "; ".join(_but(judgement, lock, attacker)) or "nothing found"
         link = Link(judgement.short(lock), lock_id(judgement, lock))
-        rows.append((attacker, has, link, but, _price(lock)))
-    columns = ("attacker", "has", "buy", "but it", "price")
+        rows.append((attacker, has, link, but))
+    columns = ("attacker", "has", "buy", "but it")
     return Table("Advice in full", columns, tuple(rows))
 
 
@@ -261,12 +261,22 @@ def _matrix(judgement: Judgement) -> Section:
         rows.append((Link(judgement.short(lock), lock_id(judgement, lock)), _level(lock), *marks))
     meaning = tuple((Mark(standing), f" {words}") for standing, words in STANDINGS.items())
     levels = tuple((Strong(f"level {level}: "), words) for level, words in LEVELS.items())
+    advised = [judgement.advice(attacker) for attacker in judgement.attackers]
+    bought = [lock for lock in judgement.locks if lock in advised]
+    prices = Bullets(tuple((Strong(f"Price of {judgement.short(lock)}: "), _price(lock)) for lock in bought))
     note = (
         "Advised is the lock that stands best against the attacker; among equals the one that falls to fewest others, concedes "
         "least and is cheapest. Prices are the highest of all networks, beside the same engine and network without locks."
     )
     table = Table("Locks and attackers", ("lock", "level", *judgement.attackers), tuple(rows))
-    blocks = (table, Bullets(meaning), Bullets(levels), _advice_in_full(judgement), Text((note,)))
+    blocks = (
+        table,
+        Bullets(meaning),
+        Bullets(levels),
+        _advice_in_full(judgement),
+        *((prices,) if bought else ()),
+        Text((note,)),
+    )
     return Section("all-locks", "All locks, all attackers", blocks)
 
 
@@ -281,6 +291,14 @@ def _case_link(case: Case) -> Link:
 
 def _level(lock: Lock) -> str:
     return ", ".join(lock.levels)
+
+
+def _prices(judgement: Judgement, locks: Sequence[Lock]) -> str:
+    """Of several locks; said once if it is the same for all."""
+    prices = dict.fromkeys(map(_price, locks))
+    if len(prices) == 1:
+        return f"Price: {next(iter(prices))}"
+    return "Prices: " + "; ".join(f"{judgement.short(lock)} {_price(lock)}" for lock in locks)
 
 
 def _price(lock: Lock) -> str:
