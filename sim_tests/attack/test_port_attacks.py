@@ -9,7 +9,7 @@ import pytest
 from bitting.artefact.artefact import Artefact, lock
 from bitting.artefact.model import Model
 from bitting.attack import crafted_challenge, extraction, injection, mutants, packet_order, residue, table_readout, tampering
-from bitting.attack.port import Probe
+from bitting.attack.port import Probe, Reply
 from bitting.attack.questions import answer, questions
 from bitting.attack.retraining import flat_codes
 from bitting.attack.streams import Stream
@@ -277,3 +277,23 @@ def test_one_hot_vectors_between_layers_read_the_last_layer_only_where_they_are_
     artefact = artefact_of(OPEN, "numeric", "aes-clocked")
     found = injection.inject(probe_of(engines, OPEN), artefact, attacks.random_inputs(artefact, 0))
     assert np.array_equal(found.found, model_of(OPEN).program.layers[-1].codes.reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "more"),
+    [
+        ([], 8, False),
+        ([0x82, 5, 6], 8, False),  # cut within a packet: whoever asks takes as many words as he waits for
+        ([0x82, 5, 6, 7], 0, False),
+        ([0x82, 5, 6, 7, 0x1_00FF], 8, False),  # a FAULT, cut too
+        ([0x82, 5, 0x1_00FF, 8, 9], 8, False),
+        ([0x82, 5, 0x1_00FF, 8, 9], 0, True),
+        ([0x82, 5, 0x1_00FF, 8, 9, 1], 8, True),
+        ([0x82, 5, 4], 8, True),
+        ([0x82, 5, 6, 7, 0x82], 8, True),
+        ([0x82, 5, 6, 7, 0x82], 0, True),
+    ],
+)
+def test_an_answer_tells_more_if_it_is_no_beginning_of_the_rightful_one(words, error, more):
+    reply = Reply.of(np.array(words, np.uint32), error)
+    assert reply.tells_more_than(np.array([0x82, 5, 6, 7], np.uint32)) is more

@@ -204,10 +204,15 @@ def test_in_short_names_what_falls_what_to_buy_and_what_that_leaves_open(tmp_pat
         control(),
     ]
     short = first_page(tmp_path, [weak, strong, same], findings).partition("## In short")[2].partition("## ")[0]
-    fallen, bought, even = (line for line in short.splitlines() if line.startswith("*"))
+    fallen, bought, even, reach = (line for line in short.splitlines() if line.startswith("*"))
     assert "Do not buy" in fallen and "clock x shuffle" in fallen and THIEF in fallen and "sealed" not in fallen
     assert "clock x sealed, " in bought and "clock x sealed-clocked" in bought and "shuffle" not in bought
-    assert "None of 2 attacks got through" in bought and f"Even so, {OWNER}" in even and findings[3]["summary"] in even
+    assert "mlp on" in reach and "faults of a real chip were not tried" in reach
+    assert (
+        "Of 2 attacks 1 failed, and 1 got what follows" in bought
+        and f"Even so, {OWNER}" in even
+        and findings[3]["summary"] in even
+    )
     nobody = first_page(tmp_path, [weak], [finding(weak, ATTACK, "broken")])
     assert "Buy:** none of these" in nobody
 
@@ -233,3 +238,29 @@ def test_attacks_that_were_not_run_are_named(tmp_path):
     text = markdown.render(document(reading.read(suite_results.write(tmp_path, data))))
     against = text.partition("## What not to rely on")[2].partition("## ")[0]
     assert "Only some attacks were run" in against and "port attacks and residue" in against
+
+
+def test_a_conceded_attack_counts_the_locks_it_was_tried_on_and_those_that_fall_to_it(tmp_path):
+    one, two, other = (case("mlp", "clock", transform) for transform in ("sealed", "shuffle", "aes"))
+    found = [finding(one, ATTACK, "conceded"), finding(two, ATTACK, "broken"), finding(other, "another attack", "holds")]
+    against = first_page(tmp_path, [one, two, other], found).partition("## What not to rely on")[2].partition("## ")[0]
+    assert "by 1 of the 2 locks it was tried on (1 fall to it)" in against
+
+
+def test_what_falls_is_at_no_front(tmp_path):
+    weak, strong = (case("mlp", "clock", transform) for transform in ("shuffle", "sealed"))
+    weak["cost"]["lut4"] = weak["cost"]["lut4_twin"]
+    found = [
+        *(finding(item, ATTACK, "holds") for item in (weak, strong)), control(),
+        finding(weak, "reading", "broken", attacker=OWNER),
+    ]  # fmt: skip
+    text = first_page(tmp_path, [weak, strong], found)
+    table = text.partition("more LUT4s against attackers stopped")[2].partition("**")[0]
+    rows = {line.split("|")[1].strip(): line.split("|")[4].strip() for line in table.splitlines() if "clock x" in line}
+    assert list(rows.values()) == ["falls to somebody", "no lock is better and cheaper"]
+
+
+def test_a_control_says_what_its_weak_lock_is(tmp_path):
+    lock = case("mlp", "clock", "sealed")
+    text = first_page(tmp_path, [lock], [finding(lock, ATTACK, "holds"), control(weak="a key of eight bits")])
+    assert "| the weak lock | a key of eight bits |" in text

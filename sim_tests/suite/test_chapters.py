@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from bitting.report import reading
 from bitting.report.verdicts import Judgement
 from bitting.suite.attack import Attack, Repeat, Said
 from bitting.suite.chapters import fine_tuning
-from bitting.suite.efforts import EFFORTS, effort_of
+from bitting.suite.chapters.shuffle import Alignment
+from bitting.suite.efforts import EFFORTS, LARGE_MACS, MIDDLE_MACS, effort_of
 from bitting.suite.folder import RunFolder
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Job, Outcome
@@ -67,10 +69,9 @@ def test_a_sealed_program_tells_nothing_that_is_not_conceded(said, name):
 
 
 def test_the_locks_of_the_paper_fall_where_they_are_known_to(said):
-    assert said("permutation alignment", "shuffle").verdict is Verdict.BROKEN
     assert said("alignment of two copies", "shuffle").verdict is Verdict.HOLDS
     for case in ("shuffle", "aes-pre"):
-        assert said("screening", case).verdict is Verdict.BROKEN
+        assert said("screening", case).verdict is Verdict.CONCEDED, "a guess can be checked, and all are left"
     assert said("wrong keys", "aes-pre").verdict is Verdict.HOLDS
     assert said("helper data", "puf").verdict is Verdict.HOLDS
 
@@ -82,8 +83,10 @@ def test_all_wrong_devices_refuse_a_sealed_program(said):
 
 @pytest.mark.slow
 def test_ports_on_the_rtl(cases, files, effort):
-    """The vault `aes` gives everything, an unsealed device its table, a sealed one nothing; RTL and law agree in every tile."""
-    run = Run({cases[name]: files[name] for name in ("open", "sealed", "aes-pre")}, replace(effort, rtl=True, samples=48))
+    """The vault `aes` gives everything, that of controls too, a sealed one nothing; RTL and law agree in every tile."""
+    run = Run(
+        {cases[name]: files[name] for name in ("open", "sealed", "aes-pre")}, replace(effort, rtl=True, samples=48, edits=50)
+    )
     inputs = attack_named("inputs through time")
     verdicts, attackers = {}, {}
     for attack in map(attack_named, (*ON_RTL, "counterfeits with a made-up challenge")):
@@ -107,9 +110,16 @@ def test_ports_on_the_rtl(cases, files, effort):
     assert list(attackers.values()) == [
         "owner of the chip", "whoever uses it next", "counterfeiter without the root secret", "counterfeiter",
     ]  # fmt: skip
-    (job,) = run.jobs(inputs, cases["sealed"])
-    clocks = execute(Task(job, cases["sealed"], files["sealed"])).outcome.values
-    assert len({*clocks["zeros"], *clocks["random"]}) == 1
+    answers = {}
+    for name in ("open", "sealed"):
+        jobs = run.jobs(inputs, cases[name])
+        found = [execute(Task(job, cases[name], files[name])).outcome for job in jobs]
+        answers[name] = [Answer(job.parameters, one.values, {}, 0.0) for job, one in zip(jobs, found, strict=True)]
+    (sealed,) = answers["sealed"]
+    (clocks,) = {*sealed.values["zeros"], *sealed.values["random"]}
+    told = inputs.judge(cases["sealed"], answers["sealed"], answers["open"])
+    cost = told.case_facts["clocks"]
+    assert told.verdict is Verdict.HOLDS and cost["clocks"] == clocks > cost["clocks_twin"] > 0
 
 
 def tuned(start, best, turn=1, share=0.1, starts=1):
@@ -170,15 +180,19 @@ def test_a_lock_that_holds_says_from_where_on_a_gain_would_have_been_seen(cases)
     case, rows = cases["sealed"], {0.1: [0.52, 0.48, 0.5, 0.51, 0.53], 0.2: [0.5, 0.42, 0.58, 0.55, 0.4]}
     own = [one for share, row in rows.items() for one in tuned("stolen", row, share=share)]
     said = fine_tuning.FineTuning().judge(case, own, [one for share in rows for one in scratch_of(1, share=share)])
-    seen = {share: fine_tuning._least_seen(np.array(row) - 0.5, 0.025) for share, row in rows.items()}
+    counts = {share: fine_tuning._least_seen(np.array(row) - 0.5, 0.025) for share, row in rows.items()}
+    seen = {share: fine_tuning._mostly_seen(np.array(row) - 0.5, 0.025) for share, row in rows.items()}
     for share, row in rows.items():
-        moved = np.array(row) - np.mean(row) + seen[share]
-        assert stats.ttest_1samp(moved, 0, alternative="greater").pvalue == pytest.approx(0.025)
-    here, worst = (f"{100 * seen[share]:+.2f} points on" for share in (0.1, 0.2))
-    assert (
-        said.verdict is Verdict.HOLDS
-        and f"sees a gain from {here} there, at 20%, where least is seen, from {worst};" in said.summary
-    )
+        moved = np.array(row) - np.mean(row)
+        assert stats.ttest_1samp(moved + counts[share], 0, alternative="greater").pvalue == pytest.approx(0.025)
+        # Where the threshold is a gain with that much beyond it, a fifth of the means stays below.
+        assert stats.ttest_1samp(moved + seen[share] - counts[share], 0, alternative="greater").pvalue == pytest.approx(0.2)
+    here, worst = (f"{100 * seen[share]:+.2f} points" for share in (0.1, 0.2))
+    assert said.verdict is Verdict.HOLDS
+    assert f"would see a gain of {here} there (at 20%, where they scatter most, of {worst})." in said.summary
+    table = said.figures[1]
+    assert [row[0] for row in table["rows"]] == ["10%", "20%"]
+    assert [row[5] for row in table["rows"]] == [f"{100 * counts[share]:+.2f} points" for share in (0.1, 0.2)]
     assert fine_tuning._least_seen(np.zeros(5), 0.01) == fine_tuning.ALLOWED, "half a point never counts"
 
 
@@ -228,14 +242,14 @@ def test_a_gain_is_seen_as_often_as_the_distribution_of_t_has_it(cases):
     assert seen[3] / count < 0.2 < 0.5 < seen[5] / count < 0.8 < 0.99 < seen[10] / count
     _, both = rounds_of(rng, cases["sealed"], gain, 1000)
     assert both > 950, "with the same gain at all shares and both rounds"
-    for effort in EFFORTS.values():
-        assert min(effort.repeats, effort.large.repeats) >= 5
+    for effort, macs in product(EFFORTS.values(), (0, MIDDLE_MACS, LARGE_MACS)):
+        assert effort.sized(macs).repeats >= 5
 
 
 class Blunt(Attack):
     """Says of controls what it is told to, and that locks hold."""
 
-    name, chapter, attacker, unit = "blunt", "none", "nobody", "nothing"
+    name, chapter, attacker, unit, weak = "blunt", "none", "nobody", "nothing", "none"
 
     def __init__(self, control):
         self.control = control
@@ -287,3 +301,40 @@ def test_an_attack_that_did_not_break_its_control_says_nothing(cases, effort, tm
         judgement = Judgement(reading.read(tmp_path))
         (found,) = judgement.attacks
         assert judgement.standing_of(found) == written
+
+
+def aligned(case, *rows, samples=2000):
+    """The verdict on (distance, base accuracy, aligned accuracy)."""
+    own = [
+        Answer({"noise": noise, "samples": samples}, {"base": base, "aligned": found, "table": 0.5, "codes": 0.5}, {}, 0.0)
+        for noise, base, found in rows
+    ]
+    return Alignment().judge(case, own, [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "samples", "verdict"),
+    [
+        ([(0.1, 0.98, 0.98), (0.5, 0.665, 0.81)], 2000, Verdict.BROKEN),
+        ([(0.1, 0.98, 0.98), (0.5, 0.915, 0.938)], 450, Verdict.HOLDS),  # by chance
+        ([(0.1, 0.98, 0.98), (2.0, 0.1, 0.2)], 2000, Verdict.HOLDS),  # for nothing: neither is worth having
+        ([(0.1, 0.97, 0.985)], 100_000, Verdict.HOLDS),  # surely, and too little
+    ],
+)
+def test_an_aligned_network_counts_if_it_is_surely_better_and_worth_something(cases, rows, samples, verdict):
+    case = replace(cases["shuffle"], chance=0.1, authorised=0.98)
+    assert aligned(case, *rows, samples=samples).verdict is verdict
+
+
+@pytest.mark.parametrize("name", ["hill climbing on key bits", "partly known keys"])
+def test_the_weak_key_is_climbed_to_and_not_begun_at(cases, files, effort, name):
+    """A control that begins at the right key, or is given it, would be broken by any attack."""
+    run, attack = Run({cases["open"]: files["open"]}, effort), attack_named(name)
+    first = "climb" if "climbing" in name else "known"
+    jobs = [job for job in run.jobs(attack, cases["open"]) if job.parameters[first] >= 0]
+    found = [execute(Task(job, cases["open"], files["open"])).outcome.values["scores"] for job in jobs]
+    if first == "climb":
+        assert all(scores[0] < 0.5 for scores in found) and max(scores[-1] for scores in found) > 0.4
+    else:
+        none, *_, nearly = found
+        assert max(none) < 0.5 and min(nearly) > 0.8

@@ -93,10 +93,15 @@ class Reply:
         return np.array([tile.accumulators for tile in self.tiles if tile.accumulators is not None], np.int32)
 
     def tells_more_than(self, rightful: np.ndarray) -> bool:
-        """Something came that is neither a FAULT nor the beginning of the rightful answer to the same input."""
-        fault = FAULT_PACKET if self.error and len(self.words) >= FAULT_PACKET else 0
-        said = self.words[: len(self.words) - fault]
-        return not self.whole or len(said) > len(rightful) or not np.array_equal(said, rightful[: len(said)])
+        """Something came that is neither the beginning of the rightful answer to the same input nor a FAULT behind that.
+
+        Either may be cut anywhere, also within a packet: whoever asks takes as many words as he waits for.
+        """
+        shared = min(len(self.words), len(rightful))
+        differing = np.flatnonzero(self.words[:shared] != rightful[:shared])
+        rest = self.words[differing[0] if len(differing) else shared :]
+        fault = self.error and 0 < len(rest) <= FAULT_PACKET and int(rest[0]) & 0xFF == Result.FAULT
+        return bool(len(rest)) and not fault
 
 
 @dataclass

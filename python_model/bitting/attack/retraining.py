@@ -32,7 +32,7 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
         A finding of the weights as one row of value indices, layer after layer.
     """
     config = claims.get("config")
-    if not isinstance(config, Mapping) or config.get("seed") is None:
+    if not names_seed(claims) or not isinstance(config, Mapping):
         note = "no seed among the claims: 128 bits to guess"
         return Finding("retraining", _THIEF, "weights", 0, code_places(artefact.program), note=note)
     from bitting.training import loop
@@ -48,6 +48,12 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     weights = flat_codes(model.program)
     note = "trained again with the seed among the claims"
     return Finding("retraining", _THIEF, "weights", len(weights), code_places(artefact.program), note=note, found=weights)
+
+
+def names_seed(claims: Mapping[str, Any]) -> bool:
+    """Whether claims say how to train the model again."""
+    config = claims.get("config")
+    return isinstance(config, Mapping) and config.get("seed") is not None
 
 
 def flat_codes(program: Program) -> np.ndarray:

@@ -150,19 +150,25 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
 
     Locks are told by their numbers in the table of locks, so that long names do not hide one another.
     """
-    known = [(number, lock, cost, len(judgement.stops(lock)))
+    known = [(number, lock, cost, len(judgement.stops(lock)), bool(judgement.falls_to(lock)))
              for number, (lock, cost) in enumerate(zip(judgement.locks, costs, strict=True), 1)
              if cost is not None and lock.is_lock]  # fmt: skip
     if not known:
         return None
-    edge = front([(cost, stopped) for _, _, cost, stopped in known if stopped])
-    places: dict[tuple[float, int], list[int]] = {}
-    for number, _, cost, stopped in known:
-        places.setdefault((cost, stopped), []).append(number)
-    kinds = ["no lock is better and cheaper", "stops nobody, or another does better"]
+    edge = front([(cost, stopped) for _, _, cost, stopped, fallen in known if stopped and not fallen])
+    best_of_all, beaten, broken = kinds = ["no lock is better and cheaper", "another is better or cheaper", "falls to somebody"]
+
+    def kind(cost: float, stopped: int, fallen: bool) -> str:
+        if fallen:
+            return broken
+        return best_of_all if (cost, stopped) in edge else beaten
+
+    places: dict[tuple[float, int, bool], list[int]] = {}
+    for number, _, cost, stopped, fallen in known:
+        places.setdefault((cost, stopped, fallen), []).append(number)
     rows: Rows = [
-        {"cost": cost, "stopped": stopped, "label": ", ".join(map(str, found)), "what": kinds[(cost, stopped) not in edge]}
-        for (cost, stopped), found in places.items()
+        {"cost": place[0], "stopped": place[1], "label": ", ".join(map(str, found)), "what": kind(*place)}
+        for place, found in places.items()
     ]
     y = axis("stopped", "attackers stopped") | {"scale": {"domain": [0, len(judgement.attackers)]}, "axis": {"tickMinStep": 1}}
     x = axis("cost", title) | {"axis": {"format": "+.1%", "tickCount": 5}, "scale": {"nice": True, "zero": True, "padding": 12}}
@@ -177,12 +183,14 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
     labels = {"mark": {"type": "text", "dy": -13},
               "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}}}  # fmt: skip
     table = Table(f"{title} against attackers stopped", ("lock", title, "attackers stopped", "remark"), tuple(
-        (f"{number}. {lock.name}", f"{100 * cost:+.2f}%", str(stopped), kinds[(cost, stopped) not in edge])
-        for number, lock, cost, stopped in known))  # fmt: skip
-    best = ", ".join(f"{number} ({lock.name})" for number, lock, cost, stopped in known if (cost, stopped) in edge)
+        (f"{number}. {lock.name}", f"{100 * cost:+.2f}%", f"{stopped} of {len(judgement.attackers)}",
+         kind(cost, stopped, fallen))
+        for number, lock, cost, stopped, fallen in known))  # fmt: skip
+    best = ", ".join(f"{number} ({lock.name})" for number, lock, cost, stopped, fallen in known
+                     if kind(cost, stopped, fallen) == best_of_all)  # fmt: skip
     words = (
         f"{len(known)} locks with a known cost, by their numbers in the list of locks. "
-        f"{f'No lock is better and cheaper than {best}' if best else 'None of them stops anybody'}. "
+        f"{f'No lock is better and cheaper than {best}' if best else 'Each of them stops nobody, or falls to somebody'}. "
         "A lock stops an attacker who got nothing, by attacks that break weak locks, with nothing conceded."
     )
     return Plot(

@@ -21,11 +21,13 @@ _OF_CASES = (
 #: Fields of `Cost` with names for people.
 _MEASURES = {
     "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "bits of block RAM", "mhz": "MHz",
-    "cycles": "clocks of tiles until the first answers", "words": "command words until then", "bytes": "bytes of the file",
+    "clocks": "clocks until the first answers, on the RTL", "cycles": "of these clocks of tiles",
+    "words": "command words until then", "bytes": "bytes of the file",
 }  # fmt: skip
 _COSTS = (
     ("lut4", "more LUT4s"), ("ff", "more flip-flops"), ("ram_bits", "more block RAM"),
-    ("cycles", "more clocks until the first answers"), ("words", "more command words"), ("bytes", "more bytes in the file"),
+    ("clocks", "more clocks until the first answers"), ("cycles", "more clocks of tiles until then"),
+    ("words", "more command words until then"), ("bytes", "more bytes in the file"),
 )  # fmt: skip
 
 
@@ -36,7 +38,8 @@ def document(results: Results) -> Document:
     controls = len(results.findings) - len(judgement.attacks)
     lead = (
         f"{_counted(len(results.cases), 'case')} (a lock, or none, on a network), {_counted(len(judgement.attacks), 'attack')} "
-        f"on them, and {_counted(controls, 'control')}: the same attacks on locks that were made weak on purpose. "
+        f"on them, and {_counted(controls, 'control')}: these attacks on locks that were made weak on purpose, each described "
+        "with its attack. "
         f"Suite {made.suite}, bitting {made.version}{commit}, begun {made.started}."
     )
     parts = [
@@ -120,7 +123,8 @@ def _strength(judgement: Judgement) -> Section:
     drawn = [plot for plot in plots if plot]
     said = (
         "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: "
-        "the engine's area after synthesis, clocks and words until the first batch is answered, bytes of the file."
+        "the engine's area after synthesis, clocks and words from the reset until the first batch is answered (a challenge "
+        "among them, which later batches do not need), bytes of the file. A lock that falls to somebody is at no front."
         if drawn
         else "No cost was measured."
     )
@@ -191,7 +195,9 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
     rows: list[tuple[Inline, ...]] = [
         ("lock and network", finding.case),
         ("attacker", finding.attacker),
-        ("what he holds", case.holds if case else "not said: a weak lock, made for this attack"),
+        ("what he holds", case.holds if case else "not said: a weak lock, made for this attack")
+        if not finding.weak
+        else ("the weak lock", finding.weak),
         ("level of the claim", _level(judgement, finding)),
         ("verdict", _mark(judgement, finding)),
     ]

@@ -29,8 +29,17 @@ STANDINGS = {
     Standing.NOT_APPLICABLE: "his attacks have nothing to work on",
     Standing.UNTESTED: "nobody played him",
 }
+#: What no attack of the suite does.
+_OUTSIDE = (
+    "On the emulator and the simulated RTL; power, electromagnetic radiation, light and faults of a real chip were not tried."
+)
 #: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
 _DEAR = 0.01
+#: Fields of `Cost` that make a price.
+_PRICED = {
+    "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "block RAM", "clocks": "clocks until the first answers",
+    "words": "command words until then", "bytes": "bytes",
+}  # fmt: skip
 #: Seeds of training that a claim about accuracy wants.
 _SEEDS = 3
 
@@ -54,21 +63,32 @@ def _short(judgement: Judgement) -> list[Section]:
     items: list[Line] = []
     if fallen:
         to = tuple(attacker for attacker in judgement.attackers if any(attacker in judgement.falls_to(lock) for lock in fallen))
-        items.append((Strong("Do not buy: "), *_links(judgement, fallen), f": each falls to somebody of {_listed(to)}."))
+        items.append(
+            (Strong("Do not buy: "), *_links(judgement, fallen), f". Each falls to some of {_listed(to)}; to whom, is next.")
+        )
     if best:
         first = best[0]
         alike = [lock for lock in best if judgement.stops(lock) == judgement.stops(first)]
         found = [item for lock in alike for attacker in judgement.attackers for item in judgement.against(lock, attacker)]
-        said = f". None of {len({item.attack for item in found})} attacks got through. {_prices(judgement, alike)}."
-        items.append((Strong("Buy: "), *_links(judgement, alike), said))
         left = [item for item in found if item.verdict == Verdict.CONCEDED]
+        open_ones, every = {item.attack for item in left}, {item.attack for item in found}
+        said = f". Of {len(every)} attacks {len(every - open_ones)} failed"
+        said += f", and {len(open_ones)} got what follows, by design. " if left else ". "
+        items.append((Strong("Buy: "), *_links(judgement, alike), f"{said}{_prices(judgement, alike)}."))
         for attack in dict.fromkeys(item.attack for item in left):
             most = worst_first(judgement, [item for item in left if item.attack == attack])[0]
             link = Link(attack, entry_id(judgement, most))
             items.append((Strong(f"Even so, {most.attacker}: "), link, f". {most.summary}"))
     elif judgement.attacks:
         items.append((Strong("Buy: "), "none of these. No lock was tried by anybody without falling to somebody."))
+    if items:
+        items.append((Strong("Measured on: "), f"{_measured_on(judgement)}. {_OUTSIDE}"))
     return [Section("in-short", "In short", (Bullets(tuple(items)),))] if items else []
+
+
+def _measured_on(judgement: Judgement) -> str:
+    """Networks and data sets, and what is no attack here."""
+    return _listed(tuple(dict.fromkeys(f"{case.network} on {case.data}" for case in judgement.results.cases)))
 
 
 def _links(judgement: Judgement, locks: Sequence[Lock]) -> Line:
@@ -158,11 +178,19 @@ def _conceded(judgement: Judgement) -> list[Line]:
         found = [item for item in judgement.attacks if item.attack == attack and item.verdict == Verdict.CONCEDED]
         worst, attackers = worst_first(judgement, found)[0], dict.fromkeys(item.attacker for item in found)
         every = [lock for lock in judgement.locks if lock.is_lock]
-        locks = [lock for lock in every if {case.id for case in lock.cases} & {item.case for item in found}]
+        locks, tried, broken = (
+            [lock for lock in every if {case.id for case in lock.cases} & cases]
+            for cases in (
+                {item.case for item in found},
+                {item.case for item in judgement.attacks if item.attack == attack and item.verdict != Verdict.NOT_APPLICABLE},
+                {item.case for item in judgement.attacks if item.attack == attack and item.verdict == Verdict.BROKEN},
+            )
+        )
+        fell = f" ({len(broken)} fall to it)" if broken else ""
         items.append((
             Mark(Standing.CONCEDED), " ", Link(attack, entry_id(judgement, worst)),
-            f" works for {_listed(tuple(attackers))} on {len(locks)} of {len(every)} locks, by design. "
-            + worst.summary,
+            f" for {_listed(tuple(attackers))} by {len(locks)} of the {len(tried)} locks it was tried on{fell}. ",
+            worst.summary,
         ))  # fmt: skip
     return items
 
@@ -218,7 +246,7 @@ def _advice(judgement: Judgement) -> Section:
         tried = len({item.attack for item in judgement.against(lock, attacker)})
         said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
         items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
-    note = "No lock stops the owner of a right device from asking it questions. None of this covers side channels of the chip."
+    note = f"No lock stops the owner of a right device from asking it questions. {_OUTSIDE}"
     advised = [lock for attacker in judgement.attackers if (lock := judgement.advice(attacker))]
     given = dict.fromkeys(words for lock in advised for words in lock.holds)
     held = (Text((Strong("What attackers were given: "), "; or ".join(given))),) if given else ()
@@ -263,7 +291,7 @@ def _matrix(judgement: Judgement) -> Section:
     levels = tuple((Strong(f"level {level}: "), words) for level, words in LEVELS.items())
     advised = [judgement.advice(attacker) for attacker in judgement.attackers]
     bought = [lock for lock in judgement.locks if lock in advised]
-    prices = Bullets(tuple((Strong(f"Price of {judgement.short(lock)}: "), _price(lock)) for lock in bought))
+    prices = Bullets(tuple((Strong(f"Price of {judgement.short(lock)}: "), _price(judgement, lock)) for lock in bought))
     note = (
         "Advised is the lock that stands best against the attacker; among equals the one that falls to fewest others, concedes "
         "least and is cheapest. Prices are the highest of all networks, beside the same engine and network without locks."
@@ -295,21 +323,22 @@ def _level(lock: Lock) -> str:
 
 def _prices(judgement: Judgement, locks: Sequence[Lock]) -> str:
     """Of several locks; said once if it is the same for all."""
-    prices = dict.fromkeys(map(_price, locks))
+    prices = dict.fromkeys(_price(judgement, lock) for lock in locks)
     if len(prices) == 1:
         return f"Price: {next(iter(prices))}"
-    return "Prices: " + "; ".join(f"{judgement.short(lock)} {_price(lock)}" for lock in locks)
+    return "Prices: " + "; ".join(f"{judgement.short(lock)} {_price(judgement, lock)}" for lock in locks)
 
 
-def _price(lock: Lock) -> str:
-    """What is known of it."""
+def _price(judgement: Judgement, lock: Lock) -> str:
+    """What is known of it; accuracy without what the unit loses with any lock or none."""
     parts = []
-    for measure, words in (("lut4", "LUT4s"), ("ram_bits", "block RAM"), ("cycles", "clocks"), ("bytes", "bytes")):
+    for measure, words in _PRICED.items():
         more = lock.overhead(measure)
         if more is not None:
             parts.append(f"{100 * more:+.1f}% {words}")
     lost = lock.lost()
     if lost is not None:
+        lost -= _lost_by_the_unit(judgement, lock)
         parts.append(f"{numbers.points(-lost)} of accuracy" if numbers.points(lost) != numbers.points(0) else "no accuracy")
     return ", ".join(parts) or "not measured"
 

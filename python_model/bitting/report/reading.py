@@ -261,6 +261,7 @@ def _finding(place: _Place, cases: Mapping[str, int]) -> Finding:
         guess_operations=place["guess_operations"].number_or_none(0),
         command=place["command"].text(keep="\n"),
         figures=tuple(_figure(figure) for figure in place["figures"].items()),
+        weak=place["weak"].text_or_none(),
     )
 
 

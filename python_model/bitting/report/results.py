@@ -100,8 +100,8 @@ class Verification:
 class Cost:
     """Of a lock, each beside the same without it (`_twin`); None: not measured.
 
-    `lut4`, `ff`, `ram_bits`: of the engine; `mhz`: its highest clock; `cycles`: clocks of tiles, and `words`: command words,
-    until the first batch is answered; `bytes`: of what ships.
+    `lut4`, `ff`, `ram_bits`: of the engine; `mhz`: its highest clock; `clocks`: all from the reset until the first batch is
+    answered, on the RTL, `cycles`: those of tiles among them, `words`: command words until then; `bytes`: of what ships.
     """
 
     lut4: float | None
@@ -112,6 +112,8 @@ class Cost:
     ram_bits_twin: float | None
     mhz: float | None
     mhz_twin: float | None
+    clocks: float | None
+    clocks_twin: float | None
     cycles: float | None
     cycles_twin: float | None
     words: float | None
@@ -187,7 +189,7 @@ class Finding:
         attack: its name, the same on every case.
         chapter: of the report.
         attacker: who tries it, as docs/threats.md calls him.
-        control: it was run on a deliberately weak lock, which it must break.
+        control: it was run on a deliberately weak lock, which it must break; `weak` says what that is.
         verdict: what came of it.
         gain: how much the attacker got, in `unit`; None if that is no number.
         summary: one sentence, with the number in it.
@@ -211,6 +213,7 @@ class Finding:
     guess_operations: float | None
     command: str
     figures: tuple[Figure, ...]
+    weak: str = ""
 
 
 @dataclass(frozen=True)

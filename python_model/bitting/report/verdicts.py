@@ -21,8 +21,8 @@ ATTACKERS = {
     "owner of the chip": "a right device, every port, any packets, a clock",
     "whoever runs it": "the device, every day, and the artefact",
     "whoever uses it next": "the device after a reset or an error",
-    "counterfeiter": "the RTL, chips that compute or pace otherwise, and the root secret",
-    "counterfeiter without the root secret": "the same without it",
+    "counterfeiter": "the root secret, and chips that compute or pace otherwise; a faithful copy of the chip works by design",
+    "counterfeiter without the root secret": "the RTL, and chips like the right one, without the root secret",
 }
 
 
@@ -55,6 +55,8 @@ class Lock:
     @property
     def name(self) -> str:
         """As docs/locks.md writes locks: fingerprint x transform."""
+        if self.fingerprint == "puf" and not self.is_lock:
+            return f"puf alone (a root secret, no lock) on {self.spec}"
         hard = " x ".join(part for part in (self.fingerprint, self.transform) if part and part != "none")
         parts = [hard, f"soft {self.soft}" if self.soft else ""]
         known = self.vault in ("", "none") or f"vault={self.vault}" in self.spec

@@ -50,6 +50,7 @@ class Attack(ABC):
         chapter: of the report.
         attacker: one of docs/threats.md.
         unit: what the gain is in.
+        weak: its control in words: what was made weak.
         shared: no lock changes what is found, so that the jobs of the control are those of all cases of its group.
     """
 
@@ -57,6 +58,7 @@ class Attack(ABC):
     chapter: ClassVar[str]
     attacker: ClassVar[str]
     unit: ClassVar[str]
+    weak: ClassVar[str]
     shared: ClassVar[bool] = False
 
     @abstractmethod

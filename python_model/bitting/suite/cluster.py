@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitting.errors import missing_extra
-from bitting.suite.runner import Finished, Task, attempt, failed, one_thread
+from bitting.suite.runner import Finished, Task, attempt, become_worker, failed
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,5 @@ class Cluster:
 
 
 def _attempt_alone(task: Task) -> Finished | str:
-    one_thread()
+    become_worker()
     return attempt(task)

@@ -26,7 +26,9 @@ class Cost:
 
     Attributes:
         lut4, ff, ram_bits: of the engine after synthesis.
-        cycles: clocks of all tiles until the first batch is answered, those of the challenge among them, by the timing law.
+        clocks: from the reset until the first batch is answered, counted on the RTL, the twin's with the model in clear.
+            Who attacks the RTL counts them: in a cost by itself they are None.
+        cycles: those of all tiles among them and those of the challenge, by the timing law.
         words: command words that are sent until then.
         bytes: of the file that ships; the twin's with the same self-test.
         device: what the engine was synthesised for, and when.
@@ -38,6 +40,8 @@ class Cost:
     ff_twin: int | None = None
     ram_bits: int | None = None
     ram_bits_twin: int | None = None
+    clocks: int | None = None
+    clocks_twin: int | None = None
     cycles: int | None = None
     cycles_twin: int | None = None
     words: int | None = None

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bitting.errors import BittingError
 
-#: From so many multiply-adds a sample on a network is large: a thief's training of it is not a matter of seconds. Of ResNet8
-#: (12.7 million, 77 360 weights) a step of 64 samples takes 1.25 s of a core, one of the last layer alone 0.23 s, and answers
-#: to 2000 test samples 6.6 s (an EPYC, one thread). The standard suite does 5 subsets x 6 shares x 4 kinds of beginnings x 2
-#: rates x 2 scopes x 160 steps for one lock, and a second round of the control, 10 subsets x 3 kinds at one share: by these
-#: times about 75 000 s, 10.5 hours on two cores; each share that a lock must repeat adds 15 000 s.
-LARGE_MACS = 4_000_000
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How much a thief fine-tunes. Attributes as of `Effort`; `judged`: test samples on which he chooses, None: all."""
-
-    shares: tuple[float, ...]
-    rates: tuple[float, ...]
-    mappings: int
-    repeats: int
-    steps: int
-    judged: int | None
+#: From so many multiply-adds a sample on a network is of middle size, or large: training it is not a matter of seconds for a
+#: thief. On an EPYC with one thread a step of 64 samples takes 2 ms of an MLP (0.2 million), 15 ms of LeNet (0.4), 1.25 s of
+#: ResNet8 (13 million), and one of ResNet8's last layer alone 0.23 s; ResNet8's answers to 500 samples take 1.7 s.
+MIDDLE_MACS, LARGE_MACS = 300_000, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +24,7 @@ class Effort:
         samples: test samples that are answered under each wrong key.
         shares: of the training set, that a thief who fine-tunes has.
         rates, mappings, repeats, steps: learning rates; guessed tables, or initialisations; subsets; steps of each training.
+        tuned_on: test samples on which he chooses among his tries, the first ones; None: all.
         random_keys: wrong keys, beside the 128 one-bit neighbours and as many random networks.
         screened: wrong keys that a right one is to be told from.
         labels: numbers of labelled samples for screening.
@@ -51,7 +39,6 @@ class Effort:
         traces: tiles or batches of each population whose time is compared.
         helper_queries: changed helper data.
         judged: test samples of a soft-locked model on every target.
-        large: how a thief fine-tunes networks of `LARGE_MACS` and more, in the place of the fields above.
     """
 
     suite: str
@@ -63,6 +50,7 @@ class Effort:
     mappings: int = 2
     repeats: int = 5
     steps: int = 80
+    tuned_on: int | None = None
     random_keys: int = 1000
     screened: int = 200
     labels: tuple[int, ...] = (1, 3, 10, 30, 100)
@@ -80,13 +68,12 @@ class Effort:
     traces: int = 200
     helper_queries: int = 600
     judged: int = 450
-    large: Tuning = Tuning((0.01, 0.1), (0.03,), mappings=1, repeats=5, steps=30, judged=500)
 
-    def tuning(self, macs: int) -> Tuning:
-        """How much a thief fine-tunes a network of so many multiply-adds a sample."""
+    def sized(self, macs: int) -> Effort:
+        """The sizes for a network of so many multiply-adds a sample."""
         if macs >= LARGE_MACS:
-            return self.large
-        return Tuning(self.shares, self.rates, self.mappings, self.repeats, self.steps, None)
+            return replace(self, **_LARGE[self.suite])
+        return replace(self, **_MIDDLE[self.suite]) if macs >= MIDDLE_MACS else self
 
 
 _DIGITS = Effort("digits")
@@ -94,14 +81,31 @@ _STANDARD = Effort(
     "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
     climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
     edits=500, traces=1000, helper_queries=2000, judged=2000,
-    large=Tuning(Effort.shares, (0.01, 0.03), mappings=1, repeats=5, steps=160, judged=2000),
 )  # fmt: skip
 _FULL = replace(
     _STANDARD, suite="full", samples=10000, rates=(0.003, 0.01, 0.03, 0.1), mappings=5, repeats=10, steps=3000,
     unknown_bits=16, climbs=10, climb_steps=5000, partial_keys=100, table_labels=1000, table_starts=32,
     questions=(100, 1000, 10000, 50000), edits=5000, traces=5000, helper_queries=10000, judged=10000,
-    large=Tuning(Effort.shares, (0.003, 0.01, 0.03, 0.1), mappings=3, repeats=5, steps=3000, judged=10000),
 )  # fmt: skip
+#: What is smaller for networks of middle size.
+_MIDDLE: dict[str, dict[str, Any]] = {
+    "digits": {"mappings": 1, "tuned_on": 2000},
+    "standard": {"rates": (0.01, 0.03), "mappings": 2, "steps": 300, "tuned_on": 2000},
+    "full": {},
+}
+#: And for large ones. The standard suite fine-tunes one lock of ResNet8 and its control 120 times at 2 rates, 100 steps of the
+#: whole network and 100 of its last layer: by the times above 36 000 s, five hours on two cores.
+_LARGE: dict[str, dict[str, Any]] = {
+    "digits": {
+        "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,
+        "climb_steps": 100, "partial_keys": 3,
+    },
+    "standard": {
+        "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "tuned_on": 500, "samples": 500, "climbs": 2, "climb_steps": 300,
+        "partial_keys": 10, "edits": 100, "judged": 500,
+    },
+    "full": {"steps": 1000, "mappings": 2, "repeats": 5, "samples": 2000, "climbs": 4, "climb_steps": 1000, "partial_keys": 30},
+}  # fmt: skip
 EFFORTS = {effort.suite: effort for effort in (_DIGITS, _STANDARD, _FULL)}
 
 

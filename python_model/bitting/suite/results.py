@@ -88,8 +88,10 @@ def _doubt(findings: Sequence[dict[str, Any]], groups: Mapping[str, str]) -> Non
 
 
 def _case(case: Case, facts: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
-    told = case.to_dict()
+    told, facts = case.to_dict(), dict(facts)
     del told["digest"]
+    if told["cost"]:
+        told["cost"] |= facts.pop("clocks", {})
     return _finite({**told, "seeds": [effort.seed], **_FACTS, **facts})
 
 
@@ -103,6 +105,7 @@ def _finding(source: Source, said: Said, answers: Sequence[Answer], command: str
             "chapter": attack.chapter,
             "attacker": attack.attacker,
             "control": case.control,
+            "weak": attack.weak if case.control else None,
             "verdict": said.verdict.value,
             "gain": said.gain,
             "unit": attack.unit,

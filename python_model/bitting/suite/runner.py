@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
+from bitting import malloc
 from bitting.errors import BittingError, SuiteError
 from bitting.suite.cases import Case, Files, material
 from bitting.suite.jobs import Job, Outcome
@@ -71,10 +72,11 @@ def attempt(task: Task) -> Finished | str:
         return traceback.format_exc()
 
 
-def one_thread() -> None:
-    """Several processes with several threads each would wait for one another."""
+def become_worker() -> None:
+    """One thread, for several processes with several threads each would wait for one another; freed memory is kept."""
     import torch
 
+    malloc.keep_freed()
     torch.set_num_threads(1)
 
 
@@ -176,7 +178,7 @@ def _end_with_parent() -> None:
 def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    one_thread()
+    become_worker()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             pipe.send(attempt(pipe.recv()))

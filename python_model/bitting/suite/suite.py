@@ -62,10 +62,10 @@ class Run:
 
     def jobs(self, attack: Attack, case: Case) -> list[Job]:
         """The jobs of one attack on one case."""
-        parts, at = attack.parts(case, self.effort), case
+        parts, at = attack.parts(case, self.effort.sized(case.macs)), case
         if attack.shared and parts:
             at = next(one for one in self.cases if one.control and one.group == case.group)
-            parts = attack.parts(at, self.effort)
+            parts = attack.parts(at, self.effort.sized(at.macs))
         return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
 
     def again(self, attack: Attack, case: Case, folder: RunFolder) -> tuple[list[Job], list[Job]]:
@@ -74,7 +74,7 @@ class Run:
         first, base = self.jobs(attack, case), self.jobs(attack, at)
         if not first or not all(folder.done(job) for job in (*first, *base)):
             return [], []
-        asked = attack.again(case, self.effort, *(list(map(folder.read, jobs)) for jobs in (first, base)))
+        asked = attack.again(case, self.effort.sized(case.macs), *(list(map(folder.read, jobs)) for jobs in (first, base)))
         own, control = (
             [Job.of(attack.name, where.id, part, self.effort.seed) for part in parts]
             for where, parts in ((case, asked.own), (at, asked.control))

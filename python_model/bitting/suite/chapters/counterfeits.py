@@ -27,13 +27,12 @@ class Counterfeits(Attack):
         attacks.COUNTERFEITER,
         "lock keys derived, or answers got",
     )
+    weak = "the vault aes, whose lock key takes in the answers to the challenge and not the challenge"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """Mutants of timing for `clock`, of arithmetic for `numeric`; and a made-up challenge on the RTL of the right chip."""
-        if case.control:
-            return [{"chips": "mutants"}]
         ported = [{"chips": "right, on the RTL"}] if effort.rtl else []
-        return [{"chips": "mutants"}, *ported] if case.keyed else []
+        return [{"chips": "mutants"}, *ported] if case.keyed or case.control else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """How many emulated mutants derive the right chip's lock key, or what the chip answers to a made-up challenge."""
@@ -64,6 +63,7 @@ class Clone(Attack):
         "counterfeiter without the root secret",
         "answers got",
     )
+    weak = "a root secret that is none: his chip has it"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job, where the RTL is run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitting.attack import retraining, two_files
+from bitting.attack import alignment, retraining, two_files
 from bitting.locking.kinds import Transform
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
@@ -15,15 +15,24 @@ from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 
+_NONCE_TWICE = "one model for one device, under one nonce"
+_TWO_DEVICES, _VERSIONS = "one model for two devices, under one nonce", "two versions for one device"
+_PAIRS = ("one model for one device", _TWO_DEVICES, _VERSIONS)
+#: How far weights of a next version lie from those of the first, in standard deviations of them.
+_NEXT_VERSION = 0.1
+
 
 class TwoFiles(Attack):
-    """One model locked twice for one device. Its control uses a nonce twice."""
+    """One model locked twice for one device; for two devices; and a next version of it. Its control uses a nonce twice."""
 
     name, chapter, attacker, unit = "two files", "files", "thief of many files", "share of words under one keystream"
+    weak = "two files under one nonce"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job; a shuffle adds nothing to codes."""
-        return [{"files": 2}] if (case.keyed and case.transform != Transform.SHUFFLE) or case.control else []
+        if case.control:
+            return [{"files": _NONCE_TWICE}]
+        return [{"files": pair} for pair in _PAIRS] if case.keyed and case.transform != Transform.SHUFFLE else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """How many words of two files are under one keystream."""
@@ -31,25 +40,34 @@ class TwoFiles(Attack):
             device = public_device(material, VaultKind.AES, seed)
             first, second = (locked_for(material, device, "clock", "aes-pre", seed) for _ in range(2))
         else:
-            scheme = material.locked.scheme
-            first, second = (
-                locked_for(material, material.owner, scheme.fingerprint, scheme.transform, derived(seed, number))
-                for number in range(2)
-            )
+            owner, scheme, pair = material.owner, material.locked.scheme, parameters["files"]
+            how = scheme.fingerprint, scheme.transform
+            device, nonce, program = owner, derived(seed, "second"), None
+            if pair == _TWO_DEVICES:  # under one nonce even, which no two files have
+                device, nonce = (
+                    public_device(material, VaultKind(owner.spec.vault), derived(seed, "other")),
+                    derived(seed, "first"),
+                )
+            elif pair == _VERSIONS:
+                program = alignment.near(material.architecture, _NEXT_VERSION, seed)
+            first = locked_for(material, owner, *how, derived(seed, "first"))
+            second = locked_for(material, device, *how, nonce, program)
         found = two_files.two_time_pad(first, second)
         return Outcome({"got": int(found.got), "of": found.of})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the sum of two files is not like chance."""
-        (found,) = (one.values for one in own)
-        summary = f"Of two files of one model for one device {found['got']} of {found['of']} words are under one keystream."
-        return Said(Verdict.BROKEN if found["got"] else Verdict.HOLDS, summary, found["got"] / found["of"])
+        told = [f"{one.parameters['files']}: {one.values['got']} of {one.values['of']}" for one in own]
+        share = max(one.values["got"] / one.values["of"] for one in own)
+        summary = f"Words of two files that are under one keystream, of {'; of '.join(told)}."
+        return Said(Verdict.BROKEN if share else Verdict.HOLDS, summary, share)
 
 
 class Retraining(Attack):
     """Training again from the claims of the artefact. Its control ships the model's own claims, with the seed."""
 
     name, chapter, attacker, unit = "training again", "files", "thief of the file", "share of the weights"
+    weak = "a file that ships the seed of its training"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job."""
@@ -60,21 +78,27 @@ class Retraining(Attack):
         if material.case.control:
             config = material.model.claims.get("config")
             if not isinstance(config, Mapping) or config.get("seed") is None:
-                return Outcome({"applies": False, "right": 0, "of": material.architecture.parameters})
+                return Outcome({"applies": False})
             device = public_device(material, VaultKind.AES, seed)
             artefact, claims = locked_for(material, device, "clock", "aes-pre", seed), dict(material.model.claims)
         else:
             artefact, claims = material.locked, dict(material.claims)
+        if not retraining.names_seed(claims):
+            return Outcome({"applies": True, "tried": False})
         found = retraining.retrain(artefact, claims)
         truth = retraining.flat_codes(material.architecture)
         right = int((found.found == truth).sum()) if found.found.shape == truth.shape else 0
-        return Outcome({"applies": True, "right": right, "of": len(truth)})
+        return Outcome({"applies": True, "tried": True, "right": right, "of": len(truth)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if most weights come again."""
         (found,) = (one.values for one in own)
         if not found["applies"]:
             return Said(Verdict.NOT_APPLICABLE, "The model was not trained here, so nobody can train it again from a seed.")
+        if not found["tried"]:
+            return Said(
+                Verdict.HOLDS, "The file does not name the seed of its training (128 bits): there is nothing to begin from."
+            )
         share = found["right"] / found["of"]
         summary = f"Trained again from what the file claims, {found['right']} of {found['of']} weights are right."
         return Said(Verdict.BROKEN if share > 0.5 else Verdict.HOLDS, summary, share)

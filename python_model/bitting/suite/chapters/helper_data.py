@@ -31,6 +31,7 @@ class HelperData(Attack):
     """See `bitting.attack.helper_data`. Its controls are keys from a PUF that check nothing, or not all."""
 
     name, chapter, attacker, unit = "helper data", "helper data", "owner of the chip", "answers to changed helper data"
+    weak = "keys from a PUF that check nothing, or not all"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each way to change helper data."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from bitting.artefact.artefact import Artefact
 from bitting.attack import leakage, weak
 from bitting.attack.streams import Stream
+from bitting.errors import BittingError
 from bitting.locking.chip import ChipModel
+from bitting.locking.device import Device
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
@@ -19,15 +23,19 @@ from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit import timing
+from bitting.unit.spec import VaultKind
 
 #: Batches of each kind that the RTL runs: a clock count is exact, so that few would do.
 _BATCHES = 20
+#: A batch of the model in clear: what the clocks of a lock are beside. The vault `aes` takes it.
+_CLEAR = "in clear"
 
 
 class WeightsByCycles(Attack):
     """Do clocks of tiles tell small weights from others? Its control is a tile of one digit a code."""
 
     name, chapter, attacker, unit = "weights through cycles", "leakage", "owner of the chip", "bits a tile"
+    weak = "the model in clear"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job."""
@@ -61,9 +69,13 @@ class WeightsByCycles(Attack):
         ]
         drawn = [figures.plot("histogram", "Clocks of a tile", "clocks", "tiles", series)]
         summary = (
-            f"Tiles of small codes are told from random ones by their clocks (|t| {found['t']:.0f}, a leak from 4.5 on): "
-            f"{found['told']:.1f} of the {found['bits']:.0f} bits of a tile."
+            f"The clocks of a tile tell {found['told']:.1f} of its {found['bits']:.0f} bits (|t| {found['t']:.0f} between "
+            f"small and random codes, a leak from {leakage.THRESHOLD} on)"
         )
+        if not case.control:
+            (bare,) = (one.values["told"] for one in control)
+            summary += f"; without a lock {bare:.1f}: no lock hides how many digits its weights have"
+        summary += "."
         leaks = found["t"] > leakage.THRESHOLD
         verdict = (Verdict.BROKEN if leaks else Verdict.HOLDS) if case.control else Verdict.CONCEDED if leaks else Verdict.HOLDS
         return Said(verdict, summary, found["told"], drawn)
@@ -73,6 +85,7 @@ class TableByTime(Attack):
     """The table by the clocks of one code a tile, in a challenge of one's own. Its control counts values in unary."""
 
     name, chapter, attacker, unit = "table from time", "leakage", "owner of the chip", "entries of the table"
+    weak = "an engine that counts up to the index of each value"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job."""
@@ -104,15 +117,23 @@ class InputsByTime(Attack):
     """Do the clocks of a batch tell its inputs? On the RTL; its control is an engine that skips zeros."""
 
     name, chapter, attacker, unit = "inputs through time", "leakage", "whoever runs it", "Welch's t"
+    weak = "an engine that skips what is multiplied by zero, reckoned for one tile"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job, where the RTL is run."""
-        return [{"batches": _BATCHES}] if case.control or (case.keyed and effort.rtl) else []
+        clear = [{"batches": _CLEAR}] if case.control and effort.rtl else []
+        return [{"batches": _BATCHES}, *clear] if case.control or (case.keyed and effort.rtl) else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Clocks of batches of zeros and of random inputs, in turn."""
-        rng, count = np.random.default_rng(seed), parameters["batches"]
         program, spec = material.architecture, material.architecture.spec
+        if parameters["batches"] == _CLEAR:
+            device = public_device(material, VaultKind.AES, seed)
+            stream = Stream.of(
+                Artefact(replace(program, spec=device.spec)), np.zeros((program.samples, program.sample_words), np.int8)
+            )
+            return Outcome({"clocks": self._clocks(device, [stream])[0]})
+        rng, count = np.random.default_rng(seed), parameters["batches"]
         zeros = np.zeros((count, program.samples, program.sample_words), np.int8)
         random = np.asarray(rng.integers(spec.act_min, spec.act_max + 1, zeros.shape), np.int8)
         if material.case.control:
@@ -120,23 +141,35 @@ class InputsByTime(Attack):
             few = [inputs[:, 0, : len(weights)] for inputs in (zeros, random)]
             clocks = [weak.skipping_cycles(weights, inputs, timing.TILE_OVERHEAD).tolist() for inputs in few]
             return Outcome({"zeros": clocks[0], "random": clocks[1]})
-        device, found = material.owner, {"zeros": [], "random": []}  # type: ignore[var-annotated]
+        in_turn = [Stream.of(material.locked, inputs) for pair in zip(zeros, random, strict=True) for inputs in pair]
+        clocks = self._clocks(material.owner, in_turn)
+        return Outcome({"zeros": clocks[::2], "random": clocks[1::2]})
+
+    def _clocks(self, device: Device, streams: Sequence[Stream]) -> list[int]:
+        """Of each stream on the RTL, from the reset to the last word of the answer."""
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            for one, two in zip(zeros, random, strict=True):
-                for name, inputs in (("zeros", one), ("random", two)):
-                    stream = Stream.of(material.locked, inputs)
-                    engine.reset()
-                    words_sent = np.concatenate([stream.head, *stream.packets])
-                    found[name].append(int(engine.run(words_sent, stream.result_words).cycles))
-        return Outcome(found)
+            counted = []
+            for stream in streams:
+                engine.reset()
+                words = np.concatenate([stream.head, *stream.packets])
+                answer = engine.run(words, stream.result_words)
+                if answer.error or len(answer.words) != stream.result_words:
+                    raise BittingError(f"the RTL refuses a rightful batch (error {answer.error}): artefact and device differ")
+                counted.append(int(answer.cycles))
+            return counted
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the two differ."""
-        (found,) = (one.values for one in own)
+        found = next(one.values for one in own if one.parameters["batches"] != _CLEAR)
         one, two = (np.array(found[name], float) for name in ("zeros", "random"))
-        t = min(abs(leakage.welch(one, two)), 1e6)
-        summary = (
-            f"Batches of zeros take {one.mean():.1f} clocks on average, of random inputs {two.mean():.1f} (|t| {t:.1f}, a "
-            f"leak from {leakage.THRESHOLD} on), {len(one)} of each."
-        )
-        return Said(Verdict.BROKEN if t > leakage.THRESHOLD else Verdict.HOLDS, summary, t)
+        t, every = min(abs(leakage.welch(one, two)), 1e6), {*one, *two}
+        if len(every) == 1:
+            summary = f"Every batch takes {one[0]:.0f} clocks, {len(one)} of zeros as {len(two)} of random inputs."
+        else:
+            summary = (
+                f"Batches of zeros take {one.mean():.1f} clocks on average, of random inputs {two.mean():.1f} (|t| {t:.1f}, a "
+                f"leak from {leakage.THRESHOLD} on), {len(one)} of each."
+            )
+        clear = next((one.values["clocks"] for one in control if one.parameters["batches"] == _CLEAR), None)
+        facts = {} if case.control or clear is None else {"clocks": {"clocks": int(two.mean()), "clocks_twin": clear}}
+        return Said(Verdict.BROKEN if t > leakage.THRESHOLD else Verdict.HOLDS, summary, t, case_facts=facts)

@@ -11,6 +11,7 @@ from bitting.locking.device import ROOT_BYTES, Device
 from bitting.locking.kinds import Level
 from bitting.locking.scheme import NONCE_BYTES, LockScheme
 from bitting.locking.transform import personalise
+from bitting.program.layers import Program
 from bitting.suite.cases import Material
 from bitting.unit.spec import VaultKind
 
@@ -22,11 +23,13 @@ def public_device(material: Material, vault: VaultKind, seed: int, sealed: bool 
     return Device(spec, np.random.default_rng(seed).bytes(ROOT_BYTES), sealed=seals)
 
 
-def locked_for(material: Material, device: Device, fingerprint: str, transform: str, seed: int) -> Artefact:
-    """The group's model, locked for a device of any vault, under a nonce that follows from a seed: for controls only."""
+def locked_for(
+    material: Material, device: Device, fingerprint: str, transform: str, seed: int, model: Program | None = None
+) -> Artefact:
+    """The group's model, or another, locked for a device of any vault, its nonce following from a seed: for trials only."""
     nonce = np.random.default_rng([seed, NONCE_BYTES]).bytes(NONCE_BYTES)
     scheme = LockScheme.new(device.spec, fingerprint, transform, Level.FAMILY, nonce=nonce)
-    program = personalise(replace(material.architecture, spec=device.spec), device, scheme)
+    program = personalise(replace(model or material.architecture, spec=device.spec), device, scheme)
     return Artefact(program, scheme, interface=material.model.interface)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bitting.attack import table_readout
 from bitting.attack.port import Probe
 from bitting.attack.streams import reported_cycles
 from bitting.check import attacks, verification
@@ -19,7 +18,7 @@ from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import malleable_or_owned, public_device
+from bitting.suite.chapters.locks import malleable_or_owned
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
@@ -29,64 +28,49 @@ _LAYERS = 1
 #: Tiles whose clocks a case's record holds, at most.
 _TILES = 128
 _COLUMNS = ("attack", "sought", "got", "of", "right", "queries", "clocks")
-_ATTACKS, _VERIFICATION, _UNSEALED = "attacks", "verification", "an unsealed device"
+_ATTACKS, _VERIFICATION = "attacks", "verification"
 
 
 class Ports(Attack):
-    """What the owner of the chip tries, see `bitting.check.attacks`. Its control: the fuse `sealed` is not blown."""
+    """What the owner of the chip tries, see `bitting.check.attacks`. Its control checks nothing: the vault `aes`, unsealed."""
 
     name, chapter, attacker, unit = "port attacks", "ports", attacks.OWNER, "things got"
+    weak = "the vault aes with its fuse not blown, which checks no packet"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """The attacks, and a verification of emulator and RTL, which is what their truth rests on."""
         if not effort.rtl or not (case.keyed or case.control):
             return []
-        if case.control:
-            return [{"kind": _UNSEALED}]
-        return [{"kind": _ATTACKS, "edits": effort.edits}, {"kind": _VERIFICATION, "samples": effort.samples}]
+        tried = {"kind": _ATTACKS, "edits": effort.edits}
+        return [tried] if case.control else [tried, {"kind": _VERIFICATION, "samples": effort.samples}]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Findings by name, or what a verification saw."""
-        if parameters["kind"] == _UNSEALED:
-            device = public_device(material, material.architecture.spec.vault, seed, sealed=False)
-            with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-                found = table_readout.read_table(Probe(engine, device.spec))
-            right = int((found.found == np.array(device.table())).sum())
-            return Outcome({"got": right, "of": found.of})
         if parameters["kind"] == _VERIFICATION:
             return self._verified(material, parameters["samples"])
+        device, artefact = malleable_or_owned(material, seed)
         tried = attacks.port_attacks(
-            material.locked, material.owner, layers=_LAYERS, edits=parameters["edits"], seed=seed, attackers=[attacks.OWNER]
+            artefact, device, layers=_LAYERS, edits=parameters["edits"], seed=seed, attackers=[attacks.OWNER]
         )
         return Outcome({"findings": [{key: _plain(one.to_dict()[key]) for key in (*_COLUMNS, "succeeded")} for one in tried]})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if any port attack got something that is right."""
-        if case.control:
-            (found,) = (one.values for one in own)
-            verdict = Verdict.BROKEN if found["got"] == found["of"] else Verdict.HOLDS
-            summary = f"An unsealed device tells {found['got']} of {found['of']} entries of its bitting table."
-            return Said(verdict, summary, float(found["got"]))
+        """Broken if any port attack got something that is right; of the control every one of them must."""
         findings = next(one.values["findings"] for one in own if one.parameters["kind"] == _ATTACKS)
-        facts = next(one.values for one in own if one.parameters["kind"] == _VERIFICATION)
+        facts: Mapping[str, Any] = next((one.values for one in own if one.parameters["kind"] == _VERIFICATION), {})
         won = [one for one in findings if one["succeeded"]]
         drawn = [figures.table("Port attacks", _COLUMNS, [[one[name] for name in _COLUMNS] for one in findings])]
-        drawn.append(
-            figures.plot(
-                "scatter", "Clocks of each tile", "predicted by the timing law", "measured on the RTL", [
-                    figures.line("tiles", "lock", *(
-                        [float(tile[name]) for tile in facts["cycles"]] for name in ("predicted", "measured")
-                    ))
-                ],
-            )
-        )  # fmt: skip
+        if facts:
+            tiles = ([float(tile[name]) for tile in facts["cycles"]] for name in ("predicted", "measured"))
+            axes = "predicted by the timing law", "measured on the RTL"
+            drawn.append(figures.plot("scatter", "Clocks of each tile", *axes, [figures.line("tiles", "lock", *tiles)]))
         summary = f"{len(won)} of {len(findings)} port attacks got something" + (
             f": {', '.join(one['attack'] for one in won)}."
             if won
             else f", in {sum(one['queries'] for one in findings)} queries."
         )
-        verdict = Verdict.BROKEN if won else Verdict.HOLDS
-        return Said(verdict, summary, float(len(won)), drawn, case_facts=facts)
+        broken = len(won) == len(findings) if case.control else bool(won)
+        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, float(len(won)), drawn, case_facts=facts)
 
     def _verified(self, material: Material, samples: int) -> Outcome:
         """Emulator against RTL, and clocks of tiles as law and RTL have them."""
@@ -113,6 +97,7 @@ class Residue(Attack):
     """Inputs and hidden activations of the user before, see `bitting.attack.residue`. Its control sweeps nothing: `aes`."""
 
     name, chapter, attacker, unit = "residue", "ports", attacks.NEXT_USER, "activations got"
+    weak = "the vault aes, which wipes nothing"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job, where the RTL is run."""

@@ -32,6 +32,7 @@ class Questions(Attack):
         "owner of the chip",
         "share of the accuracy over chance",
     )
+    weak = "the model in clear"
 
     shared = True
 

@@ -32,6 +32,7 @@ class FreeTable(Attack):
     """See `bitting.attack.free_table`. Its control is the table alone, which is no lock. Dense networks only."""
 
     name, chapter, attacker, unit = "gradient on a free table", "key search", "thief of the file", "points over from scratch"
+    weak = "the table alone, on codes in their places"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job; of networks with other layers it says that it does not apply."""

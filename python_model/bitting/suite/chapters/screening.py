@@ -28,13 +28,16 @@ from bitting.unit.spec import VaultKind
 _BATCH, _BATCHES = 32, 20
 #: An area under the curve up to this much from 0.5 is chance.
 _CHANCE = 0.1
+#: What a thief who can check a guess still has before him.
+_LEFT = "2^128 keys are left to guess."
 _EVERYTHING, _SELF_TEST = "everything", "the self-test in the artefact"
 
 
 class Screening(Attack):
     """See `bitting.attack.screening` and `unlabelled`. Its control is the transform `aes`: plain weights."""
 
-    name, chapter, attacker, unit = "screening", "screening", "thief of the file", "AUC - 0.5"
+    name, chapter, attacker, unit = "screening", "screening", "thief of the file", "area under the ROC curve"
+    weak = "the transform aes, whose weights stand in the file's places: under the right key alone they look like weights"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """By the weights, and by running the network. Of a sealed program there is nothing to look at but the tags."""
@@ -60,15 +63,15 @@ class Screening(Attack):
         return self._by_answers(material, artefact, device, parameters["keys"], parameters["labels"], seed)
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if anything tells the right key; of a sealed program the tag does, which is conceded."""
+        """Conceded if anything tells the right key from wrong ones: each guess can be checked, and all of them are left."""
         found = {answer.parameters["kind"]: answer.values for answer in own}
         if "tag" in found:
             cost = float(found["tag"]["permutations"])
             summary = (
-                f"A tag tells the right key surely, for {cost:.0f} Ascon permutations a guess; nothing else can be looked at, "
-                "and 2^128 keys are to be guessed."
+                f"A guessed key is told right or wrong by a tag, for {cost:.0f} Ascon permutations a guess; nothing else can "
+                f"be looked at. {_LEFT}"
             )
-            return Said(Verdict.CONCEDED, summary, 0.5, (), cost)
+            return Said(Verdict.CONCEDED, summary, 1.0, (), cost)
         weights = found["weights"]
         areas = {**weights["auc"], **found.get("answers", {}).get("auc", {})}
         best = max(areas, key=lambda name: abs(areas[name] - 0.5))
@@ -80,16 +83,22 @@ class Screening(Attack):
         for name, curve in found.get("answers", {}).get("roc", {}).items():
             series = [figures.line(name, role, curve["x"], curve["y"])]
             drawn.append(figures.plot("roc", f"By {name}", "wrong keys kept, share", "right keys kept, share", series))
-        verdict = Verdict.BROKEN if gain > _CHANCE else Verdict.HOLDS
-        summary = f"Best statistic: {best}, area under the ROC curve {areas[best]:.3f} (0.5 tells nothing)."
-        return Said(verdict, summary, gain, drawn, _cost_of(best, operations))
+        cost = _cost_of(best, operations)
+        told = f"best statistic: {best}, area under the ROC curve {areas[best]:.3f} of {weights['keys']} wrong keys"
+        if gain <= _CHANCE:
+            return Said(Verdict.HOLDS, f"No statistic tells the right key from wrong ones ({told}).", areas[best], drawn, cost)
+        summary = (
+            f"A guessed key is told right or wrong without the device, by what it makes of the weights or answers, for "
+            f"{cost:.0f} operations a guess ({told}). {_LEFT}"
+        )
+        return Said(Verdict.BROKEN if case.control else Verdict.CONCEDED, summary, areas[best], drawn, cost)
 
     def _by_weights(self, artefact: Artefact, device: Device, keys: int, seed: int) -> Outcome:
         locked = artefact.locked_layers()
         found = screening.screen(locked, artefact.scheme, device, wrong_keys=keys, seed=seed)
         areas = {f"{name}, one tile": area for name, area in found.tile.items()}
         areas |= {f"{name}, model": area for name, area in found.model.items()}
-        return Outcome({"auc": areas, "guess": found.guess})
+        return Outcome({"auc": areas, "guess": found.guess, "keys": keys})
 
     def _by_answers(
         self, material: Material, artefact: Artefact, device: Device, keys: int, counts: Sequence[int], seed: int

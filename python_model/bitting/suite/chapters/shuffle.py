@@ -25,8 +25,10 @@ from bitting.unit.spec import VaultKind
 
 #: How far the base lies from the model, in standard deviations of weights: from a little training to another network.
 NOISES = (0.1, 0.25, 0.5, 1.0, 2.0)
-#: More accuracy than the base has, 0..1.
-ALLOWED = 0.02
+#: More accuracy than the base has, 0..1; more counts if it is so many standard errors, of a network that is worth something.
+ALLOWED, _SURE = 0.02, 3.0
+#: Share of the accuracy over chance that a network must have to be worth something.
+_WORTH = 0.5
 #: Share of the codes that the control must give.
 _ALL = 0.99
 #: Places told across two copies, 0..1, that are not by chance.
@@ -37,6 +39,7 @@ class Alignment(Attack):
     """See `bitting.attack.alignment`. Its control is a base that is the model itself."""
 
     name, chapter, attacker, unit = "permutation alignment", "shuffle", "thief of the file", "points over the base model"
+    weak = "a shuffle of which the base model is the model itself"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each distance of the base."""
@@ -74,12 +77,16 @@ class Alignment(Attack):
         )
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if the aligned network is better than the base that was used."""
+        """Broken if the aligned network is surely better than the base that was used, and worth something."""
         ordered = sorted(own, key=lambda one: one.parameters["noise"])
         noises = [one.parameters["noise"] for one in ordered]
         gains = [one.values["aligned"] - one.values["base"] for one in ordered]
-        best = int(np.argmax(gains))
+        useful = case.chance + _WORTH * (case.authorised - case.chance)
+        worth = [gain if one.values["aligned"] >= useful else -1.0 for gain, one in zip(gains, ordered, strict=True)]
+        best = int(np.argmax(worth))
         at = ordered[best].values
+        mean = (at["aligned"] + at["base"]) / 2
+        error = float(np.sqrt(2 * mean * (1 - mean) / own[0].parameters["samples"]))
         role = "control" if case.control else "lock"
         columns = ("distance of the base, sigma", "base accuracy", "aligned accuracy", "table right", "codes right")
         rows = [
@@ -95,11 +102,14 @@ class Alignment(Attack):
             figures.table("Alignment", columns, rows),
         ]  # fmt: skip
         summary = (
-            f"With a base model {noises[best]} sigma away the aligned network answers {100 * at['aligned']:.2f}%, the base "
-            f"itself {100 * at['base']:.2f}%; {100 * at['table']:.0f}% of the table and {100 * at['codes']:.0f}% of the codes"
-            " are right."
+            f"With a base model whose weights are {noises[best]} sigma away the aligned network answers "
+            f"{100 * at['aligned']:.2f}%, the base itself {100 * at['base']:.2f}% (standard error of the difference "
+            f"{100 * error:.2f} points); {100 * at['table']:.0f}% of the table and {100 * at['codes']:.0f}% of the codes are "
+            "right."
         )
-        broken = at["codes"] > _ALL if case.control else gains[best] > ALLOWED
+        if case.control:
+            return Said(Verdict.BROKEN if at["codes"] > _ALL else Verdict.HOLDS, summary, None, drawn)
+        broken = worth[best] > max(ALLOWED, _SURE * error)
         return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gains[best], drawn)
 
 
@@ -107,6 +117,7 @@ class TwoCopies(Attack):
     """One model for two devices, both shuffled. Its control are two copies under one secret order."""
 
     name, chapter, attacker, unit = "alignment of two copies", "shuffle", "thief of many files", "places told"
+    weak = "two copies in which every tile of a layer has one and the same order"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job."""

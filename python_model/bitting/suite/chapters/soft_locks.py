@@ -50,6 +50,9 @@ class Repair(Attack):
     """See `bitting.targets`. Its control hides rounding in whole periods of the wave, which a repair takes off."""
 
     name, chapter, attacker, unit = "data-free repair", "repair", "thief of the file", "share of the accuracy over chance"
+    weak = (
+        "a model in clear, to some of whose weights whole periods of the wave were added: nothing to the unit, ruin to rounding"
+    )
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each repair. Runtimes that may not be installed are left out."""
@@ -96,9 +99,12 @@ class Repair(Attack):
         plain = left[_NOTHING]
         rows = [[name, *found] for name, found in sorted(left.items(), key=lambda item: -item[1][0])]
         drawn = [figures.table("The best hardware after each repair", ("repair", "accuracy", "hardware"), rows)]
+        mended = ", and no repair does better"
+        if best != _NOTHING:
+            mended = f", {100 * metric:.1f}% after the repair {best!r} ({target})"
         summary = (
-            f"As stolen the best hardware keeps {100 * plain[0]:.1f}% of {100 * unit:.1f}% ({plain[1]}); after the repair "
-            f"{best!r} {100 * metric:.1f}% ({target}). Exact emulation keeps all, and is conceded."
+            f"The right unit answers {100 * unit:.1f}%, the best other hardware {100 * plain[0]:.1f}% as stolen ({plain[1]})"
+            f"{mended}. (Exact emulation, which keeps all, is conceded and not counted.)"
         )
         if case.soft == SPARSITY:
             summary += (

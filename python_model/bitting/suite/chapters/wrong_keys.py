@@ -31,6 +31,10 @@ class WrongKeys(Attack):
     """See `bitting.attack.wrong_keys`. Its control is a lock whose key derivation leaves out eight bits of the root secret."""
 
     name, chapter, attacker, unit = "wrong keys", "wrong keys", "thief of the file", "points over the best random network"
+    weak = (
+        "a key derivation that leaves out eight of the 128 bits: of its 128 one-bit neighbours, which are "
+        "tried, eight are the key"
+    )
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """Random keys in chunks, and the neighbours; of the control random networks, too."""
