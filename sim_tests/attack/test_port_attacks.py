@@ -289,6 +289,8 @@ def test_one_hot_vectors_between_layers_read_the_last_layer_only_where_they_are_
         ([0x82, 5, 0x1_00FF, 8, 9], 8, False),
         ([0x82, 5, 0x1_00FF, 8, 9], 0, True),
         ([0x82, 5, 0x1_00FF, 8, 9, 1], 8, True),
+        ([0x82, 5, 0x1_00FF, 9, 9], 8, True),  # of another error
+        ([0x82, 5, 6, 0xABCD_EFFF, 1, 2], 8, True),  # no FAULT but for its lowest byte
         ([0x82, 5, 4], 8, True),
         ([0x82, 5, 6, 7, 0x82], 8, True),
         ([0x82, 5, 6, 7, 0x82], 0, True),

@@ -306,7 +306,7 @@ def test_an_attack_that_did_not_break_its_control_says_nothing(cases, effort, tm
 def aligned(case, *rows, samples=2000):
     """The verdict on (distance, base accuracy, aligned accuracy)."""
     own = [
-        Answer({"noise": noise, "samples": samples}, {"base": base, "aligned": found, "table": 0.5, "codes": 0.5}, {}, 0.0)
+        Answer({"noise": noise}, {"base": base, "aligned": found, "table": 0.5, "codes": 0.5, "samples": samples}, {}, 0.0)
         for noise, base, found in rows
     ]
     return Alignment().judge(case, own, [])

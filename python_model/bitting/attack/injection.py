@@ -23,6 +23,15 @@ from bitting.program import packets
 _SPREAD = 24
 
 
+def applies(artefact: Artefact) -> bool:
+    """Whether it can be tried: of programs that are not sealed, on a last layer whose tiles read the same words, each once."""
+    if isinstance(artefact.program, SealedProgram):
+        return True
+    layer = artefact.program.layers[-1]
+    same = len(np.unique(layer.in_base)) == 1 and layer.parts == 1
+    return same and len(np.unique(layer.offsets)) == layer.tile_codes
+
+
 def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     """Read the weights of the last layer, or of a sealed program see whether activations are taken anywhere.
 
@@ -43,7 +52,7 @@ def inject(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     program, spec = artefact.program, artefact.program.spec
     layer = program.layers[-1]
     count, lanes = layer.tile_codes, spec.lanes
-    if len(np.unique(layer.in_base)) > 1 or layer.parts > 1 or len(np.unique(layer.offsets)) < count:
+    if not applies(artefact):
         raise LockError("this attack reads a last layer whose tiles read the same words, each once; the artefact has another")
     stream = Stream.of(artefact, x)
     at = stream.layers()[-1]

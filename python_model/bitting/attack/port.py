@@ -6,6 +6,7 @@ the pin `error`, as everyone does who holds the chip; nothing of what is inside.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -64,28 +65,22 @@ class Reply:
     Attributes:
         tiles: the TILE_DONE packets.
         error: the pin `error`.
-        whole: it has no packet beside those and a FAULT that ends it.
         words: all its words.
     """
 
     tiles: list[packets.TileResult]
     error: ErrorCode
-    whole: bool
     words: np.ndarray
 
     @classmethod
     def of(cls, words: np.ndarray, error: int) -> Reply:
         """From result words and the pin `error`."""
-        tiles, whole = [], True
-        try:
+        tiles = []
+        with contextlib.suppress(SimulationError):  # cut within a packet
             for kind, payload in packets.split(words):
                 if kind == Result.TILE_DONE:
                     tiles.append(packets.TileResult.of(payload))
-                elif kind != Result.FAULT:
-                    whole = False
-        except SimulationError:
-            whole = False
-        return cls(tiles, ErrorCode(error), whole, words)
+        return cls(tiles, ErrorCode(error), words)
 
     @property
     def sums(self) -> np.ndarray:
@@ -100,8 +95,13 @@ class Reply:
         shared = min(len(self.words), len(rightful))
         differing = np.flatnonzero(self.words[:shared] != rightful[:shared])
         rest = self.words[differing[0] if len(differing) else shared :]
-        fault = self.error and 0 < len(rest) <= FAULT_PACKET and int(rest[0]) & 0xFF == Result.FAULT
-        return bool(len(rest)) and not fault
+        return bool(len(rest)) and not self._ends_with(rest)
+
+    def _ends_with(self, rest: np.ndarray) -> bool:
+        """`rest` is a FAULT, or its beginning: the error in the low byte, tiles that ran above it, and a CRC."""
+        head, *told = (int(word) for word in rest)
+        error = all(word & 0xFF == self.error for word in told[:1])
+        return bool(self.error) and len(rest) <= FAULT_PACKET and head == FAULT_WORDS << 16 | Result.FAULT and error
 
 
 @dataclass

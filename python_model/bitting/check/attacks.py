@@ -131,8 +131,9 @@ class _PortAttacks:
             done = lambda layer, total: self._progress("weight extraction", layer, total)  # noqa: E731
             finding = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
             yield _judged(finding, retraining.flat_codes(self._codes)[: finding.of])
-        finding = injection.inject(self._probe(), self._artefact, x)
-        yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
+        if injection.applies(self._artefact):
+            finding = injection.inject(self._probe(), self._artefact, x)
+            yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
         hidden = packet_order.hidden_addresses(self._artefact)
         if len(hidden):

@@ -150,17 +150,21 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
 
     Locks are told by their numbers in the table of locks, so that long names do not hide one another.
     """
-    known = [(number, lock, cost, len(judgement.stops(lock)), bool(judgement.falls_to(lock)))
+    known = [(number, lock, cost, len(judgement.stops(lock)), bool(judgement.falls_to(lock)) or not judgement.sound(lock))
              for number, (lock, cost) in enumerate(zip(judgement.locks, costs, strict=True), 1)
              if cost is not None and lock.is_lock]  # fmt: skip
     if not known:
         return None
     edge = front([(cost, stopped) for _, _, cost, stopped, fallen in known if stopped and not fallen])
-    best_of_all, beaten, broken = kinds = ["no lock is better and cheaper", "another is better or cheaper", "falls to somebody"]
+    best_of_all, beaten, idle, broken = kinds = [
+        "no lock is better and cheaper", "another is better or cheaper", "stops nobody", "falls, or its RTL differs",
+    ]  # fmt: skip
 
     def kind(cost: float, stopped: int, fallen: bool) -> str:
         if fallen:
             return broken
+        if not stopped:
+            return idle
         return best_of_all if (cost, stopped) in edge else beaten
 
     places: dict[tuple[float, int, bool], list[int]] = {}

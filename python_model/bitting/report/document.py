@@ -119,12 +119,12 @@ def _strength(judgement: Judgement) -> Section:
     plots = [
         case_charts.pareto(judgement, title, [lock.overhead(measure) for lock in judgement.locks]) for measure, title in _COSTS
     ]
-    plots.append(case_charts.pareto(judgement, "accuracy lost", [lock.lost() for lock in judgement.locks]))
+    plots.append(case_charts.pareto(judgement, "accuracy lost", [opening.lost(judgement, lock) for lock in judgement.locks]))
     drawn = [plot for plot in plots if plot]
     said = (
         "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: "
         "the engine's area after synthesis, clocks and words from the reset until the first batch is answered (a challenge "
-        "among them, which later batches do not need), bytes of the file. A lock that falls to somebody is at no front."
+        "among them), bytes of the file. A lock that falls to somebody is at no front."
         if drawn
         else "No cost was measured."
     )
@@ -196,7 +196,7 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
         ("lock and network", finding.case),
         ("attacker", finding.attacker),
         ("what he holds", case.holds if case else "not said: a weak lock, made for this attack")
-        if not finding.weak
+        if not (finding.control and finding.weak)
         else ("the weak lock", finding.weak),
         ("level of the claim", _level(judgement, finding)),
         ("verdict", _mark(judgement, finding)),

@@ -31,7 +31,8 @@ STANDINGS = {
 }
 #: What no attack of the suite does.
 _OUTSIDE = (
-    "On the emulator and the simulated RTL; power, electromagnetic radiation, light and faults of a real chip were not tried."
+    "On the emulator and the simulated RTL; power, electromagnetic radiation, light and faults of a real chip were not tried. "
+    "Each lock of a key rests on the root secret: who has it builds a working copy, and getting it out of a chip was not tried."
 )
 #: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
 _DEAR = 0.01
@@ -56,8 +57,14 @@ def sections(judgement: Judgement) -> list[Section]:
 
 def _short(judgement: Judgement) -> list[Section]:
     """What a reader who reads no further should know; nothing if nothing was attacked."""
+
+    def conceded(lock: Lock) -> tuple[str, ...]:
+        return judgement.attackers_at(lock, Standing.CONCEDED)
+
     best = [
-        lock for lock in judgement.ranked if judgement.sound(lock) and judgement.stops(lock) and not judgement.falls_to(lock)
+        lock
+        for lock in judgement.ranked
+        if judgement.sound(lock) and (judgement.stops(lock) or conceded(lock)) and not judgement.falls_to(lock)
     ]
     fallen = [lock for lock in judgement.ranked if judgement.falls_to(lock)]
     items: list[Line] = []
@@ -68,11 +75,17 @@ def _short(judgement: Judgement) -> list[Section]:
         )
     if best:
         first = best[0]
-        alike = [lock for lock in best if judgement.stops(lock) == judgement.stops(first)]
+        alike = [lock for lock in best if (judgement.stops(lock), conceded(lock)) == (judgement.stops(first), conceded(first))]
         found = [item for lock in alike for attacker in judgement.attackers for item in judgement.against(lock, attacker)]
         left = [item for item in found if item.verdict == Verdict.CONCEDED]
-        open_ones, every = {item.attack for item in left}, {item.attack for item in found}
-        said = f". Of {len(every)} attacks {len(every - open_ones)} failed"
+        void, open_ones, every = (
+            {item.attack for item in found if judgement.standing_of(item) in standings}
+            for standings in (
+                (Standing.VOID,), (Standing.CONCEDED,), (Standing.VOID, Standing.CONCEDED, Standing.HOLDS),
+            )
+        )  # fmt: skip
+        said = f". Of {len(every)} attacks {len(every - open_ones - void)} failed"
+        said += f", {len(void)} show nothing" if void else ""
         said += f", and {len(open_ones)} got what follows, by design. " if left else ". "
         items.append((Strong("Buy: "), *_links(judgement, alike), f"{said}{_prices(judgement, alike)}."))
         for attack in dict.fromkeys(item.attack for item in left):
@@ -80,7 +93,7 @@ def _short(judgement: Judgement) -> list[Section]:
             link = Link(attack, entry_id(judgement, most))
             items.append((Strong(f"Even so, {most.attacker}: "), link, f". {most.summary}"))
     elif judgement.attacks:
-        items.append((Strong("Buy: "), "none of these. No lock was tried by anybody without falling to somebody."))
+        items.append((Strong("Buy: "), "none of these: each falls to somebody, has another RTL, or nothing is shown for it."))
     if items:
         items.append((Strong("Measured on: "), f"{_measured_on(judgement)}. {_OUTSIDE}"))
     return [Section("in-short", "In short", (Bullets(tuple(items)),))] if items else []
@@ -215,6 +228,12 @@ def _dear(judgement: Judgement) -> list[Line]:
     return items
 
 
+def lost(judgement: Judgement, lock: Lock) -> float | None:
+    """Accuracy that a lock loses, 0..1, without what its unit loses with any lock or none; None: no twin was trained."""
+    found = lock.lost()
+    return None if found is None else found - _lost_by_the_unit(judgement, lock)
+
+
 def _lost_by_the_unit(judgement: Judgement, lock: Lock) -> float:
     """Accuracy that the unit of a lock loses without any; 0 if that was not measured."""
     bare = [other.lost() for other in judgement.locks if _unit(other) == _unit(lock) and not other.is_lock]
@@ -336,10 +355,9 @@ def _price(judgement: Judgement, lock: Lock) -> str:
         more = lock.overhead(measure)
         if more is not None:
             parts.append(f"{100 * more:+.1f}% {words}")
-    lost = lock.lost()
-    if lost is not None:
-        lost -= _lost_by_the_unit(judgement, lock)
-        parts.append(f"{numbers.points(-lost)} of accuracy" if numbers.points(lost) != numbers.points(0) else "no accuracy")
+    less = lost(judgement, lock)
+    if less is not None:
+        parts.append(f"{numbers.points(-less)} of accuracy" if numbers.points(less) != numbers.points(0) else "no accuracy")
     return ", ".join(parts) or "not measured"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -162,10 +162,22 @@ def perform(
             own, beside = run.again(attack, case, kept)
             sources.append(Source(attack, case, [*run.jobs(attack, case), *own], beside))
     results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
-    run_or_found = {attack.name for attack in run.attacks} | {one["attack"] for one in results["findings"]}
-    results["made"]["not_run"] = [attack.name for attack in ATTACKS if attack.name not in run_or_found]
+    results["made"]["not_run"] = _not_run(run, {one["attack"] for one in results["findings"]})
     kept.write_results(results)
     return results
+
+
+def _not_run(run: Run, found: Collection[str]) -> list[str]:
+    """Attacks that were not asked for, and what of others wants the RTL, if that is left out."""
+    named = [attack.name for attack in ATTACKS if attack.name not in found and attack not in run.attacks]
+    if run.effort.rtl:
+        return named
+    with_rtl = replace(run.effort, rtl=True)
+    return named + [
+        f"{attack.name} (on the RTL)"
+        for attack in run.attacks
+        if any(len(attack.parts(case, with_rtl)) > len(attack.parts(case, run.effort)) for case in run.cases)
+    ]
 
 
 @functools.cache

@@ -44,14 +44,15 @@ class Counterfeits(Attack):
         return Outcome({"got": int(found.got), "of": int(found.of)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if any derives it, or answers."""
+        """Broken if any derives it, or answers; the control if both do."""
         mutants, *ported = (one.values for one in own)
         chips = f"Of {mutants['of']} {mutants['what']} {mutants['got']}"
         summary = f"{chips} derive the right chip's lock key with a challenge of their own"
         for found in ported:
             summary += f"; with a made-up challenge the RTL of the right chip gives {found['got']} of {found['of']} answers"
-        got = sum(found["got"] for found in (mutants, *ported))
-        return Said(Verdict.BROKEN if got else Verdict.HOLDS, f"{summary}.", float(got))
+        every = [found["got"] for found in (mutants, *ported)]
+        got, broken = sum(every), all(every) if case.control else any(every)
+        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, f"{summary}.", float(got))
 
 
 class Clone(Attack):

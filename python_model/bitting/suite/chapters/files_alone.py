@@ -96,9 +96,7 @@ class Retraining(Attack):
         if not found["applies"]:
             return Said(Verdict.NOT_APPLICABLE, "The model was not trained here, so nobody can train it again from a seed.")
         if not found["tried"]:
-            return Said(
-                Verdict.HOLDS, "The file does not name the seed of its training (128 bits): there is nothing to begin from."
-            )
+            return Said(Verdict.HOLDS, "The file does not name the seed of its training: there is nothing to begin from.")
         share = found["right"] / found["of"]
         summary = f"Trained again from what the file claims, {found['right']} of {found['of']} weights are right."
         return Said(Verdict.BROKEN if share > 0.5 else Verdict.HOLDS, summary, share)

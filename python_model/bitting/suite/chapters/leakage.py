@@ -32,7 +32,7 @@ _CLEAR = "in clear"
 
 
 class WeightsByCycles(Attack):
-    """Do clocks of tiles tell small weights from others? Its control is a tile of one digit a code."""
+    """Do clocks of tiles tell small weights from others? Its control is the model in clear."""
 
     name, chapter, attacker, unit = "weights through cycles", "leakage", "owner of the chip", "bits a tile"
     weak = "the model in clear"
@@ -72,10 +72,7 @@ class WeightsByCycles(Attack):
             f"The clocks of a tile tell {found['told']:.1f} of its {found['bits']:.0f} bits (|t| {found['t']:.0f} between "
             f"small and random codes, a leak from {leakage.THRESHOLD} on)"
         )
-        if not case.control:
-            (bare,) = (one.values["told"] for one in control)
-            summary += f"; without a lock {bare:.1f}: no lock hides how many digits its weights have"
-        summary += "."
+        summary += "." if case.control else ". No lock changes that: a tile takes as many clocks as its codes have digits."
         leaks = found["t"] > leakage.THRESHOLD
         verdict = (Verdict.BROKEN if leaks else Verdict.HOLDS) if case.control else Verdict.CONCEDED if leaks else Verdict.HOLDS
         return Said(verdict, summary, found["told"], drawn)
@@ -164,7 +161,9 @@ class InputsByTime(Attack):
         one, two = (np.array(found[name], float) for name in ("zeros", "random"))
         t, every = min(abs(leakage.welch(one, two)), 1e6), {*one, *two}
         if len(every) == 1:
-            summary = f"Every batch takes {one[0]:.0f} clocks, {len(one)} of zeros as {len(two)} of random inputs."
+            summary = (
+                f"Every batch takes {one[0]:.0f} clocks from a reset on, {len(one)} of zeros as {len(two)} of random inputs."
+            )
         else:
             summary = (
                 f"Batches of zeros take {one.mean():.1f} clocks on average, of random inputs {two.mean():.1f} (|t| {t:.1f}, a "

@@ -77,8 +77,12 @@ class Screening(Attack):
         best = max(areas, key=lambda name: abs(areas[name] - 0.5))
         gain = abs(areas[best] - 0.5)
         role = "control" if case.control else "lock"
+        told_by = 0.5 + gain
         operations = {**weights["guess"], **found.get("answers", {}).get("guess", {})}
-        rows = [[name, area, _cost_of(name, operations)] for name, area in sorted(areas.items(), key=lambda item: -item[1])]
+        rows = [
+            [name, area, _cost_of(name, operations)]
+            for name, area in sorted(areas.items(), key=lambda item: -abs(item[1] - 0.5))
+        ]
         drawn = [figures.table("Is the right key told?", ("by", "AUC", "operations a guess"), rows)]
         for name, curve in found.get("answers", {}).get("roc", {}).items():
             series = [figures.line(name, role, curve["x"], curve["y"])]
@@ -86,12 +90,12 @@ class Screening(Attack):
         cost = _cost_of(best, operations)
         told = f"best statistic: {best}, area under the ROC curve {areas[best]:.3f} of {weights['keys']} wrong keys"
         if gain <= _CHANCE:
-            return Said(Verdict.HOLDS, f"No statistic tells the right key from wrong ones ({told}).", areas[best], drawn, cost)
+            return Said(Verdict.HOLDS, f"No statistic tells the right key from wrong ones ({told}).", told_by, drawn, cost)
         summary = (
             f"A guessed key is told right or wrong without the device, by what it makes of the weights or answers, for "
             f"{cost:.0f} operations a guess ({told}). {_LEFT}"
         )
-        return Said(Verdict.BROKEN if case.control else Verdict.CONCEDED, summary, areas[best], drawn, cost)
+        return Said(Verdict.BROKEN if case.control else Verdict.CONCEDED, summary, told_by, drawn, cost)
 
     def _by_weights(self, artefact: Artefact, device: Device, keys: int, seed: int) -> Outcome:
         locked = artefact.locked_layers()

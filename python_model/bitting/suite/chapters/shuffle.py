@@ -39,7 +39,7 @@ class Alignment(Attack):
     """See `bitting.attack.alignment`. Its control is a base that is the model itself."""
 
     name, chapter, attacker, unit = "permutation alignment", "shuffle", "thief of the file", "points over the base model"
-    weak = "a shuffle of which the base model is the model itself"
+    weak = "a shuffle whose base is the model itself: shows that table and order are found, not what they are worth"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each distance of the base."""
@@ -73,6 +73,7 @@ class Alignment(Attack):
                 "aligned": accuracy(found),
                 "table": float((table == np.array(device.table())).mean()),
                 "codes": 1 - wrong / model.parameters,
+                "samples": len(labels),
             }
         )
 
@@ -86,7 +87,7 @@ class Alignment(Attack):
         best = int(np.argmax(worth))
         at = ordered[best].values
         mean = (at["aligned"] + at["base"]) / 2
-        error = float(np.sqrt(2 * mean * (1 - mean) / own[0].parameters["samples"]))
+        error = float(np.sqrt(2 * mean * (1 - mean) / at["samples"]))
         role = "control" if case.control else "lock"
         columns = ("distance of the base, sigma", "base accuracy", "aligned accuracy", "table right", "codes right")
         rows = [
