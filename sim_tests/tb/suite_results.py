@@ -158,7 +158,8 @@ def results(seed: int = 5) -> dict[str, Any]:
         finding(soft, "fine-tune the whole network", "broken", gain=0.4, summary="Made up: 40 points more."),
         finding(aes, "fine-tune the whole network", "holds"),
         finding(long, "fine-tune the whole network", "holds", gain=None, summary=LONG),
-        finding(weak, "fine-tune the whole network", "broken", control=True, gain=0.5, summary="Made up: the weak lock falls."),
+        finding(weak, "fine-tune the whole network", "broken", control=True, weak="eight bits", gain=0.5,
+                summary="Made up: the weak lock falls."),
         finding(sealed, "random wrong keys", "holds", chapter="wrong keys", unit="points over random networks",
                 figures=[histogram(rng)]),
         finding(clear, "random wrong keys", "not applicable", chapter="wrong keys", gain=None, unit="", summary="Made up."),
@@ -184,7 +185,8 @@ def results(seed: int = 5) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "made": {"version": "0.0.0 (made up)", "commit": "0000000", "suite": "digits", "budget": {"seconds": 60}, "seed": seed,
-                 "started": "2000-01-01T00:00:00Z", "seconds": 4321.0, "tools": {"made-up tool": "1.2.3"}},
+                 "started": "2000-01-01T00:00:00Z", "seconds": 4321.0, "tools": {"made-up tool": "1.2.3"},
+                 "not_run": ["an attack that was left out"]},
         "cases": [sealed, shuffle, aes, soft, clear, long, foreign],
         "findings": findings,
     }  # fmt: skip

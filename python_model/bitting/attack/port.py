@@ -95,13 +95,13 @@ class Reply:
         shared = min(len(self.words), len(rightful))
         differing = np.flatnonzero(self.words[:shared] != rightful[:shared])
         rest = self.words[differing[0] if len(differing) else shared :]
-        return bool(len(rest)) and not self._ends_with(rest)
+        return bool(len(rest)) and not self._is_fault(rest)
 
-    def _ends_with(self, rest: np.ndarray) -> bool:
-        """`rest` is a FAULT, or its beginning: the error in the low byte, tiles that ran above it, and a CRC."""
-        head, *told = (int(word) for word in rest)
+    def _is_fault(self, words: np.ndarray) -> bool:
+        """One word or more are a FAULT, or its beginning: the error in the low byte, tiles that ran above it, and a CRC."""
+        head, *told = (int(word) for word in words)
         error = all(word & 0xFF == self.error for word in told[:1])
-        return bool(self.error) and len(rest) <= FAULT_PACKET and head == FAULT_WORDS << 16 | Result.FAULT and error
+        return bool(self.error) and len(words) <= FAULT_PACKET and head == FAULT_WORDS << 16 | Result.FAULT and error
 
 
 @dataclass

@@ -31,8 +31,7 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     Returns:
         A finding of the weights as one row of value indices, layer after layer.
     """
-    config = claims.get("config")
-    if not names_seed(claims) or not isinstance(config, Mapping):
+    if not names_seed(claims):
         note = "no seed among the claims: 128 bits to guess"
         return Finding("retraining", _THIEF, "weights", 0, code_places(artefact.program), note=note)
     from bitting.training import loop
@@ -40,7 +39,7 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
 
     known = {item.name for item in fields(TrainConfig)}
     given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in known
+        name: tuple(value) if isinstance(value, list) else value for name, value in claims["config"].items() if name in known
     }
     again = TrainConfig(**given)
     count = loop.counted(progress, again) if progress else None

@@ -64,7 +64,7 @@ def _locks(judgement: Judgement) -> Section:
              *_costs(case, kept))
             for case in lock.cases
         )  # fmt: skip
-        found = [item for item in judgement.attacks if any(item.case == case.id for case in lock.cases)]
+        found = judgement.on(lock)
         blocks: list[Block] = [Table(f"Cases of lock {number}", columns, rows)]
         if found:
             blocks.append(_findings_table(judgement, f"Attacks on lock {number}", found))
@@ -195,9 +195,8 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
     rows: list[tuple[Inline, ...]] = [
         ("lock and network", finding.case),
         ("attacker", finding.attacker),
-        ("what he holds", case.holds if case else "not said: a weak lock, made for this attack")
-        if not (finding.control and finding.weak)
-        else ("the weak lock", finding.weak),
+        ("what he holds", case.holds if case else "not said: a weak lock, made for this attack"),
+        *([("the weak lock", finding.weak)] if finding.control and finding.weak else []),
         ("level of the claim", _level(judgement, finding)),
         ("verdict", _mark(judgement, finding)),
     ]

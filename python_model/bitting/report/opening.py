@@ -76,7 +76,7 @@ def _short(judgement: Judgement) -> list[Section]:
     if best:
         first = best[0]
         alike = [lock for lock in best if (judgement.stops(lock), conceded(lock)) == (judgement.stops(first), conceded(first))]
-        found = [item for lock in alike for attacker in judgement.attackers for item in judgement.against(lock, attacker)]
+        found = [item for lock in alike for item in judgement.on(lock)]
         left = [item for item in found if item.verdict == Verdict.CONCEDED]
         void, open_ones, every = (
             {item.attack for item in found if judgement.standing_of(item) in standings}
@@ -153,8 +153,7 @@ def _fallen(judgement: Judgement) -> list[Line]:
     alike: dict[tuple[str, tuple[str, ...]], list[Lock]] = {}
     broken: dict[str, list[Finding]] = {}
     for lock in judgement.locks:
-        found = [item for item in judgement.attacks if item.case in {case.id for case in lock.cases}]
-        broken[lock.name] = [item for item in found if item.verdict == Verdict.BROKEN]
+        broken[lock.name] = [item for item in judgement.on(lock) if item.verdict == Verdict.BROKEN]
         if broken[lock.name]:
             attacks = tuple(dict.fromkeys(item.attack for item in broken[lock.name]))
             alike.setdefault((_level(lock), attacks), []).append(lock)
@@ -212,10 +211,10 @@ def _dear(judgement: Judgement) -> list[Line]:
     """Prices and doubts that no attack tells of."""
     items: list[Line] = []
     for lock in judgement.locks:
-        lost, unit = lock.lost(), _lost_by_the_unit(judgement, lock)
-        if lock.is_lock and lost is not None and lost - unit > _DEAR:
-            beside = "the unlocked twin" if not unit else "the same unit without a lock"
-            items.append((Strong(judgement.short(lock)), f" costs accuracy: {numbers.points(unit - lost)} against {beside}."))
+        less = lost(judgement, lock)
+        if lock.is_lock and less is not None and less > _DEAR:
+            beside = "the same unit without a lock" if _lost_by_the_unit(judgement, lock) else "the unlocked twin"
+            items.append((Strong(judgement.short(lock)), f" costs accuracy: {numbers.points(-less)} against {beside}."))
     units = {_unit(lock): unit for lock in judgement.locks if (unit := _lost_by_the_unit(judgement, lock)) > _DEAR}
     items += [
         (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
@@ -302,7 +301,7 @@ def _anyone_falls(judgement: Judgement, attacker: str) -> bool:
 def _matrix(judgement: Judgement) -> Section:
     rows: list[tuple[Inline, ...]] = []
     for lock in judgement.locks:
-        if not judgement.tried(lock) and not lock.is_lock:
+        if not judgement.on(lock) and not lock.is_lock:
             continue  # a network in clear, which is there for comparison
         marks = (Mark(judgement.standing(lock, attacker)) for attacker in judgement.attackers)
         rows.append((Link(judgement.short(lock), lock_id(judgement, lock)), _level(lock), *marks))

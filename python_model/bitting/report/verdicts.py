@@ -122,10 +122,14 @@ class Judgement:
         """Findings that judge a lock: all but the controls."""
         return tuple(finding for finding in self.results.findings if not finding.control)
 
+    def on(self, lock: Lock) -> tuple[Finding, ...]:
+        """Findings on any case of a lock."""
+        cases = {case.id for case in lock.cases}
+        return tuple(found for found in self.attacks if found.case in cases)
+
     def against(self, lock: Lock, attacker: str) -> tuple[Finding, ...]:
         """Findings of an attacker on any case of a lock."""
-        cases = {case.id for case in lock.cases}
-        return tuple(found for found in self.attacks if found.case in cases and found.attacker == attacker)
+        return tuple(found for found in self.on(lock) if found.attacker == attacker)
 
     @cached_property
     def _controls(self) -> dict[str, list[Finding]]:
@@ -170,10 +174,6 @@ class Judgement:
         """Its name without its family, where that tells no two apart."""
         names = [other.name.partition(" on ")[0] for other in self.locks]
         return lock.name.partition(" on ")[0] if len(set(names)) == len(names) else lock.name
-
-    def tried(self, lock: Lock) -> bool:
-        """Whether anybody attacked it."""
-        return any(self.against(lock, attacker) for attacker in self.attackers)
 
     def sound(self, lock: Lock) -> bool:
         """Whether its RTL is what was emulated, as far as that was measured."""

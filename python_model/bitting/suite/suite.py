@@ -62,11 +62,14 @@ class Run:
 
     def jobs(self, attack: Attack, case: Case) -> list[Job]:
         """The jobs of one attack on one case."""
-        parts, at = attack.parts(case, self.effort.sized(case.macs)), case
+        parts, at = self._parts(attack, case), case
         if attack.shared and parts:
             at = next(one for one in self.cases if one.control and one.group == case.group)
-            parts = attack.parts(at, self.effort.sized(at.macs))
+            parts = self._parts(attack, at)
         return [Job.of(attack.name, at.id, part, self.effort.seed) for part in parts]
+
+    def _parts(self, attack: Attack, case: Case) -> list[dict[str, Any]]:
+        return attack.parts(case, self.effort.sized(case.macs))
 
     def again(self, attack: Attack, case: Case, folder: RunFolder) -> tuple[list[Job], list[Job]]:
         """Jobs that follow from what those of `jobs` found, on the case and on its control; none before all are done."""

@@ -29,7 +29,7 @@ class TwoFiles(Attack):
     weak = "two files under one nonce"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """One job; a shuffle adds nothing to codes."""
+        """A job for each pair of files; a shuffle adds nothing to codes."""
         if case.control:
             return [{"files": _NONCE_TWICE}]
         return [{"files": pair} for pair in _PAIRS] if case.keyed and case.transform != Transform.SHUFFLE else []
@@ -42,16 +42,13 @@ class TwoFiles(Attack):
         else:
             owner, scheme, pair = material.owner, material.locked.scheme, parameters["files"]
             how = scheme.fingerprint, scheme.transform
-            device, nonce, program = owner, derived(seed, "second"), None
+            device, nonce, version = owner, "second", None
             if pair == _TWO_DEVICES:  # under one nonce even, which no two files have
-                device, nonce = (
-                    public_device(material, VaultKind(owner.spec.vault), derived(seed, "other")),
-                    derived(seed, "first"),
-                )
+                device, nonce = public_device(material, VaultKind(owner.spec.vault), derived(seed, "other")), "first"
             elif pair == _VERSIONS:
-                program = alignment.near(material.architecture, _NEXT_VERSION, seed)
+                version = alignment.near(material.architecture, _NEXT_VERSION, seed)
             first = locked_for(material, owner, *how, derived(seed, "first"))
-            second = locked_for(material, device, *how, nonce, program)
+            second = locked_for(material, device, *how, derived(seed, nonce), version)
         found = two_files.two_time_pad(first, second)
         return Outcome({"got": int(found.got), "of": found.of})
 
@@ -76,24 +73,21 @@ class Retraining(Attack):
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """How many weights are right."""
         if material.case.control:
-            config = material.model.claims.get("config")
-            if not isinstance(config, Mapping) or config.get("seed") is None:
-                return Outcome({"applies": False})
             device = public_device(material, VaultKind.AES, seed)
             artefact, claims = locked_for(material, device, "clock", "aes-pre", seed), dict(material.model.claims)
         else:
             artefact, claims = material.locked, dict(material.claims)
         if not retraining.names_seed(claims):
-            return Outcome({"applies": True, "tried": False})
+            return Outcome({"tried": False})
         found = retraining.retrain(artefact, claims)
         truth = retraining.flat_codes(material.architecture)
         right = int((found.found == truth).sum()) if found.found.shape == truth.shape else 0
-        return Outcome({"applies": True, "tried": True, "right": right, "of": len(truth)})
+        return Outcome({"tried": True, "right": right, "of": len(truth)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if most weights come again."""
         (found,) = (one.values for one in own)
-        if not found["applies"]:
+        if not found["tried"] and case.control:
             return Said(Verdict.NOT_APPLICABLE, "The model was not trained here, so nobody can train it again from a seed.")
         if not found["tried"]:
             return Said(Verdict.HOLDS, "The file does not name the seed of its training: there is nothing to begin from.")
