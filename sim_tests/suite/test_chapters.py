@@ -120,6 +120,7 @@ def test_ports_on_the_rtl(cases, files, effort):
     told = inputs.judge(cases["sealed"], answers["sealed"], answers["open"])
     cost = told.case_facts["clocks"]
     assert told.verdict is Verdict.HOLDS and cost["clocks"] == clocks > cost["clocks_twin"] > 0
+    assert clocks > cost["later"] > cost["later_twin"] and cost["clocks_twin"] >= cost["later_twin"] > 0
 
 
 def tuned(start, best, turn=1, share=0.1, starts=1):
@@ -207,7 +208,7 @@ def test_the_tries_of_either_side_are_told(cases):
     assert "of 1 beginning from the file, or 3 from scratch," in said.summary
 
 
-SHARES, SCATTER = effort_of("digits").shares, 0.02
+SHARES, SCATTER = effort_of("standard").shares, 0.02
 
 
 def rounds_of(rng, case, gain, count, subsets=5):

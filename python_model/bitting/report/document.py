@@ -21,13 +21,14 @@ _OF_CASES = (
 #: Fields of `Cost` with names for people.
 _MEASURES = {
     "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "bits of block RAM", "mhz": "MHz",
-    "clocks": "clocks until the first answers, on the RTL", "cycles": "of these clocks of tiles",
-    "words": "command words until then", "bytes": "bytes of the file",
+    "later": "clocks a batch, on the RTL", "clocks": "clocks until the first batch is answered, on the RTL",
+    "cycles": "of these clocks of tiles", "words": "command words until then", "bytes": "bytes of the file",
 }  # fmt: skip
 _COSTS = (
     ("lut4", "more LUT4s"), ("ff", "more flip-flops"), ("ram_bits", "more block RAM"),
-    ("clocks", "more clocks until the first answers"), ("cycles", "more clocks of tiles until then"),
-    ("words", "more command words until then"), ("bytes", "more bytes in the file"),
+    ("later", "more clocks a batch"), ("clocks", "more clocks until the first answers"),
+    ("cycles", "more clocks of tiles until then"), ("words", "more command words until then"),
+    ("bytes", "more bytes in the file"),
 )  # fmt: skip
 
 

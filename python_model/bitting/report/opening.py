@@ -38,8 +38,8 @@ _OUTSIDE = (
 _DEAR = 0.01
 #: Fields of `Cost` that make a price.
 _PRICED = {
-    "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "block RAM", "clocks": "clocks until the first answers",
-    "words": "command words until then", "bytes": "bytes",
+    "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "block RAM", "later": "clocks a batch",
+    "clocks": "clocks until the first batch is answered", "words": "command words until then", "bytes": "bytes",
 }  # fmt: skip
 #: Seeds of training that a claim about accuracy wants.
 _SEEDS = 3
@@ -84,10 +84,12 @@ def _short(judgement: Judgement) -> list[Section]:
                 (Standing.VOID,), (Standing.CONCEDED,), (Standing.VOID, Standing.CONCEDED, Standing.HOLDS),
             )
         )  # fmt: skip
-        said = f". Of {len(every)} attacks {len(every - open_ones - void)} failed"
+        said = f". Of {len(every)} attack{'s' * (len(every) > 1)} {len(every - open_ones - void)} failed"
         said += f", {len(void)} show nothing" if void else ""
         said += f", and {len(open_ones)} got what follows, by design. " if left else ". "
-        items.append((Strong("Buy: "), *_links(judgement, alike), f"{said}{_prices(judgement, alike)}."))
+        left_out = judgement.results.made.not_run or judgement.results.made.unfinished
+        advice = "No advice yet, only some attacks were run; so far stands: " if left_out else "Buy: "
+        items.append((Strong(advice), *_links(judgement, alike), f"{said}{_prices(judgement, alike)}."))
         for attack in dict.fromkeys(item.attack for item in left):
             most = worst_first(judgement, [item for item in left if item.attack == attack])[0]
             link = Link(attack, entry_id(judgement, most))

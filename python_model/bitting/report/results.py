@@ -101,7 +101,8 @@ class Cost:
     """Of a lock, each beside the same without it (`_twin`); None: not measured.
 
     `lut4`, `ff`, `ram_bits`: of the engine; `mhz`: its highest clock; `clocks`: all from the reset until the first batch is
-    answered, on the RTL, `cycles`: those of tiles among them, `words`: command words until then; `bytes`: of what ships.
+    answered, on the RTL, `later`: those of each batch after it; `cycles`: those of tiles until the first answers, `words`:
+    command words until then; `bytes`: of what ships.
     """
 
     lut4: float | None
@@ -114,6 +115,8 @@ class Cost:
     mhz_twin: float | None
     clocks: float | None
     clocks_twin: float | None
+    later: float | None
+    later_twin: float | None
     cycles: float | None
     cycles_twin: float | None
     words: float | None

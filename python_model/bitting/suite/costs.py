@@ -28,6 +28,7 @@ class Cost:
         lut4, ff, ram_bits: of the engine after synthesis.
         clocks: from the reset until the first batch is answered, counted on the RTL, the twin's with the model in clear.
             Who attacks the RTL counts them: in a cost by itself they are None.
+        later: of each batch after it, without another challenge, counted on the RTL.
         cycles: those of all tiles among them and those of the challenge, by the timing law.
         words: command words that are sent until then.
         bytes: of the file that ships; the twin's with the same self-test.
@@ -42,6 +43,8 @@ class Cost:
     ram_bits_twin: int | None = None
     clocks: int | None = None
     clocks_twin: int | None = None
+    later: int | None = None
+    later_twin: int | None = None
     cycles: int | None = None
     cycles_twin: int | None = None
     words: int | None = None

@@ -8,8 +8,8 @@ from typing import Any
 from bitting.errors import BittingError
 
 #: From so many multiply-adds a sample on a network is of middle size, or large: training it is not a matter of seconds for a
-#: thief. On an EPYC with one thread a step of 64 samples takes 2 ms of an MLP (0.2 million), 15 ms of LeNet (0.4), 1.25 s of
-#: ResNet8 (13 million), and one of ResNet8's last layer alone 0.23 s; ResNet8's answers to 500 samples take 1.7 s.
+#: thief. On an EPYC with one thread a step of 64 samples takes 2 ms of an MLP (0.2 million), 13 ms of LeNet (0.4), 0.42 s of
+#: ResNet8 (13 million), and its answers to 500 samples 1.5 s.
 MIDDLE_MACS, LARGE_MACS = 300_000, 4_000_000
 
 
@@ -72,11 +72,12 @@ class Effort:
     def sized(self, macs: int) -> Effort:
         """The sizes for a network of so many multiply-adds a sample."""
         if macs >= LARGE_MACS:
-            return replace(self, **_LARGE[self.suite])
-        return replace(self, **_MIDDLE[self.suite]) if macs >= MIDDLE_MACS else self
+            return replace(self, **_LARGE.get(self.suite, {}))
+        return replace(self, **_MIDDLE.get(self.suite, {})) if macs >= MIDDLE_MACS else self
 
 
-_DIGITS = Effort("digits")
+#: Of the data set digits 0.1% would be one sample.
+_DIGITS = Effort("digits", shares=(0.01, 0.05, 0.1, 0.2, 0.5))
 _STANDARD = Effort(
     "standard", samples=2000, rates=(0.01, 0.03, 0.1), mappings=3, steps=600, screened=1000, unknown_bits=12, climbs=4,
     climb_steps=1000, partial_keys=30, table_labels=500, table_starts=16, questions=(100, 1000, 10000), copy_steps=4000,
@@ -94,7 +95,7 @@ _MIDDLE: dict[str, dict[str, Any]] = {
     "full": {},
 }
 #: And for large ones. The standard suite fine-tunes one lock of ResNet8 and its control 120 times at 2 rates, 100 steps of the
-#: whole network and 100 of its last layer: by the times above 36 000 s, five hours on two cores.
+#: whole network and 100 of its last layer: by the times above 15 000 s, two hours on two cores.
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,

@@ -19,8 +19,8 @@ from bitting.network.loss import logit_gain, logit_scale, range_penalty
 from bitting.network.metrics import accuracy
 from bitting.targets import waves
 from bitting.targets.repair import with_reduced_biases
-from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer, written
-from bitting.targets.student import RANGED, Student
+from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer
+from bitting.targets.student import RANGED, Front, Student
 from bitting.targets.target import Target
 
 #: Steps after which scales and masks are found again: a range of least error costs more than a step.
@@ -154,7 +154,7 @@ def _by_layers(stolen: Stolen, target: Target, x: torch.Tensor, effort: Effort, 
     for number, (layer, exactly) in enumerate(zip(teacher.layers, teacher.exact(), strict=True)):
         with torch.no_grad():
             sums = teacher.step(layer, exactly, unit)
-            wanted = sums if before_wave else _given(stolen, layer, exactly.wave, sums)
+            wanted = sums if before_wave else _given(stolen, layer, exactly, sums)
         if number in student.learners:
             _reconstruct(student, number, own, wanted.float(), share, generator, before_wave)
         with torch.no_grad():
@@ -211,9 +211,10 @@ def _trained(
     _require(target, x)
     student, generator = Student(stolen, target, only), torch.Generator().manual_seed(effort.seed)
     scale, gain = logit_scale(stolen.spec.acc_bits), logit_gain(stolen.spec)  # those that the network was trained with
+    front = Front(student, x)
 
     def loss(rows: torch.Tensor) -> torch.Tensor:
-        logits = student.sums(x[rows]) * scale
+        logits = student.sums(front, rows) * scale
         return torch.nn.functional.cross_entropy(logits * gain, wanted[rows]) + range_penalty(logits)
 
     parameters = [each for learner in student.learners.values() for each in learner.parameters]
@@ -221,9 +222,9 @@ def _trained(
     return student.learnt()
 
 
-def _given(stolen: Stolen, layer: StolenLayer, wave: waves.Wave, sums: torch.Tensor) -> torch.Tensor:
+def _given(stolen: Stolen, layer: StolenLayer, how: LayerArithmetic, sums: torch.Tensor) -> torch.Tensor:
     """What a layer gives to others: activations, or answers."""
-    return wave.answers(sums, layer.quarter) if layer.emits else written(stolen.spec, layer, wave, sums)
+    return how.wave.answers(sums, layer.quarter) if layer.emits else stolen.activations(layer, how, sums)
 
 
 def _reconstruct(
@@ -244,7 +245,7 @@ def _reconstruct(
         how = learner.arithmetic()
         found = network.step(layer, how, own[rows])
         if not before_wave and not layer.emits:
-            found = written(network.spec, layer, how.wave, found)
+            found = network.activations(layer, how, found)
         return (found - wanted[rows]).square().mean() / unit
 
     def refresh() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -86,19 +87,44 @@ class StolenLayer:
         """Whole periods of the wave taken off the bias, which changes nothing on the unit; answers have no wave."""
         return self if self.emits else replace(self, bias=reduced(self.bias, self.period))
 
-    def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
-        """What each group reads, (samples, positions, K). `scratch`: (samples, words)."""
-        samples = len(scratch)
-        return [
-            scratch.index_select(1, group.addresses.flatten()).reshape(samples, *group.addresses.shape) for group in self.groups
-        ]
+    @cached_property
+    def reads(self) -> list[torch.Tensor]:
+        """Addresses that are gathered at once: of each group (positions, K), or (K, channels, positions) of all sums.
 
-    def sums(self, products: Sequence[torch.Tensor], bias: torch.Tensor) -> torch.Tensor:
-        """(samples, channels, positions) from the products of each group, (samples, positions, sums), and the bias."""
-        if len(products) == 1:  # one group has the channels in order
-            return products[0].mT + bias[:, None]
-        order = torch.argsort(torch.cat([group.channels for group in self.groups]))
-        return torch.cat(list(products), 2).mT[:, order] + bias[:, None]
+        The second for constants whose sums read words of their own (copies, maxima, means): a product of each costs too much.
+        """
+        if self.kind is Kind.PRODUCT or any(len(group.channels) > 1 for group in self.groups):
+            return [group.addresses for group in self.groups]
+        ordered = sorted(self.groups, key=lambda group: int(group.channels))
+        return [torch.stack([group.addresses.t() for group in ordered], 1)]
+
+    def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
+        """What is read at once, (samples, *addresses), of `reads`. `scratch`: (samples, words)."""
+        return [scratch.index_select(1, each.flatten()).reshape(len(scratch), *each.shape) for each in self.reads]
+
+    def sums(self, read: Sequence[torch.Tensor], how: LayerArithmetic) -> torch.Tensor:
+        """(samples, channels, positions) before the wave. `read`: as `gathered` gives it."""
+        if self.reads[0].dim() == 3:
+            x = how.entering(read[0]) if how.entering else read[0]
+            sums = (x * how.weights.t()[:, :, None]).sum(1)
+        else:
+            products = [self._product(number, x, how) for number, x in enumerate(read)]
+            sums = products[0].mT
+            if len(products) > 1:
+                order = torch.argsort(torch.cat([group.channels for group in self.groups]))
+                sums = torch.cat(products, 2).mT[:, order]
+        sums = sums + how.bias[:, None]
+        return how.leaving(sums) if how.leaving else sums
+
+    def _product(self, number: int, x: torch.Tensor, how: LayerArithmetic) -> torch.Tensor:
+        """(samples, positions, sums) of a group."""
+        if how.entering:
+            x = how.entering(x)
+        if how.product:
+            return how.product(number, x)
+        # One group has all channels in order; to pick them would cost as much as the product.
+        weights = how.weights if len(self.groups) == 1 else how.weights[self.groups[number].channels]
+        return x @ weights.t()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +134,10 @@ class LayerArithmetic:
     Attributes:
         weights: (channels, K), as the hardware has them, dequantised.
         bias: (channels,).
-        entering: what the hardware does to the activations (samples, positions, K) before it multiplies them.
+        entering: what the hardware does to the activations before it multiplies them, of any shape.
         leaving: what it does to sums (samples, channels, positions); before the wave.
         wave: what it has for the fold.
-        product: computes the product of a group instead: called with its number and its activations.
+        product: computes the product of a group instead: called with its number and its activations (samples, positions, K).
     """
 
     weights: torch.Tensor
@@ -198,17 +224,17 @@ class Stolen:
 
     def step(self, layer: StolenLayer, how: LayerArithmetic, scratch: torch.Tensor) -> torch.Tensor:
         """Run one layer, which writes into `scratch`; its sums (samples, channels, positions) before the wave."""
-        products = []
-        for number, (group, x) in enumerate(zip(layer.groups, layer.gathered(scratch), strict=True)):
-            if how.entering:
-                x = how.entering(x)
-            products.append(how.product(number, x) if how.product else x @ how.weights[group.channels].t())
-        sums = layer.sums(products, how.bias)
-        if how.leaving:
-            sums = how.leaving(sums)
+        sums = layer.sums(layer.gathered(scratch), how)
         if not layer.emits:
-            scratch[:, layer.written] = written(self.spec, layer, how.wave, sums).flatten(1).to(scratch.dtype)
+            scratch.index_copy_(1, layer.written, self.activations(layer, how, sums).flatten(1).to(scratch.dtype))
         return sums
+
+    def activations(self, layer: StolenLayer, how: LayerArithmetic, sums: torch.Tensor) -> torch.Tensor:
+        """What a layer writes for its sums, of the same shape: the wave, or where no trained sum can fold, exact operators."""
+        if layer.kind is Kind.LINEAR:
+            return waves.floor(sums * layer.slope)
+        wave = waves.fold(self.spec) if layer.kind is Kind.DISTANCE else how.wave
+        return wave.activations(sums * layer.slope)
 
     def run(self, x: torch.Tensor | np.ndarray, arithmetic: Sequence[LayerArithmetic] | None = None) -> torch.Tensor:
         """Answers of the network, (samples, outputs), in units of the accumulator; with gradients for weights that want them.
@@ -233,15 +259,6 @@ class Stolen:
         how = arithmetic or self.exact()
         with torch.no_grad():
             return torch.cat([self.run(part, how) for part in torch.as_tensor(x).split(SAMPLES_AT_ONCE)])
-
-
-def written(spec: UnitSpec, layer: StolenLayer, wave: Wave, sums: torch.Tensor) -> torch.Tensor:
-    """Activations of a layer's sums: the wave where weights are trained or sums may fold, exact operators elsewhere."""
-    if layer.kind is Kind.LINEAR:
-        return waves.floor(sums * layer.slope)
-    if layer.kind is Kind.DISTANCE:
-        return waves.fold(spec).activations(sums * layer.slope)
-    return wave.activations(sums * layer.slope)
 
 
 class _Lanes:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from bitting.targets import waves
+from bitting.targets import learning, waves
 from bitting.targets.formats import Quantiser
 from bitting.targets.stolen import Kind, LayerArithmetic, Stolen, StolenLayer
 from bitting.targets.target import Target
@@ -42,11 +42,8 @@ class Learner:
             weights = weights * self._mask
         self._grid = self._target.weights.grid(weights) if self._target.weights else None
         self._entering = self._target.reading(self.layer, own)
-        products = [
-            x @ weights[group.channels].t() for group, x in zip(self.layer.groups, self.layer.gathered(own), strict=True)
-        ]
-        sums = self.layer.sums(products, self._bias.detach() * self.layer.quarter)
-        self._leaving = self._target.leaving(self.layer, sums)
+        found = LayerArithmetic(weights, self._bias.detach() * self.layer.quarter, self._wave)
+        self._leaving = self._target.leaving(self.layer, self.layer.sums(self.layer.gathered(own), found))
 
     def arithmetic(self) -> LayerArithmetic:
         """With gradients for `parameters`."""
@@ -55,10 +52,7 @@ class Learner:
             weights = weights * self._mask
         if self._grid:
             weights = self._grid(weights)
-        groups = self.layer.groups
-        # One group has all channels in order; to pick them would cost as much as the product.
-        product = (lambda _, x: x @ weights.t()) if len(groups) == 1 else None
-        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, self._leaving, product)
+        return LayerArithmetic(weights, self._bias * self.layer.quarter, self._wave, self._entering, self._leaving)
 
     def learnt(self, dtype: torch.dtype, rounded: bool) -> StolenLayer:
         """The layer as it is now, pruned, and as the target has it if it is to be rounded."""
@@ -77,7 +71,7 @@ class Student:
     """
 
     def __init__(self, stolen: Stolen, target: Target, only: Collection[int] | None = None):
-        self._stolen = stolen
+        self._stolen, self._finds = stolen, target.finds_in_data
         layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in stolen.layers)
         self.network = replace(stolen, layers=layers, dtype=torch.float32)
         self._wave = waves.Wave(target.wave, stolen.spec, target.gain)
@@ -86,6 +80,11 @@ class Student:
             for number, layer in enumerate(layers)
             if layer.kind is Kind.PRODUCT and (only is None or number in only)
         }
+
+    @property
+    def first(self) -> int:
+        """Number of the first layer that learns."""
+        return min(self.learners, default=len(self.network.layers))
 
     def arithmetic_of(self, number: int) -> LayerArithmetic:
         """Of one layer."""
@@ -99,18 +98,25 @@ class Student:
     @torch.no_grad()
     def refresh(self, x: torch.Tensor) -> None:
         """Scales and masks of every layer. `x`: (samples, input_words)."""
+        if not self._finds:
+            return
         own = self.network.scratch(x[:RANGED])
         for number, layer in enumerate(self.network.layers):
             if number in self.learners:
                 self.learners[number].refresh(own)
             self.network.step(layer, self.arithmetic_of(number), own)
 
-    def sums(self, x: torch.Tensor) -> torch.Tensor:
-        """(samples, outputs) sums that leave, not reduced: through the reduction there is no useful gradient."""
-        scratch, answers = self.network.scratch(x), []
-        for number, layer in enumerate(self.network.layers):
-            sums = self.network.step(layer, self.arithmetic_of(number), scratch)
-            if layer.emits:
+    def sums(self, front: Front, rows: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs) sums that leave, not reduced: through the reduction there is no useful gradient.
+
+        Args:
+            front: of this student, with the samples.
+            rows: (samples,) their numbers.
+        """
+        scratch, answers = front(rows), []
+        for number, layer in enumerate(self.network.layers[self.first :], self.first):
+            scratch, sums = learning.step(self.network, layer, self.arithmetic_of(number), scratch)
+            if sums is not None:
                 answers.append(sums.flatten(1))
         return torch.cat(answers, 1)
 
@@ -121,3 +127,38 @@ class Student:
             for number, layer in enumerate(self._stolen.layers)
         ]
         return replace(self._stolen, layers=tuple(layers))
+
+
+class Front:
+    """Scratch memories behind the layers before the first that learns, which give a sample the same as long as it is trained.
+
+    If there are trained layers among them, each sample's is computed once, and what is read of it is kept, 4 bytes a word.
+    """
+
+    def __init__(self, student: Student, x: torch.Tensor):
+        """`x`: (samples, input_words) activations."""
+        self._student, self._x = student, x
+        before, behind = (student.network.layers[part] for part in (slice(student.first), slice(student.first, None)))
+        self._kept: torch.Tensor | None = None
+        if any(layer.kind is Kind.PRODUCT for layer in before):
+            self._words = torch.cat([each.flatten() for layer in behind for each in layer.reads]).unique()
+            self._kept, self._known = torch.empty(len(x), len(self._words)), torch.zeros(len(x), dtype=torch.bool)
+
+    @torch.no_grad()
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """(rows, words) of some samples, to be written on. `rows`: their numbers, each once."""
+        if self._kept is None:
+            return self._computed(rows)
+        missing = rows[~self._known[rows]]
+        if len(missing):
+            self._kept[missing] = self._computed(missing)[:, self._words]
+            self._known[missing] = True
+        scratch = torch.zeros(len(rows), self._student.network.reach)
+        scratch[:, self._words] = self._kept[rows]
+        return scratch
+
+    def _computed(self, rows: torch.Tensor) -> torch.Tensor:
+        network, scratch = self._student.network, self._student.network.scratch(self._x[rows])
+        for number, layer in enumerate(network.layers[: self._student.first]):
+            network.step(layer, self._student.arithmetic_of(number), scratch)
+        return scratch

@@ -104,6 +104,11 @@ class Target:
         if isinstance(self.activations, IntegerFormat) and self.activations.per_channel:
             raise BittingError(f"target {self.name} has activations per channel; allowed is one scale a layer")
 
+    @property
+    def finds_in_data(self) -> bool:
+        """There are scales or masks to be found, for a network that learns on it."""
+        return any((self.weights, self.activations, self.accumulator, self.pruning, self.pruning_by_data))
+
     def run(self, stolen: Stolen, calibration: torch.Tensor) -> Answers:
         """Convert a stolen network to this hardware.
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
+from bitting.artefact.host_words import HostWords
 from bitting.attack import leakage, weak
-from bitting.attack.streams import Stream
 from bitting.errors import BittingError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
@@ -68,9 +68,10 @@ class WeightsByCycles(Attack):
             for name in ("random", "small")
         ]
         drawn = [figures.plot("histogram", "Clocks of a tile", "clocks", "tiles", series)]
+        count = len(found["small"])
         summary = (
             f"The clocks of a tile tell {found['told']:.1f} of its {found['bits']:.0f} bits (|t| {found['t']:.0f} between "
-            f"small and random codes, a leak from {leakage.THRESHOLD} on)"
+            f"{count} tiles of small and {count} of random codes, a leak from {leakage.THRESHOLD} on)"
         )
         summary += "." if case.control else ". No lock changes that: a tile takes as many clocks as its codes have digits."
         leaks = found["t"] > leakage.THRESHOLD
@@ -126,34 +127,37 @@ class InputsByTime(Attack):
         program, spec = material.architecture, material.architecture.spec
         if parameters["batches"] == _CLEAR:
             device = public_device(material, VaultKind.AES, seed)
-            stream = Stream.of(
-                Artefact(replace(program, spec=device.spec)), np.zeros((program.samples, program.sample_words), np.int8)
-            )
-            return Outcome({"clocks": self._clocks(device, [stream])[0]})
+            clear = Artefact(replace(program, spec=device.spec))
+            (once,), later = self._clocks(device, clear, [np.zeros((program.samples, program.sample_words), np.int8)])
+            return Outcome({"clocks": once, "later": later})
         rng, count = np.random.default_rng(seed), parameters["batches"]
         zeros = np.zeros((count, program.samples, program.sample_words), np.int8)
         random = np.asarray(rng.integers(spec.act_min, spec.act_max + 1, zeros.shape), np.int8)
         if material.case.control:
             weights = np.array(spec.values)[material.architecture.secret[0].codes[0]]
             few = [inputs[:, 0, : len(weights)] for inputs in (zeros, random)]
-            clocks = [weak.skipping_cycles(weights, inputs, timing.TILE_OVERHEAD).tolist() for inputs in few]
-            return Outcome({"zeros": clocks[0], "random": clocks[1]})
-        in_turn = [Stream.of(material.locked, inputs) for pair in zip(zeros, random, strict=True) for inputs in pair]
-        clocks = self._clocks(material.owner, in_turn)
-        return Outcome({"zeros": clocks[::2], "random": clocks[1::2]})
+            skipping = [weak.skipping_cycles(weights, inputs, timing.TILE_OVERHEAD).tolist() for inputs in few]
+            return Outcome({"zeros": skipping[0], "random": skipping[1]})
+        in_turn = [inputs for pair in zip(zeros, random, strict=True) for inputs in pair]
+        clocks, later = self._clocks(material.owner, material.locked, in_turn)
+        return Outcome({"zeros": clocks[::2], "random": clocks[1::2], "later": later})
 
-    def _clocks(self, device: Device, streams: Sequence[Stream]) -> list[int]:
-        """Of each stream on the RTL, from the reset to the last word of the answer."""
+    def _clocks(self, device: Device, artefact: Artefact, batches: Sequence[np.ndarray]) -> tuple[list[int], int]:
+        """Of each batch on the RTL, from the reset to the last word of the answer; and of the last one, sent once more."""
+        words = HostWords.of(artefact, report=False)
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            counted = []
-            for stream in streams:
-                engine.reset()
-                words = np.concatenate([stream.head, *stream.packets])
-                answer = engine.run(words, stream.result_words)
-                if answer.error or len(answer.words) != stream.result_words:
+
+            def counted(*sent: np.ndarray) -> int:
+                answer = engine.run(np.concatenate(sent), words.results)
+                if answer.error or len(answer.words) != words.results:
                     raise BittingError(f"the RTL refuses a rightful batch (error {answer.error}): artefact and device differ")
-                counted.append(int(answer.cycles))
-            return counted
+                return int(answer.cycles)
+
+            first = []
+            for batch in batches:
+                engine.reset()
+                first.append(counted(words.once, words.batch(batch)))
+            return first, counted(words.again, words.batch(batches[-1]))
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the two differ."""
@@ -169,6 +173,11 @@ class InputsByTime(Attack):
                 f"Batches of zeros take {one.mean():.1f} clocks on average, of random inputs {two.mean():.1f} (|t| {t:.1f}, a "
                 f"leak from {leakage.THRESHOLD} on), {len(one)} of each."
             )
-        clear = next((one.values["clocks"] for one in control if one.parameters["batches"] == _CLEAR), None)
-        facts = {} if case.control or clear is None else {"clocks": {"clocks": int(two.mean()), "clocks_twin": clear}}
+        twin = next((one.values for one in control if one.parameters["batches"] == _CLEAR), None)
+        facts: dict[str, Any] = {}
+        if twin is not None and not case.control:
+            facts["clocks"] = {
+                "clocks": int(two.mean()), "clocks_twin": twin["clocks"],
+                "later": found["later"], "later_twin": twin["later"],
+            }  # fmt: skip
         return Said(Verdict.BROKEN if t > leakage.THRESHOLD else Verdict.HOLDS, summary, t, case_facts=facts)
