@@ -13,7 +13,7 @@ demo: $(SETUP)  ## the main job on embedded data, from nothing to the final tabl
 report: $(SETUP)  ## every lock before every attacker, the report on it, and the tables of docs/locks.md; goes on if interrupted
 	$(BIN)/bitting attack matrix --data digits --suite digits -o out/attacks
 	for suffix in html md json; do $(BIN)/bitting report out/attacks -o out/report.$$suffix > out/report.log || exit 1; done
-	$(BIN)/python scripts/locks_page.py out/attacks
+	$(BIN)/python scripts/locks_page.py out/attacks attacks
 
 test: $(TEST_SETUP) icarus chromium  ## everything CI checks about behaviour
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=25 -m "not thorough"

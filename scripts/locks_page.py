@@ -1,7 +1,7 @@
-"""Keep what an attack suite found, and make the tables of docs/locks.md of it: `make report` runs this.
+"""Keep what attack suites found, and make the tables of docs/locks*.md of it: `make report` runs this.
 
-python scripts/locks_page.py RUN     results of a run -> docs/attacks.json (thinned) -> docs/locks.md
-python scripts/locks_page.py         docs/attacks.json -> docs/locks.md
+python scripts/locks_page.py RUN NAME     results of a run -> docs/NAME.json, thinned; then as without it:
+python scripts/locks_page.py              docs/*.json -> the pages that say they are made of them
 """
 
 import json
@@ -13,16 +13,18 @@ from bitting.report import locks_page, reading
 from bitting.suite.format import RESULTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-DATA, PAGE = DOCS / "attacks.json", DOCS / "locks.md"
 
 
 def main(arguments: list[str]) -> None:
-    """Write both files."""
+    """Write the results, if there are new ones, and all pages."""
     if arguments:
-        run = Path(arguments[0])
-        reading.read(run)  # says what is wrong with it
-        files.write_text(DATA, locks_page.thinned(json.loads((run / RESULTS).read_text())))
-    files.write_text(PAGE, locks_page.rewritten(PAGE.read_text(), reading.read(DATA)))
+        run, name = arguments
+        reading.read(Path(run))  # says what is wrong with it
+        files.write_text(DOCS / f"{name}.json", locks_page.thinned(json.loads((Path(run) / RESULTS).read_text())))
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text()
+        if locks_page.sources(text):
+            files.write_text(page, locks_page.rewritten(text, lambda source: reading.read(DOCS / source)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/locks.md says what docs/attacks.json holds, and that is what a suite wrote, thinner."""
+"""Pages of the docs say what the committed results hold, and that is what a suite wrote, thinner."""
 
 import json
 from dataclasses import replace
@@ -7,38 +7,56 @@ from pathlib import Path
 import pytest
 
 from bitting.report import locks_page, reading
+from bitting.report.results import Results
 from bitting.report.verdicts import Judgement, Standing
 from bitting.suite.format import Verdict
 from tb import suite_results
 from tb.suite_results import case, finding
 
 ROOT = Path(__file__).parents[2]
-DATA, PAGE = ROOT / "docs" / "attacks.json", ROOT / "docs" / "locks.md"
+DOCS = ROOT / "docs"
+#: File names of results by the pages that are made of them.
+PAGES = {page: found for page in sorted(DOCS.glob("*.md")) if (found := locks_page.sources(page.read_text()))}
+COMMITTED = sorted(DOCS.glob("attacks*.json"))
 
 
-def test_the_page_is_made_of_the_committed_results():
-    page = PAGE.read_text()
-    assert page.count(locks_page.BEGIN) == page.count(locks_page.END) == 1
-    assert locks_page.rewritten(page, reading.read(DATA)) == page, "scripts/locks_page.py makes it again"
+def committed(name: str) -> Results:
+    """Results in the docs."""
+    return reading.read(DOCS / name)
+
+
+def test_every_committed_result_is_on_a_page():
+    assert sorted(name for names in PAGES.values() for name in names) == [path.name for path in COMMITTED]
+    assert PAGES[DOCS / "locks.md"] == ["attacks.json"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_made_of_the_committed_results(page):
+    assert locks_page.rewritten(page.read_text(), committed) == page.read_text(), "scripts/locks_page.py makes it again"
 
 
 def test_a_changed_result_changes_the_page():
-    results = reading.read(DATA)
+    results, page = committed("attacks.json"), (DOCS / "locks.md").read_text()
     first = next(number for number, found in enumerate(results.findings) if found.verdict == Verdict.HOLDS)
     findings = [replace(found, verdict=Verdict.BROKEN) if at == first else found for at, found in enumerate(results.findings)]
-    page = PAGE.read_text()
-    assert locks_page.rewritten(page, replace(results, findings=tuple(findings))) != page
+    changed = replace(results, findings=tuple(findings))
+    assert locks_page.rewritten(page, lambda _: changed) != page == locks_page.rewritten(page, lambda _: results)
 
 
-def test_the_committed_results_are_whole_small_and_of_no_machine():
-    text = DATA.read_text()
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_results_are_whole_small_and_of_no_machine(path):
+    text = path.read_text()
     assert len(text) < 300_000 and str(ROOT) not in text and "/home/" not in text and "/tmp/" not in text
-    results = reading.read(DATA)
+    results = committed(path.name)
     judgement = Judgement(results)
     assert results.made.unfinished == 0 and "dirty" not in results.made.commit
     assert not judgement.failed_controls and not judgement.without_control and not judgement.differing
-    assert not judgement.untested, "every attacker of docs/threats.md is played"
     assert all(found.command in locks_page.section(results).replace("\\", "") for found in results.findings)
+
+
+def test_every_attacker_is_played():
+    """On the data set of `make report`; each of docs/threats.md."""
+    assert not Judgement(committed("attacks.json")).untested
 
 
 def test_locks_are_ranked_by_whom_they_stop_then_whom_they_fall_to(tmp_path):

@@ -1,12 +1,14 @@
-"""What docs/locks.md says of an attack suite: locks ranked, what every attack got, and the command of each figure.
+"""What pages of the docs say of attack suites: locks ranked, what every attack got, and the command of each figure.
 
-The page is made of results that are committed beside it, so they are thinned: a page in Markdown draws nothing.
+They are made of results that are committed beside them, so these are thinned: a page in Markdown draws nothing. A page says
+itself which results it is made of, in a comment before the part that is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bitting.report import markdown, numbers
@@ -14,12 +16,14 @@ from bitting.report.blocks import Block, Inline, Mark, Table, Text
 from bitting.report.results import Finding, Results
 from bitting.report.verdicts import Judgement, Lock, Standing, worst_first
 
-#: What stands around the part of the page that is made.
-BEGIN, END = "<!-- made by `make report` from attacks.json: -->", "<!-- end of what is made -->"
+#: A part of a page that is made, with what stands around it and the file of its results.
+_MADE = re.compile(r"(<!-- made of (\S+\.json): -->).*?(<!-- end of what is made -->)", re.DOTALL)
 #: Points of a series, and tiles of a case, that are kept.
 _POINTS = 24
 #: Digits of a number that are kept.
 _DIGITS = 5
+#: The attack with a table of its own, and the first column of that.
+_TUNING, _SHARE = "fine-tuning", ("share of the data",)
 #: Columns of the ranking, with what they are called there.
 _COLUMNS = {
     Standing.FALLS: "falls to", Standing.VOID: "nothing is shown for", Standing.CONCEDED: "concedes something to",
@@ -70,11 +74,14 @@ def _thin(figure: Mapping[str, Any]) -> dict[str, Any]:
     return {**figure, "series": series}
 
 
-def rewritten(page: str, results: Results) -> str:
-    """A page with another text between `BEGIN` and `END`, each of which it holds once."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{section(results)}\n\n{END}{after}"
+def sources(page: str) -> list[str]:
+    """File names of the results that a page is made of, in their order."""
+    return [found[2] for found in _MADE.finditer(page)]
+
+
+def rewritten(page: str, read: Callable[[str], Results]) -> str:
+    """A page with all parts that are made made again. `read`: gives the results of a file name."""
+    return _MADE.sub(lambda found: f"{found[1]}\n\n{section(read(found[2]))}\n\n{found[3]}", page)
 
 
 def section(results: Results) -> str:
@@ -83,7 +90,9 @@ def section(results: Results) -> str:
     commit = f", commit {made.commit}" if made.commit else ""
     networks = ", ".join(dict.fromkeys(f"{case.network} on {case.data}" for case in results.cases))
     lead = f"Suite {made.suite}, seed {made.seed}: {networks}; bitting {made.version}{commit}, begun {made.started}."
-    return markdown.written([Text((lead,)), _ranked(judgement), _findings(judgement), _attacks(judgement)])
+    return markdown.written([
+        Text((lead,)), _ranked(judgement), _findings(judgement), *_tuned(judgement), _attacks(judgement),
+    ])  # fmt: skip
 
 
 def _ranked(judgement: Judgement) -> Table:
@@ -113,6 +122,22 @@ def _findings(judgement: Judgement) -> Table:
                 )
     columns = ("attack", "attacker", "verdict", "locks", "most gained", "there, in words")
     return Table("What every attack got", columns, tuple(rows))
+
+
+def _tuned(judgement: Judgement) -> list[Block]:
+    """What each stolen file was worth to a thief with some data; nothing if nobody fine-tuned."""
+    rows: list[tuple[Inline, ...]] = []
+    shares: list[str] = []
+    for found in judgement.results.findings:
+        tables = [figure for figure in found.figures if figure.columns[:1] == _SHARE] if found.attack == _TUNING else []
+        for table in tables:
+            at = table.columns.index("gain")
+            gains = {str(row[0]): str(row[at]) for row in table.rows}
+            shares = shares or list(gains)
+            lock = found.weak if found.control else judgement.short(_lock(judgement, found))
+            rows.append((lock or found.case, *(gains.get(share, "") for share in shares)))
+    caption = "Gain over from scratch of who fine-tunes the stolen file, by the share of the training data that he has"
+    return [Table(caption, ("lock", *shares), tuple(rows))] if rows else []
 
 
 def _attacks(judgement: Judgement) -> Block:
