@@ -104,6 +104,7 @@ def matrix(
     data: DataOption = "digits",
     network: NetworkOption = "mlp",
     spec: SpecOption = "base",
+    soft_spec: Annotated[str, typer.Option(help="Family of the soft lock against other number formats.")] = "soft",
     model: Annotated[
         Path | None, typer.Option("--model", help="Lock this model instead of training; --network names it.")
     ] = None,
@@ -132,10 +133,11 @@ def matrix(
     chosen = locks or (Locks.TRANSFORMS if size == "digits" else Locks.ALL)
     if chosen not in list(Locks):
         raise BittingError(f"unknown --locks {locks!r}; allowed: {', '.join(Locks)}")
-    plan = Plan(data, network, spec, Locks(chosen), trainings, epochs, model)
+    plan = Plan(data, network, spec, soft_spec, Locks(chosen), trainings, epochs, model)
     with console.progress("training") as done:
         cases = prepare(plan, work or output.resolve().with_name(f"{output.resolve().name}.secret"), done)
     command = f"bitting attack matrix --data {data} --network {network} --spec {spec} --locks {chosen}"
+    command += f" --soft-spec {soft_spec}" * (soft_spec != "soft")
     command += " --model MODEL" if model else f" --trainings {trainings}" + (f" --epochs {epochs}" if epochs else "")
     results = attacked(cases, output, command, size, budget=budget, jobs=jobs, seed=seed, rtl=rtl, only=only, ray=ray)
     _show(results, output)

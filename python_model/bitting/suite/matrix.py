@@ -28,9 +28,6 @@ from bitting.unit.spec import UnitSpec, VaultKind, parse_spec
 #: Called with (networks trained, networks).
 Progress = Callable[[int, int], None]
 
-#: Family of the soft lock against other number formats.
-_SOFT_SPEC = "soft"
-
 
 class Locks(StrEnum):
     """Which of the matrix."""
@@ -51,6 +48,7 @@ class Plan:
         data: name of the data set, or of the user's own.
         network: of ours; or any name, for a model that is given.
         spec: family of the hard locks; its vault is not looked at.
+        soft_spec: family of the soft lock against other number formats, which needs twice the memory for convolutions.
         locks: which.
         trainings: networks with seeds of their own, of which the first is locked: how far accuracies scatter.
         epochs: of each; None: as the recipe says.
@@ -60,6 +58,7 @@ class Plan:
     data: str
     network: str = "mlp"
     spec: str = "base"
+    soft_spec: str = "soft"
     locks: Locks = Locks.ALL
     trainings: int = 3
     epochs: int | None = None
@@ -110,7 +109,7 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> dict[
     cases[puf_case(next(iter(cases)))] = files[0]
     for name in soft:
         path = folder / f"soft-{name}.safetensors"
-        trained(path, parse_spec(_SOFT_SPEC) if name == SPLIT else spec, name)
+        trained(path, parse_spec(plan.soft_spec) if name == SPLIT else spec, name)
         one = Files(plan.data, model=path)
         cases[describe(one, plan.network)] = one
     return cases
