@@ -59,6 +59,27 @@ def job(tmp_path_factory):
     del os.environ["BITTING_OWNER"]
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("packets {artefact} -o {artefact}", "artefact"),
+        ("flash {artefact} -o {folder}/./artefact.safetensors", "artefact"),
+        ("lock {folder}/model.safetensors --device {folder}/A.key -o {folder}/A.key", "device"),
+        ("lock {folder}/model.safetensors --device {folder}/A.key -o {folder}/model.safetensors", "model"),
+        ("board ulx3s-25f --device {folder}/A.key -o {folder}/linked", "device"),
+        ("report {folder}/results.json -o {folder}/results.json", "run"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(job, command, what):
+    (job / "results.json").write_text("{}")
+    if not (job / "linked").exists():
+        (job / "linked").symlink_to(job / "A.key")
+    before = {path.name: path.read_bytes() for path in job.iterdir()}
+    line = command.format(folder=job, artefact=job / "artefact.safetensors").split()
+    assert f"is the {what} that is read" in error_of(*line)
+    assert {path.name: path.read_bytes() for path in job.iterdir()} == before
+
+
 @pytest.mark.slow
 def test_train_lock_verify_simulate(job):
     artefact, key = job / "artefact.safetensors", job / "A.key"

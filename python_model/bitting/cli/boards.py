@@ -124,15 +124,14 @@ def board(
 def _simulate(key: Path, silicon: Path | None, image: Path | None) -> None:
     """The serial port of a simulated board, until the user has had enough."""
     from bitting.artefact import flash_file
-    from bitting.sim.serial_port import PLAYED_CLOCKS, SimulatedPort
+    from bitting.sim.serial_port import SimulatedPort
     from bitting.sim.terminal import terminal
 
     console.err.print("building the simulation ...", style="dim")
     ends = {signal.SIGINT, signal.SIGTERM}
     chip = Device.load(key)
     flash = flash_file.read(image) if image else None
-    with contextlib.closing(SimulatedPort(chip, increments_of(chip, key, silicon), flash)) as board:
-        board.patience = PLAYED_CLOCKS if image else 0
+    with contextlib.closing(SimulatedPort.for_host(chip, increments_of(chip, key, silicon), flash)) as board:
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # of the thread that carries bytes too: the wait below takes them
         with terminal(board) as port:
             console.out.print(port)

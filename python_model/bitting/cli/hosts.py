@@ -63,11 +63,10 @@ def opened(
         BittingError: if it can not be opened.
     """
     if simulated:
-        from bitting.sim.serial_port import PLAYED_CLOCKS, SimulatedPort
+        from bitting.sim.serial_port import SimulatedPort
 
         console.err.print("building the simulation ...", style="dim")
-        with contextlib.closing(SimulatedPort(simulated, increments, image)) as played:
-            played.patience = PLAYED_CLOCKS if image else 0
+        with contextlib.closing(SimulatedPort.for_host(simulated, increments, image)) as played:
             yield played
         return
     from bitting.unit.serial_protocol import BAUD

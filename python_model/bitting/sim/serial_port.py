@@ -67,6 +67,13 @@ class SimulatedPort:
             self.insert(flash)
 
     @classmethod
+    def for_host(cls, device: Device, increments: np.ndarray | None = None, flash: bytes | None = None) -> SimulatedPort:
+        """A board for a host, who waits as long as a player computes. Arguments as of the class."""
+        port = cls(device, increments, flash)
+        port.patience = PLAYED_CLOCKS if flash is not None else 0
+        return port
+
+    @classmethod
     def of_library(cls, library: ctypes.CDLL, divisor: int) -> SimulatedPort:
         """A board that was built elsewhere, with harness/serial.cpp; `divisor`: clocks a bit."""
         port = cls.__new__(cls)
