@@ -16,7 +16,7 @@ from bitting.cli.options import SIMULATED, JsonOption, SiliconOption
 from bitting.cli.puf_boards import ConstantsOption, design_of_boards
 from bitting.errors import BittingError, missing_extra
 from bitting.locking.device import Device
-from bitting.unit.spec import VaultKind, parse_spec
+from bitting.unit.spec import UnitSpec, VaultKind, parse_spec
 
 
 def board(
@@ -56,20 +56,13 @@ def board(
     `bitting board NAME --puf --enrolment` makes what a factory loads for `bitting enroll --puf --port`, and without --enrolment
     what the board is sold with.
     """
-    if enrolment and not puf:
-        raise BittingError("--enrolment is of boards whose oscillators make the root secret; add --puf")
-    if constants and not puf:
-        raise BittingError("--constants are of a PUF; add --puf")
-    if puf and device:
-        raise BittingError("--device is a key for the bitstream, and with --puf there is none in it; give one of them")
-    if puf and name == SIMULATED:
-        raise BittingError(f"board {SIMULATED} takes the key file that `bitting enroll --puf` wrote; give --device, not --puf")
-    if not puf and device is None:
+    if puf:
+        _require_no_key(name, device, flash)
+    elif enrolment or constants:
+        raise BittingError(f"{'--enrolment' if enrolment else '--constants'} is of boards whose oscillators make the root "
+                           "secret; add --puf")  # fmt: skip
+    elif device is None:
         raise BittingError(f"whose board {name} is to be: give the key file with --device, or --puf")
-    if flash and puf:
-        raise BittingError(
-            "--flash plays to a device that boots by itself, and one with a PUF wants its helper data first; leave --puf out"
-        )
     if (image is not None) != (flash and name == SIMULATED):
         raise BittingError(
             f"--image is what the flash of board {SIMULATED} holds: give it with --flash there, and nowhere else"
@@ -94,11 +87,7 @@ def board(
         raise BittingError(
             f"the vault aes leaves 213 of 5280 cells on {name}, and the player of --flash takes about 700; take the vault ascon"
         )
-    chip = Device.load(device) if device else None
-    if chip:
-        chip.require_spec(family, "--spec")
-        if chip.puf:
-            raise BittingError(f"{device} is of a chip that stores no secret: its bitstream is that of all such boards, --puf")
+    chip = _chip(device, family) if device else None
     with files.private_folder() as folder:
         with console.progress(f"{family.name} on {name}", seeds) as done:
             if chip:
@@ -119,6 +108,27 @@ def board(
             "not sealed: with this bitstream a board tells its oscillators to anybody who asks. Load it to enrol, and then the "
             "one that is made without --enrolment"
         )
+
+
+def _require_no_key(name: str, device: Path | None, flash: bool) -> None:
+    """Raises BittingError if options do not go with --puf."""
+    if device:
+        raise BittingError("--device is a key for the bitstream, and with --puf there is none in it; give one of them")
+    if name == SIMULATED:
+        raise BittingError(f"board {SIMULATED} takes the key file that `bitting enroll --puf` wrote; give --device, not --puf")
+    if flash:
+        raise BittingError(
+            "--flash plays to a device that boots by itself, and one with a PUF wants its helper data first; leave --puf out"
+        )
+
+
+def _chip(key: Path, family: UnitSpec) -> Device:
+    """The device of a key file. Raises BittingError if its secret is not for a bitstream of this family."""
+    chip = Device.load(key)
+    chip.require_spec(family, "--spec")
+    if chip.puf:
+        raise BittingError(f"{key} is of a chip that stores no secret: its bitstream is that of all such boards, --puf")
+    return chip
 
 
 def _simulate(key: Path, silicon: Path | None, image: Path | None) -> None:

@@ -102,12 +102,10 @@ def train(
 
     family = parse_spec(spec)
     dataset = datasets.load(data, task)
-    _require_choice_of_ours(given is not None, network, hidden)
+    _require_choice_of_ours(given is not None, network, hidden, soft)
     config = replace(recipes.recipe(dataset, network), seed=seed)
     config = _for_given(config, given is not None, activation, epochs)
     config = replace(config, epochs=epochs) if epochs is not None else config
-    if soft is not None and given is not None:
-        raise BittingError("--soft trains a network of ours; --torch or --onnx gives another")
     config = config if soft is None else recipes.soft(config, soft)
     config = replace(config, hidden=tuple(numbers("--hidden", hidden))) if hidden else config
     checkpoint = output.with_name(f".{output.name}.checkpoint")
@@ -120,29 +118,38 @@ def train(
         if not distributed.leads():
             return
     model.save(output)
-    metric, name = model.interface.metric, model.interface.metric.lower()
+    seconds, name = time.perf_counter() - started, model.interface.metric.lower()
     if given is None and model.claims[f"twin_{name}"] - model.claims[name] > _FAR_BELOW:
         console.err.print("the unit is far below its twin: it wants more or wider hidden layers (--hidden), or more --epochs")
     curve = _write_curve(output, model) if model.claims["epochs"] else []
     if json:
         shown = {**claims.public(model.claims), "twin": model.claims["twin"], "curve": [str(path) for path in curve]}
-        console.emit_json({**shown, "seconds": round(time.perf_counter() - started, 1)})
+        console.emit_json({**shown, "seconds": round(seconds, 1)})
         return
     for note in model.claims["notes"]:
         console.err.print(note)
     usage = training.code_usage(model) * family.codes
-    before = model.claims.get(f"converted_{name}")
     rows = [
-        *([("converted, before training", score_text(before, metric))] if before is not None else []),
-        (f"unit {metric}", score_text(model.claims[name], metric)),
-        (f"twin {metric} ({model.claims['twin'].partition(';')[0]})", score_text(model.claims[f"twin_{name}"], metric)),
+        *_scores(model),
         *([("soft lock", f"{soft}, no key; judge it with bitting attack conversions {output}")] if soft else []),
         ("code usage, least and most (1 = equal)", f"{usage.min():.2f} .. {usage.max():.2f}"),
         ("seed", "drawn; in the model's file only" if seed is None else f"{seed}: others can train this model again"),
         *([("learning curve", ", ".join(map(str, curve)))] if curve else []),
-        ("seconds", f"{time.perf_counter() - started:.1f}"),
+        ("seconds", f"{seconds:.1f}"),
     ]
     console.table(f"{output}: {dataset.name}, {model.interface.task}, on {family.name} ({family.id})", ("", ""), rows)
+
+
+def _scores(model: Model) -> list[tuple[str, str]]:
+    """What a trained model claims of itself, with what each score is of."""
+    metric, claimed = model.interface.metric, model.claims
+    name = metric.lower()
+    told = {
+        "converted, before training": claimed.get(f"converted_{name}"),
+        f"unit {metric}": claimed[name],
+        f"twin {metric} ({claimed['twin'].partition(';')[0]})": claimed[f"twin_{name}"],
+    }
+    return [(what, score_text(score, metric)) for what, score in told.items() if score is not None]
 
 
 def _write_curve(output: Path, model: Model) -> list[Path]:
@@ -171,8 +178,10 @@ def _given_model(onnx: Path | None, output: str | None, torch: str, weights: Pat
     return from_torch(torch, weights)
 
 
-def _require_choice_of_ours(given: bool, network: str, hidden: str) -> None:
+def _require_choice_of_ours(given: bool, network: str, hidden: str, soft: str | None) -> None:
     """Refuse what says how our own network is made where there is another."""
+    if given and soft is not None:
+        raise BittingError("--soft trains a network of ours; --torch or --onnx gives another")
     if given and (hidden or network != "mlp"):
         raise BittingError(f"{'--hidden' if hidden else '--network'} makes a network of ours; --torch or --onnx gives another")
     if hidden and network != "mlp":

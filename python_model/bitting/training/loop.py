@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -139,13 +139,10 @@ def train(
     scores["unit"] = fit(unit, material.lesson(twin.logits))
     if config.soft == SPLIT:
         network = splitting.split(network, config.known_seed)
-    metric = interface.metric.lower()
     claims = {
         "dataset": data.name,
         "test_samples": len(data.test_y),
-        metric: scores["unit"],
-        f"twin_{metric}": scores["twin"],
-        **({f"converted_{metric}": scores["converted"]} if "converted" in scores else {}),
+        **_scores(interface.metric.lower(), scores),
         "twin": _TWINS[model is not None, kept],
         "reproducible": given.seed is not None,
         **({"soft": config.soft} if config.soft else {}),
@@ -158,6 +155,12 @@ def train(
     trained = export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
     saved.remove()
     return trained
+
+
+def _scores(metric: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """As claims call them: that of the unit by the metric alone."""
+    names = {"unit": metric, "twin": f"twin_{metric}", "converted": f"converted_{metric}"}
+    return {claimed: scores[name] for name, claimed in names.items() if name in scores}
 
 
 def _stripes(network: UnitNetwork) -> dict[str, Any]:
