@@ -76,6 +76,19 @@ def test_the_locks_of_the_paper_fall_where_they_are_known_to(said):
     assert said("helper data", "puf").verdict is Verdict.HOLDS
 
 
+@pytest.mark.parametrize(
+    ("pruned", "plain", "verdict"), [(0.2, 0.9, "conceded"), (0.8, 0.9, "broken"), (0.2, 0.3, "holds"), (0.8, 0.1, "broken")]
+)
+def test_a_sparsity_lock_concedes_hardware_that_does_not_prune(cases, pruned, plain, verdict):
+    """It is no lock to buy against a thief if hardware that he has runs it, though the hardware it is against does not."""
+    case = replace(cases["open"], soft="sparsity", chance=0.1)
+    metrics = {"2:4": pruned, "int8": plain}
+    targets = [{"name": name, "family": name, "split": "development", "metric": one} for name, one in metrics.items()]
+    answer = Answer({"repair": "as stolen"}, {"targets": targets, "authorised": 0.9}, {}, 0.0)
+    found = attack_named("data-free repair").judge(case, [answer], [])
+    assert found.verdict is Verdict(verdict) and f"{100 * plain:.1f}%" in found.summary
+
+
 def test_all_wrong_devices_refuse_a_sealed_program(said):
     found = said("wrong keys", "sealed")
     assert "All 168 wrong devices refused" in found.summary and found.gain == 0

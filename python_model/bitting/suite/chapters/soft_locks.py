@@ -82,7 +82,10 @@ class Repair(Attack):
         return Outcome({"targets": targets, "authorised": found.authorised})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if hardware that is not conceded runs it: more than half of what the unit has over chance is left."""
+        """Broken if hardware that is not conceded runs it: more than half of what the unit has over chance is left.
+
+        The sparsity lock is against hardware that prunes; if no such runs it, other hardware that does is conceded.
+        """
         by_repair = {one.parameters["repair"]: one.values for one in own}
         unit = by_repair[_NOTHING]["authorised"]
         left: dict[str, tuple[float, str]] = {}
@@ -95,7 +98,11 @@ class Repair(Attack):
             left[name] = max((one["metric"], one["name"]) for one in meant)
         best = max(left, key=lambda name: left[name])
         metric, target = left[best]
-        share = (metric - case.chance) / max(unit - case.chance, 1e-9)
+
+        def kept(accuracy: float) -> float:
+            return (accuracy - case.chance) / max(unit - case.chance, 1e-9)
+
+        share = kept(metric)
         plain = left[_NOTHING]
         rows = [[name, *found] for name, found in sorted(left.items(), key=lambda item: -item[1][0])]
         drawn = [figures.table("The best hardware after each repair", ("repair", "accuracy", "hardware"), rows)]
@@ -108,7 +115,7 @@ class Repair(Attack):
         )
         if case.soft == SPARSITY:
             summary += (
-                f" That is hardware which prunes; other hardware, which this lock is not against, {100 * max(others):.1f}%."
+                f" That is hardware which prunes; other hardware, which this lock is not against, has {100 * max(others):.1f}%."
             )
         facts: dict[str, Any] = {}
         if case.soft:
@@ -121,10 +128,10 @@ class Repair(Attack):
                 }
                 for one in by_repair[_NOTHING]["targets"]
             ]
-            verdict = Verdict.BROKEN if share > _GAINED else Verdict.HOLDS
+            short = Verdict.CONCEDED if kept(max(others)) > _GAINED else Verdict.HOLDS
+            verdict = Verdict.BROKEN if share > _GAINED else short
         else:  # the control is broken if its rounding destroys it, and the repair mends that
-            before = (plain[0] - case.chance) / max(unit - case.chance, 1e-9)
-            verdict = Verdict.BROKEN if share > _GAINED > before else Verdict.HOLDS
+            verdict = Verdict.BROKEN if share > _GAINED > kept(plain[0]) else Verdict.HOLDS
         return Said(verdict, summary, share, drawn, case_facts=facts)
 
 
