@@ -120,7 +120,9 @@ def _strength(judgement: Judgement) -> Section:
     plots = [
         case_charts.pareto(judgement, title, [lock.overhead(measure) for lock in judgement.locks]) for measure, title in _COSTS
     ]
-    plots.append(case_charts.pareto(judgement, "accuracy lost", [opening.lost(judgement, lock) for lock in judgement.locks]))
+    plots.append(
+        case_charts.pareto(judgement, "answers lost, of all", [opening.lost(judgement, lock) for lock in judgement.locks])
+    )
     drawn = [plot for plot in plots if plot]
     said = (
         "How many of the attackers a lock stops, by what it costs more than the same network on the same engine without one: "
@@ -222,7 +224,8 @@ def _cycles(cases: Sequence[Case]) -> Section:
         Entry(f"cycles-{number}", (case.id,), number == 1, (case_charts.cycles(case),)) for number, case in enumerate(timed, 1)
     ]
     said = (
-        "Clocks of each tile on the RTL, beside what the timing law says; they must be equal."
+        "Clocks of some tiles of a batch, evenly chosen, on the RTL, beside what the timing law says; they must be equal, as "
+        "those of all tiles under Verification."
         if timed
         else "No tiles were timed."
     )
@@ -239,7 +242,10 @@ def _verification(cases: Sequence[Case]) -> Section:
         more = ", ".join(f"{name} {value}" for name, value in checked.more.items())
         rows.append((case.id, str(checked.samples), str(checked.wrong_bits), str(checked.wrong_cycles), more))
     table = Table("Emulator and RTL", ("case", "samples", "wrong bits", "wrong cycles", "more"), tuple(rows))
-    said = "Emulator and RTL are compared by equality: anything but 0 is a fault."
+    said = (
+        "Emulator and RTL are compared by equality: anything but 0 is a fault. Each batch begins with a reset and reports the "
+        "clocks of every tile, which takes more of them than what is reckoned as cost."
+    )
     return Section("verification", "Verification", (Text((said,)), table))
 
 

@@ -34,6 +34,8 @@ _OUTSIDE = (
     "On the emulator and the simulated RTL; power, electromagnetic radiation, light and faults of a real chip were not tried. "
     "Each lock of a key rests on the root secret: who has it builds a working copy, and getting it out of a chip was not tried."
 )
+#: What no lock stops an attacker from, where "holds" could be read as more.
+_LIMITS = {"counterfeiter": "lets a faithful copy of the chip, with its root secret, run it"}
 #: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
 _DEAR = 0.01
 #: Fields of `Cost` that make a price.
@@ -293,7 +295,8 @@ def _but(judgement: Judgement, lock: Lock, attacker: str) -> list[str]:
     """What speaks against a lock that is advised."""
     found = [item.attack for item in judgement.against(lock, attacker) if item.verdict == Verdict.CONCEDED]
     sides = (("concedes", tuple(dict.fromkeys(found))), ("falls to", judgement.falls_to(lock)))
-    return [f"{verb} {_listed(names)}" for verb, names in sides if names]
+    limit = [_LIMITS[attacker]] if attacker in _LIMITS else []
+    return [*limit, *(f"{verb} {_listed(names)}" for verb, names in sides if names)]
 
 
 def _anyone_falls(judgement: Judgement, attacker: str) -> bool:
@@ -358,7 +361,9 @@ def _price(judgement: Judgement, lock: Lock) -> str:
             parts.append(f"{100 * more:+.1f}% {words}")
     less = lost(judgement, lock)
     if less is not None:
-        parts.append(f"{numbers.points(-less)} of accuracy" if numbers.points(less) != numbers.points(0) else "no accuracy")
+        parts.append(
+            f"{numbers.points(-less)} of accuracy" if numbers.points(less) != numbers.points(0) else "accuracy as without it"
+        )
     return ", ".join(parts) or "not measured"
 
 

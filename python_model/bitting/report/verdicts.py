@@ -54,13 +54,12 @@ class Lock:
 
     @property
     def name(self) -> str:
-        """As docs/locks.md writes locks: fingerprint x transform."""
+        """Fingerprint x transform, and the vault, which decides most of what a lock is worth."""
         if self.fingerprint == "puf" and not self.is_lock:
             return f"puf alone (a root secret, no lock) on {self.spec}"
         hard = " x ".join(part for part in (self.fingerprint, self.transform) if part and part != "none")
         parts = [hard, f"soft {self.soft}" if self.soft else ""]
-        known = self.vault in ("", "none") or f"vault={self.vault}" in self.spec
-        vault = "" if known else f", vault {self.vault}"
+        vault = "" if self.vault in ("", "none") else f", vault {self.vault}"
         return (
             " + ".join(part for part in parts if part) + f"{vault} on {self.spec}" if any(parts) else f"no lock on {self.spec}"
         )

@@ -102,15 +102,16 @@ class Alignment(Attack):
             ),
             figures.table("Alignment", columns, rows),
         ]  # fmt: skip
+        counts = max(ALLOWED, _SURE * error)
         summary = (
             f"With a base model whose weights are {noises[best]} sigma away the aligned network answers "
             f"{100 * at['aligned']:.2f}%, the base itself {100 * at['base']:.2f}% (standard error of the difference "
-            f"{100 * error:.2f} points); {100 * at['table']:.0f}% of the table and {100 * at['codes']:.0f}% of the codes are "
-            "right."
+            f"{100 * error:.2f} points: a gain counts from {100 * counts:.2f} on); {100 * at['table']:.0f}% of the table and "
+            f"{100 * at['codes']:.0f}% of the codes are right."
         )
         if case.control:
             return Said(Verdict.BROKEN if at["codes"] > _ALL else Verdict.HOLDS, summary, None, drawn)
-        broken = worth[best] > max(ALLOWED, _SURE * error)
+        broken = worth[best] > counts
         return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gains[best], drawn)
 
 
