@@ -147,6 +147,35 @@ def test_pictures_of_folders_and_archives(tmp_path, pack, name, colours):
         assert np.array_equal(x, np.repeat(np.atleast_1d(colours[y]), 30))
 
 
+@pytest.mark.parametrize(("pack", "name"), [(in_folder, "pets"), (in_zip, "pets.zip"), (in_tar, "pets.tar.gz")])
+def test_the_first_pictures_are_of_all_classes(tmp_path, pack, name):
+    """They lie class by class; calibration, attacks and quick verifications take the first so many."""
+    many = {
+        f"{part}/{kind}/{number}.png": picture(number) for part in ("train", "test") for kind in "abc" for number in range(40)
+    }
+    data, again = (datasets.load(pack(tmp_path / f"{turn}-{name}", many)) for turn in range(2))
+    for x, y, other in ((data.train_x, data.train_y, again.train_x), (data.test_x, data.test_y, again.test_x)):
+        assert set(y[:20]) == {0, 1, 2} and np.array_equal(np.bincount(y), [40, 40, 40])
+        assert sorted(map(int, x[y == 1][:, 0])) == list(range(40)) and np.array_equal(x, other)
+
+
+def test_copies_of_cifar_10_are_mixed(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITTING_DATA", str(tmp_path))
+    (tmp_path / "cifar-10").mkdir()
+    for part in ("train", "test"):
+        with tarfile.open(tmp_path / "cifar-10" / f"{part}.tar.xz", "w:xz") as archive:
+            for label, kind in enumerate(("airplane", "automobile", "truck")):
+                for number in range(30):
+                    contents = picture((10 * label, number, 0), (32, 32))
+                    member = tarfile.TarInfo(f"{kind}/{number:04}.png")
+                    member.size = len(contents)
+                    archive.addfile(member, io.BytesIO(contents))
+    data = datasets.load("cifar-10")
+    for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y)):
+        assert set(y[:20]) == {0, 1, 9} and len(y) == 90
+        assert all(red == 10 * min(label, 2) for red, label in zip(x[:, 0], y, strict=True))
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """Writes a Python module into the working folder."""

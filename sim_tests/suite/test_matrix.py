@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from bitting.artefact.model import Model
+from bitting.data import datasets
 from bitting.errors import BittingError
+from bitting.suite.cases import Files, describe
 from bitting.suite.matrix import Locks, Plan, prepare
 from tb.command import bitting, error_of
 
@@ -52,6 +55,20 @@ def test_other_data_or_another_family_is_not_mixed_in(made):
     _, folder, _, _ = made
     with pytest.raises(BittingError, match="give another --work folder"):
         prepare(Plan("digits", spec="tiny", epochs=1, trainings=1), folder)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_data_in_an_order_is_refused(made, tmp_path, part):
+    """The first so many samples would be of one class, and all that is judged on them worth nothing."""
+    _, folder, _, _ = made
+    digits = datasets.load("digits")
+    arrays = {"x_train": digits.train_x, "y_train": digits.train_y, "x_test": digits.test_x, "y_test": digits.test_y}
+    order = np.argsort(arrays[f"y_{part}"], kind="stable")
+    arrays |= {f"{name}_{part}": arrays[f"{name}_{part}"][order] for name in "xy"}
+    path = tmp_path / "sorted.npz"
+    np.savez(path, allow_pickle=False, **arrays)
+    with pytest.raises(BittingError, match="none of the first 250; attacks take the first ones: shuffle the data"):
+        describe(Files(str(path), model=folder / "model-0.safetensors"), "mlp")
 
 
 def test_the_command_names_what_it_found(tmp_path):

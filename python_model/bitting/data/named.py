@@ -146,7 +146,7 @@ def _cifar() -> Dataset:
         parts = []
         for path in copies:
             album = pictures.Album("cifar-10")
-            decoded = [(inside, album.decoded(inside, data)) for inside, data in pictures.in_archive(path)]
+            decoded = pictures.mixed([(inside, album.decoded(inside, data)) for inside, data in pictures.in_archive(path)])
             labels = np.array([_CIFAR_NAMES.index(inside.parent.name) for inside, _ in decoded])
             parts.append((pictures.stack([pixels for _, pixels in decoded], colour=True), labels))
         return of_arrays("cifar-10", parts[0], parts[1], names=_CIFAR_NAMES)

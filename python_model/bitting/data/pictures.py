@@ -10,9 +10,9 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -180,6 +180,14 @@ def _pixels(place: str, picture: Any) -> np.ndarray:
     return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"), np.uint8)
 
 
+_T = TypeVar("_T")
+
+
+def mixed(files: Sequence[_T]) -> list[_T]:
+    """Files that come class by class, in another order, always the same: who takes the first few gets some of each class."""
+    return [files[place] for place in np.random.default_rng(0).permutation(len(files))]
+
+
 def in_classes(name: str, pictures: Files) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(pixels, names of classes) of training and of the test.
 
@@ -197,6 +205,7 @@ def in_classes(name: str, pictures: Files) -> tuple[tuple[np.ndarray, np.ndarray
         if part not in PARTS:
             raise DatasetError(f"{name}: {path} lies in none of train/CLASS and test/CLASS")
         found[part].append((label, albums[part].decoded(path, contents)))
+    found = {part: mixed(entries) for part, entries in found.items()}
     for part, entries in found.items():
         if not entries:
             raise DatasetError(f"{name} has no pictures in {part}/CLASS; allowed are {', '.join(SUFFIXES)}")

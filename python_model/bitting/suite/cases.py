@@ -34,6 +34,8 @@ from bitting.unit.spec import VaultKind, spec_text
 OPEN = "none"
 #: Fingerprint of the case of a root secret from a PUF.
 PUF = "puf"
+#: Of so many first samples a class that should have so many of them has at least one, but by a chance of e^-20.
+_FIRST, _MISSED = 250, 20
 _KEEPS = "the artefact, all source, the public spec, labelled data, and the network's architecture"
 
 
@@ -193,6 +195,8 @@ def describe(files: Files, network: str, trainings: tuple[Training, ...] = ()) -
     model, data = Model.load(files.model), datasets.load(files.data)
     if data.task != Task.CLASSES:
         raise BittingError(f"{data.name} is for {data.task}; the suite judges networks that tell classes: give such data")
+    for name, labels in (("training", data.train_y), ("test", data.test_y)):
+        _require_mixed(f"{data.name}, {name} samples", labels)
     artefact = Artefact.load(files.artefact) if files.artefact else None
     if artefact is not None:
         _require_pair(files, artefact, model)
@@ -241,6 +245,19 @@ def puf_case(control: Case) -> Case:
     """A root secret from a PUF, with its helper data: judged once for each group."""
     holds = "the chip, and its helper data, which he may write; not the silicon's answers"
     return replace(control, id=f"{control.group}/{PUF}", fingerprint=PUF, level="die", holds=holds, trainings=())
+
+
+def _require_mixed(what: str, labels: np.ndarray) -> None:
+    """Raises BittingError if the first samples, which attackers see and judges count, are not like the rest."""
+    first, every = (np.bincount(part, minlength=int(labels.max()) + 1) for part in (labels[:_FIRST], labels))
+    expected = every * min(1, _FIRST / len(labels))
+    missing = np.flatnonzero((expected >= _MISSED) & (first == 0))
+    if len(missing):
+        share = 100 * every[missing[0]] / len(labels)
+        raise BittingError(
+            f"{what} are in an order: class {missing[0]} is {share:.0f}% of all, and none of the first {_FIRST}; attacks take "
+            "the first ones: shuffle the data"
+        )
 
 
 def _require_pair(files: Files, artefact: Artefact, model: Model) -> None:
