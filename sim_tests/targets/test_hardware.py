@@ -196,10 +196,10 @@ def test_learned_rounding_ends_at_whole_numbers_where_two_inputs_are_always_equa
 
 
 def test_a_corrected_bias_gives_sums_their_means_back():
-    wanted, found = (torch.randn(50, 4, 3, generator=GENERATOR) + shift for shift in (0, 5))
+    wanted, found = (torch.randn(4, 3, 50, generator=GENERATOR) + shift for shift in (0, 5))
     bias = torch.arange(4.0)
     change = rounding.corrected(bias, wanted, found) - bias
-    assert torch.allclose((found + change[:, None]).mean((0, 2)), wanted.mean((0, 2)), atol=1e-5)
+    assert torch.allclose((found + change[:, None, None]).mean((1, 2)), wanted.mean((1, 2)), atol=1e-5)
 
 
 def test_behind_a_rotation_products_are_the_same_and_doubled_inputs_fall_apart(spec):

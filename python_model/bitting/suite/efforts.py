@@ -8,8 +8,8 @@ from typing import Any
 from bitting.errors import BittingError
 
 #: From so many multiply-adds a sample on a network is of middle size, or large: training it is not a matter of seconds for a
-#: thief. On an EPYC with one thread a step of 64 samples takes 2 ms of an MLP (0.2 million), 13 ms of LeNet (0.4), 0.42 s of
-#: ResNet8 (13 million), and its answers to 500 samples 1.5 s.
+#: thief. On an EPYC with one thread a step of 64 samples takes 2 ms of an MLP (0.2 million), 8 ms of LeNet (0.4), 0.28 s of
+#: ResNet8 (13 million), and its answers to 500 samples 0.9 s.
 MIDDLE_MACS, LARGE_MACS = 300_000, 4_000_000
 
 
@@ -95,7 +95,7 @@ _MIDDLE: dict[str, dict[str, Any]] = {
     "full": {},
 }
 #: And for large ones. The standard suite fine-tunes one lock of ResNet8 and its control 120 times at 2 rates, 100 steps of the
-#: whole network and 100 of its last layer: by the times above 15 000 s, two hours on two cores.
+#: whole network and 100 of its last layer: by the times above 10 000 s, an hour and a half on two cores.
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,

@@ -24,10 +24,10 @@ def step(
         network: whose layer it is.
         layer: without a product of its own in `how`.
         how: gradients reach its weights and bias, if they want them.
-        scratch: (samples, words), written on. What the last step gave, and used by nothing else: its gradient is changed, too.
+        scratch: (words, samples), written on. What the last step gave, and used by nothing else: its gradient is changed, too.
 
     Returns:
-        The same memory for the next step, and sums (samples, channels, positions) if the layer emits.
+        The same memory for the next step, and sums (channels, positions, samples) if the layer emits.
     """
     found: tuple[torch.Tensor, torch.Tensor | None] = _Step.apply(scratch, how.weights, how.bias, network, layer, how)  # type: ignore[no-untyped-call]
     return found
@@ -54,7 +54,7 @@ class _Step(torch.autograd.Function):
             sums = layer.sums(read, replace(how, weights=own[0], bias=own[1]))
             given = sums if layer.emits else network.activations(layer, how, sums)
         if not layer.emits:
-            scratch.index_copy_(1, layer.written, given.detach().flatten(1))
+            scratch.index_copy_(0, layer.written, given.detach().flatten(0, 1))
         ctx.mark_dirty(scratch)
         ctx.layer, ctx.read, ctx.own, ctx.given = layer, read, own, given
         return scratch, given.detach() if layer.emits else None
@@ -65,12 +65,12 @@ class _Step(torch.autograd.Function):
         if layer.emits:
             of_given = sums
         else:
-            of_given = memory.index_select(1, layer.written).reshape(ctx.given.shape)
-            memory.index_fill_(1, layer.written, 0)  # what was there before has no part in what came after
+            of_given = memory.index_select(0, layer.written).reshape(ctx.given.shape)
+            memory.index_fill_(0, layer.written, 0)  # what was there before has no part in what came after
         wanted = [one for one in (*ctx.read, *ctx.own) if one.requires_grad]
         found = iter(torch.autograd.grad(ctx.given, wanted, of_given))
         for addresses, read in zip(layer.reads, ctx.read, strict=True):
             if read.requires_grad:
-                memory.index_add_(1, addresses.flatten(), next(found).flatten(1))
+                memory.index_add_(0, addresses.flatten(), next(found).reshape(addresses.numel(), -1))
         of_own = [next(found) if one.requires_grad else None for one in ctx.own]
         return memory, *of_own, None, None, None

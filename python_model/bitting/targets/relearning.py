@@ -236,26 +236,26 @@ def _reconstruct(
     generator: torch.Generator,
     before_wave: bool,
 ) -> None:
-    """One layer. `own`: scratch memories before it; `wanted`: (samples, channels, positions), as of `_by_layers`."""
+    """One layer. `own`: scratch memories before it; `wanted`: (channels, positions, samples), as of `_by_layers`."""
     learner, network = student.learners[number], student.network
     layer = network.layers[number]
     unit = wanted.square().mean().clamp(min=1e-9)
 
     def loss(rows: torch.Tensor) -> torch.Tensor:
         how = learner.arithmetic()
-        found = network.step(layer, how, own[rows])
+        found = network.step(layer, how, own[:, rows])
         if not before_wave and not layer.emits:
             found = network.activations(layer, how, found)
-        return (found - wanted[rows]).square().mean() / unit
+        return (found - wanted[..., rows]).square().mean() / unit
 
     def refresh() -> None:
-        learner.refresh(own[:RANGED])
+        learner.refresh(own[:, :RANGED])
 
     if before_wave:  # a scale that moves would round all weights anew, and what was learnt of their errors would be lost
         refresh()
-        _minimise(loss, learner.parameters, len(own), effort, generator, lambda: None)
+        _minimise(loss, learner.parameters, own.shape[1], effort, generator, lambda: None)
     else:
-        _minimise(loss, learner.parameters, len(own), effort, generator, refresh)
+        _minimise(loss, learner.parameters, own.shape[1], effort, generator, refresh)
 
 
 def _minimise(

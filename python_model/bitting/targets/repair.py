@@ -58,7 +58,7 @@ def _merged(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
     """A layer's inputs as `scratch` has them now."""
     weights = layer.weights.clone()
     for group in layer.groups:
-        columns = scratch[:, group.addresses].flatten(0, 1).T  # (K, inputs times positions)
+        columns = scratch[group.addresses.t()].flatten(1)  # (K, positions times inputs)
         _, first = torch.unique(columns, dim=0, return_inverse=True)
         sums = torch.zeros(len(weights[group.channels]), int(first.max()) + 1, dtype=weights.dtype)
         sums.index_add_(1, first, weights[group.channels])
@@ -101,7 +101,7 @@ def shrunk(stolen: Stolen, seed: int = 0) -> Stolen:
     layers = []
     for layer, how in zip(reduced_biases.layers, stolen.exact(), strict=True):
         layers.append(_shrunk(layer, scratch) if layer.kind is Kind.PRODUCT else layer)
-        for part in scratch.split(_TOGETHER):
+        for part in scratch.split(_TOGETHER, 1):
             stolen.step(layer, replace(how, weights=layer.weights, bias=layer.bias), part)
     return replace(stolen, layers=tuple(layers))
 
@@ -110,9 +110,9 @@ def _shrunk(layer: StolenLayer, scratch: torch.Tensor) -> StolenLayer:
     weights = layer.weights.clone()
     for group in layer.groups:
         alike = torch.zeros(2 * (weights.shape[1],), dtype=torch.float64)
-        for part in scratch.split(_TOGETHER):
-            read = part[:, group.addresses].flatten(0, 1).double()
-            alike += read.t() @ read
+        for part in scratch.split(_TOGETHER, 1):
+            read = part[group.addresses.t()].flatten(1).double()
+            alike += read @ read.t()
         values, vectors = torch.linalg.eigh(alike)
         span = vectors[:, values > _SPAN * values[-1]]
         if span.shape[1] == len(span):

@@ -133,7 +133,7 @@ def corrected(bias: torch.Tensor, wanted: torch.Tensor, found: torch.Tensor) -> 
 
     Args:
         bias: (channels,).
-        wanted: (samples, channels, positions) sums of the unit.
+        wanted: (channels, positions, samples) sums of the unit.
         found: the same on the hardware, with `bias`.
     """
-    return bias + (wanted - found).mean((0, 2))
+    return bias + (wanted - found).mean((1, 2))

@@ -89,42 +89,41 @@ class StolenLayer:
 
     @cached_property
     def reads(self) -> list[torch.Tensor]:
-        """Addresses that are gathered at once: of each group (positions, K), or (K, channels, positions) of all sums.
+        """Addresses that are gathered at once: of each group (K, positions), or (K, channels, positions) of all sums.
 
         The second for constants whose sums read words of their own (copies, maxima, means): a product of each costs too much.
         """
         if self.kind is Kind.PRODUCT or any(len(group.channels) > 1 for group in self.groups):
-            return [group.addresses for group in self.groups]
+            return [group.addresses.t().contiguous() for group in self.groups]
         ordered = sorted(self.groups, key=lambda group: int(group.channels))
         return [torch.stack([group.addresses.t() for group in ordered], 1)]
 
     def gathered(self, scratch: torch.Tensor) -> list[torch.Tensor]:
-        """What is read at once, (samples, *addresses), of `reads`. `scratch`: (samples, words)."""
-        return [scratch.index_select(1, each.flatten()).reshape(len(scratch), *each.shape) for each in self.reads]
+        """What is read at once, (*addresses, samples), of `reads`. `scratch`: (words, samples)."""
+        return [scratch.index_select(0, each.flatten()).reshape(*each.shape, -1) for each in self.reads]
 
     def sums(self, read: Sequence[torch.Tensor], how: LayerArithmetic) -> torch.Tensor:
-        """(samples, channels, positions) before the wave. `read`: as `gathered` gives it."""
+        """(channels, positions, samples) before the wave. `read`: as `gathered` gives it."""
         if self.reads[0].dim() == 3:
             x = how.entering(read[0]) if how.entering else read[0]
-            sums = (x * how.weights.t()[:, :, None]).sum(1)
+            sums = (x * how.weights.t()[:, :, None, None]).sum(0)
         else:
             products = [self._product(number, x, how) for number, x in enumerate(read)]
-            sums = products[0].mT
+            sums = products[0]
             if len(products) > 1:
-                order = torch.argsort(torch.cat([group.channels for group in self.groups]))
-                sums = torch.cat(products, 2).mT[:, order]
-        sums = sums + how.bias[:, None]
+                sums = torch.cat(products)[torch.argsort(torch.cat([group.channels for group in self.groups]))]
+        sums = sums + how.bias[:, None, None]
         return how.leaving(sums) if how.leaving else sums
 
     def _product(self, number: int, x: torch.Tensor, how: LayerArithmetic) -> torch.Tensor:
-        """(samples, positions, sums) of a group."""
+        """(sums, positions, samples) of a group, from what it reads, (K, positions, samples)."""
         if how.entering:
             x = how.entering(x)
         if how.product:
-            return how.product(number, x)
+            return how.product(number, x.permute(2, 1, 0)).permute(2, 1, 0)
         # One group has all channels in order; to pick them would cost as much as the product.
         weights = how.weights if len(self.groups) == 1 else how.weights[self.groups[number].channels]
-        return x @ weights.t()
+        return (weights @ x.flatten(1)).reshape(-1, *x.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +134,10 @@ class LayerArithmetic:
         weights: (channels, K), as the hardware has them, dequantised.
         bias: (channels,).
         entering: what the hardware does to the activations before it multiplies them, of any shape.
-        leaving: what it does to sums (samples, channels, positions); before the wave.
+        leaving: what it does to sums, of any shape; before the wave.
         wave: what it has for the fold.
-        product: computes the product of a group instead: called with its number and its activations (samples, positions, K).
+        product: computes the product of a group instead, (samples, positions, sums): called with its number and its
+            activations (samples, positions, K).
     """
 
     weights: torch.Tensor
@@ -206,7 +206,9 @@ class Stolen:
         return [LayerArithmetic(layer.weights, layer.bias, wave) for layer in self.layers]
 
     def scratch(self, x: torch.Tensor | np.ndarray) -> torch.Tensor:
-        """(samples, reach) with the input in its place, activations beyond bands in theirs, the rest 0.
+        """(reach, samples) with the input in its place, activations beyond bands in theirs, the rest 0.
+
+        A word is a row: whoever reads or writes words copies rows.
 
         Args:
             x: (samples, input_words) activations, any type.
@@ -216,17 +218,17 @@ class Stolen:
         """
         if tuple(x.shape[1:]) != (self.input_words,):
             raise ProgramError(f"the activations have shape {tuple(x.shape)}; this network reads (samples, {self.input_words})")
-        filled = torch.zeros(len(x), self.reach, dtype=self.dtype)
-        filled[:, self.entries] = torch.as_tensor(x).to(self.dtype)
+        filled = torch.zeros(self.reach, len(x), dtype=self.dtype)
+        filled[self.entries] = torch.as_tensor(x).to(self.dtype).t()
         for word, activation in self.edges:
-            filled[:, word] = activation
+            filled[word] = activation
         return filled
 
     def step(self, layer: StolenLayer, how: LayerArithmetic, scratch: torch.Tensor) -> torch.Tensor:
-        """Run one layer, which writes into `scratch`; its sums (samples, channels, positions) before the wave."""
+        """Run a layer, which writes into `scratch`, (words, samples). Its sums as of `StolenLayer.sums`."""
         sums = layer.sums(layer.gathered(scratch), how)
         if not layer.emits:
-            scratch.index_copy_(1, layer.written, self.activations(layer, how, sums).flatten(1).to(scratch.dtype))
+            scratch.index_copy_(0, layer.written, self.activations(layer, how, sums).flatten(0, 1).to(scratch.dtype))
         return sums
 
     def activations(self, layer: StolenLayer, how: LayerArithmetic, sums: torch.Tensor) -> torch.Tensor:
@@ -251,8 +253,8 @@ class Stolen:
         for layer, how in zip(self.layers, arithmetic or self.exact(), strict=True):
             sums = self.step(layer, how, scratch)
             if layer.emits:
-                answers.append(how.wave.answers(sums.flatten(1), layer.quarter))
-        return torch.cat(answers, 1)
+                answers.append(how.wave.answers(sums.flatten(0, 1), layer.quarter))
+        return torch.cat(answers).t()
 
     def __call__(self, x: torch.Tensor | np.ndarray, arithmetic: Sequence[LayerArithmetic] | None = None) -> torch.Tensor:
         """`run` without gradients, in parts that fit the memory."""

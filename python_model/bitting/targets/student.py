@@ -35,7 +35,7 @@ class Learner:
         self._leaving: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def refresh(self, own: torch.Tensor) -> None:
-        """Find scales and masks again. `own`: (samples, words) as the target has them before this layer."""
+        """Find scales and masks again. `own`: (words, samples) as the target has them before this layer."""
         weights = self._weights.detach() * self._size
         self._mask = self._target.mask(self.layer, weights, own)
         if self._mask is not None:
@@ -117,8 +117,8 @@ class Student:
         for number, layer in enumerate(self.network.layers[self.first :], self.first):
             scratch, sums = learning.step(self.network, layer, self.arithmetic_of(number), scratch)
             if sums is not None:
-                answers.append(sums.flatten(1))
-        return torch.cat(answers, 1)
+                answers.append(sums.flatten(0, 1))
+        return torch.cat(answers).t()
 
     def learnt(self, rounded: bool = False) -> Stolen:
         """The network as it is now. `rounded`: with the target's numbers, which are those of its scales as they were found."""
@@ -142,19 +142,19 @@ class Front:
         self._kept: torch.Tensor | None = None
         if any(layer.kind is Kind.PRODUCT for layer in before):
             self._words = torch.cat([each.flatten() for layer in behind for each in layer.reads]).unique()
-            self._kept, self._known = torch.empty(len(x), len(self._words)), torch.zeros(len(x), dtype=torch.bool)
+            self._kept, self._known = torch.empty(len(self._words), len(x)), torch.zeros(len(x), dtype=torch.bool)
 
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """(rows, words) of some samples, to be written on. `rows`: their numbers, each once."""
+        """(words, rows) of some samples, to be written on. `rows`: their numbers, each once."""
         if self._kept is None:
             return self._computed(rows)
         missing = rows[~self._known[rows]]
         if len(missing):
-            self._kept[missing] = self._computed(missing)[:, self._words]
+            self._kept[:, missing] = self._computed(missing)[self._words]
             self._known[missing] = True
-        scratch = torch.zeros(len(rows), self._student.network.reach)
-        scratch[:, self._words] = self._kept[rows]
+        scratch = torch.zeros(self._student.network.reach, len(rows))
+        scratch[self._words] = self._kept[:, rows]
         return scratch
 
     def _computed(self, rows: torch.Tensor) -> torch.Tensor:

@@ -169,11 +169,11 @@ class Target:
         return found
 
     def reading(self, layer: StolenLayer, own: torch.Tensor) -> Quantiser | None:
-        """What is done to the activations that a layer multiplies. `own`: (samples, words) as this hardware has them."""
+        """What is done to the activations that a layer multiplies. `own`: (words, samples) as this hardware has them."""
         if not self.activations:
             return None
         read = torch.cat([group.addresses.flatten() for group in layer.groups]).unique()
-        return self.activations.grid(own[:, read])
+        return self.activations.grid(own[read])
 
     def leaving(self, layer: StolenLayer, seen: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """What is done to a layer's sums before the wave. `seen`: those on calibration inputs, of any shape."""
@@ -258,6 +258,6 @@ def _rows(grid: Grid, channels: torch.Tensor) -> Grid:
 
 def _inputs(group: Group, scratch: torch.Tensor) -> torch.Tensor:
     """Up to `_ROWS` rows of what a group reads, evenly from all samples and positions: (rows, K)."""
-    rows = len(scratch) * len(group.addresses)
+    rows = scratch.shape[1] * len(group.addresses)
     chosen = torch.linspace(0, rows - 1, min(rows, _ROWS)).long()
-    return scratch[(chosen // len(group.addresses))[:, None], group.addresses[chosen % len(group.addresses)]]
+    return scratch[group.addresses[chosen % len(group.addresses)], (chosen // len(group.addresses))[:, None]]
