@@ -13,9 +13,11 @@ from functools import partial
 import pytest
 import torch
 
+from bitting import cli
 from bitting.artefact.artefact import Artefact
 from bitting.check import lock_table
 from bitting.data import datasets
+from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.unit.spec import PRESETS
 from bitting_rtl.engine.export import TOP
@@ -354,9 +356,36 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(tmp_path):
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
         printed, said = run.communicate(timeout=120)
-    assert run.returncode == 130 and not printed
+    assert run.returncode == 130 and not printed, said
     assert said.strip().splitlines()[-1].startswith("interrupted; nothing half-written was left")
     assert [path for path in tmp_path.iterdir() if path != checkpoint] == []
+
+
+def chained() -> Exception:
+    error = SystemError("a function returned a result with an exception set")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (chained(), 130),
+        (RuntimeError("in a callback: KeyboardInterrupt: <EMPTY MESSAGE>"), 130),
+        (BittingError("no such thing"), 2),
+    ],
+)
+def test_ctrl_c_is_one_whatever_it_was_turned_into(monkeypatch, capsys, raised, status):
+    def app(**_):
+        raise raised
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(cli.malloc, "keep_freed", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == status
+    assert ("interrupted; nothing half-written was left" in capsys.readouterr().err) == (status == 130)
 
 
 def test_tables_follow_columns(tmp_path):

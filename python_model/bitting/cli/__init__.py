@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -70,16 +70,31 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(status)
     except (typer.Abort, KeyboardInterrupt):
-        console.err.print("interrupted; nothing half-written was left, and the same command goes on where it can")
-        sys.exit(console.EXIT_INTERRUPTED)
+        _end_interrupted()
     except BittingError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except Exception as error:
+        if _is_interrupt(error):
+            _end_interrupted()
         if os.environ.get("BITTING_DEBUG") or not hasattr(error, "format_message"):
             raise
         _fail(error.format_message())  # a usage error of click
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: code in C that calls Python may turn it into an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or KeyboardInterrupt.__name__ in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _end_interrupted() -> NoReturn:
+    console.err.print("interrupted; nothing half-written was left, and the same command goes on where it can")
+    sys.exit(console.EXIT_INTERRUPTED)
 
 
 def _fail(message: str) -> None:
