@@ -70,6 +70,8 @@ def job(tmp_path_factory):
         ("lock {folder}/model.safetensors --device {folder}/A.key -o {folder}/model.safetensors", "model"),
         ("board ulx3s-25f --device {folder}/A.key -o {folder}/linked", "device"),
         ("report {folder}/results.json -o {folder}/results.json", "run"),
+        ("lock-table {folder}/model.safetensors --device {folder}/A.key -o {folder}/A.key", "device"),
+        ("puf constants {folder}/A.key {folder}/B.key -o {folder}/B.key", "chips"),
     ],
 )
 def test_no_command_writes_over_what_it_reads(job, command, what):

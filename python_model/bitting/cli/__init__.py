@@ -25,16 +25,16 @@ from bitting.cli import (
     runs,
     suite,
 )
-from bitting.cli.careful import Careful
+from bitting.cli.careful import App
 from bitting.errors import BittingError, missing_extra
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = App(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 for _command in (
     models.spec, models.train, inspect.inspect, locks.lock, locks.sign, locks.enroll, runs.verify, runs.simulate,
     models.verilog, packages.package, models.doctor, models.demo, fpga.synth, fpga.overhead, boards.board, hosts.run,
     hosts.packets, hosts.flash, report.report,
 ):  # fmt: skip
-    app.command(cls=Careful)(_command)
+    app.command()(_command)
 app.command("lock-table")(locks.lock_table)
 app.add_typer(locks.device_app, name="device")
 app.add_typer(locks.owner_app, name="owner")

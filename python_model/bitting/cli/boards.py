@@ -59,8 +59,8 @@ def board(
     if puf:
         _require_no_key(name, device, flash)
     elif enrolment or constants:
-        raise BittingError(f"{'--enrolment' if enrolment else '--constants'} is of boards whose oscillators make the root "
-                           "secret; add --puf")  # fmt: skip
+        option = "--enrolment" if enrolment else "--constants"
+        raise BittingError(f"{option} is of boards whose oscillators make the root secret; add --puf")
     elif device is None:
         raise BittingError(f"whose board {name} is to be: give the key file with --device, or --puf")
     if (image is not None) != (flash and name == SIMULATED):

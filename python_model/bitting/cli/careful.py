@@ -28,6 +28,14 @@ class Careful(TyperCommand):
         return super().invoke(ctx)
 
 
+class App(typer.Typer):
+    """A group of commands, each of them `Careful`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+        """As of `typer.Typer`, but for `cls`."""
+        return super().command(name, cls=Careful, **options)
+
+
 def _paths(given: object) -> Iterator[Path]:
     if isinstance(given, Path):
         yield given

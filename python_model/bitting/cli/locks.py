@@ -13,6 +13,7 @@ import typer
 from bitting import files
 from bitting.artefact.self_test import DEFAULT as SELF_TEST
 from bitting.cli import console, enrolments
+from bitting.cli.careful import App
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -32,8 +33,8 @@ from bitting.unit.spec import parse_spec
 if TYPE_CHECKING:
     from bitting.locking.device import Device
 
-device_app = typer.Typer(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
-owner_app = typer.Typer(no_args_is_help=True, help="The owner's signing key.")
+device_app = App(no_args_is_help=True, help="Make and look at devices (a spec and a secret root key).")
+owner_app = App(no_args_is_help=True, help="The owner's signing key.")
 
 
 class Format(StrEnum):

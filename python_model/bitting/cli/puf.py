@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitting.cli import console, puf_boards
+from bitting.cli.careful import App
 from bitting.cli.options import JsonOption
 from bitting.errors import BittingError, missing_extra
 from bitting.look import drawing
@@ -18,7 +19,7 @@ from bitting.unit.puf_key import DEFAULT_KEY, DEFAULT_READS, PufKey
 if TYPE_CHECKING:
     from bitting.puf.measurements import Measurements
 
-puf_app = typer.Typer(no_args_is_help=True, help="Ring oscillators as a key that no one stores.")
+puf_app = App(no_args_is_help=True, help="Ring oscillators as a key that no one stores.")
 
 #: Pictures: name, and what draws it, in `bitting.look.puf_charts`.
 _PICTURES = ("distances", "aliasing", "left_out", "failures")

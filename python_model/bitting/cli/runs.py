@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from bitting.cli import console
+from bitting.cli.careful import App
 from bitting.cli.options import (
     ArtefactArgument,
     DataOption,
@@ -27,7 +28,7 @@ from bitting.errors import BittingError
 from bitting.look import answers, drawing
 from bitting.program.interface import Interface, score_text
 
-attack_app = typer.Typer(no_args_is_help=True, help="Attack your own locks.")
+attack_app = App(no_args_is_help=True, help="Attack your own locks.")
 
 
 def verify(

@@ -22,8 +22,8 @@ _MADE = re.compile(r"(<!-- made of (\S+\.json): -->).*?(<!-- end of what is made
 _POINTS = 24
 #: Digits of a number that are kept.
 _DIGITS = 5
-#: The attack with a table of its own, and the first column of that.
-_TUNING, _SHARE = "fine-tuning", ("share of the data",)
+#: The attack with a table of its own, the first column of that, and the column that is shown.
+_TUNING, _SHARE, _GAIN = "fine-tuning", ("share of the data",), "gain"
 #: Columns of the ranking, with what they are called there.
 _COLUMNS = {
     Standing.FALLS: "falls to", Standing.VOID: "nothing is shown for", Standing.CONCEDED: "concedes something to",
@@ -128,14 +128,15 @@ def _tuned(judgement: Judgement) -> list[Block]:
     """What each stolen file was worth to a thief with some data; nothing if nobody fine-tuned."""
     rows: list[tuple[Inline, ...]] = []
     shares: list[str] = []
-    for found in judgement.results.findings:
-        tables = [figure for figure in found.figures if figure.columns[:1] == _SHARE] if found.attack == _TUNING else []
-        for table in tables:
-            at = table.columns.index("gain")
-            gains = {str(row[0]): str(row[at]) for row in table.rows}
-            shares = shares or list(gains)
-            lock = found.weak if found.control else judgement.short(_lock(judgement, found))
-            rows.append((lock or found.case, *(gains.get(share, "") for share in shares)))
+    tuned = [item for item in judgement.results.findings if item.attack == _TUNING]
+    for found, table in ((item, figure) for item in tuned for figure in item.figures):
+        if table.columns[:1] != _SHARE or _GAIN not in table.columns:
+            continue
+        at = table.columns.index(_GAIN)
+        gains = {str(row[0]): str(row[at]) for row in table.rows}
+        shares = shares or list(gains)
+        lock = found.weak if found.control else judgement.short(_lock(judgement, found))
+        rows.append((lock or found.case, *(gains.get(share, "") for share in shares)))
     caption = "Gain over from scratch of who fine-tunes the stolen file, by the share of the training data that he has"
     return [Table(caption, ("lock", *shares), tuple(rows))] if rows else []
 

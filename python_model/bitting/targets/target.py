@@ -95,8 +95,7 @@ class Target:
             raise BittingError(
                 f"target {self.name} on {self.engine} has method {self.method!r}; runtimes need one, others none"
             )
-        formats = (self.weights, self.activations, self.accumulator, self.pruning, self.pruning_by_data)
-        own = (*formats, self.refits, self.reduces_biases, self.corrects_bias, self.rotated, self.spared)
+        own = (self.finds_in_data, self.refits, self.reduces_biases, self.corrects_bias, self.rotated, self.spared)
         if self.method and (any(own) or self.wave != "fold" or self.rounding != "nearest"):
             raise BittingError(f"target {self.name} runs on {self.engine}, which has its own formats; give it a method only")
         if self.rotated and (not self.weights or self.rounding != "nearest"):
