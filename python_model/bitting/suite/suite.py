@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -124,30 +126,7 @@ def perform(
         raise SuiteError(f"two cases have one name: {sorted(case.id for case in run.cases)}; give each another network name")
     kept = RunFolder(folder, run.settings())
     started, moment = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    tasks = run.tasks()
-    done = 0
-
-    def in_time(missing: Sequence[Task]) -> Iterator[Task]:
-        for task in missing:
-            if budget is not None and time.monotonic() - started > budget:
-                return
-            yield task
-
-    for following in (False, True):
-        more = run.repeats(kept) if following else tasks
-        if following:
-            if not more:
-                break
-            tasks = [*tasks, *more]
-        missing = [task for task in more if not kept.done(task.job)]
-        done += len(more) - len(missing)
-        if progress:
-            progress(done, len(tasks))
-        for finished in runner(in_time(missing)):
-            kept.write(finished.job, finished.outcome, finished.seconds)
-            done += 1
-            if progress:
-                progress(done, len(tasks))
+    unfinished = _work(run, kept, runner, math.inf if budget is None else started + budget, progress)
     made = {
         "version": __version__,
         "commit": _commit(),
@@ -157,17 +136,47 @@ def perform(
         "started": moment,
         "seconds": time.monotonic() - started,
         "tools": {name: found for name in _TOOLS if (found := _installed(name))},
-        "unfinished": len(tasks) - done,
+        "unfinished": unfinished,
     }
+    results = results_of(made, list(run.cases), _sources(run, kept), kept, run.command, run.effort)
+    results["made"]["not_run"] = _not_run(run, {one["attack"] for one in results["findings"]})
+    kept.write_results(results)
+    return results
+
+
+def _work(run: Run, kept: RunFolder, runner: Runner, until: float, progress: Progress | None) -> int:
+    """Do what is missing, then what follows from it; no job is begun after `until`, seconds on the monotonic clock.
+
+    Returns:
+        The number of jobs that are not done.
+    """
+
+    def in_time(missing: Sequence[Task]) -> Iterator[Task]:
+        return itertools.takewhile(lambda _: time.monotonic() <= until, missing)
+
+    done = total = 0
+    for listed in (run.tasks, lambda: run.repeats(kept)):
+        tasks = listed()
+        missing = [task for task in tasks if not kept.done(task.job)]
+        total, done = total + len(tasks), done + len(tasks) - len(missing)
+        if progress and tasks:
+            progress(done, total)
+        for finished in runner(in_time(missing)):
+            kept.write(finished.job, finished.outcome, finished.seconds)
+            done += 1
+            if progress:
+                progress(done, total)
+    return total - done
+
+
+def _sources(run: Run, kept: RunFolder) -> list[Source]:
+    """Of every attack and case, the jobs that are judged together."""
     sources = []
     for attack in ATTACKS:
         for case in run.cases:
             own, beside = run.again(attack, case, kept)
             sources.append(Source(attack, case, [*run.jobs(attack, case), *own], beside))
-    results = results_of(made, list(run.cases), sources, kept, run.command, run.effort)
-    results["made"]["not_run"] = _not_run(run, {one["attack"] for one in results["findings"]})
-    kept.write_results(results)
-    return results
+    return sources
 
 
 def _not_run(run: Run, found: Collection[str]) -> list[str]:

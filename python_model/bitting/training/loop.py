@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,42 +101,33 @@ def train(
     saved = Checkpoint(checkpoint, spec, identity, given)
     config = replace(given, seed=saved.seed)
     randomness.seed_torch(saved.seed)
+    samples = material.train_x[:STATISTICS_SAMPLES] * scale
     kept = model is None and config.activation == Activation.RELU
+    first = model is not None or kept  # the unit's network begins as what the twin has learnt
     reference = inputs.prepared(model) if model else build(data, config)
     if kept:
         # A quarter faster on processors.
         convert_conv2d_weight_memory_format(reference, torch.channels_last)
-    samples = material.train_x[:STATISTICS_SAMPLES] * scale
     if model is not None:
         _require_outputs(reference, samples[:2], data)
 
     def converted() -> tuple[UnitNetwork, Callable[[], None]]:
-        return on_unit(model or reference, spec, samples, inputs, config, model is None and not kept, stripes)
+        return on_unit(model or reference, spec, samples, inputs, config, not first, stripes)
 
     network, finish_epoch = converted()  # of a twin that is to be trained first, to see that it fits
-    penalty = _soft(spec, config, data, model is not None or kept)
+    penalty = _soft(spec, config, data, first)
     if config.soft == SPLIT:
         splitting.split(network, config.known_seed).to_program()  # what does not fit is said now, and not after training
 
-    def fit(run: Run, lesson: Lesson) -> float:
-        run.restore(saved.state.get(run.name))
-        for epoch in range(run.epoch, run.epochs):
-            run.train_epoch(epoch, material.train_x, lesson)
-            record = run.note(material.learnt, material.held_out)
-            saved.write(run.name, run.state())
-            if progress:
-                progress(run.name, epoch + 1, run.epochs, record["test_score"])
-        return run.judge(material.held_out)[1]
-
-    goal, epochs = material.goal, 0 if model is not None else config.epochs
+    course, goal, epochs = _Course(saved, material, progress), material.goal, 0 if model is not None else config.epochs
     twin = Run("twin", reference, scale, config.twin_learning_rate, config, goal, lambda: None, epochs, network.ends_with)
-    scores = {"twin": fit(twin, material.lesson(None))}
+    scores = {"twin": course.finish(twin, material.lesson(None))}
     if kept:
         network, finish_epoch = converted()
     unit = Run("unit", network, scale, config.learning_rate, config, goal, finish_epoch, config.unit_epochs, penalty=penalty)
-    if model is not None or kept:
+    if first:
         scores["converted"] = unit.judge(material.held_out)[1]
-    scores["unit"] = fit(unit, material.lesson(twin.logits))
+    scores["unit"] = course.finish(unit, material.lesson(twin.logits))
     if config.soft == SPLIT:
         network = splitting.split(network, config.known_seed)
     claims = {
@@ -145,16 +136,43 @@ def train(
         **_scores(interface.metric.lower(), scores),
         "twin": _TWINS[model is not None, kept],
         "reproducible": given.seed is not None,
-        **({"soft": config.soft} if config.soft else {}),
-        "notes": [note for note in network.notes if not (config.unit_epochs and note == UNTRAINED)],
-        "config": asdict(config),
         "epochs": [{"network": run.name, **record} for run in (twin, unit) for record in run.records],
-        **_stripes(network),
+        **_claimed(network, config),
     }
     said = tasks.of_sums(material.goal, network)
     trained = export(network, material.held_out.x[:64] * scale, claims=claims, interface=said)
     saved.remove()
     return trained
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What is written and told after every epoch."""
+
+    saved: Checkpoint
+    material: Material
+    progress: Progress | None
+
+    def finish(self, run: Run, lesson: Lesson) -> float:
+        """Train what is left of a network's epochs; its test score."""
+        run.restore(self.saved.state.get(run.name))
+        for epoch in range(run.epoch, run.epochs):
+            run.train_epoch(epoch, self.material.train_x, lesson)
+            record = run.note(self.material.learnt, self.material.held_out)
+            self.saved.write(run.name, run.state())
+            if self.progress:
+                self.progress(run.name, epoch + 1, run.epochs, record["test_score"])
+        return run.judge(self.material.held_out)[1]
+
+
+def _claimed(network: UnitNetwork, config: TrainConfig) -> dict[str, Any]:
+    """What a network and its configuration say of themselves."""
+    return {
+        **({"soft": config.soft} if config.soft else {}),
+        "notes": [note for note in network.notes if not (config.unit_epochs and note == UNTRAINED)],
+        "config": asdict(config),
+        **_stripes(network),
+    }
 
 
 def _scores(metric: str, scores: Mapping[str, float]) -> dict[str, float]:
