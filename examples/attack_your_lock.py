@@ -9,11 +9,9 @@ refused by every wrong device. The output of one run is kept in attack_your_lock
 
 import argparse
 
-import torch
-
 import bitting
 from bitting.attack.baselines import from_scratch
-from bitting.attack.free_table import STARTS, logits, recover
+from bitting.attack.free_table import STARTS, Reader, recover
 from bitting.attack.wrong_keys import survey
 from bitting.data import datasets
 from bitting.training.recipes import TrainConfig
@@ -22,7 +20,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--epochs", type=int, default=30, help="of training the victim")
 parser.add_argument("--keys", type=int, default=300, help="random wrong keys to try")
 parser.add_argument("--labels", type=int, default=200, help="labelled samples that the thief holds")
-parser.add_argument("--starts", type=int, default=STARTS, help="of gradient descent: one in about eight succeeds")
+parser.add_argument("--starts", type=int, default=STARTS, help="of gradient descent, at most")
 arguments = parser.parse_args()
 
 spec, data = bitting.parse_spec("base:vault=aes"), datasets.load("digits")
@@ -43,9 +41,12 @@ for fingerprint, transform in (("none", "table"), ("clock", "aes-clocked")):
     tried = wrong.random_keys + wrong.neighbours
     print(f"  best of {tried} wrong devices: {wrong.best:.1%}; right device: {wrong.right:.1%}")
 
-    # A thief with the file and some labels: he takes the codes as they are, and learns a weight for each.
+    # A thief with the file and some labels: he takes the codes as they are, guesses a weight for each by which codes lie side
+    # by side, as those of neighbouring pixels are alike, and lets it learn.
     some = slice(arguments.labels)
     few = datasets.activations(spec, data.train_x[some])
-    weights = recover(artefact.locked_layers(), few, data.train_y[some], starts=arguments.starts)
-    guessed = logits(artefact.locked_layers(), weights, torch.from_numpy(x).float()).argmax(1).numpy()
-    print(f"  stolen codes, table learnt from {arguments.labels} labels: {(guessed == labels).mean():.1%}")
+    reader = Reader(artefact.locked_layers())
+    tables = recover(reader, few, data.train_y[some], starts=arguments.starts)
+    if tables.told is not None:
+        print(f"  stolen codes, table told by neighbours: {reader.accuracy(tables.told, x, labels):.1%}")
+    print(f"  and learnt from {arguments.labels} labels: {reader.accuracy(tables.learnt, x, labels):.1%}")

@@ -2,65 +2,105 @@
 
 Level of claim: key. The attacker holds the artefact (all codes, shifts and biases), the public spec with its value set, and
 N labelled samples; not the device. Because one table of 2^b values serves the whole network, it is learned like any other
-parameter. This is why the table alone is no lock.
+parameter. He begins where codes that lie side by side say that their weights are, else at random. This is why the table alone
+is no lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from bitting.attack import code_neighbours
 from bitting.data.dataset import Dataset
 from bitting.data.datasets import activations as activations_of
-from bitting.emulator.emulate import fold_of_phase, fold_phase, fold_slope
-from bitting.errors import BittingError
-from bitting.network.metrics import accuracy
+from bitting.network import metrics
+from bitting.network.loss import logit_gain, logit_scale
 from bitting.program.layers import Program
+from bitting.targets import learning, waves
+from bitting.targets.stolen import SAMPLES_AT_ONCE, LayerArithmetic, Stolen
 from bitting.unit.spec import SLOT_BITS
 
 Progress = Callable[[int, int], None]
 
-#: Starts before the attack gives up, and a training loss that only a start near the true table reaches: the others stay above
-#: 0.4 (digits, 200 labels). Of some networks all starts succeed, of others one in eight.
+#: Starts before the attack gives up, and a loss of the samples that only a start near the true table reaches: the others stay
+#: above 0.4 (digits, 200 labels).
 STARTS = 32
 SOLVED = 0.2
+#: Starts that begin as neighbours of codes say: the best by the samples. The wrong sign of a right one is far behind it.
+_TOLD = 2
+#: Learning rate of these, in weight units: they begin near.
+_NEAR = 0.1
+#: Samples a step.
+_BATCH = 128
 
 
-class _Fold(torch.autograd.Function):
-    """The fold with its exact slope."""
+class Reader:
+    """A stolen program, any layers, whose codes are read with any real weights, the same everywhere.
 
-    @staticmethod
-    def forward(ctx, acc, spec, shift):  # type: ignore[no-untyped-def]
-        ctx.slope = fold_slope(spec, shift)
-        phase = fold_phase(spec, acc.floor() * ctx.slope)
-        ctx.save_for_backward(torch.sign(phase))
-        return fold_of_phase(spec, phase)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad * ctx.saved_tensors[0] * -ctx.slope, None, None
-
-
-def logits(program: Program, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """A dense program's accumulators with any real value for each code; not reduced.
-
-    Raises:
-        BittingError: if a layer has constants, several positions or chains.
+    Attributes:
+        locked: the program.
+        network: the same as a thief's network, in fp32.
+        size: a code is less than this.
     """
-    if any(layer.constant or layer.position_count > 1 or layer.parts > 1 for layer in program.layers):
-        raise BittingError("gradient descent on the table is written for dense layers; this artefact has others")
-    for layer in program.layers:
-        weights = values[torch.from_numpy(layer.codes).long()]
-        x = x @ weights.t() + torch.from_numpy(layer.bias).float()
-        if not layer.emits:
-            x = _Fold.apply(x, program.spec, layer.shift)
-    return x
+
+    def __init__(self, locked: Program):
+        """Raises ProgramError as `Stolen.of`."""
+        self.locked, read = locked, Stolen.of(locked)
+        layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in read.layers)
+        self.network = replace(read, layers=layers, dtype=torch.float32)
+        self.size = 1 << SLOT_BITS if locked.secret[0].plain else locked.spec.codes
+        self._codes = [
+            None if layer.constant else torch.from_numpy(layer.codes.reshape(layer.channels, -1)).long()
+            for layer in locked.layers
+        ]
+        self._wave = waves.fold(locked.spec)
+        self._scale = logit_scale(locked.spec.acc_bits) * logit_gain(locked.spec)
+
+    def sums(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """(samples, outputs) sums that leave, not reduced.
+
+        Args:
+            values: (size,) a weight for each code, with a gradient if they want one.
+            x: (samples, input_words) activations.
+        """
+        scratch, answers = self.network.scratch(x), []
+        for layer, codes in zip(self.network.layers, self._codes, strict=True):
+            weights = layer.weights if codes is None else values[codes]
+            scratch, sums = learning.step(self.network, layer, LayerArithmetic(weights, layer.bias, self._wave), scratch)
+            if sums is not None:
+                answers.append(sums.flatten(0, 1))
+        return torch.cat(answers).t()
+
+    def loss(self, values: torch.Tensor, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy, as networks are trained."""
+        return torch.nn.functional.cross_entropy(self.sums(values, x) * self._scale, labels)
+
+    def accuracy(self, values: torch.Tensor, x: np.ndarray, labels: np.ndarray) -> float:
+        """With these weights, 0..1."""
+        with torch.no_grad():
+            sums = torch.cat([self.sums(values, part) for part in torch.from_numpy(x).split(SAMPLES_AT_ONCE)])
+        return metrics.accuracy(sums, torch.from_numpy(labels))
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What the attack finds, real weights by code, (2^b,); (256,) of plain weights, which are bytes.
+
+    Attributes:
+        told: by codes that lie side by side; labels have only chosen among a few guesses. None if none lie so.
+        learnt: after gradient descent.
+    """
+
+    told: torch.Tensor | None
+    learnt: torch.Tensor
 
 
 def recover(
-    locked: Program,
+    reader: Reader,
     activations: np.ndarray,
     labels: np.ndarray,
     *,
@@ -69,55 +109,64 @@ def recover(
     rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0),
     seed: int = 0,
     progress: Progress | None = None,
-) -> torch.Tensor:
-    """Learn the value of each code from labelled samples; the best of several starts by training loss.
+) -> Tables:
+    """Learn the value of each code from labelled samples; the best of several starts by their loss.
 
     Args:
-        locked: stolen program, of dense layers only.
+        reader: of the stolen program.
         activations: (samples, input_words).
         labels: (samples,).
         steps: of Adam, in each start.
         starts: at most so many; a loss below `SOLVED` ends the search.
-        rates: learning rates in weight units, taken in turn by the starts.
-        seed: of the values that the starts begin with.
+        rates: learning rates in weight units, taken in turn by the starts that begin at random.
+        seed: of the values that the starts begin with, and of the order of samples.
         progress: called with (starts done, at most).
-
-    Returns:
-        (2^b,) real values, code -> weight; (256,) of plain weights, which are bytes.
-
-    Raises:
-        BittingError: if the program has other layers.
     """
-    spec = locked.spec
-    codes = 1 << SLOT_BITS if locked.secret[0].plain else spec.codes
-    x, y = torch.from_numpy(activations).float(), torch.from_numpy(labels)
-    gain = 5.0 / (1 << (spec.acc_bits - 2))
+    x, y = torch.from_numpy(activations), torch.from_numpy(labels)
+    sigma = reader.locked.spec.value_set.sigma
+
+    def judged(values: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(reader.loss(values, x, y))
+
     generator = torch.Generator().manual_seed(seed)
+    told = [torch.from_numpy(guess).float() for guess in code_neighbours.guesses(reader.locked, reader.size)]
+    told = sorted(told, key=judged)[:_TOLD]
     best: tuple[float, torch.Tensor] | None = None
     for start in range(starts):
-        values = (torch.randn(codes, generator=generator) * spec.value_set.sigma * 0.1).requires_grad_()
-        optimiser = torch.optim.Adam([values], lr=rates[start % len(rates)])
+        if start < len(told):
+            values, rate = told[start].clone(), _NEAR
+        else:
+            values = torch.randn(reader.size, generator=generator) * sigma * 0.1
+            rate = rates[(start - len(told)) % len(rates)]
+        values.requires_grad_()
+        optimiser = torch.optim.Adam([values], lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(steps):
-            loss = torch.nn.functional.cross_entropy(logits(locked, values, x) * gain, y)
+        for _, rows in zip(range(steps), _batches(len(x), generator), strict=False):
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            reader.loss(values, x[rows], y[rows]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        if best is None or loss.item() < best[0]:
-            best = (loss.item(), values.detach().clone())
+        found = values.detach().clone()
+        loss = judged(found)
+        if best is None or loss < best[0]:
+            best = (loss, found)
         if progress:
             progress(start + 1, starts)
         if best[0] < SOLVED:
             break
     assert best is not None
-    return best[1]
+    return Tables(told[0] if told else None, best[1])
+
+
+def _batches(samples: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Numbers of samples without end, each once in a pass."""
+    while True:
+        yield from torch.randperm(samples, generator=generator).split(_BATCH)
 
 
 def break_table(program: Program, data: Dataset, count: int, progress: Progress | None = None) -> float:
     """Test accuracy of a thief who learns the table from `count` labelled training samples."""
-    spec = program.spec
-    values = recover(program, activations_of(spec, data.train_x[:count]), data.train_y[:count], progress=progress)
-    x = torch.from_numpy(activations_of(spec, data.test_x)).float()
-    with torch.no_grad():
-        return accuracy(logits(program, values, x), torch.from_numpy(data.test_y))
+    spec, reader = program.spec, Reader(program)
+    found = recover(reader, activations_of(spec, data.train_x[:count]), data.train_y[:count], progress=progress)
+    return reader.accuracy(found.learnt, activations_of(spec, data.test_x), data.test_y)

@@ -91,7 +91,7 @@ _FULL = replace(
 #: What is smaller for networks of middle size.
 _MIDDLE: dict[str, dict[str, Any]] = {
     "digits": {"mappings": 1, "tuned_on": 2000},
-    "standard": {"rates": (0.01, 0.03), "mappings": 2, "steps": 300, "tuned_on": 2000},
+    "standard": {"rates": (0.01, 0.03), "mappings": 2, "steps": 300, "tuned_on": 2000, "table_starts": 6},
     "full": {},
 }
 #: And for large ones. The standard suite fine-tunes one lock of ResNet8 and its control 120 times at 2 rates, 100 steps of the
@@ -99,11 +99,11 @@ _MIDDLE: dict[str, dict[str, Any]] = {
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,
-        "climb_steps": 100, "partial_keys": 3,
+        "climb_steps": 100, "partial_keys": 3, "table_starts": 1, "table_steps": 20,
     },
     "standard": {
         "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "tuned_on": 500, "samples": 500, "climbs": 2, "climb_steps": 300,
-        "partial_keys": 10, "edits": 100, "judged": 500,
+        "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500,
     },
     "full": {"steps": 1000, "mappings": 2, "repeats": 5, "samples": 2000, "climbs": 4, "climb_steps": 1000, "partial_keys": 30},
 }  # fmt: skip

@@ -1,0 +1,71 @@
+"""The bitting table told by which codes lie side by side: no label, no device, no gradient. Level of claim: key.
+
+The attacker holds codes in their places. One table serves the whole network, and trained weights that read neighbouring words
+are alike: of one row of a picture, of a kernel. So codes of like weights lie side by side more often than chance has it. Of the
+counts of all pairs of codes correspondence analysis (Benzécri 1973; Greenacre, Correspondence Analysis in Practice) finds the
+one axis on which neighbours are most alike: on it codes lie as their weights do, up to the sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from bitting.program.layers import Layer, Program
+from bitting.targets.stolen import Stolen, StolenLayer
+
+
+def guesses(locked: Program, codes: int) -> list[np.ndarray]:
+    """Tables as neighbours in each layer tell them, then as those of all layers do; each with both signs.
+
+    Args:
+        locked: stolen program.
+        codes: a code is less than this.
+
+    Returns:
+        Arrays (codes,) of weights by code: those of the family in the order of the axis, or, of bytes that are no codes, the
+        axis with the deviation of the family's weights. None of layers whose sums read no two words side by side.
+    """
+    counts, weights = list(_counts(locked, codes)), locked.spec.value_set
+    if len(counts) > 1:
+        counts.append(np.sum(counts, axis=0))
+    axes = [sign * axis for axis in map(_axis, counts) for sign in (1, -1)]
+    if codes != len(weights.values):
+        return [axis * weights.sigma for axis in axes]
+    ordered = np.sort(np.asarray(weights.values, float))
+    return [ordered[np.argsort(np.argsort(axis))] for axis in axes]
+
+
+def _counts(locked: Program, codes: int) -> Iterator[np.ndarray]:
+    """(codes, codes) how often two codes lie side by side in either order, of each layer with trained weights."""
+    for layer, stolen in zip(locked.layers, Stolen.of(locked).layers, strict=True):
+        if not layer.constant:
+            left, right = _pairs(layer, stolen)
+            if len(left):
+                once = np.bincount(left.astype(np.int64) * codes + right, minlength=codes * codes).reshape(codes, codes)
+                yield once + once.T
+
+
+def _pairs(layer: Layer, stolen: StolenLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of a sum that read words one after another, of all sums."""
+    matrix = layer.codes.reshape(layer.channels, -1)
+    left, right = [matrix[:0, 0]], [matrix[:0, 0]]
+    for group in stolen.groups:
+        words = group.addresses[0].numpy()
+        order = np.argsort(words, kind="stable")
+        beside = np.flatnonzero(np.diff(words[order]) == 1)
+        sums = matrix[group.channels.numpy()]
+        left.append(sums[:, order[beside]].reshape(-1))
+        right.append(sums[:, order[beside + 1]].reshape(-1))
+    return np.concatenate(left), np.concatenate(right)
+
+
+def _axis(counts: np.ndarray) -> np.ndarray:
+    """(codes,) the axis of largest inertia, mean 0 and deviation 1 over the codes."""
+    often = np.sqrt(np.maximum(counts.sum(0), 1))
+    expected = np.outer(often, often)
+    _, vectors = np.linalg.eigh(counts / expected - expected / counts.sum())
+    axis = vectors[:, -1] / often
+    standard: np.ndarray = (axis - axis.mean()) / max(float(axis.std()), 1e-12)
+    return standard
