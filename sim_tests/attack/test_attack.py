@@ -77,7 +77,8 @@ def test_the_table_alone_is_no_lock_and_a_keyed_transform_gives_less_than_nothin
     data, model, _ = digits
     alone = break_table(lock_program(model.program, OWNER, OPEN), data, 200)
     keyed = break_table(lock_program(model.program, OWNER, a_lock("clock", "aes-pre")), data, 200)
-    assert alone > 0.85 and keyed < baselines.from_scratch(data, 200) < alone + 0.15
+    assert alone.learnt > 0.85 and keyed.learnt < baselines.from_scratch(data, 200) < alone.learnt + 0.15
+    assert alone.told is not None and keyed.told is not None and keyed.told < 0.25  # digits have few neighbours
 
 
 @pytest.mark.parametrize(

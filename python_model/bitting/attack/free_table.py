@@ -165,8 +165,18 @@ def _batches(samples: int, generator: torch.Generator) -> Iterator[torch.Tensor]
         yield from torch.randperm(samples, generator=generator).split(_BATCH)
 
 
-def break_table(program: Program, data: Dataset, count: int, progress: Progress | None = None) -> float:
-    """Test accuracy of a thief who learns the table from `count` labelled training samples."""
+@dataclass(frozen=True)
+class Broken:
+    """Test accuracies, 0..1, with `Tables`. `told`: None if no codes lie side by side."""
+
+    told: float | None
+    learnt: float
+
+
+def break_table(program: Program, data: Dataset, count: int, progress: Progress | None = None) -> Broken:
+    """What a thief reaches who has `count` labelled training samples, the first ones."""
     spec, reader = program.spec, Reader(program)
     found = recover(reader, activations_of(spec, data.train_x[:count]), data.train_y[:count], progress=progress)
-    return reader.accuracy(found.learnt, activations_of(spec, data.test_x), data.test_y)
+    test = activations_of(spec, data.test_x), data.test_y
+    told = None if found.told is None else reader.accuracy(found.told, *test)
+    return Broken(told, reader.accuracy(found.learnt, *test))

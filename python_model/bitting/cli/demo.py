@@ -138,7 +138,7 @@ def _attacks(model: Model, artefact: Artefact, device: Device, dataset: Dataset)
         with console.progress("learning the table of the lock") as done:
             held = free_table.break_table(program, dataset, STOLEN_SAMPLES, done)
         rows += [
-            (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held), "gradient descent on the table, codes as stolen")
+            (f"thief with {STOLEN_SAMPLES} labels, this lock", percent(held.learnt), "gradient descent on the table, its codes")
         ]
     scratch = baselines.from_scratch(dataset, STOLEN_SAMPLES)
     return [
@@ -146,7 +146,7 @@ def _attacks(model: Model, artefact: Artefact, device: Device, dataset: Dataset)
         (f"{STOLEN_SAMPLES} labels and no stolen file", percent(scratch), "logistic regression"),
         (
             f"thief with {STOLEN_SAMPLES} labels, table alone",
-            percent(broken),
+            percent(broken.learnt),
             "gradient descent, had the table been the only lock",
         ),
     ]
