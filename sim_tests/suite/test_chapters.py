@@ -94,6 +94,17 @@ def test_all_wrong_devices_refuse_a_sealed_program(said):
     assert "All 168 wrong devices refused" in found.summary and found.gain == 0
 
 
+def test_a_control_that_takes_long_is_trained_for_fewer_epochs(cases, files, effort):
+    """Both the model of its owner, which was trained for 25, and the thief's."""
+    attack, case, short = attack_named("training again"), cases["open"], replace(effort, retrained_epochs=2)
+    (job,) = Run({case: files["open"]}, short).jobs(attack, case)
+    outcome = execute(Task(job, case, files["open"])).outcome
+    assert job.parameters["epochs"] == 2 and outcome.values["right"] == outcome.values["of"] > 0
+    found = attack.judge(case, [Answer(job.parameters, outcome.values, {}, 0.0)], [])
+    assert found.verdict is Verdict.BROKEN and "epochs: 2" in found.summary
+    assert attack.parts(cases["sealed"], short) == attack.parts(cases["sealed"], effort)
+
+
 @pytest.mark.slow
 def test_ports_on_the_rtl(cases, files, effort):
     """The vault `aes` gives everything, that of controls too, a sealed one nothing; RTL and law agree in every tile."""

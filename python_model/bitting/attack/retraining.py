@@ -49,6 +49,13 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     return Finding("retraining", _THIEF, "weights", len(weights), code_places(artefact.program), note=note, found=weights)
 
 
+def cut(claims: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Claims of a training that was shorter; a network that was converted from its twin is not tuned."""
+    config = dict(claims["config"])
+    tuned = config.get("tuning_epochs") is not None
+    return {**claims, "config": {**config, "epochs": epochs, **({"tuning_epochs": 0} if tuned else {})}}
+
+
 def names_seed(claims: Mapping[str, Any]) -> bool:
     """Whether claims say how to train the model again."""
     config = claims.get("config")

@@ -36,6 +36,7 @@ class Effort:
         questions: numbers of inputs that the right device is asked.
         copy_steps: of training a copy.
         edits: random edits of a program, sent to the RTL.
+        retrained_epochs: of training a model again that ships its seed; None: as many as it was trained for.
         traces: tiles or batches of each population whose time is compared.
         helper_queries: changed helper data.
         judged: test samples of a soft-locked model on every target.
@@ -65,6 +66,7 @@ class Effort:
     questions: tuple[int, ...] = (100, 300, 1000)
     copy_steps: int = 1000
     edits: int = 50
+    retrained_epochs: int | None = None
     traces: int = 200
     helper_queries: int = 600
     judged: int = 450
@@ -99,11 +101,11 @@ _MIDDLE: dict[str, dict[str, Any]] = {
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,
-        "climb_steps": 100, "partial_keys": 3, "table_starts": 1, "table_steps": 20,
+        "climb_steps": 100, "partial_keys": 3, "table_starts": 1, "table_steps": 20, "retrained_epochs": 1,
     },
     "standard": {
         "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "tuned_on": 500, "samples": 500, "climbs": 2, "climb_steps": 300,
-        "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500,
+        "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500, "retrained_epochs": 1,
     },
     "full": {"steps": 1000, "mappings": 2, "repeats": 5, "samples": 2000, "climbs": 4, "climb_steps": 1000, "partial_keys": 30},
 }  # fmt: skip

@@ -67,7 +67,9 @@ class Retraining(Attack):
     weak = "a file that ships the seed of its training"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """One job."""
+        """One job. That of a control that takes long to train is for fewer epochs: its model is trained so first."""
+        if case.control and effort.retrained_epochs is not None:
+            return [{"claims": "all", "epochs": effort.retrained_epochs}]
         return [{"claims": "all"}] if case.locked or case.control else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
@@ -79,8 +81,11 @@ class Retraining(Attack):
             artefact, claims = material.locked, dict(material.claims)
         if not retraining.names_seed(claims):
             return Outcome({"tried": False})
-        found = retraining.retrain(artefact, claims)
         truth = retraining.flat_codes(material.architecture)
+        if epochs := parameters.get("epochs"):
+            claims = retraining.cut(claims, epochs)
+            truth = retraining.retrain(artefact, claims).found  # as its owner would
+        found = retraining.retrain(artefact, claims)
         right = int((found.found == truth).sum()) if found.found.shape == truth.shape else 0
         return Outcome({"tried": True, "right": right, "of": len(truth)})
 
@@ -92,5 +97,8 @@ class Retraining(Attack):
         if not found["tried"]:
             return Said(Verdict.HOLDS, "The file does not name the seed of its training: there is nothing to begin from.")
         share = found["right"] / found["of"]
-        summary = f"Trained again from what the file claims, {found['right']} of {found['of']} weights are right."
+        epochs = own[0].parameters.get("epochs")
+        summary = f"Trained again from what the file claims, {found['right']} of {found['of']} weights are right" + (
+            f" (epochs: {epochs}, of the model that was stolen, too)." if epochs else "."
+        )
         return Said(Verdict.BROKEN if share > 0.5 else Verdict.HOLDS, summary, share)
