@@ -196,6 +196,20 @@ def test_what_was_tried_on_no_lock_says_nothing_of_locks(tmp_path):
     assert "not tested" in line and "no such attack was run" in line and "void" not in line
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "said"),
+    [("broken", "holds", "void"), ("broken", "broken", "falls"), ("void", "broken", "void"), ("holds", "holds", "void")],
+)
+def test_where_nothing_is_advised_the_best_that_a_lock_reaches_is_told(tmp_path, one, two, said):
+    """One falls and of the other nothing is shown: that is not that all fall."""
+    locks = [case("mlp", "clock", transform) for transform in ("shuffle", "sealed")]
+    found = [finding(lock, ATTACK, verdict) for lock, verdict in zip(locks, (one, two), strict=True)]
+    weak = control("broken" if said == "falls" else "holds")
+    bought = first_page(tmp_path, locks, [*found, weak]).partition("## Which lock against whom")[2].partition("## ")[0]
+    (line,) = [line for line in bought.splitlines() if THIEF in line]
+    assert f"**{said}**" in line and ("broke no weak lock" in line) == (said == "void")
+
+
 def test_in_short_names_what_falls_what_to_buy_and_what_that_leaves_open(tmp_path):
     weak, strong, same = (case("mlp", "clock", transform) for transform in ("shuffle", "sealed", "sealed-clocked"))
     findings = [

@@ -250,6 +250,14 @@ def _unit(lock: Lock) -> str:
     return f"{name}:{','.join(kept)}" if kept else name
 
 
+#: Why there is no advice, the first that some lock stands at.
+_NO_ADVICE = {
+    Standing.VOID: " for the best of them (an attack on it failed, but broke no weak lock either)",
+    Standing.FALLS: "",
+    Standing.UNTESTED: " (no such attack was run)",
+}
+
+
 def _advice(judgement: Judgement) -> Section:
     """A line an attacker: what to buy, how it stands, and what it does not do."""
     items: list[Line] = []
@@ -258,10 +266,8 @@ def _advice(judgement: Judgement) -> Section:
         if lock is None:
             # A root secret by itself is no lock that could be bought: what was tried on it alone was tried on none.
             stand = {judgement.standing(lock, attacker) for lock in judgement.locks if lock.is_lock}
-            void = Standing.VOID if Standing.VOID in stand else Standing.UNTESTED
-            reason = Standing.FALLS if _anyone_falls(judgement, attacker) else void
-            why = " (no such attack was run)" if reason == Standing.UNTESTED else ""
-            items.append((Strong(f"{attacker}: "), "none ", Mark(reason), why))
+            reason = next((one for one in _NO_ADVICE if one in stand), Standing.UNTESTED)
+            items.append((Strong(f"{attacker}: "), "none ", Mark(reason), _NO_ADVICE[reason]))
             continue
         but = "".join(f"; {words}" for words in _but(judgement, lock, attacker))
         link = Link(judgement.short(lock), lock_id(judgement, lock))
@@ -297,10 +303,6 @@ def _but(judgement: Judgement, lock: Lock, attacker: str) -> list[str]:
     sides = (("concedes", tuple(dict.fromkeys(found))), ("falls to", judgement.falls_to(lock)))
     limit = [_LIMITS[attacker]] if attacker in _LIMITS else []
     return [*limit, *(f"{verb} {_listed(names)}" for verb, names in sides if names)]
-
-
-def _anyone_falls(judgement: Judgement, attacker: str) -> bool:
-    return any(judgement.standing(lock, attacker) == Standing.FALLS for lock in judgement.locks if lock.is_lock)
 
 
 def _matrix(judgement: Judgement) -> Section:
