@@ -196,6 +196,15 @@ def test_what_was_tried_on_no_lock_says_nothing_of_locks(tmp_path):
     assert "not tested" in line and "no such attack was run" in line and "void" not in line
 
 
+def test_what_an_attacker_holds_is_his_own(tmp_path):
+    """Of one who has the root secret that is said, beside what every thief has."""
+    lock = case("mlp", "clock", "sealed")
+    for attacker, his in (("counterfeiter", "the root secret"), (THIEF, lock["holds"])):
+        text = first_page(tmp_path, [lock], [finding(lock, ATTACK, "holds", attacker=attacker), control()])
+        (row,) = (line for line in text.splitlines() if line.startswith("| what he holds |") and "weak lock" not in line)
+        assert row.startswith(f"| what he holds | {his}") and row.count(lock["holds"]) == 1
+
+
 @pytest.mark.parametrize(
     ("one", "two", "said"),
     [("broken", "holds", "void"), ("broken", "broken", "falls"), ("void", "broken", "void"), ("holds", "holds", "void")],

@@ -57,6 +57,12 @@ def whole(run, tmp_path_factory):
     return folder
 
 
+def test_the_time_of_all_jobs_is_told_once(whole):
+    """Whichever command did them, and however many findings share one."""
+    times = [json.loads(path.read_text())["seconds"] for path in sorted((whole / "times").iterdir())]
+    assert json.loads((whole / RESULTS).read_text())["made"]["job_seconds"] == sum(times) > 0
+
+
 def test_processes_find_the_same_to_the_byte(run, whole, tmp_path):
     told = []
     perform(run, tmp_path, Processes(2), progress=lambda done, total: told.append((done, total)))

@@ -185,7 +185,8 @@ def results(seed: int = 5) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "made": {"version": "0.0.0 (made up)", "commit": "0000000", "suite": "digits", "budget": {"seconds": 60}, "seed": seed,
-                 "started": "2000-01-01T00:00:00Z", "seconds": 4321.0, "tools": {"made-up tool": "1.2.3"},
+                 "started": "2000-01-01T00:00:00Z", "seconds": 4321.0, "job_seconds": 7654.0,
+                 "tools": {"made-up tool": "1.2.3"},
                  "not_run": ["an attack that was left out"]},
         "cases": [sealed, shuffle, aes, soft, clear, long, foreign],
         "findings": findings,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bitting.report import case_charts, charts, numbers, opening
+from bitting.report import case_charts, charts, numbers, opening, words
 from bitting.report.blocks import Block, Command, Document, Entry, Inline, Line, Link, Mark, Section, Strong, Table, Text
 from bitting.report.results import Case, Claim, Finding, Results
-from bitting.report.verdicts import Judgement, Standing, worst_first
+from bitting.report.verdicts import ATTACKERS, THIEF, Judgement, Standing, worst_first
 from bitting.suite.format import Verdict
 
 TITLE = "How strong are these locks?"
@@ -45,7 +45,7 @@ def document(results: Results) -> Document:
     )
     parts = [
         *opening.sections(judgement), _locks(judgement), _strength(judgement), _accuracy(results.cases), *_chapters(judgement),
-        _cycles(results.cases), _verification(results.cases), _made(results),
+        _cycles(results.cases), _verification(results.cases), _made(results), words.section(),
     ]  # fmt: skip
     return Document(TITLE, lead, tuple(parts))
 
@@ -198,7 +198,7 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
     rows: list[tuple[Inline, ...]] = [
         ("lock and network", finding.case),
         ("attacker", finding.attacker),
-        ("what he holds", case.holds if case else "not said: a weak lock, made for this attack"),
+        ("what he holds", _held(finding, case)),
         *([("the weak lock", finding.weak)] if finding.control and finding.weak else []),
         ("level of the claim", _level(judgement, finding)),
         ("verdict", _mark(judgement, finding)),
@@ -216,6 +216,14 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
     figures = tuple(charts.of_figure(figure) for figure in finding.figures)
     said = Text((finding.summary,))
     return Entry(opening.entry_id(judgement, finding), title, unfolded, (said, *figures, facts, Command(finding.command)))
+
+
+def _held(finding: Finding, case: Case | None) -> str:
+    """What an attacker has: of a thief what his case says, of others what docs/threats.md says, and that."""
+    if case is None:
+        return "not said: a weak lock, made for this attack"
+    own = ATTACKERS.get(finding.attacker)
+    return case.holds if own is None or finding.attacker == THIEF else f"{own}; beside it: {case.holds}"
 
 
 def _cycles(cases: Sequence[Case]) -> Section:
@@ -258,7 +266,8 @@ def _made(results: Results) -> Section:
         ("budget", made.budget or "none"),
         ("seed", made.seed or "none"),
         ("begun (UTC)", made.started),
-        ("took", numbers.seconds(made.seconds)),
+        ("took, the last command", numbers.seconds(made.seconds)),
+        ("took, all jobs one after another", numbers.seconds(made.job_seconds)),
         ("jobs not done", str(made.unfinished)),
         *made.tools.items(),
     )

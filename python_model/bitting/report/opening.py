@@ -87,7 +87,7 @@ def _short(judgement: Judgement) -> list[Section]:
             )
         )  # fmt: skip
         said = f". Of {len(every)} attack{'s' * (len(every) > 1)} {len(every - open_ones - void)} failed"
-        said += f", {len(void)} show nothing" if void else ""
+        said += f", {len(void)} show nothing ({_listed(tuple(void))})" if void else ""
         said += f", and {len(open_ones)} got what follows, by design. " if left else ". "
         left_out = judgement.results.made.not_run or judgement.results.made.unfinished
         advice = "No advice yet, only some attacks were run; so far stands: " if left_out else "Buy: "
@@ -206,7 +206,7 @@ def _conceded(judgement: Judgement) -> list[Line]:
         items.append((
             Mark(Standing.CONCEDED), " ", Link(attack, entry_id(judgement, worst)),
             f" for {_listed(tuple(attackers))} by {len(locks)} of the {len(tried)} locks it was tried on{fell}. ",
-            worst.summary,
+            f"On {worst.case}: {worst.summary}" if len(locks) > 1 else worst.summary,
         ))  # fmt: skip
     return items
 

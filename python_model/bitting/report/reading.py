@@ -187,6 +187,7 @@ def _made(place: _Place) -> Made:
         seed=place["seed"].said(),
         started=place["started"].text(),
         seconds=place["seconds"].number(0),
+        job_seconds=place["job_seconds"].number_or_none(0),
         tools={name: tool.said() for name, tool in place["tools"].fields().items()},
         unfinished=0 if place["unfinished"].absent else place["unfinished"].count(),
         not_run=() if place["not_run"].absent else tuple(name.text() for name in place["not_run"].items()),

@@ -49,6 +49,8 @@ class Made:
 
     Attributes:
         budget, seed: in the suite's words.
+        seconds: that the last command took, which may have gone on with what others left.
+        job_seconds: that all jobs took, one after another; None: not said.
         started: UTC, ISO 8601.
         tools: name -> version.
         unfinished: jobs that were not done when the file was written.
@@ -65,6 +67,7 @@ class Made:
     tools: Mapping[str, str]
     unfinished: int = 0
     not_run: tuple[str, ...] = ()
+    job_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from bitting.report.results import Case, Claim, Cost, Finding, Results
 from bitting.suite.format import Verdict
 
 #: Attackers of docs/threats.md, in its order, and what each has. A test compares them with that page.
+THIEF = "thief of the file"
 ATTACKERS = {
-    "thief of the file": "artefacts, all source, the family's spec, labelled data",
+    THIEF: "artefacts, all source, the family's spec, labelled data",
     "thief of many files": "artefacts of one device, of one model for many devices, versions of a model",
     "owner of the chip": "a right device, every port, any packets, a clock",
     "whoever runs it": "the device, every day, and the artefact",

@@ -63,6 +63,10 @@ class RunFolder:
         found, times = (_load(self.path / part / f"{job.id}.json") for part in (_JOBS, _TIMES))
         return Answer(job.parameters, found["values"], times["measured"], times["seconds"])
 
+    def seconds(self) -> float:
+        """That all jobs took that are kept, of one core."""
+        return sum(float(_load(path)["seconds"]) for path in sorted((self.path / _TIMES).glob("*.json")))
+
     def write_results(self, results: Mapping[str, Any]) -> Path:
         """`results.json`."""
         files.write_text(self.path / RESULTS, _json(results))

@@ -135,6 +135,7 @@ def perform(
         "seed": run.effort.seed,
         "started": moment,
         "seconds": time.monotonic() - started,
+        "job_seconds": kept.seconds(),
         "tools": {name: found for name in _TOOLS if (found := _installed(name))},
         "unfinished": unfinished,
     }

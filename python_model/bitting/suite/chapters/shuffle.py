@@ -103,9 +103,10 @@ class Alignment(Attack):
             figures.table("Alignment", columns, rows),
         ]  # fmt: skip
         counts = max(ALLOWED, _SURE * error)
+        had = f"the model's weights and noise of {noises[best]} sigma" if noises[best] else "the model itself"
         summary = (
-            f"With a base model whose weights are {noises[best]} sigma away the aligned network answers "
-            f"{100 * at['aligned']:.2f}%, the base itself {100 * at['base']:.2f}% (standard error of the difference "
+            f"A thief who also has a network near the stolen one (made up here: {had}) puts codes in order by it. The aligned "
+            f"network answers {100 * at['aligned']:.2f}%, his own {100 * at['base']:.2f}% (standard error of the difference "
             f"{100 * error:.2f} points: a gain counts from {100 * counts:.2f} on); {100 * at['table']:.0f}% of the table and "
             f"{100 * at['codes']:.0f}% of the codes are right."
         )
