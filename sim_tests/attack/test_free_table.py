@@ -65,7 +65,8 @@ def test_the_gradient_of_a_weight_is_what_its_code_meets():
 def test_neighbours_put_codes_in_the_order_of_their_weights():
     rng = np.random.default_rng(1)
     table = rng.permutation(SPEC.codes)
-    told = code_neighbours.guesses(of_smooth_weights(rng, table, 0.5), SPEC.codes)
+    program = of_smooth_weights(rng, table, 0.5)
+    told = code_neighbours.guesses(program, Stolen.of(program), SPEC.codes)
     of_first = [abs(np.corrcoef(guess, WEIGHTS[table])[0, 1]) for guess in told[:2]]
     assert min(of_first) > 0.95
     assert len(told) == 6 and all(sorted(guess) == sorted(WEIGHTS) for guess in told)
@@ -75,7 +76,8 @@ def test_neighbours_put_codes_in_the_order_of_their_weights():
 def test_weights_that_are_not_alike_tell_nothing():
     rng = np.random.default_rng(2)
     table = rng.permutation(SPEC.codes)
-    told = code_neighbours.guesses(of_smooth_weights(rng, table, 0.0), SPEC.codes)
+    program = of_smooth_weights(rng, table, 0.0)
+    told = code_neighbours.guesses(program, Stolen.of(program), SPEC.codes)
     assert max(abs(np.corrcoef(guess, WEIGHTS[table])[0, 1]) for guess in told) < 0.6  # of six guesses, 0.125 each by chance
 
 

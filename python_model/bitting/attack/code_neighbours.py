@@ -16,18 +16,19 @@ from bitting.program.layers import Layer, Program
 from bitting.targets.stolen import Stolen, StolenLayer
 
 
-def guesses(locked: Program, codes: int) -> list[np.ndarray]:
+def guesses(locked: Program, network: Stolen, codes: int) -> list[np.ndarray]:
     """Tables as neighbours in each layer tell them, then as those of all layers do; each with both signs.
 
     Args:
         locked: stolen program.
+        network: the same as a thief's network, for the words that it reads.
         codes: a code is less than this.
 
     Returns:
         Arrays (codes,) of weights by code: those of the family in the order of the axis, or, of bytes that are no codes, the
         axis with the deviation of the family's weights. None of layers whose sums read no two words side by side.
     """
-    counts, weights = list(_counts(locked, codes)), locked.spec.value_set
+    counts, weights = list(_counts(locked, network, codes)), locked.spec.value_set
     if len(counts) > 1:
         counts.append(np.sum(counts, axis=0))
     axes = [sign * axis for axis in map(_axis, counts) for sign in (1, -1)]
@@ -37,9 +38,9 @@ def guesses(locked: Program, codes: int) -> list[np.ndarray]:
     return [ordered[np.argsort(np.argsort(axis))] for axis in axes]
 
 
-def _counts(locked: Program, codes: int) -> Iterator[np.ndarray]:
+def _counts(locked: Program, network: Stolen, codes: int) -> Iterator[np.ndarray]:
     """(codes, codes) how often two codes lie side by side in either order, of each layer with trained weights."""
-    for layer, stolen in zip(locked.layers, Stolen.of(locked).layers, strict=True):
+    for layer, stolen in zip(locked.layers, network.layers, strict=True):
         if not layer.constant:
             left, right = _pairs(layer, stolen)
             if len(left):

@@ -8,8 +8,8 @@ is no lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from bitting.network import metrics
 from bitting.network.loss import logit_gain, logit_scale
 from bitting.program.layers import Program
 from bitting.targets import learning, waves
+from bitting.targets.relearning import Effort, minimise
 from bitting.targets.stolen import SAMPLES_AT_ONCE, LayerArithmetic, Stolen
 from bitting.unit.spec import SLOT_BITS
 
@@ -49,9 +50,7 @@ class Reader:
 
     def __init__(self, locked: Program):
         """Raises ProgramError as `Stolen.of`."""
-        self.locked, read = locked, Stolen.of(locked)
-        layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in read.layers)
-        self.network = replace(read, layers=layers, dtype=torch.float32)
+        self.locked, self.network = locked, Stolen.of(locked).in_fp32()
         self.size = 1 << SLOT_BITS if locked.secret[0].plain else locked.spec.codes
         self._codes = [
             None if layer.constant else torch.from_numpy(layer.codes.reshape(layer.channels, -1)).long()
@@ -67,13 +66,11 @@ class Reader:
             values: (size,) a weight for each code, with a gradient if they want one.
             x: (samples, input_words) activations.
         """
-        scratch, answers = self.network.scratch(x), []
-        for layer, codes in zip(self.network.layers, self._codes, strict=True):
-            weights = layer.weights if codes is None else values[codes]
-            scratch, sums = learning.step(self.network, layer, LayerArithmetic(weights, layer.bias, self._wave), scratch)
-            if sums is not None:
-                answers.append(sums.flatten(0, 1))
-        return torch.cat(answers).t()
+        layers = (
+            (layer, LayerArithmetic(layer.weights if codes is None else values[codes], layer.bias, self._wave))
+            for layer, codes in zip(self.network.layers, self._codes, strict=True)
+        )
+        return learning.sums(self.network, layers, self.network.scratch(x))
 
     def loss(self, values: torch.Tensor, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy, as networks are trained."""
@@ -130,7 +127,7 @@ def recover(
             return float(reader.loss(values, x, y))
 
     generator = torch.Generator().manual_seed(seed)
-    told = [torch.from_numpy(guess).float() for guess in code_neighbours.guesses(reader.locked, reader.size)]
+    told = [torch.from_numpy(guess).float() for guess in code_neighbours.guesses(reader.locked, reader.network, reader.size)]
     told = sorted(told, key=judged)[:_TOLD]
     best: tuple[float, torch.Tensor] | None = None
     for start in range(starts):
@@ -140,13 +137,11 @@ def recover(
             values = torch.randn(reader.size, generator=generator) * sigma * 0.1
             rate = rates[(start - len(told)) % len(rates)]
         values.requires_grad_()
-        optimiser = torch.optim.Adam([values], lr=rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _, rows in zip(range(steps), _batches(len(x), generator), strict=False):
-            optimiser.zero_grad()
-            reader.loss(values, x[rows], y[rows]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+
+        def of_rows(rows: torch.Tensor, values: torch.Tensor = values) -> torch.Tensor:
+            return reader.loss(values, x[rows], y[rows])
+
+        minimise(of_rows, [values], len(x), Effort(steps, _BATCH, rate), generator)
         found = values.detach().clone()
         loss = judged(found)
         if best is None or loss < best[0]:
@@ -157,12 +152,6 @@ def recover(
             break
     assert best is not None
     return Tables(told[0] if told else None, best[1])
-
-
-def _batches(samples: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Numbers of samples without end, each once in a pass."""
-    while True:
-        yield from torch.randperm(samples, generator=generator).split(_BATCH)
 
 
 @dataclass(frozen=True)

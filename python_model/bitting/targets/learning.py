@@ -7,6 +7,7 @@ step. Here the gradient is one array too, and each layer changes what it read an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,22 @@ def step(
     """
     found: tuple[torch.Tensor, torch.Tensor | None] = _Step.apply(scratch, how.weights, how.bias, network, layer, how)  # type: ignore[no-untyped-call]
     return found
+
+
+def sums(network: Stolen, layers: Iterable[tuple[StolenLayer, LayerArithmetic]], scratch: torch.Tensor) -> torch.Tensor:
+    """Sums that leave, (samples, outputs), not reduced: through the reduction there is no useful gradient.
+
+    Args:
+        network: whose layers they are.
+        layers: those that are still to run, each with its arithmetic; see `step`.
+        scratch: (words, samples) behind the layers before them, written on.
+    """
+    answers = []
+    for layer, how in layers:
+        scratch, found = step(network, layer, how, scratch)
+        if found is not None:
+            answers.append(found.flatten(0, 1))
+    return torch.cat(answers).t()
 
 
 class _Step(torch.autograd.Function):

@@ -218,7 +218,7 @@ def _trained(
         return torch.nn.functional.cross_entropy(logits * gain, wanted[rows]) + range_penalty(logits)
 
     parameters = [each for learner in student.learners.values() for each in learner.parameters]
-    _minimise(loss, parameters, len(x), effort, generator, lambda: student.refresh(x))
+    minimise(loss, parameters, len(x), effort, generator, lambda: student.refresh(x))
     return student.learnt()
 
 
@@ -253,20 +253,29 @@ def _reconstruct(
 
     if before_wave:  # a scale that moves would round all weights anew, and what was learnt of their errors would be lost
         refresh()
-        _minimise(loss, learner.parameters, own.shape[1], effort, generator, lambda: None)
+        minimise(loss, learner.parameters, own.shape[1], effort, generator)
     else:
-        _minimise(loss, learner.parameters, own.shape[1], effort, generator, refresh)
+        minimise(loss, learner.parameters, own.shape[1], effort, generator, refresh)
 
 
-def _minimise(
+def minimise(
     loss: Callable[[torch.Tensor], torch.Tensor],
     parameters: Sequence[torch.Tensor],
     samples: int,
     effort: Effort,
     generator: torch.Generator,
-    refresh: Callable[[], None],
+    refresh: Callable[[], None] = lambda: None,
 ) -> None:
-    """Adam on batches, a pass after another. `loss`: of sample numbers."""
+    """Adam on batches, a pass after another.
+
+    Args:
+        loss: of sample numbers.
+        parameters: what learns.
+        samples: how many there are.
+        effort: steps, batch and rate.
+        generator: of the order of samples.
+        refresh: called now and then, and at the end.
+    """
     optimiser = torch.optim.Adam(parameters, lr=effort.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, effort.steps)
     with torch.enable_grad():

@@ -200,6 +200,11 @@ class Stolen:
             layers.append(_stolen_layer(spec, layer, matrix, kind, dtype, lanes))
         return cls(spec, tuple(layers), lanes.entries(), lanes.reach, dtype, tuple(lanes.edges.items()))
 
+    def in_fp32(self) -> Stolen:
+        """To be trained: what hardware rounds is coarser."""
+        layers = (replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in self.layers)
+        return replace(self, layers=tuple(layers), dtype=torch.float32)
+
     def exact(self) -> list[LayerArithmetic]:
         """The arithmetic of the unit itself, for every layer."""
         wave = waves.fold(self.spec)

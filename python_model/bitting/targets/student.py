@@ -72,12 +72,11 @@ class Student:
 
     def __init__(self, stolen: Stolen, target: Target, only: Collection[int] | None = None):
         self._stolen, self._finds = stolen, target.finds_in_data
-        layers = tuple(replace(layer, weights=layer.weights.float(), bias=layer.bias.float()) for layer in stolen.layers)
-        self.network = replace(stolen, layers=layers, dtype=torch.float32)
+        self.network = stolen.in_fp32()
         self._wave = waves.Wave(target.wave, stolen.spec, target.gain)
         self.learners = {
             number: Learner(layer, target, self._wave)
-            for number, layer in enumerate(layers)
+            for number, layer in enumerate(self.network.layers)
             if layer.kind is Kind.PRODUCT and (only is None or number in only)
         }
 
@@ -107,18 +106,14 @@ class Student:
             self.network.step(layer, self.arithmetic_of(number), own)
 
     def sums(self, front: Front, rows: torch.Tensor) -> torch.Tensor:
-        """(samples, outputs) sums that leave, not reduced: through the reduction there is no useful gradient.
+        """(samples, outputs) sums that leave, as `learning.sums`.
 
         Args:
             front: of this student, with the samples.
             rows: (samples,) their numbers.
         """
-        scratch, answers = front(rows), []
-        for number, layer in enumerate(self.network.layers[self.first :], self.first):
-            scratch, sums = learning.step(self.network, layer, self.arithmetic_of(number), scratch)
-            if sums is not None:
-                answers.append(sums.flatten(0, 1))
-        return torch.cat(answers).t()
+        behind = enumerate(self.network.layers[self.first :], self.first)
+        return learning.sums(self.network, ((layer, self.arithmetic_of(number)) for number, layer in behind), front(rows))
 
     def learnt(self, rounded: bool = False) -> Stolen:
         """The network as it is now. `rounded`: with the target's numbers, which are those of its scales as they were found."""
