@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from bitting.report import reading
 from bitting.report.verdicts import Judgement
 from bitting.suite.attack import Attack, Repeat, Said
+from bitting.suite.cases import material
 from bitting.suite.chapters import fine_tuning
 from bitting.suite.chapters.shuffle import Alignment
 from bitting.suite.efforts import EFFORTS, LARGE_MACS, MIDDLE_MACS, effort_of
@@ -173,6 +175,7 @@ def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(
     assert [part["subset"] for part in wanted.own] * 2 == [part["subset"] for part in wanted.control], "the same for both sides"
     both = [*scratch, *scratch_of(2)]
     again = attack.judge(case, [*steady, *tuned("stolen", [0.53, 0.52, 0.53, 0.54, 0.53], 2)], both)
+    assert "with 5 fresh subsets and as many fresh files +3.00 points, so it is no chance" in again.summary
     assert again.verdict is Verdict.BROKEN and again.gain == pytest.approx(0.03), (
         "what counts is the second round, which chose nothing"
     )
@@ -219,6 +222,21 @@ def test_a_lock_that_holds_says_from_where_on_a_gain_would_have_been_seen(cases)
     assert [row[0] for row in table["rows"]] == ["10%", "20%"]
     assert [row[5] for row in table["rows"]] == [f"{100 * counts[share]:+.2f} points" for share in (0.1, 0.2)]
     assert fine_tuning._least_seen(np.zeros(5), 0.01) == fine_tuning.ALLOWED, "half a point never counts"
+
+
+def test_in_its_second_round_a_thief_has_a_file_of_its_own_for_each_subset(cases, files):
+    """The same model: a shuffle keeps the weights of each tile, so those of a layer are the same, in another order."""
+    attack, held = fine_tuning.FineTuning(), material(cases["shuffle"], files["shuffle"])
+
+    def begun(turn, seed):
+        (start,) = attack._starts(held, {"start": "stolen", "round": turn, "starts": 1}, seed)
+        return [layer.weights.flatten() for layer in start.layers]
+
+    stolen, *fresh = begun(1, 0), begun(2, 0), begun(2, 1)
+    assert all(map(torch.equal, stolen, begun(1, 1))), "the first round is of the file that was stolen"
+    for one, other in combinations((stolen, *fresh), 2):
+        for a, b in zip(one, other, strict=True):
+            assert not torch.equal(a, b) and torch.equal(a.sort().values, b.sort().values)
 
 
 def test_the_tries_of_either_side_are_told(cases):

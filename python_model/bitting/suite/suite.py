@@ -129,7 +129,7 @@ def perform(
     unfinished = _work(run, kept, runner, math.inf if budget is None else started + budget, progress)
     made = {
         "version": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "suite": run.effort.suite,
         "budget": budget,
         "seed": run.effort.seed,
@@ -210,7 +210,7 @@ def _installed(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Of the source tree this package lies in, if it is one."""
     import subprocess
 

@@ -1,4 +1,8 @@
-"""Fine-tuning from the stolen file, beside the same data and compute from scratch."""
+"""Fine-tuning from the stolen file, beside the same data and compute from scratch.
+
+To a thief without the key a file is one network at random, and one such network learns better than another, whatever is
+asked of it. So a first round, of one file, may find a gain that is its luck; the second locks the model anew for each subset.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from bitting.attack import fine_tuning
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Repeat, Said
 from bitting.suite.cases import Case, Material
+from bitting.suite.chapters.locks import locked_for
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
@@ -41,20 +46,21 @@ class FineTuning(Attack):
         if not (case.locked or case.control):
             return []
         starts = (STOLEN, *SCRATCH) if case.control else (STOLEN,)
-        return [part for start in starts for share in effort.shares for part in self._parts(effort, start, share, 1)]
+        return [part for start in starts for share in effort.shares for part in self.subsets(effort, start, share, 1)]
 
     def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
-        """The shares with a sure gain, if any has one, with twice as many fresh subsets, and fresh beginnings."""
+        """The shares with a sure gain, if any has one, with twice as many fresh subsets, beginnings and files."""
         shares = _repeated(case, _gains(own, control, 1))
         if not shares:
             return Repeat()
         stolen, *scratch = (
-            [part for share in shares for part in self._parts(effort, start, share, 2)] for start in (STOLEN, *SCRATCH)
+            [part for share in shares for part in self.subsets(effort, start, share, 2)] for start in (STOLEN, *SCRATCH)
         )
         base = [part for way in scratch for part in way]
         return Repeat([*stolen, *base]) if case.control else Repeat(stolen, base)
 
-    def _parts(self, effort: Effort, start: str, share: float, turn: int) -> list[dict[str, Any]]:
+    def subsets(self, effort: Effort, start: str, share: float, turn: int) -> list[dict[str, Any]]:
+        """The jobs of a round from one kind of beginning at one share, which is 0..1: one for each subset."""
         return [
             {
                 "start": start, "share": share, "round": turn, "repeat": repeat, "rates": effort.rates,
@@ -65,9 +71,9 @@ class FineTuning(Attack):
         ]  # fmt: skip
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """All tries from one kind of beginning, on one subset."""
+        """All tries from one kind of beginning, on one subset; after the first round from a file of its own."""
         found = fine_tuning.tries(
-            self._starts(material, parameters["start"], parameters["starts"], seed),
+            self._starts(material, parameters, seed),
             material.data,
             material.model.interface,
             parameters["share"],
@@ -101,7 +107,8 @@ class FineTuning(Attack):
         )
         if repeated:
             gain, broken = float(again[at].mean()), _beyond(again[at], each) > 0
-            summary += f"; with {len(again[at])} fresh subsets {_points(gain)}, " + (
+            files = "" if case.control else " and as many fresh files"
+            summary += f"; with {len(again[at])} fresh subsets{files} {_points(gain)}, " + (
                 "so it is no chance."
                 if broken
                 else f"so the first was chance: a gain is seen from {_points(_least_seen(again[at], each))} on there."
@@ -141,12 +148,16 @@ class FineTuning(Attack):
         )  # fmt: skip
         return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gain, [curve, table])
 
-    def _starts(self, material: Material, kind: str, count: int, seed: int) -> list[Stolen]:
-        architecture = material.architecture
+    def _starts(self, material: Material, parameters: Mapping[str, Any], seed: int) -> list[Stolen]:
+        architecture, artefact = material.architecture, material.artefact
+        kind, count = parameters["start"], parameters["starts"]
         if kind == STOLEN:
-            if material.artefact is None:
+            if artefact is None:
                 return [Stolen.of(architecture)]
-            return fine_tuning.starts_of_file(material.artefact, architecture, count, seed)
+            if parameters["round"] > 1:
+                scheme = artefact.scheme
+                artefact = locked_for(material, material.owner, scheme.fingerprint, scheme.transform, seed)
+            return fine_tuning.starts_of_file(artefact, architecture, count, seed)
         x, _ = material.train(256)
         if kind == SCRATCH[0]:
             return fine_tuning.starts_from_scratch(architecture, x, count, seed)
