@@ -95,7 +95,10 @@ def test_what_is_thinned_is_read_as_the_whole(tmp_path):
     assert [found.summary for found in thin.findings] == [found.summary for found in whole.findings]
     assert [one.id for one in thin.cases] == [one.id for one in whole.cases]
     histogram, curve = (figure.series[0] for figure in thin.findings[0].figures)
-    assert len(histogram.values) == len(curve.x) == 24 and (histogram.values[0], histogram.values[-1]) == (0, 999)
+    assert len(histogram.values) == len(curve.x) == locks_page._POINTS and (histogram.values[0], histogram.values[-1]) == (
+        0,
+        999,
+    )
     assert curve.x == curve.y and (curve.x[0], curve.x[-1]) == (0, 999)
     assert len(path.read_text()) < len(json.dumps(data))
 

@@ -240,6 +240,29 @@ def test_in_short_names_what_falls_what_to_buy_and_what_that_leaves_open(tmp_pat
     assert "Buy:** none of these" in nobody
 
 
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([{"bytes": 110, "bytes_twin": 100}] * 2, "Price: +10.0% bytes, accuracy as without it."),
+        (
+            [{"lut4": 3, "lut4_twin": 2, "bytes": 100 + more, "bytes_twin": 100} for more in (10, 20)],
+            (
+                "Price of each: +50.0% LUT4s, accuracy as without it; and of clock x sealed, vault ascon +10.0% bytes; "
+                "clock x sealed-clocked, vault ascon +20.0% bytes."
+            ),
+        ),
+        ([None, None], "Price: accuracy as without it."),
+    ],
+)
+def test_what_locks_cost_alike_is_said_once(tmp_path, costs, said):
+    twin = {"authorised": 0.9, "twin": 0.9}
+    locks = [
+        case("mlp", "clock", transform, cost=cost, **twin)
+        for transform, cost in zip(("sealed", "sealed-clocked"), costs, strict=True)
+    ]
+    assert said in first_page(tmp_path, locks, [*(finding(lock, ATTACK, "holds") for lock in locks), control()])
+
+
 def test_a_lock_whose_rtl_differs_is_not_what_to_buy_in_short(tmp_path):
     lock = case("mlp", "clock", "sealed") | {"cycles": [{"tile": 0, "predicted": 1, "measured": 2}]}
     text = first_page(tmp_path, [lock], [finding(lock, ATTACK, "holds"), control()])

@@ -22,12 +22,12 @@ _OF_CASES = (
 _MEASURES = {
     "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "bits of block RAM", "mhz": "MHz",
     "later": "clocks a batch, on the RTL", "clocks": "clocks until the first batch is answered, on the RTL",
-    "cycles": "of these clocks of tiles", "words": "command words until then", "bytes": "bytes of the file",
+    "cycles": "of these clocks of tiles", "words": "command words until the first answers", "bytes": "bytes of the file",
 }  # fmt: skip
 _COSTS = (
     ("lut4", "more LUT4s"), ("ff", "more flip-flops"), ("ram_bits", "more block RAM"),
     ("later", "more clocks a batch"), ("clocks", "more clocks until the first answers"),
-    ("cycles", "more clocks of tiles until then"), ("words", "more command words until then"),
+    ("cycles", "more clocks of tiles until then"), ("words", "more command words until the first answers"),
     ("bytes", "more bytes in the file"),
 )  # fmt: skip
 

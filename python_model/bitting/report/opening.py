@@ -41,7 +41,7 @@ _DEAR = 0.01
 #: Fields of `Cost` that make a price.
 _PRICED = {
     "lut4": "LUT4s", "ff": "flip-flops", "ram_bits": "block RAM", "later": "clocks a batch",
-    "clocks": "clocks until the first batch is answered", "words": "command words until then", "bytes": "bytes",
+    "clocks": "clocks until the first answers", "words": "command words until the first answers", "bytes": "bytes",
 }  # fmt: skip
 #: Seeds of training that a claim about accuracy wants.
 _SEEDS = 3
@@ -347,14 +347,22 @@ def _level(lock: Lock) -> str:
 
 
 def _prices(judgement: Judgement, locks: Sequence[Lock]) -> str:
-    """Of several locks; said once if it is the same for all."""
-    prices = dict.fromkeys(_price(judgement, lock) for lock in locks)
-    if len(prices) == 1:
-        return f"Price: {next(iter(prices))}"
-    return "Prices: " + "; ".join(f"{judgement.short(lock)} {_price(judgement, lock)}" for lock in locks)
+    """Of several locks; what is the same for all is said once."""
+    parts = {judgement.short(lock): _price_parts(judgement, lock) for lock in locks}
+    same = [part for part in next(iter(parts.values())) if all(part in others for others in parts.values())]
+    own = {name: [part for part in others if part not in same] for name, others in parts.items()}
+    if not any(own.values()):
+        return f"Price: {_price(judgement, locks[0])}"
+    each = "; ".join(f"{name} {', '.join(others) or 'no more'}" for name, others in own.items())
+    return f"Price of each: {', '.join(same)}; and of {each}" if same else f"Prices: {each}"
 
 
 def _price(judgement: Judgement, lock: Lock) -> str:
+    """Its parts in a row."""
+    return ", ".join(_price_parts(judgement, lock)) or "not measured"
+
+
+def _price_parts(judgement: Judgement, lock: Lock) -> list[str]:
     """What is known of it; accuracy without what the unit loses with any lock or none."""
     parts = []
     for measure, words in _PRICED.items():
@@ -366,7 +374,7 @@ def _price(judgement: Judgement, lock: Lock) -> str:
         parts.append(
             f"{numbers.points(-less)} of accuracy" if numbers.points(less) != numbers.points(0) else "accuracy as without it"
         )
-    return ", ".join(parts) or "not measured"
+    return parts
 
 
 def _listed(names: tuple[str, ...]) -> str:
