@@ -9,12 +9,12 @@ import pytest
 from bitting.artefact.artefact import Artefact, lock
 from bitting.artefact.model import Model
 from bitting.attack import crafted_challenge, extraction, injection, mutants, packet_order, residue, table_readout, tampering
-from bitting.attack.port import Probe, Reply
+from bitting.attack.port import PATIENCE, Probe, Reply, waiting
 from bitting.attack.questions import answer, questions
 from bitting.attack.retraining import flat_codes
-from bitting.attack.streams import Stream
+from bitting.attack.streams import Stream, patience_for
 from bitting.check import attacks
-from bitting.errors import LockError
+from bitting.errors import LockError, SimulationError
 from bitting.locking.chip import ChipModel
 from bitting.locking.device import Device
 from bitting.locking.kinds import AES_TRANSFORMS, FINGERPRINTS, SEALING
@@ -92,6 +92,27 @@ def test_a_chip_without_the_secret_opens_nothing_and_one_with_it_opens_all(spec,
     found = attacks.clone_attack(artefact, device_of(spec), bytes(16))
     assert found.got == 0 and not found.succeeded and found.queries == 2, found.note
     assert attacks.clone_attack(artefact, device_of(spec), ROOT).got == spec.lanes
+
+
+def test_a_program_that_is_silent_for_long_is_waited_for(engines):
+    """Its first tile takes 90 000 clocks. Who stops waiting before the rightful answer comes has attacked nothing."""
+    spec, device = OPEN, device_of(OPEN)
+    program = model_of(spec).program
+    slow = replace(program, layers=(waiting(spec, (300, 300)), *program.layers))
+    artefact = lock(Model(slow), device, "clock", "aes-pre")
+    stream = Stream.of(artefact, attacks.random_inputs(artefact, 0))
+    assert not len(stream.sent(probe_of(engines, spec)).words)
+    assert patience_for(engines[spec.vault], spec, stream) == 2 * PATIENCE
+    found = by_name(attacks.port_attacks(artefact, device, port=engines[spec.vault], attackers=attacks.PORT_ATTACKERS[1:]))
+    assert found["crafted challenge"].got == spec.lanes and found["residue"].right == found["residue"].of > 0
+    assert attacks.clone_attack(artefact, device, ROOT).got == spec.lanes
+
+
+def test_a_chip_that_does_not_answer_its_own_stream_is_not_attacked(engines):
+    device = replace(device_of(SEALED), root=bytes(16))
+    artefact = lock(model_of(SEALED), device, "clock", "sealed")
+    with pytest.raises(SimulationError, match="was silent"):
+        patience_for(engines[SEALED.vault], SEALED, Stream.of(artefact, attacks.random_inputs(artefact, 0)))
 
 
 def test_the_table_is_read_where_the_fuse_is_not_blown(engines):

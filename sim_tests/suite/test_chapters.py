@@ -253,13 +253,16 @@ def test_the_tries_of_either_side_are_told(cases):
 SHARES, SCATTER = effort_of("standard").shares, 0.02
 
 
-def rounds_of(rng, case, gain, count, subsets=5):
-    """How many of `count` simulated thieves a first round and both rounds see; his true gain is the same at all shares."""
+def rounds_of(rng, case, gain, count, subsets=5, luck=0.0):
+    """How many of `count` simulated thieves a first round and both rounds see; his true gain is the same at all shares.
+
+    `luck`: standard deviation between files; the first round is of one, the second of one for each subset.
+    """
     first, both = 0, 0
     for row in rng.normal(gain, SCATTER, (count, len(SHARES), subsets)):
-        shares = fine_tuning._repeated(case, dict(zip(SHARES, row, strict=True)))
+        shares = fine_tuning._repeated(case, dict(zip(SHARES, row + rng.normal(0, luck), strict=True)))
         first += bool(shares)
-        again = rng.normal(gain, SCATTER, (len(shares), 2 * subsets))
+        again = rng.normal(gain, SCATTER, (len(shares), 2 * subsets)) + rng.normal(0, luck, 2 * subsets)
         both += any(fine_tuning._beyond(fresh, fine_tuning.CHANCES[1] / len(shares)) > 0 for fresh in again)
     return first, both
 
@@ -271,6 +274,14 @@ def test_a_file_that_is_worth_nothing_is_called_broken_as_rarely_as_is_said(case
     assert 0.04 < first / count < 0.052
     assert stats.binomtest(both, count, 0.05 * 0.01, alternative="greater").pvalue > 0.01
     assert stats.binomtest(both, count, 0.05 * 0.01 / 2, alternative="less").pvalue > 0.01, "nor is it blind"
+
+
+def test_a_lucky_file_is_not_taken_for_a_broken_lock(cases):
+    """Luck of half the scatter deceives the first round more often than it says, and both rounds seldom."""
+    count = 10_000
+    first, both = rounds_of(np.random.default_rng(2), cases["sealed"], 0.0, count, luck=SCATTER / 2)
+    assert 0.11 < first / count < 0.15
+    assert stats.binomtest(both, count, 1 / 700, alternative="greater").pvalue > 0.01
 
 
 def test_a_gain_is_seen_as_often_as_the_distribution_of_t_has_it(cases):

@@ -22,7 +22,7 @@ from bitting.unit.spec import UnitSpec
 
 #: Words of the one answer to a mistake.
 FAULT_PACKET = FAULT_WORDS + FRAME_WORDS
-#: Clocks without a word moving after which an attacker stops waiting, unless he knows that a tile takes longer.
+#: Clocks without a word moving after which an attacker stops waiting, unless he has seen that tiles take longer.
 PATIENCE = 1 << 16
 #: Clocks of silence after which he looks whether the chip has refused what was sent.
 _SOON = 1 << 13
@@ -111,6 +111,7 @@ class Probe:
     Attributes:
         port: the chip.
         spec: its family, which is public.
+        patience: clocks without a word moving after which he stops waiting: see `bitting.attack.streams.patience_for`.
         queries: how many streams of words were sent.
         words, clocks: how many in all.
         refusals: errors by name.
@@ -118,13 +119,15 @@ class Probe:
 
     port: Port
     spec: UnitSpec
+    patience: int = PATIENCE
     queries: int = 0
     words: int = 0
     clocks: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
 
-    def ask(self, parts: Iterable[np.ndarray], expected: int, *, reset: bool = True, patience: int = PATIENCE) -> Reply:
-        """Send words, after a reset unless told otherwise, and take what comes."""
+    def ask(self, parts: Iterable[np.ndarray], expected: int, *, reset: bool = True, patience: int = 0) -> Reply:
+        """Send words, after a reset unless told otherwise, and take what comes. `patience`: if more is wanted than is usual."""
+        patience = max(patience, self.patience)
         if reset:
             self.port.reset()
         commands = np.concatenate([np.asarray(part, packets.WORDS) for part in parts])

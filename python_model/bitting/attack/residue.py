@@ -11,7 +11,7 @@ import numpy as np
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
 from bitting.attack.packet_order import hidden_addresses
-from bitting.attack.port import PATIENCE, Port, Probe, layer_words, printing, sums_words
+from bitting.attack.port import Probe, layer_words, printing, sums_words
 from bitting.attack.streams import Stream
 from bitting.locking.transform import seal_with_zeros
 from bitting.program import packets
@@ -45,7 +45,7 @@ def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     printed = np.full((len(ENDINGS), len(places), spec.lanes), -1 << 31, np.int64)
     for number, ending in enumerate(ENDINGS.values()):
         for attempt in _attempts(spec, printing(spec, places)):
-            _use(probe.port, artefact, x, ending)
+            _use(probe, artefact, x, ending)
             sums = probe.ask(attempt, sums_words(spec, len(places))).sums
             if len(sums) == len(places):
                 printed[number] = sums
@@ -54,10 +54,10 @@ def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     return Finding.of_probe(probe, "residue", "whoever uses it next", "activations", got, printed.size, note, printed)
 
 
-def _use(port: Port, artefact: Artefact, x: np.ndarray, ending: np.ndarray) -> None:
+def _use(probe: Probe, artefact: Artefact, x: np.ndarray, ending: np.ndarray) -> None:
     stream = Stream.of(artefact, x)
-    port.reset()
-    port.run(np.concatenate([stream.head, *stream.packets, ending]), stream.result_words, quiet_limit=PATIENCE)
+    probe.port.reset()
+    probe.port.run(np.concatenate([stream.head, *stream.packets, ending]), stream.result_words, quiet_limit=probe.patience)
 
 
 def _attempts(spec: UnitSpec, printed: Layer) -> list[list[np.ndarray]]:

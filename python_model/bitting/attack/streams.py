@@ -7,12 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitting.artefact.artefact import Artefact
-from bitting.attack.port import Probe, Reply
+from bitting.attack.port import PATIENCE, Port, Probe, Reply
+from bitting.errors import SimulationError
 from bitting.locking.scheme import LockScheme
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 from bitting.program.layers import Program
 from bitting.unit.protocol import Packet
+from bitting.unit.spec import UnitSpec
+
+#: Nobody waits longer than so many clocks.
+_LONGEST = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,29 @@ class Stream:
     def sent(self, probe: Probe, more_words: int = 0) -> Reply:
         """Reset, send, and wait for the answer, or for so many words more."""
         return probe.ask([self.head, *self.packets], self.result_words + more_words)
+
+
+def patience_for(port: Port, spec: UnitSpec, stream: Stream) -> int:
+    """Clocks of silence within which the rightful answer comes: large layers take long, and say nothing meanwhile.
+
+    Whoever holds the chip finds out by waiting longer.
+
+    Args:
+        port: of the right chip.
+        spec: its family.
+        stream: rightful.
+
+    Raises:
+        SimulationError: if the chip does not answer its own stream, so that nothing could be learnt from its silence.
+    """
+    patience = PATIENCE
+    while len(stream.sent(Probe(port, spec, patience)).words) < stream.result_words:
+        if patience > _LONGEST:
+            raise SimulationError(
+                f"the chip was silent for {patience} clocks about a stream that it is to answer: is it its own?"
+            )
+        patience *= 2
+    return patience
 
 
 def reported_cycles(probe: Probe, scheme: LockScheme, program: Program, x: np.ndarray) -> list[int]:

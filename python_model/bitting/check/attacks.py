@@ -27,7 +27,7 @@ from bitting.attack import (
 )
 from bitting.attack.findings import Finding
 from bitting.attack.port import Port, Probe, printing
-from bitting.attack.streams import Stream
+from bitting.attack.streams import Stream, patience_for
 from bitting.emulator.emulate import Emulator
 from bitting.errors import LockError
 from bitting.locking.chip import ChipModel
@@ -100,6 +100,7 @@ class _PortAttacks:
     """The attacks, and the truth beside them."""
 
     _port: Port
+    _patience: int
 
     def __init__(self, artefact: Artefact, device: Device, seed: int, progress: Progress):
         self._artefact, self._device, self._seed, self._progress = artefact, device, seed, progress
@@ -115,6 +116,7 @@ class _PortAttacks:
     def on(self, port: Port, layers: int | None, edits: int, attackers: Collection[str]) -> Iterator[Finding]:
         """On a port of the device."""
         self._port = port
+        self._patience = patience_for(port, self._device.spec, Stream.of(self._artefact, self._x))
         if OWNER in attackers:
             yield from self._of_owner(layers, edits)
         if COUNTERFEITER in attackers:
@@ -150,7 +152,7 @@ class _PortAttacks:
         return _judged(residue.read_residue(self._probe(), self._artefact, self._x), left)
 
     def _probe(self) -> Probe:
-        return Probe(self._port, self._device.spec)
+        return Probe(self._port, self._device.spec, self._patience)
 
     def _crafted(self) -> Finding:
         """On the right chip: another challenge, which it answers as the right one."""
@@ -187,12 +189,14 @@ def clone_attack(artefact: Artefact, device: Device, root: bytes, *, seed: int =
         raise LockError("the artefact has no lock key, so no chip needs a secret to open it; lock it with a fingerprint")
     device.require_spec(artefact.program.spec, "the artefact")
     x, library, spec = random_inputs(artefact, seed), engine_library(device.spec), device.spec
+    stream = Stream.of(artefact, x)
     with NativeEngine(library, device.root, device.sealed) as engine:
-        rightful = Stream.of(artefact, x).sent(Probe(engine, spec))
+        patience = patience_for(engine, spec, stream)
+        rightful = stream.sent(Probe(engine, spec, patience))
     wanted = crafted_challenge.answers(ChipModel.of(device).run, artefact.scheme.challenge, artefact.scheme.fingerprint)
     own = ChipModel.of(replace(device, root=root))
     with NativeEngine(library, root, device.sealed) as engine:
-        return clone.impersonate(Probe(engine, spec), artefact, x, rightful, wanted, own.run)
+        return clone.impersonate(Probe(engine, spec, patience), artefact, x, rightful, wanted, own.run)
 
 
 def mutant_attacks(artefact: Artefact, device: Device) -> Finding:
@@ -247,5 +251,7 @@ def file_attacks(
     if second is not None:
         yield two_files.two_time_pad(artefact, second)
     if second is not None and device is not None:
+        x = random_inputs(artefact, seed)
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            yield two_files.mix_versions(Probe(engine, device.spec), artefact, second, random_inputs(artefact, seed))
+            patience = patience_for(engine, device.spec, Stream.of(artefact, x))
+            yield two_files.mix_versions(Probe(engine, device.spec, patience), artefact, second, x)

@@ -29,7 +29,7 @@ SCRATCH = ("random weights", "random codes")
 #: A stolen file may be better than nothing by so much, 0..1; more counts if it is not by chance.
 ALLOWED = 0.005
 #: One-sided chance that a round shows a gain where there is none: the first at any of the shares together, the second at the
-#: shares that it repeats with fresh ones together. Both must show it: a worthless file is called broken once in 2000.
+#: shares that it repeats with fresh ones together. Both must show it; how rarely a worthless file does is in docs/attacks.md.
 CHANCES = (0.05, 0.01)
 #: One round of so many misses a gain that is said to be mostly seen.
 _MISSED = 0.2

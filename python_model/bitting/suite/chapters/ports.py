@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bitting.attack.port import Probe
-from bitting.attack.streams import reported_cycles
+from bitting.attack.streams import Stream, patience_for, reported_cycles
 from bitting.check import attacks, verification
 from bitting.locking.chip import ChipModel
 from bitting.locking.scheme import LockScheme
@@ -85,7 +85,9 @@ class Ports(Attack):
         clear = unlock_program(artefact.program, artefact.scheme, chip)
         predicted = np.concatenate([chip.tile_cycles(layer, layer.codes) for layer in clear.layers])
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            measured = np.array(_measured(Probe(engine, device.spec), material, x[: artefact.program.samples]))
+            batch = x[: artefact.program.samples]
+            patience = patience_for(engine, device.spec, Stream.of(artefact, batch))
+            measured = np.array(_measured(Probe(engine, device.spec, patience), material, batch))
         chosen = np.unique(np.linspace(0, len(predicted) - 1, min(len(predicted), _TILES)).astype(int))
         tiles = [
             {"tile": int(number), "predicted": int(predicted[number]), "measured": int(measured[number])} for number in chosen
