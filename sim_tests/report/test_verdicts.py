@@ -243,7 +243,7 @@ def test_in_short_names_what_falls_what_to_buy_and_what_that_leaves_open(tmp_pat
 @pytest.mark.parametrize(
     ("costs", "said"),
     [
-        ([{"bytes": 110, "bytes_twin": 100}] * 2, "Price: +10.0% bytes, accuracy as without it."),
+        ([{"bytes": 110, "bytes_twin": 100}] * 2, "Price: +10.0% bytes, area not measured, accuracy as without it."),
         (
             [{"lut4": 3, "lut4_twin": 2, "bytes": 100 + more, "bytes_twin": 100} for more in (10, 20)],
             (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bitting.suite.cases import Case, Files
 
 SuiteOption = Annotated[
-    str, typer.Option("--suite", help="How much: digits (minutes), standard (a night for MNIST), full (beyond).")
+    str, typer.Option("--suite", help="How much: digits (minutes), standard (hours), full (days).")
 ]
 BudgetOption = Annotated[
     float | None,
