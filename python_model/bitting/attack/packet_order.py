@@ -15,8 +15,8 @@ from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
 from bitting.attack.port import FAULT_PACKET, Probe, layer_words, printing, sums_words
 from bitting.attack.streams import Stream
-from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
+from bitting.program.layers import Program
 
 _OWNER = "owner of the chip"
 
@@ -58,35 +58,29 @@ def _orders(stream: Stream) -> Iterator[tuple[str, list[np.ndarray]]]:
         yield "the last layer first", [*given[:first], *given[last:], *given[first:last]]
 
 
-def cut_short(probe: Probe, artefact: Artefact, x: np.ndarray, addresses: np.ndarray | None = None) -> Finding:
+def cut_short(probe: Probe, artefact: Artefact, x: np.ndarray, addresses: np.ndarray) -> Finding:
     """Stop before the last layer, and print what the layers before it have written.
 
     Args:
         probe: the port.
         artefact: of any vault, with a hidden layer.
         x: (samples, input_words) int8.
-        addresses: (n,) what to print; by default what an artefact in clear says is written, or of a sealed one, which does not
-            say it, what comes after the input.
+        addresses: (n,) what to print. A sealed program does not say where it writes; who knows the architecture does.
 
     Returns:
         A finding of (n, L) activations.
     """
     stream = Stream.of(artefact, x)
-    places = hidden_addresses(artefact) if addresses is None else addresses
-    printed = printing(probe.spec, places)
+    printed = printing(probe.spec, addresses)
     words = stream.changed([*stream.packets[: stream.layers()[-1]], *layer_words(printed)])
     lanes = probe.spec.lanes
-    expected = sums_words(probe.spec, len(places))
+    expected = sums_words(probe.spec, len(addresses))
     sums = probe.ask([words.head, *words.packets], expected).sums
     note = "the program without its last layer, then constant tiles that print"
-    return Finding.of_probe(probe, "cut short", _OWNER, "hidden activations", sums.size, len(places) * lanes, note, sums)
+    return Finding.of_probe(probe, "cut short", _OWNER, "hidden activations", sums.size, len(addresses) * lanes, note, sums)
 
 
-def hidden_addresses(artefact: Artefact) -> np.ndarray:
-    """Scratch words that hidden layers write; of a sealed program a guess: as many as its input has, after it."""
-    program = artefact.program
-    if isinstance(program, SealedProgram):
-        start = program.input_base + program.input_words
-        return np.arange(start, min(start + program.input_words, program.spec.scratch_words))
+def hidden_addresses(program: Program) -> np.ndarray:
+    """Scratch words that hidden layers write."""
     written = [layer.written() for layer in program.layers if not layer.emits]
     return np.unique(np.concatenate(written)) if written else np.empty(0, np.int64)

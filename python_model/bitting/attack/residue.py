@@ -10,7 +10,6 @@ import numpy as np
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
-from bitting.attack.packet_order import hidden_addresses
 from bitting.attack.port import Probe, layer_words, printing, sums_words
 from bitting.attack.streams import Stream
 from bitting.locking.transform import seal_with_zeros
@@ -28,20 +27,21 @@ ENDINGS = {
 }
 
 
-def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
+def read_residue(probe: Probe, artefact: Artefact, x: np.ndarray, hidden: np.ndarray) -> Finding:
     """Let a user run his inputs, and look for them and for hidden activations after each way to end.
 
     Args:
         probe: the port; what the user sends is not counted.
         artefact: of any vault.
         x: (samples, input_words) int8: the user's.
+        hidden: (n,) scratch words that hidden layers write; the next user knows the architecture.
 
     Returns:
         A finding of (endings, n, L) words printed, input first; -1 << 31 where none came.
     """
     program, spec = artefact.program, artefact.program.spec
     inputs = np.arange(program.input_base, program.input_base + program.input_words)
-    places = np.concatenate([inputs, hidden_addresses(artefact)])
+    places = np.concatenate([inputs, hidden])
     printed = np.full((len(ENDINGS), len(places), spec.lanes), -1 << 31, np.int64)
     for number, ending in enumerate(ENDINGS.values()):
         for attempt in _attempts(spec, printing(spec, places)):

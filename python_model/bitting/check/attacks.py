@@ -137,9 +137,9 @@ class _PortAttacks:
             finding = injection.inject(self._probe(), self._artefact, x)
             yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
-        hidden = packet_order.hidden_addresses(self._artefact)
+        hidden = packet_order.hidden_addresses(self._clear)
         if len(hidden):
-            yield _judged(packet_order.cut_short(self._probe(), self._artefact, x), self._printed(hidden))
+            yield _judged(packet_order.cut_short(self._probe(), self._artefact, x, hidden), self._printed(hidden))
         if edits:
             told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
             yield tampering.edit(self._probe(), self._artefact, x, edits, seed=self._seed, progress=told)
@@ -147,9 +147,9 @@ class _PortAttacks:
     def _residue(self) -> Finding:
         program = self._artefact.program
         inputs = program.input_base + np.arange(program.input_words)
-        places = np.concatenate([inputs, packet_order.hidden_addresses(self._artefact)])
-        left = np.stack([self._printed(places)] * len(residue.ENDINGS))
-        return _judged(residue.read_residue(self._probe(), self._artefact, self._x), left)
+        hidden = packet_order.hidden_addresses(self._clear)
+        left = np.stack([self._printed(np.concatenate([inputs, hidden]))] * len(residue.ENDINGS))
+        return _judged(residue.read_residue(self._probe(), self._artefact, self._x, hidden), left)
 
     def _probe(self) -> Probe:
         return Probe(self._port, self._device.spec, self._patience)

@@ -16,9 +16,7 @@ from bitting.errors import BittingError
 if TYPE_CHECKING:
     from bitting.suite.cases import Case, Files
 
-SuiteOption = Annotated[
-    str, typer.Option("--suite", help="How much: digits (minutes), standard (hours), full (days).")
-]
+SuiteOption = Annotated[str, typer.Option("--suite", help="How much: digits (minutes), standard (hours), full (days).")]
 BudgetOption = Annotated[
     float | None,
     typer.Option("--budget", min=0, help="Seconds after which no job is begun; the same command again does the rest."),

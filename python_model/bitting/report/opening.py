@@ -35,7 +35,7 @@ _OUTSIDE = (
     "Each lock of a key rests on the root secret: who has it builds a working copy, and getting it out of a chip was not tried."
 )
 #: What no lock stops an attacker from, where "holds" could be read as more.
-_LIMITS = {"counterfeiter": "lets a faithful copy of the chip, with its root secret, run it"}
+_LIMITS = {"whoever runs it": "lets him ask questions, as the owner may"}
 #: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
 _DEAR = 0.01
 #: Fields of `Cost` that make a price.

@@ -244,11 +244,13 @@ class Judgement:
 
 
 def worst_first(judgement: Judgement, findings: Iterable[Finding]) -> list[Finding]:
-    """Negative results first; among equals the larger gain, then the order of the file."""
-    order = list(Standing)
-    return sorted(
-        findings, key=lambda found: (order.index(judgement.standing_of(found)), -(found.gain if found.gain is not None else 0))
-    )
+    """Negative results first; then in the order of attackers, for their gains are in different units; then by gain."""
+    order, attackers = list(Standing), judgement.attackers
+
+    def place(found: Finding) -> tuple[int, int, float]:
+        return order.index(judgement.standing_of(found)), attackers.index(found.attacker), -(found.gain or 0)
+
+    return sorted(findings, key=place)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -25,7 +25,7 @@ class Counterfeits(Attack):
         "counterfeits with a made-up challenge",
         "counterfeits",
         attacks.COUNTERFEITER,
-        "lock keys derived, or answers got",
+        "lock keys derived",
     )
     weak = "the vault aes, whose lock key takes in the answers to the challenge and not the challenge"
 
@@ -44,15 +44,17 @@ class Counterfeits(Attack):
         return Outcome({"got": int(found.got), "of": int(found.of)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if any derives it, or answers; the control if both do."""
+        """Broken if any derives it, or answers; the control if both do. A faithful copy is conceded, with the root secret."""
         mutants, *ported = (one.values for one in own)
         chips = f"Of {mutants['of']} {mutants['what']} {mutants['got']}"
         summary = f"{chips} derive the right chip's lock key with a challenge of their own"
         for found in ported:
             summary += f"; with a made-up challenge the RTL of the right chip gives {found['got']} of {found['of']} answers"
         every = [found["got"] for found in (mutants, *ported)]
-        got, broken = sum(every), all(every) if case.control else any(every)
-        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, f"{summary}.", float(got))
+        broken = all(every) if case.control else any(every)
+        if not broken:
+            summary += "; a faithful copy, with the root secret, runs it, as with any lock of a key"
+        return Said(Verdict.BROKEN if broken else Verdict.CONCEDED, f"{summary}.", float(mutants["got"]))
 
 
 class Clone(Attack):
