@@ -25,7 +25,7 @@ _NEXT_VERSION = 0.1
 class TwoFiles(Attack):
     """One model locked twice for one device; for two devices; and a next version of it. Its control uses a nonce twice."""
 
-    name, chapter, attacker, unit = "two files", "files", "thief of many files", "share of words under one keystream"
+    name, chapter, attacker, unit = "two files", "files", "thief of many files", "share under one keystream"
     weak = "two files under one nonce"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
@@ -56,7 +56,8 @@ class TwoFiles(Attack):
         """Broken if the sum of two files is not like chance."""
         told = [f"{one.parameters['files']}: {one.values['got']} of {one.values['of']}" for one in own]
         share = max(one.values["got"] / one.values["of"] for one in own)
-        summary = f"Words of two files that are under one keystream, of {'; of '.join(told)}."
+        what = "Words" if case.sealed else "Codes"
+        summary = f"{what} of two files that are under one keystream, of {'; of '.join(told)}."
         return Said(Verdict.BROKEN if share else Verdict.HOLDS, summary, share)
 
 

@@ -28,6 +28,7 @@ ROOT_BITS = 8 * ROOT_BYTES
 _GUIDES = 200
 #: A key search is told apart from luck by so much accuracy, 0..1, over the best of as many random networks.
 ALLOWED = 0.1
+COUNTS = f"More than {100 * ALLOWED:.0f} points beyond that would count."
 #: Parts of an exhaustive search that run side by side.
 _PARTS = 4
 
@@ -156,7 +157,7 @@ class HillClimbing(Attack):
         summary = (
             f"The best of {len(climbs)} climbs of {len(lucky)} guesses goes from {100 * scores[0]:.1f}% to "
             f"{100 * scores[-1]:.1f}% of {_GUIDES} labelled samples, with {wrong} of {ROOT_BITS} key bits wrong at the end; "
-            f"the best of as many random networks reaches {100 * lucky[-1]:.1f}%."
+            f"the best of as many random networks reaches {100 * lucky[-1]:.1f}%. {COUNTS}"
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
@@ -220,7 +221,7 @@ class PartialKeys(Attack):
             return Said(Verdict.HOLDS, f"All {shared} were refused: no answer.", None, drawn)
         summary = (
             f"Of {shared} the best answers {100 * max(best):.1f}% ({at} bits shared); the best of {len(baseline)} random "
-            f"networks {100 * lucky:.1f}%."
+            f"networks {100 * lucky:.1f}%. {COUNTS}"
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 

@@ -105,7 +105,9 @@ class WrongKeys(Attack):
         ]  # fmt: skip
         summary = (
             f"The best of {len(tried)} wrong devices answers {100 * worst:.2f}%, the best of {len(baseline)} random networks "
-            f"{100 * lucky:.2f}%" + (f"; {silent} devices refused, and gave no answer." if silent else ".")
+            f"{100 * lucky:.2f}%"
+            + (f"; {silent} devices refused, and gave no answer." if silent else ".")
+            + f" More than {100 * ALLOWED:.0f} points beyond that would count."
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
