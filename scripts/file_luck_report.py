@@ -5,7 +5,8 @@
 Without their keys all enciphered files are noise, so what differs between them, beyond what differs between subsets of the
 data, is which network at random each of them happens to be. Every lock of the first round saw the same subsets. Analysis of
 variance without replication, files x subsets, within each vault (of the vault `aes` biases are in clear, and its files learn a
-little worse for it); F-test of "no file is luckier than another of its vault".
+little worse for it; its transforms are taken for one, though bytes under `aes` are spread otherwise than codes under the other
+two); F-test of "no file is luckier than another of its vault"; bounds are of the ratio of luck to the rest, times the rest.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def accuracies(run: Path) -> dict[float, list[np.ndarray]]:
     }
 
 
-def luck(tables: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """Standard deviations between files, and of what neither file nor subset explains; p of the F-test."""
+def luck(tables: Sequence[np.ndarray]) -> tuple[float, tuple[float, float], float, float]:
+    """Standard deviation between files with its 95% bounds, that of what neither file nor subset explains; p of the F-test."""
     subsets = tables[0].shape[1]
     between_free = sum(len(table) - 1 for table in tables)
     within_free = between_free * (subsets - 1)
@@ -50,18 +51,23 @@ def luck(tables: Sequence[np.ndarray]) -> tuple[float, float, float]:
         means = table.mean(axis=1, keepdims=True)
         between += float(subsets * ((means - means.mean()) ** 2).sum() / between_free)
         within += float(((table - means - table.mean(axis=0) + table.mean()) ** 2).sum() / within_free)
-    p = float(stats.f.sf(between / within, between_free, within_free))
-    return max(0.0, (between - within) / subsets) ** 0.5, within**0.5, p
+
+    def of_ratio(ratio: float) -> float:
+        return max(0.0, (ratio - 1) * within / subsets) ** 0.5
+
+    ratio, law = between / within, stats.f(between_free, within_free)
+    ends = of_ratio(ratio / law.ppf(0.975)), of_ratio(ratio / law.ppf(0.025))
+    return of_ratio(ratio), ends, within**0.5, float(law.sf(ratio))
 
 
 def lines(run: Path) -> Iterator[str]:
     """Of Markdown, in points."""
-    yield "| share of the data | files x subsets | between files | the rest | p |"
-    yield "|---|---|---|---|---|"
+    yield "| share of the data | files x subsets | between files | 95% bounds | the rest | p |"
+    yield "|---|---|---|---|---|---|"
     for share, tables in accuracies(run).items():
-        files, rest, p = luck(tables)
+        files, (lower, upper), rest, p = luck(tables)
         shapes = ", ".join(f"{len(table)} x {table.shape[1]}" for table in tables)
-        yield f"| {100 * share:g}% | {shapes} | {files:.2f} | {rest:.2f} | {p:.1g} |"
+        yield f"| {100 * share:g}% | {shapes} | {files:.2f} | {lower:.2f} to {upper:.2f} | {rest:.2f} | {p:.1g} |"
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def test_the_attackers_are_those_of_the_page_of_threats():
         (["holds", "broken"], ["broken"], Standing.FALLS),
         (["holds", "conceded"], ["broken"], Standing.CONCEDED),
         (["holds", "conceded"], [], Standing.VOID),
+        (["conceded"], ["broken"], Standing.CONCEDED),
+        (["conceded"], ["holds"], Standing.VOID),
+        (["conceded"], [], Standing.VOID),
         (["holds", "not applicable"], ["broken"], Standing.HOLDS),
         (["not applicable"], ["broken"], Standing.NOT_APPLICABLE),
         ([], ["broken"], Standing.UNTESTED),
@@ -88,7 +91,7 @@ def test_advised_is_what_holds_then_what_falls_to_fewest_then_what_is_cheap(tmp_
     sealed, clocked, dear = (case("mlp", "clock", transform) for transform in ("sealed", "sealed-clocked", "aes-pre"))
     clocked["cost"]["lut4"] = sealed["cost"]["lut4"] - 100
     dear["cost"] = None
-    findings = [*(finding(item, ATTACK, "holds") for item in (sealed, clocked, dear)), control()]
+    findings = [*(finding(item, ATTACK, "holds") for item in (sealed, clocked, dear)), control(), control(attack="asking")]
     cases = [dear, sealed, clocked]
 
     def advised(*more):
@@ -225,6 +228,7 @@ def test_in_short_names_what_falls_what_to_buy_and_what_that_leaves_open(tmp_pat
         *(finding(item, ATTACK, "broken" if item is weak else "holds") for item in (weak, strong, same)),
         *(finding(item, "asking", "conceded", attacker=OWNER) for item in (weak, strong, same)),
         control(),
+        control(attack="asking"),
     ]
     short = first_page(tmp_path, [weak, strong, same], findings).partition("## In short")[2].partition("## ")[0]
     fallen, bought, even, reach = (line for line in short.splitlines() if line.startswith("*"))

@@ -16,8 +16,10 @@ from bitting.program.layers import Program
 from bitting.unit.protocol import Packet
 from bitting.unit.spec import UnitSpec
 
-#: Nobody waits longer than so many clocks.
+#: Nobody waits longer than so many clocks for the rightful answer.
 _LONGEST = 1 << 28
+#: By how much more wrong keys may make tiles longer: their codes are others, of more digits.
+_LONGER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +74,21 @@ def patience_for(port: Port, spec: UnitSpec, stream: Stream) -> int:
         spec: its family.
         stream: rightful.
 
+    Returns:
+        `PATIENCE`, if that is enough; otherwise at least twice what is.
+
     Raises:
         SimulationError: if the chip does not answer its own stream, so that nothing could be learnt from its silence.
     """
     patience = PATIENCE
-    while len(stream.sent(Probe(port, spec, patience)).words) < stream.result_words:
-        if patience > _LONGEST:
-            raise SimulationError(
-                f"the chip was silent for {patience} clocks about a stream that it is to answer: is it its own?"
-            )
+    while True:
+        reply = stream.sent(Probe(port, spec, patience))
+        if not reply.error and len(reply.words) == stream.result_words:
+            return patience if patience == PATIENCE else _LONGER * patience
+        if reply.error or patience >= _LONGEST:
+            why = f"refused it with {reply.error.name}" if reply.error else f"was silent for {patience} clocks"
+            raise SimulationError(f"a rightful stream goes to a chip that {why}: attack the chip that it is for")
         patience *= 2
-    return patience
 
 
 def reported_cycles(probe: Probe, scheme: LockScheme, program: Program, x: np.ndarray) -> list[int]:

@@ -253,5 +253,5 @@ def file_attacks(
     if second is not None and device is not None:
         x = random_inputs(artefact, seed)
         with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-            patience = patience_for(engine, device.spec, Stream.of(artefact, x))
+            patience = max(patience_for(engine, device.spec, Stream.of(one, x)) for one in (artefact, second))
             yield two_files.mix_versions(Probe(engine, device.spec, patience), artefact, second, x)

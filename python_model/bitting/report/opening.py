@@ -153,7 +153,7 @@ def _differing(judgement: Judgement) -> list[Line]:
 
 
 def _fallen(judgement: Judgement) -> list[Line]:
-    """A line for all locks that fall to the same attacks: to whom, and the worst finding."""
+    """A line for all locks that fall to the same attacks: to whom, and a finding of the first attacker."""
     alike: dict[tuple[str, tuple[str, ...]], list[Lock]] = {}
     broken: dict[str, list[Finding]] = {}
     for lock in judgement.locks:
@@ -168,7 +168,7 @@ def _fallen(judgement: Judgement) -> list[Line]:
         on = f" on {worst.case}" if len(locks) > 1 else ""
         items.append((
             Strong("; ".join(map(judgement.short, locks))), " ", Mark(Standing.FALLS),
-            f" to {_listed(judgement.falls_to(locks[0]))} (level {level}; {count}). Worst: ",
+            f" to {_listed(judgement.falls_to(locks[0]))} (level {level}; {count}). For instance: ",
             Link(worst.attack, entry_id(judgement, worst)), f"{on}: {worst.summary}",
         ))  # fmt: skip
     return items

@@ -151,11 +151,12 @@ class Judgement:
         return bool(controls) and all(control.verdict == Verdict.BROKEN for control in controls)
 
     def standing_of(self, finding: Finding) -> Standing:
-        """Of one finding."""
-        if finding.verdict == Verdict.HOLDS:
-            return Standing.HOLDS if self.proven(finding) else Standing.VOID
+        """Of one finding. Also of what is conceded the price, or a part that was not got, wants an attack that works."""
+        if finding.verdict in (Verdict.HOLDS, Verdict.CONCEDED) and not self.proven(finding):
+            return Standing.VOID
         return {
             Verdict.BROKEN: Standing.FALLS,
+            Verdict.HOLDS: Standing.HOLDS,
             Verdict.CONCEDED: Standing.CONCEDED,
             Verdict.NOT_APPLICABLE: Standing.NOT_APPLICABLE,
             Verdict.VOID: Standing.VOID,

@@ -25,7 +25,7 @@ class Counterfeits(Attack):
         "counterfeits with a made-up challenge",
         "counterfeits",
         attacks.COUNTERFEITER,
-        "lock keys derived",
+        "lock keys derived, or answers got",
     )
     weak = "the vault aes, whose lock key takes in the answers to the challenge and not the challenge"
 
@@ -54,7 +54,7 @@ class Counterfeits(Attack):
         broken = all(every) if case.control else any(every)
         if not broken:
             summary += "; a faithful copy, with the root secret, runs it, as with any lock of a key"
-        return Said(Verdict.BROKEN if broken else Verdict.CONCEDED, f"{summary}.", float(mutants["got"]))
+        return Said(Verdict.BROKEN if broken else Verdict.CONCEDED, f"{summary}.", float(max(every)))
 
 
 class Clone(Attack):

@@ -2,6 +2,7 @@
 
 To a thief without the key a file is one network at random, and one such network learns better than another, whatever is
 asked of it. So a first round, of one file, may find a gain that is its luck; the second locks the model anew for each subset.
+(Under the table alone every file is the same: nothing in it is random.)
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class FineTuning(Attack):
         )
         if repeated:
             gain, broken = float(again[at].mean()), _beyond(again[at], each) > 0
-            files = "" if case.control else " and as many fresh files"
+            files = " and as many fresh files" if case.keyed else ""
             summary += f"; with {len(again[at])} fresh subsets{files} {_points(gain)}, " + (
                 "so it is no chance."
                 if broken
