@@ -102,7 +102,7 @@ def report(tasks: Sequence[Task], kept: RunFolder, options: argparse.Namespace) 
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """Lines of Markdown, in points."""
-    yield f"| lock | gain at {100 * results['share']:g}% of the data | 95% below | 95% above | scatter | subsets, files |"
+    yield f"| lock | gain at {100 * results['share']:g}% of the data | at most | at least | scatter | subsets, files |"
     yield "|---|---|---|---|---|---|"
     for row in results["gains"]:
         points = " | ".join(f"{100 * row[name]:+.2f}" for name in ("mean", "upper", "lower"))
