@@ -19,7 +19,7 @@ from bitting.report.verdicts import Judgement, Lock, Standing, worst_first
 #: A part of a page that is made, with what stands around it and the file of its results.
 _MADE = re.compile(r"(<!-- made of (\S+\.json): -->).*?(<!-- end of what is made -->)", re.DOTALL)
 #: Points of a series, and tiles of a case, that are kept.
-_POINTS = 16
+_POINTS = 8
 #: Digits of a number that are kept.
 _DIGITS = 5
 #: The attack with a table of its own, the first column of that, and the column that is shown.
