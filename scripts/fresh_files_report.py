@@ -27,7 +27,7 @@ from bitting.data import datasets
 from bitting.errors import BittingError
 from bitting.locking.device import Device
 from bitting.suite.cases import Case, Files, describe
-from bitting.suite.chapters.fine_tuning import SCRATCH, STOLEN, FineTuning
+from bitting.suite.chapters.fine_tuning import SCRATCH, STOLEN, FineTuning, better
 from bitting.suite.efforts import Effort, effort_of
 from bitting.suite.folder import RunFolder
 from bitting.suite.jobs import Job
@@ -72,7 +72,7 @@ def bounds(gains: np.ndarray) -> tuple[float, float, float]:
 def gains(accuracies: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
     """Gains of each lock over the better way to begin without a file, and of all locks together."""
     # As the suite does; that it is chosen by the same subsets leans gains a little towards the lock.
-    base = max((np.array(accuracies[start]) for start in SCRATCH), key=lambda row: float(row.mean()))
+    base = np.array(better([accuracies[start] for start in SCRATCH]))
     of_locks = {name: np.array(row) - base for name, row in accuracies.items() if name not in SCRATCH}
     of_locks["all"] = np.mean(list(of_locks.values()), axis=0)
     for name, row in of_locks.items():

@@ -369,7 +369,7 @@ def _price_parts(judgement: Judgement, lock: Lock) -> list[str]:
         more = lock.overhead(measure)
         if more is not None:
             parts.append(f"{100 * more:+.1f}% {words}")
-    if parts and not any(words.endswith(_PRICED["lut4"]) for words in parts):
+    if parts and lock.overhead("lut4") is None:
         parts.append("area not measured")
     less = lost(judgement, lock)
     if less is not None:

@@ -177,7 +177,12 @@ def _by_share(answers: Sequence[Answer], start: str, turn: int) -> dict[float, l
 def _scratch(control: Sequence[Answer], turn: int) -> dict[float, list[float]]:
     """By share the better of two ways to begin, on average: what the thief would do without the file."""
     ways = [_by_share(control, name, turn) for name in SCRATCH]
-    return {share: max((way[share] for way in ways), key=lambda row: float(np.mean(row))) for share in ways[0]}
+    return {share: better([way[share] for way in ways]) for share in ways[0]}
+
+
+def better(ways: Sequence[list[float]]) -> list[float]:
+    """Of accuracies of several ways to begin those that are better on average."""
+    return max(ways, key=lambda row: float(np.mean(row)))
 
 
 def _gains(own: Sequence[Answer], control: Sequence[Answer], turn: int) -> dict[float, np.ndarray]:
