@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import public_device
+from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
@@ -27,8 +26,8 @@ from bitting.unit.spec import VaultKind
 
 #: Batches of each kind that the RTL runs: a clock count is exact, so that few would do.
 _BATCHES = 20
-#: A batch of the model in clear: what the clocks of a lock are beside. The vault `aes` takes it.
-_CLEAR = "in clear"
+#: A batch under the table alone, in the clocks of the model in clear: what those of a lock are beside.
+_CLEAR = "without a key"
 
 
 class WeightsByCycles(Attack):
@@ -126,8 +125,9 @@ class InputsByTime(Attack):
         """Clocks of batches of zeros and of random inputs, in turn."""
         program, spec = material.architecture, material.architecture.spec
         if parameters["batches"] == _CLEAR:
+            # Codes of the model itself would be other weights to a device with a table, and take other clocks.
             device = public_device(material, VaultKind.AES, seed)
-            clear = Artefact(replace(program, spec=device.spec))
+            clear = locked_for(material, device, "none", "table", seed)
             (once,), later = self._clocks(device, clear, [np.zeros((program.samples, program.sample_words), np.int8)])
             return Outcome({"clocks": once, "later": later})
         rng, count = np.random.default_rng(seed), parameters["batches"]
