@@ -43,6 +43,14 @@ def test_luck_that_was_made_up_is_found_and_bounded(scripts):
     assert stats.kstest(even, "uniform").pvalue > 0.01
 
 
+def test_a_worthless_file_is_called_broken_as_often_as_the_rounds_allow(scripts):
+    """Without luck the first round errs in 5%, of one share at a time; fresh files keep the second below its 1%."""
+    luck, _ = scripts
+    none, some = luck.called_broken(0, 5, trials=40_000), luck.called_broken(2, 2, trials=40_000)
+    assert none["the first round"] == pytest.approx(0.05, abs=0.004) and none["both"] < 0.002
+    assert some["both"] < 0.01 * some["the first round"] * 1.5 < some["both, of one file"]
+
+
 def test_a_run_gives_tables_of_enciphered_files_and_nothing_else(scripts, tmp_path):
     luck, _ = scripts
     (tmp_path / "jobs").mkdir()
