@@ -96,6 +96,17 @@ class Tables:
     learnt: torch.Tensor
 
 
+def told_by_neighbours(reader: Reader, activations: np.ndarray, labels: np.ndarray) -> list[torch.Tensor]:
+    """(2^b,) weights by code, as codes that lie side by side tell them, the best by a few labelled samples first.
+
+    `activations`: (samples, input_words); `labels`: (samples,).
+    """
+    x, y = torch.from_numpy(activations), torch.from_numpy(labels)
+    guesses = [torch.from_numpy(guess).float() for guess in code_neighbours.guesses(reader.locked, reader.network, reader.size)]
+    with torch.no_grad():
+        return sorted(guesses, key=lambda values: float(reader.loss(values, x, y)))
+
+
 def recover(
     reader: Reader,
     activations: np.ndarray,
@@ -127,8 +138,7 @@ def recover(
             return float(reader.loss(values, x, y))
 
     generator = torch.Generator().manual_seed(seed)
-    told = [torch.from_numpy(guess).float() for guess in code_neighbours.guesses(reader.locked, reader.network, reader.size)]
-    told = sorted(told, key=judged)[:_TOLD]
+    told = told_by_neighbours(reader, activations, labels)[:_TOLD]
     best: tuple[float, torch.Tensor] | None = None
     for start in range(starts):
         if start < len(told):

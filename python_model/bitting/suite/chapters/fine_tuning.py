@@ -158,7 +158,8 @@ class FineTuning(Attack):
             if parameters["round"] > 1:
                 scheme = artefact.scheme
                 artefact = locked_for(material, material.owner, scheme.fingerprint, scheme.transform, seed)
-            return fine_tuning.starts_of_file(artefact, architecture, count, seed)
+            his = fine_tuning.samples_of(material.data, material.model.interface, parameters["share"], parameters["subset"])
+            return fine_tuning.starts_of_file(artefact, architecture, count, seed, his)
         x, _ = material.train(256)
         if kind == SCRATCH[0]:
             return fine_tuning.starts_from_scratch(architecture, x, count, seed)
