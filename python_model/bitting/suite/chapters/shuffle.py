@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,16 @@ from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 
 #: How far the base lies from the model, in standard deviations of weights: from a little training to another network.
-NOISES = (0.1, 0.25, 0.5, 1.0, 2.0)
-#: More accuracy than the base has, 0..1; more counts if it is so many standard errors, of a network that is worth something.
-ALLOWED, _SURE = 0.02, 3.0
+NOISES = (0.1, 0.25, 0.5, 0.6, 0.75, 1.0, 2.0)
+#: Bases of each distance.
+_BASES = 3
+#: More accuracy than the base has, 0..1; more counts if a chance of 5% for all tries together does not give it, of a network
+#: that is worth something.
+ALLOWED, _CHANCE = 0.02, 0.05
+#: Parts of the test samples, whose gains say how sure their mean is: both networks answer the same samples.
+_BLOCKS = 20
+#: Whose table the codes are read with.
+_TABLES = {"found": "the table that he finds by it", "given": "the device's table"}
 #: Share of the accuracy over chance that a network must have to be worth something.
 _WORTH = 0.5
 #: Share of the codes that the control must give.
@@ -36,20 +43,23 @@ _TOLD = 0.01
 
 
 class Alignment(Attack):
-    """See `bitting.attack.alignment`. Its control is a base that is the model itself."""
+    """See `bitting.attack.alignment`. Its control is a base that is the model itself.
+
+    The table is no lock, so in the thief's favour he also tries the device's.
+    """
 
     name, chapter, attacker, unit = "permutation alignment", "shuffle", "thief of the file", "points over the base model"
     weak = "a shuffle whose base is the model itself: shows that table and order are found, not what they are worth"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """A job for each distance of the base."""
+        """A job for each base: some of each distance."""
         if case.transform != Transform.SHUFFLE and not case.control:
             return []
-        noises = (0.0,) if case.control else NOISES
-        return [{"noise": noise, "samples": effort.samples} for noise in noises]
+        bases = [(0.0, 0)] if case.control else [(noise, base) for noise in NOISES for base in range(_BASES)]
+        return [{"noise": noise, "base": base, "samples": effort.samples} for noise, base in bases]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """Accuracies of the base and of the aligned network, and the shares of table and codes that are right."""
+        """Accuracy of the base, and with each table that of the aligned network and the shares that are right."""
         model = material.architecture
         if material.case.control:
             device = public_device(material, VaultKind.AES, derived(seed, "device"))
@@ -57,70 +67,112 @@ class Alignment(Attack):
         else:
             device, locked = material.owner, material.locked.locked_layers()
         base = alignment.near(model, parameters["noise"], seed)
-        table = alignment.table_of_base(locked, base)
-        found = alignment.aligned(locked, base, table)
-        right = [layer.codes for layer in model.secret]
-        wrong = sum(int((layer.codes != codes).sum()) for layer, codes in zip(found.secret, right, strict=True))
         x, labels = material.test(parameters["samples"])
+        blocks = np.array_split(np.arange(len(labels)), min(_BLOCKS, len(labels)))
 
-        def accuracy(program: Program) -> float:
+        def accuracies(program: Program) -> list[float]:
             sums = Emulator(program, range(program.spec.codes))(torch.from_numpy(x)).numpy()
-            return float(material.model.interface.rating(sums, labels))
+            return [float(material.model.interface.rating(sums[block], labels[block])) for block in blocks]
 
-        return Outcome(
-            {
-                "base": accuracy(base),
-                "aligned": accuracy(found),
-                "table": float((table == np.array(device.table())).mean()),
-                "codes": 1 - wrong / model.parameters,
-                "samples": len(labels),
-            }
-        )
+        def tried(table: np.ndarray) -> dict[str, Any]:
+            found = alignment.aligned(locked, base, table)
+            pairs = zip(found.secret, model.secret, strict=True)
+            wrong = sum(int((layer.codes != right.codes).sum()) for layer, right in pairs)
+            same = float((table == np.array(device.table())).mean())
+            return {"aligned": accuracies(found), "table": same, "codes": 1 - wrong / model.parameters}
+
+        found = {"found": tried(alignment.table_of_base(locked, base)), "given": tried(np.array(device.table()))}
+        return Outcome({"base": accuracies(base), "tables": found})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if the aligned network is surely better than the base that was used, and worth something."""
-        ordered = sorted(own, key=lambda one: one.parameters["noise"])
-        noises = [one.parameters["noise"] for one in ordered]
-        gains = [one.values["aligned"] - one.values["base"] for one in ordered]
+        """Broken if an aligned network is surely better than the base that was used, and worth something."""
         useful = case.chance + _WORTH * (case.authorised - case.chance)
-        worth = [gain if one.values["aligned"] >= useful else -1.0 for gain, one in zip(gains, ordered, strict=True)]
-        best = int(np.argmax(worth))
-        at = ordered[best].values
-        mean = (at["aligned"] + at["base"]) / 2
-        error = float(np.sqrt(2 * mean * (1 - mean) / at["samples"]))
-        role = "control" if case.control else "lock"
-        columns = ("distance of the base, sigma", "base accuracy", "aligned accuracy", "table right", "codes right")
-        rows = [
-            [n, *(one.values[k] for k in ("base", "aligned", "table", "codes"))] for n, one in zip(noises, ordered, strict=True)
+        tries = [
+            _Try(one.parameters["noise"], whose, np.array(one.values["base"]), np.array(found["aligned"]), found)
+            for one in own
+            for whose, found in one.values["tables"].items()
+            if not case.control or whose == "found"
         ]
-        drawn = [
-            figures.plot(
-                "curve", "Alignment with a base model", "distance of the base model, sigma of weights", "accuracy", [
-                    figures.line("aligned", role, noises, [one.values["aligned"] for one in ordered]),
-                    figures.line("base model", "baseline", noises, [one.values["base"] for one in ordered]),
-                ],
-            ),
-            figures.table("Alignment", columns, rows),
-        ]  # fmt: skip
-        counts = max(ALLOWED, _SURE * error)
-        had = f"the model's weights and noise of {noises[best]} sigma" if noises[best] else "the model itself"
+        chance = _CHANCE / len(tries)
+        best = max(tries, key=lambda one: (one.aligned.mean() >= useful, one.gain - one.counts(chance)))
+        had = f"the model's weights and noise of {best.noise} sigma" if best.noise else "the model itself"
         summary = (
-            f"A thief who also has a network near the stolen one (made up here: {had}) puts codes in order by it. The aligned "
-            f"network answers {100 * at['aligned']:.2f}%, his own {100 * at['base']:.2f}% (standard error of the difference "
-            f"{100 * error:.2f} points: a gain counts from {100 * counts:.2f} on); {100 * at['table']:.0f}% of the table and "
-            f"{100 * at['codes']:.0f}% of the codes are right."
+            f"A thief who also has a network near the stolen one (made up here: {had}) puts codes in order by it, with "
+            f"{_TABLES[best.whose]}. The aligned network answers {100 * best.aligned.mean():.2f}%, his own "
+            f"{100 * best.base.mean():.2f}% (standard error of the difference {100 * best.error:.2f} points: a gain counts "
+            f"from {100 * best.counts(chance):.2f} on); {100 * best.found['table']:.0f}% of the table and "
+            f"{100 * best.found['codes']:.0f}% of the codes are right."
         )
         if case.control:
-            return Said(Verdict.BROKEN if at["codes"] > _ALL else Verdict.HOLDS, summary, None, drawn)
-        broken = worth[best] > counts
-        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gains[best], drawn)
+            verdict = Verdict.BROKEN if best.found["codes"] > _ALL else Verdict.HOLDS
+            return Said(verdict, summary, None, _drawn(tries, "control"))
+        broken = best.gain > best.counts(chance) and best.aligned.mean() >= useful
+        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, best.gain, _drawn(tries, "lock"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Try:
+    """One base, and the network that one table makes of it. `base`, `aligned`: accuracies of the same blocks of samples."""
+
+    noise: float
+    whose: str
+    base: np.ndarray
+    aligned: np.ndarray
+    found: Mapping[str, float]
+
+    @property
+    def gain(self) -> float:
+        return float((self.aligned - self.base).mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the gain, of pairs of blocks."""
+        return float((self.aligned - self.base).std(ddof=1) / np.sqrt(len(self.base)))
+
+    def counts(self, chance: float) -> float:
+        """From which gain on it is more than chance gives, by Student's t, one-sided."""
+        from scipy.stats import t
+
+        return max(ALLOWED, float(t.isf(chance, len(self.base) - 1)) * self.error)
+
+
+def _drawn(tries: Sequence[_Try], role: str) -> list[Mapping[str, Any]]:
+    """Means over the bases of each distance, as curves and as a table."""
+    noises = sorted({one.noise for one in tries})
+    tables = [whose for whose in _TABLES if any(one.whose == whose for one in tries)]
+
+    def means(of: Callable[[_Try], float], whose: str = "found") -> list[float]:
+        return [float(np.mean([of(one) for one in tries if (one.noise, one.whose) == (n, whose)])) for n in noises]
+
+    columns = {
+        "distance of the base, sigma": noises,
+        "base accuracy": means(lambda one: float(one.base.mean())),
+        **{f"aligned accuracy, {_TABLES[whose]}": means(lambda one: float(one.aligned.mean()), whose) for whose in tables},
+        "table found": means(lambda one: one.found["table"]),
+        **{f"codes right, {_TABLES[whose]}": means(lambda one: one.found["codes"], whose) for whose in tables},
+    }
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    series = [
+        *(
+            figures.line(f"aligned, {_TABLES[one]}", role, noises, columns[f"aligned accuracy, {_TABLES[one]}"])
+            for one in tables
+        ),
+        figures.line("base model", "baseline", noises, columns["base accuracy"]),
+    ]
+    title = f"Alignment, means of {len(tries) // len(noises) // len(tables)} bases"
+    return [
+        figures.plot(
+            "curve", "Alignment with a base model", "distance of the base model, sigma of weights", "accuracy", series
+        ),
+        figures.table(title, tuple(columns), rows),
+    ]
 
 
 class TwoCopies(Attack):
     """One model for two devices, both shuffled. Its control are two copies under one secret order."""
 
     name, chapter, attacker, unit = "alignment of two copies", "shuffle", "thief of many files", "places told"
-    weak = "two copies in which every tile of a layer has one and the same order"
+    weak = "two copies in which every tile of a layer has one and the same order, the same in both"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job."""
