@@ -41,6 +41,27 @@ def auc(right: np.ndarray, wrong: np.ndarray) -> float:
     return float((below / 2 / len(usual)).mean())
 
 
+def surprise(right: float, wrong: np.ndarray) -> float:
+    """How likely a wrong key would look as strange as the right one does: p, 0..1, from one value for each key.
+
+    By the rank of its distance from the mean among theirs, which holds whatever the law of the values; the least is
+    1 / (wrong keys + 1).
+    """
+    mean = float(wrong.mean())
+    far, usual = abs(right - mean), np.abs(wrong - mean)
+    rounding = 1e-9 * max(abs(mean), float(wrong.std()))
+    return (1 + int((usual >= far - rounding).sum())) / (1 + len(wrong))
+
+
+def surprise_of_tiles(right: np.ndarray, wrong: np.ndarray) -> float:
+    """The same of tiles, which are many samples of one key: p of Mann and Whitney's U of their distances from the mean."""
+    from scipy.stats import mannwhitneyu
+
+    centre = wrong.mean()
+    one, other = np.abs(right - centre), np.abs(wrong - centre)
+    return 1.0 if np.ptp(np.concatenate([one, other])) == 0 else float(mannwhitneyu(one, other).pvalue)
+
+
 def histogram_statistics(counts: np.ndarray, values: np.ndarray) -> dict[str, np.ndarray]:
     """(samples, codes) counts and the weight of each code to (samples,) of each statistic."""
     total = counts.sum(axis=1, keepdims=True)
@@ -103,16 +124,20 @@ class Screening:
         tile: of single tiles of the first layer, each right one against those of all wrong keys.
         model: of the whole model; its one right sample (or redrawn ones) against all wrong keys.
         right, wrong: statistic of the whole model under the right key, and its mean under wrong ones.
+        p: how likely a wrong key would look as strange, of all of these: names end with "one tile" or "model".
         wrong_keys: how many.
-        guess: operations of one guess.
+        guess: operations of one guess, in parts.
+        price: operations that tell a guess by one statistic, by the names of `p`; opening the codes comes on top.
     """
 
     tile: dict[str, float]
     model: dict[str, float]
     right: dict[str, float]
     wrong: dict[str, float]
+    p: dict[str, float]
     wrong_keys: int
     guess: dict[str, int]
+    price: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
@@ -172,13 +197,19 @@ def screen(
     right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
     samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
     right_tiles = look_at_tiles(right_counts[: locked.secret[0].tiles], right_matrix)
+    wrong_tiles = {name: np.concatenate(wrong_samples) for name, wrong_samples in single.items()}
+    surprises = {f"{name}, one tile": surprise_of_tiles(right_tiles[name], every) for name, every in wrong_tiles.items()}
+    for name, wrong_samples in whole.items():
+        surprises[f"{name}, model"] = surprise(float(np.atleast_1d(right[name])[0]), np.array(wrong_samples))
     return Screening(
-        tile={name: auc(right_tiles[name], np.concatenate(wrong_samples)) for name, wrong_samples in single.items()},
+        tile={name: auc(right_tiles[name], every) for name, every in wrong_tiles.items()},
         model={name: auc(np.atleast_1d(samples[name]), np.array(wrong_samples)) for name, wrong_samples in whole.items()},
         right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
         wrong={name: float(np.mean(wrong_samples)) for name, wrong_samples in whole.items()},
+        p=surprises,
         wrong_keys=wrong_keys,
         guess=guess_operations(locked, scheme),
+        price=_prices(locked),
     )
 
 
@@ -198,6 +229,17 @@ def redrawn_of(locked: Program, scheme: LockScheme, config: Mapping[str, Any], c
     shapes = [(layer.tiles, layer.tile_codes) for layer in locked.secret]
     drawn = (balance.counts_of_all(Balance.DRAWN, locked.spec, shapes, seed) for seed in range(count))
     return np.array([sum(matrix.sum(axis=0) for matrix in matrices) for matrices in drawn])
+
+
+def _prices(locked: Program) -> dict[str, int]:
+    """Additions or multiply-adds of each statistic. Histograms look at every code; matrices at the first layer's."""
+    tiles, inputs = locked.secret[0].codes.shape
+    matrix = {"column correlation": tiles * inputs}
+    return (
+        {f"{name}, one tile": inputs for name in (*HISTOGRAM, NEIGHBOURS)}
+        | {f"{name}, model": locked.parameters for name in HISTOGRAM}
+        | {f"{name}, model": matrix.get(name, tiles * tiles * inputs) for name in MATRIX}
+    )
 
 
 def _extend(collected: dict[str, list[float]], statistics: Mapping[str, Any]) -> None:

@@ -26,7 +26,8 @@ class Effort:
         rates, mappings, repeats, steps: learning rates; guessed tables, or initialisations; subsets; steps of each training.
         tuned_on: test samples on which he chooses among his tries, the first ones; None: all.
         random_keys: wrong keys, beside the 128 one-bit neighbours and as many random networks.
-        screened: wrong keys that a right one is to be told from.
+        screened: wrong keys that a right one is to be told from: of a few more than twenty ways to tell it, 450 for a chance of
+            5% that one of them does by accident.
         labels: numbers of labelled samples for screening.
         unknown_bits: of the root secret, in the exhaustive search.
         climbs, climb_steps: hill climbs, and guesses in each.
@@ -53,7 +54,7 @@ class Effort:
     steps: int = 80
     tuned_on: int | None = None
     random_keys: int = 1000
-    screened: int = 200
+    screened: int = 500
     labels: tuple[int, ...] = (1, 3, 10, 30, 100)
     unknown_bits: int = 8
     climbs: int = 2

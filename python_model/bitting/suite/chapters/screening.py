@@ -26,11 +26,11 @@ from bitting.unit.spec import VaultKind
 
 #: Inputs of an unlabelled batch, and batches that are looked at under the right key.
 _BATCH, _BATCHES = 32, 20
-#: An area under the curve up to this much from 0.5 is chance.
-_CHANCE = 0.1
+#: Chance that any of the statistics tells a key that is no other than the wrong ones. By ranks, so it wants many wrong keys.
+CHANCE = 0.05
 #: What a thief who can check a guess still has before him.
 _LEFT = "2^128 keys are left to guess."
-_EVERYTHING, _SELF_TEST = "everything", "the self-test in the artefact"
+_TOGETHER, _SELF_TEST = "answers and labels together", "the self-test in the artefact"
 
 
 class Screening(Attack):
@@ -46,8 +46,7 @@ class Screening(Attack):
         if not case.keyed and not case.control:
             return []
         by_weights = {"kind": "weights", "keys": effort.screened}
-        by_answers = {"kind": "answers", "keys": effort.screened, "labels": effort.labels}
-        return [by_weights] if case.control else [by_weights, by_answers]
+        return [by_weights, {"kind": "answers", "keys": effort.screened, "labels": effort.labels}]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Areas under the curve, or the cost of a guess."""
@@ -72,37 +71,37 @@ class Screening(Attack):
                 f"be looked at. {_LEFT}"
             )
             return Said(Verdict.CONCEDED, summary, 1.0, (), cost)
-        weights = found["weights"]
-        areas = {**weights["auc"], **found.get("answers", {}).get("auc", {})}
-        best = max(areas, key=lambda name: abs(areas[name] - 0.5))
-        gain = abs(areas[best] - 0.5)
+        weights, answers = found["weights"], found["answers"]
+        areas, p, price = (weights[name] | answers[name] for name in ("auc", "p", "price"))
         role = "control" if case.control else "lock"
-        told_by = 0.5 + gain
-        operations = {**weights["guess"], **found.get("answers", {}).get("guess", {})}
-        rows = [
-            [name, area, _cost_of(name, operations)]
-            for name, area in sorted(areas.items(), key=lambda item: -abs(item[1] - 0.5))
-        ]
-        drawn = [figures.table("Is the right key told?", ("by", "AUC", "operations a guess"), rows)]
-        for name, curve in found.get("answers", {}).get("roc", {}).items():
+        ordered = sorted(areas, key=lambda name: (-round(abs(areas[name] - 0.5), 3), price[name]))
+        rows = [[name, areas[name], p[name], float(price[name])] for name in ordered]
+        columns = ("by", "AUC", "p of a wrong key", "operations a guess")
+        drawn = [figures.table("Is the right key told?", columns, rows)]
+        for name, curve in answers["roc"].items():
             series = [figures.line(name, role, curve["x"], curve["y"])]
             drawn.append(figures.plot("roc", f"By {name}", "wrong keys kept, share", "right keys kept, share", series))
-        cost = _cost_of(best, operations)
-        told = f"best statistic: {best}, area under the ROC curve {areas[best]:.3f} of {weights['keys']} wrong keys"
-        if gain <= _CHANCE:
-            return Said(Verdict.HOLDS, f"No statistic tells the right key from wrong ones ({told}).", told_by, drawn, cost)
+        sure = [name for name in ordered if p[name] < CHANCE / len(p)]
+        of_all = f"{len(sure)} of {len(p)} statistics tell it from {weights['keys']} wrong ones"
+        if not sure:
+            nearest = min(p, key=lambda name: p[name])
+            summary = f"The right key is not told from wrong ones: {of_all} (nearest: {nearest}, p = {p[nearest]:.2g})."
+            return Said(Verdict.HOLDS, summary, 0.5 + abs(areas[nearest] - 0.5), drawn, float(price[nearest]))
+        best = sure[0]
         summary = (
             f"A guessed key is told right or wrong without the device, by what it makes of the weights or answers, for "
-            f"{cost:.0f} operations a guess ({told}). {_LEFT}"
+            f"{price[best]:.0f} operations a guess, with those of its cipher on top: {of_all} (cheapest of the best: {best}, "
+            f"area under the ROC curve {areas[best]:.3f}). {_LEFT}"
         )
-        return Said(Verdict.BROKEN if case.control else Verdict.CONCEDED, summary, told_by, drawn, cost)
+        verdict = Verdict.BROKEN if case.control else Verdict.CONCEDED
+        return Said(verdict, summary, 0.5 + abs(areas[best] - 0.5), drawn, float(price[best]))
 
     def _by_weights(self, artefact: Artefact, device: Device, keys: int, seed: int) -> Outcome:
         locked = artefact.locked_layers()
         found = screening.screen(locked, artefact.scheme, device, wrong_keys=keys, seed=seed)
         areas = {f"{name}, one tile": area for name, area in found.tile.items()}
         areas |= {f"{name}, model": area for name, area in found.model.items()}
-        return Outcome({"auc": areas, "guess": found.guess, "keys": keys})
+        return Outcome({"auc": areas, "p": found.p, "price": found.price, "keys": keys})
 
     def _by_answers(
         self, material: Material, artefact: Artefact, device: Device, keys: int, counts: Sequence[int], seed: int
@@ -112,17 +111,21 @@ class Screening(Attack):
         rng = np.random.default_rng(derived(seed, "inputs"))
         right, *wrong = self._sums(artefact, device, x, keys, seed)
         batches = [np.sort(rng.permutation(len(x))[:_BATCH]) for _ in range(_BATCHES)]
-        areas, curves = {}, {}
+        areas, curves, p, price = {}, {}, {}, {}
+        inference = artefact.locked_layers().macs
 
-        def compare(name: str, ones: Sequence[float], zeros: Sequence[float]) -> None:
+        def compare(name: str, ones: Sequence[float], zeros: Sequence[float], inputs: int) -> None:
+            """One network stands for the right key, however many batches it answers, as one does for each wrong key."""
             false, true, areas[name] = figures.roc(ones, zeros)
             curves[name] = {"x": false, "y": true}
+            p[name] = screening.surprise(float(np.mean(ones)), np.array(zeros))
+            price[name] = inference * inputs
 
         columns_right, columns_wrong = [], []
         for name, statistic in unlabelled.STATISTICS.items():
             ones = [statistic(right[rows]) for rows in batches]
             zeros = [statistic(sums[batches[number % _BATCHES]]) for number, sums in enumerate(wrong)]
-            compare(f"{name}, {_BATCH} inputs without labels", ones, zeros)
+            compare(f"{name}, {_BATCH} inputs without labels", ones, zeros, _BATCH)
             columns_right.append(ones)
             columns_wrong.append(zeros)
         for count in counts:
@@ -132,17 +135,17 @@ class Screening(Attack):
                 unlabelled.right_answers(sums[chosen[number % _BATCHES]], labels[chosen[number % _BATCHES]])
                 for number, sums in enumerate(wrong)
             ]
-            compare(f"{count} labels", ones, zeros)
+            compare(f"{count} labels", ones, zeros, count)
         columns_right.append(ones)
         columns_wrong.append(zeros)
         if artefact.self_test:
             test = artefact.self_test
             asked = self._sums(artefact, device, test.questions, keys, seed)
             equal = [float((sums == test.answers).mean()) for sums in asked]
-            compare(_SELF_TEST, equal[:1] * _BATCHES, equal[1:])
-        compare(_EVERYTHING, _strangeness(columns_right, columns_wrong), _strangeness(columns_wrong, columns_wrong))
-        operations = {"multiply-adds, one inference": float(artefact.locked_layers().macs)}
-        return Outcome({"auc": areas, "roc": curves, "guess": operations})
+            compare(_SELF_TEST, equal[:1] * _BATCHES, equal[1:], len(test.questions))
+        strange, usual = (_strangeness(columns, columns_wrong) for columns in (columns_right, columns_wrong))
+        compare(_TOGETHER, strange, usual, _BATCH + count)
+        return Outcome({"auc": areas, "roc": curves, "p": p, "price": price})
 
     def _sums(self, artefact: Artefact, device: Device, x: np.ndarray, keys: int, seed: int) -> Iterator[np.ndarray]:
         """Of the right key, then of wrong ones."""
@@ -173,21 +176,3 @@ def _strangeness(columns: Sequence[Sequence[float]], usual: Sequence[Sequence[fl
     samples, wrong = np.array(columns, float), np.array(usual, float)
     spreads = np.maximum(wrong.std(axis=1, keepdims=True), 1e-9)
     return [float(value) for value in (((samples - wrong.mean(axis=1, keepdims=True)) / spreads) ** 2).sum(axis=0)]
-
-
-def _cost_of(name: str, operations: Mapping[str, float]) -> float:
-    """Multiply-adds of a guess by one statistic; ciphers come on top."""
-    inference = operations["multiply-adds, one inference"]
-    if name.endswith("inputs without labels"):
-        return inference * _BATCH
-    if name.endswith("labels"):
-        return inference * int(name.split()[0])
-    if name in (_EVERYTHING, _SELF_TEST):
-        return inference * _BATCH
-    if name.startswith("row correlation") or name.startswith("spectrum"):
-        return float(operations["multiply-adds, row correlation or spectrum"])
-    if name.startswith("column correlation"):
-        return float(operations["multiply-adds, column correlation"])
-    if name.endswith("one tile"):
-        return float(operations["additions, histogram of one tile"])
-    return float(operations["multiply-adds, column correlation"])
