@@ -144,7 +144,7 @@ def deceive(probe: Probe, artefact: Artefact, x: np.ndarray, rightful: Reply, wa
         measure: of the counterfeit, or of one like it.
 
     Returns:
-        A finding of (samples,) answers of the chip; `got`: how many are those of the right device.
+        A finding of (samples,) answers of the chip; `got`: of how many all sums are those of the right device.
     """
     scheme = artefact.scheme
     challenge = craft(probe.spec, scheme.fingerprint, wanted, measure)
@@ -153,10 +153,10 @@ def deceive(probe: Probe, artefact: Artefact, x: np.ndarray, rightful: Reply, wa
         stream = Stream.of(replace(artefact, scheme=replace(scheme, challenge=challenge)), x)
         reply = stream.sent(probe)
         note = f"{len(challenge.program.layers)} layers of constants in the place of the challenge"
-    said = np.full(samples, -1)
-    if reply and len(reply.sums) == len(rightful.sums):
+    said, got = np.full(samples, -1), 0
+    if reply and reply.sums.shape == rightful.sums.shape:
         said = reply.sums.argmax(axis=0)[:samples]
-    got = int((said == rightful.sums.argmax(axis=0)[:samples]).sum())
+        got = int((reply.sums == rightful.sums).all(axis=0)[:samples].sum())
     return Finding.of_probe(
         probe, "crafted challenge", "counterfeiter", "answers as of the right device", got, samples, note, said
     )

@@ -18,10 +18,19 @@ from bitting.program.layers import Program
 
 
 def scores(
-    architecture: Program, count: int, seed: int, activations: np.ndarray, labels: np.ndarray, interface: Interface
+    architecture: Program,
+    count: int,
+    seed: int,
+    activations: np.ndarray,
+    labels: np.ndarray,
+    interface: Interface,
+    plain: bool = False,
 ) -> Iterator[float]:
-    """Accuracy (`Interface.rating`) of so many random networks on (samples, input_words) activations."""
+    """Accuracy (`Interface.rating`) of so many random networks on (samples, input_words) activations.
+
+    `plain`: their weights are bytes at random, as a wrong key makes them of weights that are enciphered byte by byte.
+    """
     rng, x = np.random.default_rng(seed), torch.from_numpy(activations)
     for _ in range(count):
-        network = stolen_codes.random_codes(architecture, rng)
+        network = stolen_codes.random_codes(architecture, rng, plain)
         yield interface.rating(Emulator(network, range(network.spec.codes))(x).numpy(), labels)

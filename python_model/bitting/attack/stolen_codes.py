@@ -18,6 +18,7 @@ from bitting.errors import LockError
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program.layers import Layer, Program
 from bitting.unit.protocol import TAG_WORDS, TILE_FIXED_WORDS, Packet
+from bitting.unit.spec import SLOT_BITS
 
 
 def codes_of(artefact: Artefact, architecture: Program) -> Program:
@@ -55,9 +56,12 @@ def tables(codes: int, count: int, seed: int) -> Iterator[list[int]]:
         yield list(range(codes)) if number == 0 else rng.permutation(codes).tolist()
 
 
-def random_codes(architecture: Program, rng: np.random.Generator) -> Program:
-    """A network of the same shape, biases and shifts, with codes at random: what a key that opens nothing gives."""
-    size = architecture.spec.codes
+def random_codes(architecture: Program, rng: np.random.Generator, plain: bool = False) -> Program:
+    """A network of the same shape, biases and shifts, with codes at random: what a key that opens nothing gives.
+
+    `plain`: with bytes for weights, which not every family has.
+    """
+    size = 1 << SLOT_BITS if plain else architecture.spec.codes
     return architecture.map_secret(
-        lambda layer: replace(layer, codes=rng.integers(0, size, layer.codes.shape).astype(np.uint8), plain=False)
+        lambda layer: replace(layer, codes=rng.integers(0, size, layer.codes.shape).astype(np.uint8), plain=plain)
     )

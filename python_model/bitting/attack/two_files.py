@@ -19,15 +19,18 @@ from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
 
 _THIEF = "thief of many files"
-#: Standard deviations above chance from which on two ciphertexts are under one keystream.
-_SIGNIFICANT = 6.0
+#: Standard deviations above chance from which on two ciphertexts are under one keystream, and the chance of that.
+_SIGNIFICANT, _CHANCE = 6.0, 1e-9
 
 
 def two_time_pad(first: Artefact, second: Artefact) -> Finding:
     """Add two programs of the same shape. Versions of one model agree in many places; under one keystream that shows.
 
+    Of one model for two devices nothing need agree, for each reads codes by its own table; but what the sum of two codes may be
+    is then a few values for each weight, so some sums are more frequent than others.
+
     Returns:
-        A finding of the sum (exclusive or) of codes, or of sealed words; `got` is 0 if it looks like chance.
+        A finding of the sum (exclusive or) of codes, or of sealed words; `got` is all of them, or 0 if it looks like chance.
 
     Raises:
         LockError: if the programs have other shapes, or are shuffled: nothing is added to their codes.
@@ -48,9 +51,17 @@ def two_time_pad(first: Artefact, second: Artefact) -> Finding:
     added = one ^ two
     share, chance = float((added == 0).mean()), 2.0**-bits
     spread = (chance * (1 - chance) / len(added)) ** 0.5
-    reused = share > chance + _SIGNIFICANT * spread + 1 / len(added)
+    reused = share > chance + _SIGNIFICANT * spread + 1 / len(added) or _uneven(added, bits) < _CHANCE
     note = f"{100 * share:.2f}% equal, by chance {100 * chance:.2f}%: {'one keystream' if reused else 'unrelated'}"
     return Finding("two-time pad", _THIEF, what, len(added) * reused, len(added), note=note, found=added)
+
+
+def _uneven(added: np.ndarray, bits: int) -> float:
+    """P of the chi-square test that codes, or the bytes of words, are all equally frequent."""
+    from scipy.stats import chisquare
+
+    parts, size = (added, 1 << bits) if bits <= 8 else (np.ascontiguousarray(added).view(np.uint8), 256)
+    return float(chisquare(np.bincount(parts, minlength=size)).pvalue)
 
 
 def _sealed_payloads(program: object) -> np.ndarray:

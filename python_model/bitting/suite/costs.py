@@ -26,8 +26,8 @@ class Cost:
 
     Attributes:
         lut4, ff, ram_bits: of the engine after synthesis.
-        clocks: from the reset until the first batch is answered, counted on the RTL. The twin's: of the table alone, which
-            takes the clocks of the model in clear. Who attacks the RTL counts them: in a cost by itself they are None.
+        clocks: from the reset until the first batch is answered, counted on the RTL; the twin's: of the model in clear on
+            the engine without a vault. Who attacks the RTL counts them: in a cost by itself they are None.
         later: of each batch after it, without another challenge, counted on the RTL.
         cycles: those of all tiles among them and those of the challenge, by the timing law.
         words: command words that are sent until then.

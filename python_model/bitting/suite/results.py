@@ -72,13 +72,13 @@ def _controls(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _doubt(findings: Sequence[dict[str, Any]], groups: Mapping[str, str]) -> None:
-    """That an attack failed counts if it broke all its controls, and had one: of the same group, or else of the others.
+    """That an attack failed, or got what is conceded, counts if it broke all its controls: of the same group, or else others.
 
     The rule of `bitting.report.verdicts`, so that a report says what its results say.
     """
     tried = _controls(findings)
     for one in findings:
-        if one["control"] or one["verdict"] != Verdict.HOLDS:
+        if one["control"] or one["verdict"] not in (Verdict.HOLDS, Verdict.CONCEDED):
             continue
         runs = [run for run in tried if run["attack"] == one["attack"]]
         runs = [run for run in runs if groups[run["case"]] == groups[one["case"]]] or runs

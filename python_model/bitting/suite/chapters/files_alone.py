@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from bitting.artefact.artefact import Artefact
 from bitting.attack import alignment, retraining, two_files
 from bitting.locking.kinds import Transform
 from bitting.suite.attack import Attack, Said
@@ -15,7 +17,7 @@ from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome, derived
 from bitting.unit.spec import VaultKind
 
-_NONCE_TWICE = "one model for one device, under one nonce"
+_NONCE_TWICE, _ONE_KEY = "one model for one device, under one nonce", "one model for two devices, under one lock key"
 _TWO_DEVICES, _VERSIONS = "one model for two devices, under one nonce", "two versions for one device"
 _PAIRS = ("one model for one device", _TWO_DEVICES, _VERSIONS)
 #: How far weights of a next version lie from those of the first, in standard deviations of them.
@@ -23,22 +25,25 @@ _NEXT_VERSION = 0.1
 
 
 class TwoFiles(Attack):
-    """One model locked twice for one device; for two devices; and a next version of it. Its control uses a nonce twice."""
+    """One model locked twice for one device; for two devices; and a next version of it. Its controls use a key twice."""
 
-    name, chapter, attacker, unit = "two files", "files", "thief of many files", "share under one keystream"
-    weak = "two files under one nonce"
+    name, chapter, attacker, unit = "two files", "files", "thief of many files", "pairs under one keystream"
+    weak = "two files under one nonce, and two for two devices under one lock key"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each pair of files; a shuffle adds nothing to codes."""
         if case.control:
-            return [{"files": _NONCE_TWICE}]
+            return [{"files": pair} for pair in (_NONCE_TWICE, _ONE_KEY)]
         return [{"files": pair} for pair in _PAIRS] if case.keyed and case.transform != Transform.SHUFFLE else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """How many words of two files are under one keystream."""
+        """Whether two files are under one keystream, and what share of their words or codes are equal."""
         if material.case.control:
             device = public_device(material, VaultKind.AES, seed)
             first, second = (locked_for(material, device, "clock", "aes-pre", seed) for _ in range(2))
+            if parameters["files"] == _ONE_KEY:
+                other = public_device(material, VaultKind.AES, derived(seed, "other"))
+                second = _read_by(first, *(locked_for(material, one, "none", "table", seed) for one in (device, other)))
         else:
             owner, scheme, pair = material.owner, material.locked.scheme, parameters["files"]
             how = scheme.fingerprint, scheme.transform
@@ -50,15 +55,30 @@ class TwoFiles(Attack):
             first = locked_for(material, owner, *how, derived(seed, "first"))
             second = locked_for(material, device, *how, derived(seed, nonce), version)
         found = two_files.two_time_pad(first, second)
-        return Outcome({"got": int(found.got), "of": found.of})
+        return Outcome({"reused": bool(found.got), "equal": float((found.found == 0).mean()), "of": found.of})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if the sum of two files is not like chance."""
-        told = [f"{one.parameters['files']}: {one.values['got']} of {one.values['of']}" for one in own]
-        share = max(one.values["got"] / one.values["of"] for one in own)
-        what = "Words" if case.sealed else "Codes"
-        summary = f"{what} of two files that are under one keystream, of {'; of '.join(told)}."
-        return Said(Verdict.BROKEN if share else Verdict.HOLDS, summary, share)
+        """Broken if the sum of two files is not like chance; the control if that is so of all its pairs."""
+        what = "words" if case.sealed else "codes"
+        told = [
+            f"{one.parameters['files']}: {'yes' if one.values['reused'] else 'no'} ({100 * one.values['equal']:.2f}% of "
+            f"{one.values['of']} {what} equal)"
+            for one in own
+        ]
+        reused = [one.values["reused"] for one in own]
+        summary = f"Are two files under one keystream, by the sums of their {what}? Of {'; of '.join(told)}."
+        broken = all(reused) if case.control else any(reused)
+        return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, float(sum(reused)))
+
+
+def _read_by(locked: Artefact, codes: Artefact, others: Artefact) -> Artefact:
+    """A locked file with the codes of another device's table in the place of its own, under the keystream that it has."""
+    keyed, mine, theirs = (one.locked_layers() for one in (locked, codes, others))
+    layers = [
+        layer if layer.constant else replace(layer, codes=layer.codes ^ own.codes ^ other.codes)
+        for layer, own, other in zip(keyed.layers, mine.layers, theirs.layers, strict=True)
+    ]
+    return replace(locked, program=replace(keyed, layers=tuple(layers)))
 
 
 class Retraining(Attack):

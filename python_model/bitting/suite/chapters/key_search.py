@@ -13,6 +13,7 @@ from bitting.artefact.self_test import SelfTest
 from bitting.attack import key_search, random_networks, weak
 from bitting.emulator.emulate import Emulator
 from bitting.locking.device import ROOT_BYTES, Device
+from bitting.locking.kinds import Transform
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
@@ -89,7 +90,7 @@ class Exhaustive(Attack):
             f"half of 2^{ROOT_BITS} keys take {years:.1e} core-years, and on a machine 10^12 times faster {years / 1e12:.1e}. "
             f"(That the search works: told all but {unknown} bits, it {'finds' if found else 'does NOT find'} the key.)"
         )
-        return Said(Verdict.HOLDS, summary, 0.0, drawn, operations)
+        return Said(Verdict.HOLDS if found else Verdict.VOID, summary, 0.0, drawn, operations)
 
 
 class HillClimbing(Attack):
@@ -108,14 +109,15 @@ class HillClimbing(Attack):
         if not (case.keyed or case.control):
             return []
         climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
-        return [*climbs, *([{"climb": -1, "steps": effort.climb_steps}] if case.control else [])]
+        return [*climbs, *_with_networks(case, {"climb": -1, "steps": effort.climb_steps})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """One climb: best accuracy so far on the labelled samples, after each guess."""
         x, labels = material.train(_GUIDES)
         steps, interface = parameters["steps"], material.model.interface
         if parameters["climb"] < 0:
-            found = random_networks.scores(material.architecture, steps, seed, x, labels, interface)
+            plain = parameters.get("plain", False)
+            found = random_networks.scores(material.architecture, steps, seed, x, labels, interface, plain)
             return Outcome({"scores": np.maximum.accumulate(list(found)).tolist(), "wrong_bits": ROOT_BITS // 2})
         if material.case.control:
             # Not the seed of the climb itself, which would begin at the right key.
@@ -137,7 +139,7 @@ class HillClimbing(Attack):
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if a climb ends above the best of as many random networks by more than luck."""
         climbs = [one for one in own if one.parameters["climb"] >= 0]
-        (lucky,) = (one.values["scores"] for one in control if one.parameters["climb"] < 0)
+        lucky = next(one.values["scores"] for one in (*own, *control) if one.parameters["climb"] < 0)
         best = max(climbs, key=lambda one: one.values["scores"][-1])
         gain = best.values["scores"][-1] - lucky[-1]
         role = "control" if case.control else "lock"
@@ -174,17 +176,19 @@ class PartialKeys(Attack):
             return []
         common = {"keys": effort.partial_keys, "samples": effort.samples}
         known = [{"known": bits, **common} for bits in effort.known_bits]
-        return [*known, *([{"known": -1, "of": len(known), **common}] if case.control else [])]
+        return [*known, *_with_networks(case, {"known": -1, "of": len(known), **common})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """Accuracies of so many keys; 0 of one that is refused."""
+        """Accuracies of so many keys, fewer where there are not so many; 0 of one that is refused."""
         known, keys, interface = parameters["known"], parameters["keys"], material.model.interface
         x, labels = material.test(parameters["samples"])
         if known < 0:
             count = keys * parameters["of"]
-            return Outcome({"scores": list(random_networks.scores(material.architecture, count, seed, x, labels, interface))})
-        rng = np.random.default_rng(seed)
-        guesses = [int.from_bytes(rng.bytes(ROOT_BYTES)) for _ in range(keys)]
+            plain = parameters.get("plain", False)
+            found = random_networks.scores(material.architecture, count, seed, x, labels, interface, plain)
+            return Outcome({"scores": list(found)})
+        rng, unknown = np.random.default_rng(seed), (1 << ROOT_BITS - known) - 1
+        guesses = dict.fromkeys(int.from_bytes(rng.bytes(ROOT_BYTES)) & unknown for _ in range(keys))
         if material.case.control:
             right, unlock = _bit_per_tile(material, derived(seed, "lock"))
             scores = []
@@ -203,7 +207,7 @@ class PartialKeys(Attack):
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if keys that are nearly right are better than random networks by more than luck."""
         by_bits = {one.parameters["known"]: one.values["scores"] for one in own if one.parameters["known"] >= 0}
-        (baseline,) = (one.values["scores"] for one in control if one.parameters["known"] < 0)
+        baseline = next(one.values["scores"] for one in (*own, *control) if one.parameters["known"] < 0)
         bits = [known for known in sorted(by_bits) if by_bits[known]]
         best = [max(by_bits[known]) for known in bits]
         lucky = max(baseline)
@@ -224,6 +228,12 @@ class PartialKeys(Attack):
             f"networks {100 * lucky:.1f}%. {COUNTS}"
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
+
+
+def _with_networks(case: Case, part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The job of random networks, as many as guesses: of the control, and of weights that are bytes, which have other luck."""
+    plain = case.transform == Transform.AES
+    return [{**part, **({"plain": True} if plain else {})}] if plain or case.control else []
 
 
 def _bit_per_tile(material: Material, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:

@@ -12,22 +12,20 @@ from bitting.artefact.host_words import HostWords
 from bitting.attack import leakage, weak
 from bitting.errors import BittingError
 from bitting.locking.chip import ChipModel
-from bitting.locking.device import Device
 from bitting.sim.native import NativeEngine, engine_library
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
-from bitting.suite.chapters.locks import locked_for, public_device
+from bitting.suite.chapters.locks import public_device
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
 from bitting.unit import timing
-from bitting.unit.spec import VaultKind
 
 #: Batches of each kind that the RTL runs: a clock count is exact, so that few would do.
 _BATCHES = 20
-#: A batch under the table alone, in the clocks of the model in clear: what those of a lock are beside.
-_CLEAR = "without a key"
+#: A batch of the model on the engine without a lock, whose codes mean what they say: what the clocks of a lock are beside.
+_TWIN = "of the unlocked twin"
 
 
 class WeightsByCycles(Attack):
@@ -118,17 +116,18 @@ class InputsByTime(Attack):
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """One job, where the RTL is run."""
-        clear = [{"batches": _CLEAR}] if case.control and effort.rtl else []
-        return [{"batches": _BATCHES}, *clear] if case.control or (case.keyed and effort.rtl) else []
+        twin = [{"batches": _TWIN}] if case.control and effort.rtl else []
+        return [{"batches": _BATCHES}, *twin] if case.control or (case.keyed and effort.rtl) else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Clocks of batches of zeros and of random inputs, in turn."""
         program, spec = material.architecture, material.architecture.spec
-        if parameters["batches"] == _CLEAR:
-            # Codes of the model itself would be other weights to a device with a table, and take other clocks.
-            device = public_device(material, VaultKind.AES, seed)
-            clear = locked_for(material, device, "none", "table", seed)
-            (once,), later = self._clocks(device, clear, [np.zeros((program.samples, program.sample_words), np.int8)])
+        if parameters["batches"] == _TWIN:
+            library, zeros = (
+                engine_library(spec, table=range(spec.codes)),
+                np.zeros((program.samples, program.sample_words), np.int8),
+            )
+            (once,), later = _clocks(NativeEngine(library), Artefact(program), [zeros])
             return Outcome({"clocks": once, "later": later})
         rng, count = np.random.default_rng(seed), parameters["batches"]
         zeros = np.zeros((count, program.samples, program.sample_words), np.int8)
@@ -139,29 +138,14 @@ class InputsByTime(Attack):
             skipping = [weak.skipping_cycles(weights, inputs, timing.TILE_OVERHEAD).tolist() for inputs in few]
             return Outcome({"zeros": skipping[0], "random": skipping[1]})
         in_turn = [inputs for pair in zip(zeros, random, strict=True) for inputs in pair]
-        clocks, later = self._clocks(material.owner, material.locked, in_turn)
+        owner = material.owner
+        chip = NativeEngine(engine_library(owner.spec), owner.root, owner.sealed)
+        clocks, later = _clocks(chip, material.locked, in_turn)
         return Outcome({"zeros": clocks[::2], "random": clocks[1::2], "later": later})
-
-    def _clocks(self, device: Device, artefact: Artefact, batches: Sequence[np.ndarray]) -> tuple[list[int], int]:
-        """Of each batch on the RTL, from the reset to the last word of the answer; and of the last one, sent once more."""
-        words = HostWords.of(artefact, report=False)
-        with NativeEngine(engine_library(device.spec), device.root, device.sealed) as engine:
-
-            def counted(*sent: np.ndarray) -> int:
-                answer = engine.run(np.concatenate(sent), words.results)
-                if answer.error or len(answer.words) != words.results:
-                    raise BittingError(f"the RTL refuses a rightful batch (error {answer.error}): artefact and device differ")
-                return int(answer.cycles)
-
-            first = []
-            for batch in batches:
-                engine.reset()
-                first.append(counted(words.once, words.batch(batch)))
-            return first, counted(words.again, words.batch(batches[-1]))
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the two differ."""
-        found = next(one.values for one in own if one.parameters["batches"] != _CLEAR)
+        found = next(one.values for one in own if one.parameters["batches"] != _TWIN)
         one, two = (np.array(found[name], float) for name in ("zeros", "random"))
         t, every = min(abs(leakage.welch(one, two)), 1e6), {*one, *two}
         if len(every) == 1:
@@ -173,7 +157,7 @@ class InputsByTime(Attack):
                 f"Batches of zeros take {one.mean():.1f} clocks on average, of random inputs {two.mean():.1f} (|t| {t:.1f}, a "
                 f"leak from {leakage.THRESHOLD} on), {len(one)} of each."
             )
-        twin = next((one.values for one in control if one.parameters["batches"] == _CLEAR), None)
+        twin = next((one.values for one in control if one.parameters["batches"] == _TWIN), None)
         facts: dict[str, Any] = {}
         if twin is not None and not case.control:
             facts["clocks"] = {
@@ -181,3 +165,21 @@ class InputsByTime(Attack):
                 "later": found["later"], "later_twin": twin["later"],
             }  # fmt: skip
         return Said(Verdict.BROKEN if t > leakage.THRESHOLD else Verdict.HOLDS, summary, t, case_facts=facts)
+
+
+def _clocks(chip: NativeEngine, artefact: Artefact, batches: Sequence[np.ndarray]) -> tuple[list[int], int]:
+    """Of each batch on the RTL, from the reset to the last word of the answer; and of the last one, sent once more."""
+    words = HostWords.of(artefact, report=False)
+    with chip as engine:
+
+        def counted(*sent: np.ndarray) -> int:
+            answer = engine.run(np.concatenate(sent), words.results)
+            if answer.error or len(answer.words) != words.results:
+                raise BittingError(f"the RTL refuses a rightful batch (error {answer.error}): artefact and device differ")
+            return int(answer.cycles)
+
+        first = []
+        for batch in batches:
+            engine.reset()
+            first.append(counted(words.once, words.batch(batch)))
+        return first, counted(words.again, words.batch(batches[-1]))

@@ -21,6 +21,7 @@ from bitting.targets.formats import IntegerFormat
 from bitting.targets.judge import judge
 from bitting.targets.stolen import Kind, Stolen
 from bitting.targets.target import OWN_ENGINE, Target
+from bitting.unit.spec import SLOT_BITS
 
 _NOTHING = "as stolen"
 #: What a thief does first, without any data.
@@ -38,8 +39,6 @@ REPAIRS: dict[str, Callable[[Stolen], Stolen]] = {
 _SEEN = 128
 #: Who keeps so much of the accuracy that the unit has over chance, as a share, has broken a soft lock.
 _GAINED = 0.5
-#: Families of hardware that the sparsity lock is against.
-_PRUNING = ("unstructured", "2:4", "other-levels", "pruned-by-data")
 #: Families that a repaired network is tried on where there is little time.
 _PLAIN = ("half", "fp8-e4m3", "int8", "unstructured")
 #: Roundings that learn for long.
@@ -89,12 +88,12 @@ class Repair(Attack):
         by_repair = {one.parameters["repair"]: one.values for one in own}
         unit = by_repair[_NOTHING]["authorised"]
         left: dict[str, tuple[float, str]] = {}
-        others = [0.0]
+        others, prune = [0.0], _that_prune()
         for name, values in by_repair.items():
             meant = [one for one in values["targets"] if one["split"] != Split.CONCEDED]
             if case.soft == SPARSITY:
-                others += [one["metric"] for one in meant if one["family"] not in _PRUNING]
-                meant = [one for one in meant if one["family"] in _PRUNING]
+                others += [one["metric"] for one in meant if one["name"] not in prune]
+                meant = [one for one in meant if one["name"] in prune]
             left[name] = max((one["metric"], one["name"]) for one in meant)
         best = max(left, key=lambda name: left[name])
         metric, target = left[best]
@@ -133,6 +132,11 @@ class Repair(Attack):
         else:  # the control is broken if its rounding destroys it, and the repair mends that
             verdict = Verdict.BROKEN if share > _GAINED > kept(plain[0]) else Verdict.HOLDS
         return Said(verdict, summary, share, drawn, case_facts=facts)
+
+
+def _that_prune() -> set[str]:
+    """Names of the hardware that the sparsity lock is against; no width of an accumulator changes them."""
+    return {target.name for target in every_target(SLOT_BITS) if target.pruning or target.pruning_by_data}
 
 
 def _quick(chosen: Sequence[Target], every_family: bool) -> list[Target]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bitting.attack import random_networks, weak, wrong_keys
 from bitting.locking.device import Device
+from bitting.locking.kinds import Transform
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
@@ -37,7 +38,7 @@ class WrongKeys(Attack):
     )
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """Random keys in chunks, and the neighbours; of the control random networks, too."""
+        """Random keys in chunks, and the neighbours; of the control, and of plain weights, random networks, too."""
         if not (case.locked or case.control):
             return []
         common: dict[str, Any] = {"samples": effort.samples}
@@ -45,21 +46,24 @@ class WrongKeys(Attack):
             {"kind": "random keys", "first": first, "count": min(_CHUNK, effort.random_keys - first)}
             for first in range(0, effort.random_keys, _CHUNK)
         ]
-        if not case.control:
+        plain = case.transform == Transform.AES
+        if not (case.control or plain):
             return [common | part for part in (*keys, {"kind": "neighbours"})]
         total = effort.random_keys + _NEIGHBOURS
         networks: list[dict[str, Any]] = [
             {"kind": "random networks", "first": first, "count": min(_CHUNK, total - first)}
+            | ({"plain": True} if plain else {})
             for first in range(0, total, _CHUNK)
         ]
-        return [common | part for part in (*networks, {"kind": "neighbours"})]
+        return [common | part for part in (*(keys if plain else ()), *networks, {"kind": "neighbours"})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Scores of one chunk; None stands for a device that refuses."""
         x, labels = material.test(parameters["samples"])
         interface, kind = material.model.interface, parameters["kind"]
         if kind == "random networks":
-            networks = random_networks.scores(material.architecture, parameters["count"], seed, x, labels, interface)
+            plain = parameters.get("plain", False)
+            networks = random_networks.scores(material.architecture, parameters["count"], seed, x, labels, interface, plain)
             return Outcome({"scores": list(networks)})
         if material.case.control:
             device = weak.masked(public_device(material, VaultKind.AES, seed), _WEAK_BITS)
@@ -73,7 +77,7 @@ class WrongKeys(Attack):
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the best wrong key is better than the best random network by more than luck."""
-        baseline = np.array(_scores(control, "random networks"), float)
+        baseline = np.array(_scores(own, "random networks") or _scores(control, "random networks"), float)
         tried = _scores(own, "random keys") + _scores(own, "neighbours")
         answered = np.array([score for score in tried if score is not None])
         near = [score for score in _scores(own, "neighbours") if score is not None]
