@@ -214,13 +214,20 @@ def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(
 
 
 def test_every_sure_share_is_repeated_at_its_part_of_the_chance(cases, effort):
-    """A control repeats the surest only: it need be broken but once. One share of two that comes again is enough."""
+    """A control, or a lock that falls plainly, repeats the surest only. One share of two that comes again is enough."""
     attack, case = fine_tuning.FineTuning(), cases["sealed"]
-    good, better = [0.53, 0.54, 0.53, 0.54, 0.53], [0.63, 0.64, 0.63, 0.64, 0.63]
+    good, better, plain = [0.53, 0.54, 0.53, 0.54, 0.53], [0.57, 0.69, 0.63, 0.6, 0.66], [0.63, 0.64, 0.63, 0.64, 0.63]
     own = [*tuned("stolen", good, share=0.1), *tuned("stolen", better, share=0.2), *tuned("stolen", [0.5] * 5, share=0.5)]
     scratch = [one for share in (0.1, 0.2, 0.5) for one in scratch_of(1, share=share)]
     wanted = attack.again(case, effort, own, scratch)
     assert {part["share"] for part in (*wanted.own, *wanted.control)} == {0.1, 0.2}
+    fallen = [*tuned("stolen", good, share=0.1), *tuned("stolen", plain, share=0.2), *tuned("stolen", plain, share=0.5)]
+    wanted = attack.again(case, effort, fallen, scratch)
+    assert (
+        len({part["share"] for part in (*wanted.own, *wanted.control)} & {0.2, 0.5})
+        == 1
+        == len({one["share"] for one in wanted.own})
+    )
     wanted = attack.again(cases["open"], effort, [*own, *scratch], [*own, *scratch])
     assert {part["share"] for part in wanted.own} == {0.2} and wanted.control == ()
     own += [*tuned("stolen", good, 2, share=0.1), *tuned("stolen", [0.5, 0.6, 0.4, 0.5, 0.52], 2, share=0.2)]
