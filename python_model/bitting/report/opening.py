@@ -34,8 +34,6 @@ _OUTSIDE = (
     "On the emulator and the simulated RTL; power, electromagnetic radiation, light and faults of a real chip were not tried. "
     "Each lock of a key rests on the root secret: who has it builds a working copy, and getting it out of a chip was not tried."
 )
-#: What no lock stops an attacker from, where "holds" could be read as more.
-_LIMITS = {"whoever runs it": "lets him ask questions, as the owner may"}
 #: Accuracy that a lock may cost before it is said among what speaks against it, 0..1.
 _DEAR = 0.01
 #: Fields of `Cost` that make a price.
@@ -301,8 +299,7 @@ def _but(judgement: Judgement, lock: Lock, attacker: str) -> list[str]:
     """What speaks against a lock that is advised."""
     found = [item.attack for item in judgement.against(lock, attacker) if item.verdict == Verdict.CONCEDED]
     sides = (("concedes", tuple(dict.fromkeys(found))), ("falls to", judgement.falls_to(lock)))
-    limit = [_LIMITS[attacker]] if attacker in _LIMITS else []
-    return [*limit, *(f"{verb} {_listed(names)}" for verb, names in sides if names)]
+    return [f"{verb} {_listed(names)}" for verb, names in sides if names]
 
 
 def _matrix(judgement: Judgement) -> Section:

@@ -88,7 +88,8 @@ class Clone(Attack):
         (found,) = (one.values for one in own)
         whose = "the right chip's root secret" if case.control else "another root secret"
         summary = (
-            f"A chip of the same RTL with {whose} answers {found['got']} of the {found['of']} inputs of a batch as the right "
-            f"chip, in {found['queries']} tries with all of them."
+            f"A chip of the same RTL with {whose}, given the file as it ships, then with a challenge that it answers rightly "
+            f"({found['queries']} queries), answers {found['got']} of the {found['of']} inputs of a batch with "
+            f"the right chip's sums."
         )
         return Said(Verdict.BROKEN if found["got"] else Verdict.HOLDS, summary, float(found["got"]))

@@ -117,7 +117,10 @@ class FineTuning(Attack):
                 else f"so the first was chance: a gain is seen from {_points(_least_seen(again[at], each))} on there."
             )
         else:
-            summary += f", standard error {100 * _error(gains[at]):.2f} points, and no gain beyond chance, nor at other shares."
+            summary += (
+                f" (the share that is best for him), standard error {100 * _error(gains[at]):.2f} points, and no gain beyond "
+                "chance, nor at other shares."
+            )
         chance = CHANCES[0] / len(gains)
         if not broken:
             seen = {share: _mostly_seen(row, chance) for share, row in gains.items()}

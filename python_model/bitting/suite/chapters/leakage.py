@@ -101,8 +101,9 @@ class TableByTime(Attack):
         """Broken if most of the table is told; the cycles of codes are conceded."""
         (found,) = (one.values for one in own)
         summary = (
-            f"Clocks of single codes tell {found['told']:.1f} of the {found['bits']:.1f} bits of a table, and settle "
-            f"{found['entries']} of its {found['codes']} entries."
+            f"Clocks of single codes, in a challenge of his own, which a device runs before it has a key, tell "
+            f"{found['told']:.1f} of the {found['bits']:.1f} bits of a table, and "
+            f"settle {found['entries']} of its {found['codes']} entries."
         )
         broken = 2 * found["entries"] > found["codes"]
         return Said(Verdict.BROKEN if broken else Verdict.CONCEDED, summary, float(found["entries"]))

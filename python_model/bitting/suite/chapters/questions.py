@@ -29,7 +29,7 @@ class Questions(Attack):
     name, chapter, attacker, unit = (
         "questions and answers",
         "questions",
-        "owner of the chip",
+        "whoever runs it",
         "share of the accuracy over chance",
     )
     weak = "the model in clear"
@@ -69,7 +69,8 @@ class Questions(Attack):
             )
         ]  # fmt: skip
         summary = (
-            f"A copy by {counts[-1]} questions answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
+            f"Whoever can ask, the owner too, trains a copy on the answers. By {counts[-1]} questions it "
+            f"answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
             f"labels by hand {100 * labels[-1]:.1f}%)."
         )
         broken = share > _COPY

@@ -23,7 +23,7 @@ ALLOWED = 0.02
 #: Correlation of learnt weights of codes with the true ones, from which on the table is known.
 _KNOWN = 0.8
 #: Ways to a table, in words.
-_WAYS = {"told": "told by codes side by side", "learnt": "then learnt by gradient"}
+_WAYS = {"told": "told by codes side by side (labels choose among few)", "learnt": "then learnt by gradient"}
 
 
 class FreeTable(Attack):

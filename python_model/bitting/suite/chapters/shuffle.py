@@ -33,7 +33,7 @@ ALLOWED, _CHANCE = 0.02, 0.05
 #: Parts of the test samples, whose gains say how sure their mean is: both networks answer the same samples.
 _BLOCKS = 20
 #: Whose table the codes are read with.
-_TABLES = {"found": "the table that he finds by it", "given": "the device's table"}
+_TABLES = {"found": "the table that he finds by it", "given": "the device's table, which he is given"}
 #: Share of the accuracy over chance that a network must have to be worth something.
 _WORTH = 0.5
 #: Share of the codes that the control must give.
@@ -98,9 +98,10 @@ class Alignment(Attack):
         had = f"the model's weights and noise of {best.noise} sigma" if best.noise else "the model itself"
         summary = (
             f"A thief who also has a network near the stolen one (made up here: {had}) puts codes in order by it, with "
-            f"{_TABLES[best.whose]}. The aligned network answers {100 * best.aligned.mean():.2f}%, his own "
-            f"{100 * best.base.mean():.2f}% (standard error of the difference {100 * best.error:.2f} points: a gain counts "
-            f"from {100 * best.counts(chance):.2f} on); {100 * best.found['table']:.0f}% of the table and "
+            f"{_TABLES[best.whose]}. In the surest of {len(tries)} tries the aligned network "
+            f"answers {100 * best.aligned.mean():.2f}%, his own {100 * best.base.mean():.2f}% (standard error of the "
+            f"difference {100 * best.error:.2f} points: a gain counts from {100 * best.counts(chance):.2f} on); "
+            f"{100 * best.found['table']:.0f}% of the table and "
             f"{100 * best.found['codes']:.0f}% of the codes are right."
         )
         if case.control:
@@ -206,7 +207,7 @@ class TwoCopies(Attack):
         (found,) = (one.values for one in own)
         summary = (
             f"Histograms link {100 * found['linked']:.0f}% of the codes of two copies ({100 * found['right']:.0f}% of those "
-            f"rightly), and tell {100 * found['places']:.1f}% of the places."
+            f"rightly), which is the table's secret, and no lock; and tell {100 * found['places']:.1f}% of the places."
         )
         verdict = Verdict.BROKEN if found["places"] > _TOLD else Verdict.HOLDS
         return Said(verdict, summary, found["places"])
