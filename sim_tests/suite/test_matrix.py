@@ -81,8 +81,8 @@ def test_the_command_names_what_it_found(tmp_path):
     finding = results["findings"][1]
     assert finding["case"] == "digits/mlp/ascon/clock/sealed-clocked" and finding["attacker"] == "owner of the chip"
     assert finding["command"] == (
-        "bitting attack matrix --data digits --network mlp --spec base --locks default --trainings 1 --epochs 1 "
-        "--suite digits --seed 0 --no-rtl --only 'table from time' -o RUN"
+        "bitting attack matrix --data digits --locks default --trainings 1 --epochs 1 --suite digits --no-rtl "
+        "--only 'table from time' -o RUN"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.secret"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["jobs", "results.json", "run.json", "times"]

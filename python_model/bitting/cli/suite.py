@@ -134,9 +134,17 @@ def matrix(
     plan = Plan(data, network, spec, soft_spec, Locks(chosen), trainings, epochs, model)
     with console.progress("training") as done:
         cases = prepare(plan, work or output.resolve().with_name(f"{output.resolve().name}.secret"), done)
-    command = f"bitting attack matrix --data {data} --network {network} --spec {spec} --locks {chosen}"
-    command += f" --soft-spec {soft_spec}" * (soft_spec != "soft")
-    command += " --model MODEL" if model else f" --trainings {trainings}" + (f" --epochs {epochs}" if epochs else "")
+    others = {  # than the options are by default
+        "network": network if network != "mlp" else None,
+        "spec": spec if spec != "base" else None,
+        "soft-spec": soft_spec if soft_spec != "soft" else None,
+        "locks": locks,
+        "model": "MODEL" if model else None,
+        "trainings": trainings if trainings != 3 and not model else None,
+        "epochs": None if model else epochs,
+    }
+    command = f"bitting attack matrix --data {data}"
+    command += "".join(f" --{name} {value}" for name, value in others.items() if value)
     results = attacked(cases, output, command, size, budget=budget, jobs=jobs, seed=seed, rtl=rtl, only=only, ray=ray)
     _show(results, output)
     require_controls(results)

@@ -97,7 +97,9 @@ def _case(case: Case, facts: Mapping[str, Any], effort: Effort) -> dict[str, Any
 
 def _finding(source: Source, said: Said, answers: Sequence[Answer], command: str, effort: Effort) -> dict[str, Any]:
     attack, case = source.attack, source.case
-    options = f"--suite {effort.suite} --seed {effort.seed}" + ("" if effort.rtl else " --no-rtl")
+    options = (
+        f"--suite {effort.suite}" + (f" --seed {effort.seed}" if effort.seed else "") + ("" if effort.rtl else " --no-rtl")
+    )
     return _finite(
         {
             "case": case.id,
