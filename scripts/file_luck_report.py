@@ -10,7 +10,8 @@ little worse for it; its transforms are taken for one, though bytes under `aes` 
 two); F-test of "no file is luckier than another of its vault"; bounds are of the ratio of luck to the rest, times the rest.
 
 The second command simulates how often the suite's rounds call a lock broken that gives nothing away, if gains scatter by LUCK
-points between files, the same at all shares, and by REST points between subsets (standard deviations; normal laws).
+points between files, the same at all shares, and by REST points between subsets (standard deviations; normal laws). That a
+plain first round is tried again at one share only is left out: no luck looks so plain.
 """
 
 from __future__ import annotations

@@ -45,8 +45,11 @@ def surprise(right: float, wrong: np.ndarray) -> float:
     """How likely a wrong key would look as strange as the right one does: p, 0..1, from one value for each key.
 
     By the rank of its distance from the mean among theirs, which holds whatever the law of the values; the least is
-    1 / (wrong keys + 1).
+    1 / (wrong keys + 1). A statistic that is no number under the right key tells nothing.
     """
+    wrong = wrong[np.isfinite(wrong)]
+    if not np.isfinite(right) or not len(wrong):
+        return 1.0
     mean = float(wrong.mean())
     far, usual = abs(right - mean), np.abs(wrong - mean)
     rounding = 1e-9 * max(abs(mean), float(wrong.std()))
@@ -54,9 +57,12 @@ def surprise(right: float, wrong: np.ndarray) -> float:
 
 
 def surprise_of_tiles(right: np.ndarray, wrong: np.ndarray) -> float:
-    """The same of tiles, which are many samples of one key: p of Mann and Whitney's U of their distances from the mean."""
+    """The same of all tiles of the first layer, many samples of one key: p of Mann and Whitney's U of their distances."""
     from scipy.stats import mannwhitneyu
 
+    right, wrong = right[np.isfinite(right)], wrong[np.isfinite(wrong)]  # a tile of one weight has no correlation
+    if not len(right) or not len(wrong):
+        return 1.0
     centre = wrong.mean()
     one, other = np.abs(right - centre), np.abs(wrong - centre)
     return 1.0 if np.ptp(np.concatenate([one, other])) == 0 else float(mannwhitneyu(one, other).pvalue)
@@ -124,10 +130,11 @@ class Screening:
         tile: of single tiles of the first layer, each right one against those of all wrong keys.
         model: of the whole model; its one right sample (or redrawn ones) against all wrong keys.
         right, wrong: statistic of the whole model under the right key, and its mean under wrong ones.
-        p: how likely a wrong key would look as strange, of all of these: names end with "one tile" or "model".
+        p: how likely a wrong key would look as strange, of all of these: names end with "one tile" or "model". That of tiles
+            looks at all of the first layer.
         wrong_keys: how many.
         guess: operations of one guess, in parts.
-        price: operations that tell a guess by one statistic, by the names of `p`; opening the codes comes on top.
+        price: operations that tell a guess by one statistic as `p` does; opening the codes comes on top.
     """
 
     tile: dict[str, float]
@@ -232,11 +239,11 @@ def redrawn_of(locked: Program, scheme: LockScheme, config: Mapping[str, Any], c
 
 
 def _prices(locked: Program) -> dict[str, int]:
-    """Additions or multiply-adds of each statistic. Histograms look at every code; matrices at the first layer's."""
+    """Additions or multiply-adds. Histograms of the model look at every code; tiles and matrices are of the first layer."""
     tiles, inputs = locked.secret[0].codes.shape
     matrix = {"column correlation": tiles * inputs}
     return (
-        {f"{name}, one tile": inputs for name in (*HISTOGRAM, NEIGHBOURS)}
+        {f"{name}, one tile": tiles * inputs for name in (*HISTOGRAM, NEIGHBOURS)}
         | {f"{name}, model": locked.parameters for name in HISTOGRAM}
         | {f"{name}, model": matrix.get(name, tiles * tiles * inputs) for name in MATRIX}
     )

@@ -17,6 +17,7 @@ from bitting.attack.streams import Stream, reported_cycles
 from bitting.errors import LockError
 from bitting.locking.kinds import Transform
 from bitting.locking.sealed_program import SealedProgram
+from bitting.unit.spec import SLOT_BITS
 
 _THIEF = "thief of many files"
 #: Standard deviations above chance from which on two ciphertexts are under one keystream, and the chance of that.
@@ -26,8 +27,8 @@ _SIGNIFICANT, _CHANCE = 6.0, 1e-9
 def two_time_pad(first: Artefact, second: Artefact) -> Finding:
     """Add two programs of the same shape. Versions of one model agree in many places; under one keystream that shows.
 
-    Of one model for two devices nothing need agree, for each reads codes by its own table; but what the sum of two codes may be
-    is then a few values for each weight, so some sums are more frequent than others.
+    Of one model for two devices nothing need agree, for each reads codes by its own table; but the sum of two codes is then one
+    value for each weight, so some sums are more frequent than others.
 
     Returns:
         A finding of the sum (exclusive or) of codes, or of sealed words; `got` is all of them, or 0 if it looks like chance.
@@ -45,14 +46,19 @@ def two_time_pad(first: Artefact, second: Artefact) -> Finding:
         one, two = (
             np.concatenate([layer.codes.reshape(-1) for layer in item.locked_layers().secret]) for item in (first, second)
         )
-        bits, what = first.program.spec.code_bits, "sums of codes"
+        plain = first.locked_layers().secret[0].plain
+        bits, what = SLOT_BITS if plain else first.program.spec.code_bits, "sums of codes"
     if len(one) != len(two):
         raise LockError(f"the artefacts have {len(one)} and {len(two)} codes; this attack needs two of one shape")
     added = one ^ two
     share, chance = float((added == 0).mean()), 2.0**-bits
     spread = (chance * (1 - chance) / len(added)) ** 0.5
-    reused = share > chance + _SIGNIFICANT * spread + 1 / len(added) or _uneven(added, bits) < _CHANCE
-    note = f"{100 * share:.2f}% equal, by chance {100 * chance:.2f}%: {'one keystream' if reused else 'unrelated'}"
+    p = _uneven(added, bits)
+    reused = share > chance + _SIGNIFICANT * spread + 1 / len(added) or p < _CHANCE
+    note = (
+        f"{100 * share:.2f}% equal, by chance {100 * chance:.2f}%, sums as even as by chance with p = {p:.2g}: "
+        f"{'one keystream' if reused else 'unrelated'}"
+    )
     return Finding("two-time pad", _THIEF, what, len(added) * reused, len(added), note=note, found=added)
 
 

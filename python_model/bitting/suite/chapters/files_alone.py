@@ -37,7 +37,7 @@ class TwoFiles(Attack):
         return [{"files": pair} for pair in _PAIRS] if case.keyed and case.transform != Transform.SHUFFLE else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """Whether two files are under one keystream, and what share of their words or codes are equal."""
+        """Whether two files are under one keystream, and why."""
         if material.case.control:
             device = public_device(material, VaultKind.AES, seed)
             first, second = (locked_for(material, device, "clock", "aes-pre", seed) for _ in range(2))
@@ -55,14 +55,14 @@ class TwoFiles(Attack):
             first = locked_for(material, owner, *how, derived(seed, "first"))
             second = locked_for(material, device, *how, derived(seed, nonce), version)
         found = two_files.two_time_pad(first, second)
-        return Outcome({"reused": bool(found.got), "equal": float((found.found == 0).mean()), "of": found.of})
+        return Outcome({"reused": bool(found.got), "of": found.of, "why": found.note.partition(":")[0]})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if the sum of two files is not like chance; the control if that is so of all its pairs."""
         what = "words" if case.sealed else "codes"
         told = [
-            f"{one.parameters['files']}: {'yes' if one.values['reused'] else 'no'} ({100 * one.values['equal']:.2f}% of "
-            f"{one.values['of']} {what} equal)"
+            f"{one.parameters['files']}: {'yes' if one.values['reused'] else 'no'} ({one.values['of']} {what}, "
+            f"{one.values['why']})"
             for one in own
         ]
         reused = [one.values["reused"] for one in own]

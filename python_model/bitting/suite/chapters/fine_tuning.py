@@ -103,10 +103,11 @@ class FineTuning(Attack):
             at = max(repeated, key=lambda share: _beyond(again[share], each))
         else:
             at = max(shares, key=lambda share: float(gains[share].mean()))
+        best = "" if repeated else ", the share that is best for him,"
         gain, broken = float(gains[at].mean()), False
         summary = (
-            f"At {_percent(at)} of the data the file is worth {_points(gain)} over from scratch: {_mean(stolen[at])} against "
-            f"{_mean(base[at])}, means of {len(gains[at])} subsets"
+            f"At {_percent(at)} of the data{best} the file is worth {_points(gain)} over from scratch: "
+            f"{_mean(stolen[at])} against {_mean(base[at])}, means of {len(gains[at])} subsets"
         )
         if repeated:
             gain, broken = float(again[at].mean()), _beyond(again[at], each) > 0
@@ -117,10 +118,7 @@ class FineTuning(Attack):
                 else f"so the first was chance: a gain is seen from {_points(_least_seen(again[at], each))} on there."
             )
         else:
-            summary += (
-                f" (the share that is best for him), standard error {100 * _error(gains[at]):.2f} points, and no gain beyond "
-                "chance, nor at other shares."
-            )
+            summary += f", standard error {100 * _error(gains[at]):.2f} points, and no gain beyond chance, nor at other shares."
         chance = CHANCES[0] / len(gains)
         if not broken:
             seen = {share: _mostly_seen(row, chance) for share, row in gains.items()}
@@ -202,10 +200,12 @@ def _repeated(case: Case, gains: Mapping[float, np.ndarray]) -> list[float]:
 
     The surest of them is enough of a control, and of a lock where hardly anything is left to doubt: they are broken at one.
     """
-    beyond = {share: _beyond(row, CHANCES[0] / len(gains)) for share, row in gains.items()}
-    sure = [share for share in sorted(gains) if beyond[share] > 0]
-    enough = case.control or any(_beyond(gains[share], _PLAIN / len(gains)) > 0 for share in sure)
-    return sorted(sure, key=lambda share: beyond[share])[-1:] if enough else sure
+    for chance in (_PLAIN, CHANCES[0]):
+        beyond = {share: _beyond(row, chance / len(gains)) for share, row in gains.items()}
+        sure = [share for share in sorted(gains) if beyond[share] > 0]
+        if sure and (case.control or chance == _PLAIN):
+            return [max(sure, key=lambda share: beyond[share])]
+    return sure
 
 
 def _scopes(answers: Sequence[Answer], scope: str, shares: Sequence[float]) -> list[float]:

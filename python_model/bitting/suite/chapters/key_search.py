@@ -105,7 +105,7 @@ class HillClimbing(Attack):
     weak = "each key bit flips the codes of some tiles by itself, so that a key which is nearly right is nearly as good"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """A job for each climb; of the control also random networks, as many as guesses."""
+        """A job for each climb; of the control, and of plain weights, also random networks, as many as guesses."""
         if not (case.keyed or case.control):
             return []
         climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
@@ -171,7 +171,7 @@ class PartialKeys(Attack):
     weak = "each key bit flips the codes of some tiles by itself, so that a key which is nearly right is nearly as good"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """A job for each number of known bits; of the control also random networks."""
+        """A job for each number of known bits; of the control, and of plain weights, also random networks."""
         if not (case.keyed or case.control):
             return []
         common = {"keys": effort.partial_keys, "samples": effort.samples}

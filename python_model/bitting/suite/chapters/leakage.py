@@ -116,7 +116,7 @@ class InputsByTime(Attack):
     weak = "an engine that skips what is multiplied by zero, reckoned for one tile"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """One job, where the RTL is run."""
+        """One job, where the RTL is run; of the control also the clocks of the unlocked twin."""
         twin = [{"batches": _TWIN}] if case.control and effort.rtl else []
         return [{"batches": _BATCHES}, *twin] if case.control or (case.keyed and effort.rtl) else []
 
@@ -124,10 +124,8 @@ class InputsByTime(Attack):
         """Clocks of batches of zeros and of random inputs, in turn."""
         program, spec = material.architecture, material.architecture.spec
         if parameters["batches"] == _TWIN:
-            library, zeros = (
-                engine_library(spec, table=range(spec.codes)),
-                np.zeros((program.samples, program.sample_words), np.int8),
-            )
+            library = engine_library(spec, table=range(spec.codes))
+            zeros = np.zeros((program.samples, program.sample_words), np.int8)
             (once,), later = _clocks(NativeEngine(library), Artefact(program), [zeros])
             return Outcome({"clocks": once, "later": later})
         rng, count = np.random.default_rng(seed), parameters["batches"]

@@ -1,4 +1,4 @@
-"""Screening: is the right key told from wrong ones, by the weights, one batch without labels, a few labels, or everything?"""
+"""Screening: is the right key told from wrong ones, by the weights, one batch without labels, a few labels, or both?"""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Screening(Attack):
         return [by_weights, {"kind": "answers", "keys": effort.screened, "labels": effort.labels}]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """Areas under the curve, or the cost of a guess."""
+        """Of each statistic the area under the curve, how likely a wrong key looks so strange, and its price."""
         if parameters["kind"] == "tag":
             return Outcome({"permutations": tag_permutations(material.locked)})
         if material.case.control:
@@ -76,7 +76,7 @@ class Screening(Attack):
         role = "control" if case.control else "lock"
         ordered = sorted(areas, key=lambda name: (-round(abs(areas[name] - 0.5), 3), price[name]))
         rows = [[name, areas[name], p[name], float(price[name])] for name in ordered]
-        columns = ("by", "AUC", "p of a wrong key", "operations a guess")
+        columns = ("by", "AUC", "chance that a wrong key looks so strange", "operations a guess")
         drawn = [figures.table("Is the right key told?", columns, rows)]
         for name in _curves(answers):
             curve = answers["roc"][name]

@@ -81,7 +81,9 @@ class Alignment(Attack):
             same = float((table == np.array(device.table())).mean())
             return {"aligned": accuracies(found), "table": same, "codes": 1 - wrong / model.parameters}
 
-        found = {"found": tried(alignment.table_of_base(locked, base)), "given": tried(np.array(device.table()))}
+        found = {"found": tried(alignment.table_of_base(locked, base))}
+        if not material.case.control:
+            found["given"] = tried(np.array(device.table()))
         return Outcome({"base": accuracies(base), "tables": found})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
@@ -91,7 +93,6 @@ class Alignment(Attack):
             _Try(one.parameters["noise"], whose, np.array(one.values["base"]), np.array(found["aligned"]), found)
             for one in own
             for whose, found in one.values["tables"].items()
-            if not case.control or whose == "found"
         ]
         chance = _CHANCE / len(tries)
         best = max(tries, key=lambda one: (one.aligned.mean() >= useful, one.gain - one.counts(chance)))
@@ -100,8 +101,8 @@ class Alignment(Attack):
             f"A thief who also has a network near the stolen one (made up here: {had}) puts codes in order by it, with "
             f"{_TABLES[best.whose]}. In the surest of {len(tries)} tries the aligned network "
             f"answers {100 * best.aligned.mean():.2f}%, his own {100 * best.base.mean():.2f}% (standard error of the "
-            f"difference {100 * best.error:.2f} points: a gain counts from {100 * best.counts(chance):.2f} on); "
-            f"{100 * best.found['table']:.0f}% of the table and "
+            f"difference {100 * best.error:.2f} points: a gain counts from {100 * best.counts(chance):.2f} on, of a network "
+            f"that answers at least {100 * useful:.0f}%); {100 * best.found['table']:.0f}% of the table and "
             f"{100 * best.found['codes']:.0f}% of the codes are right."
         )
         if case.control:
@@ -149,7 +150,7 @@ def _drawn(tries: Sequence[_Try], role: str) -> list[Mapping[str, Any]]:
         "distance of the base, sigma": noises,
         "base accuracy": means(lambda one: float(one.base.mean())),
         **{f"aligned accuracy, {_TABLES[whose]}": means(lambda one: float(one.aligned.mean()), whose) for whose in tables},
-        "table found": means(lambda one: one.found["table"]),
+        "table right, as found": means(lambda one: one.found["table"]),
         **{f"codes right, {_TABLES[whose]}": means(lambda one: one.found["codes"], whose) for whose in tables},
     }
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
