@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 import bitting
-from bitting.artefact.artefact import lock
+from bitting.artefact.artefact import Artefact
+from bitting.artefact.self_test import SelfTest
 from bitting.data import datasets
 from bitting.locking.device import Device
+from bitting.locking.scheme import LockScheme
+from bitting.locking.transform import personalise
 from bitting.suite.cases import Files, describe
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer
@@ -39,8 +42,11 @@ def place(tmp_path_factory):
         spec = parse_spec(f"{FAMILY},vault={vault}")
         device = Device(spec, bytes(range(16)), sealed=vault == "ascon")
         device.save(folder / f"{vault}.key")
-        own = bitting.Model(replace(model.program, spec=spec), model.claims, model.interface)
-        lock(own, device, "clock", transform).save(folder / vault)
+        program = replace(model.program, spec=spec)
+        # A nonce that is drawn makes another file each time, and one in twenty of them looks to two subsets as if it gained.
+        scheme = LockScheme.new(spec, "clock", transform, device.level, nonce=bytes(range(16, 32)))
+        locked = personalise(program, device, scheme)
+        Artefact(locked, scheme, model.claims, self_test=SelfTest.of(program), interface=model.interface).save(folder / vault)
     return folder
 
 
