@@ -5,11 +5,14 @@ Attacker: thief of the file. What stops it: an artefact's claims are an allow-li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import torch
 
 from bitting.artefact.artefact import Artefact
 from bitting.attack.findings import Finding
@@ -47,6 +50,27 @@ def retrain(artefact: Artefact, claims: Mapping[str, Any], progress: Callable[[i
     weights = flat_codes(model.program)
     note = "trained again with the seed among the claims"
     return Finding("retraining", _THIEF, "weights", len(weights), code_places(artefact.program), note=note, found=weights)
+
+
+def thread_counts() -> list[int]:
+    """Numbers of threads that a training may have had, the likeliest first: sums in floating point depend on it.
+
+    By default PyTorch takes as many as the machine has cores, or half of that; workers take one.
+    """
+    cores = os.cpu_count() or 1
+    powers = [1 << power for power in range(1, cores.bit_length())]
+    return list(dict.fromkeys([torch.get_num_threads(), 1, cores, max(1, cores // 2), *powers]))
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """PyTorch computes on so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cut(claims: Mapping[str, Any], epochs: int) -> dict[str, Any]:
