@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bitting.artefact.artefact import Artefact, lock
 from bitting.artefact.model import Model
 from bitting.attack import histograms, retraining, two_files
+from bitting.attack.findings import Finding
 from bitting.attack.port import Probe
 from bitting.check import attacks
 from bitting.data import datasets
@@ -53,6 +55,24 @@ def test_with_its_seed_an_artefact_is_trained_again_and_without_it_is_not(traine
     weak = artefact.claims | {"config": model.claims["config"]}
     (found,) = (one for one in attacks.file_attacks(artefact, weak, model=model) if one.attack == "retraining")
     assert found.right == found.got == model.program.parameters
+
+
+def test_training_again_tries_the_threads_that_its_owner_had(trained, monkeypatch):
+    """Sums in floating point depend on their number: the demo trains on all cores, and its workers on one."""
+    model = trained[OPEN]
+    artefact, truth = lock(model, device_of(OPEN), "clock", "aes-pre"), retraining.flat_codes(model.program)
+    before, tried = torch.get_num_threads(), []
+
+    def one_right_number(stolen, claims, progress):
+        tried.append(torch.get_num_threads())
+        found = truth if len(tried) == 3 else truth[::-1]
+        return Finding("retraining", "thief of the file", "weights", len(truth), len(truth), found=found)
+
+    monkeypatch.setattr(retraining, "retrain", one_right_number)
+    monkeypatch.setattr(retraining.os, "cpu_count", lambda: 4 * before)
+    assert retraining.retrain_as(artefact, {}, truth).right == len(truth)
+    assert len(set(tried)) == len(tried) == 3 and tried[0] == before == torch.get_num_threads()
+    assert retraining.retrain_as(artefact, {}, None).right is None and len(tried) == 4
 
 
 def test_histograms_tell_the_right_key_to_who_knows_the_seed(trained):

@@ -4,16 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from bitting.artefact.artefact import Artefact
-from bitting.artefact.self_test import SelfTest
 from bitting.data import datasets
 from bitting.locking.device import Device
-from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import personalise
 from bitting.suite.cases import Files, describe, puf_case
 from bitting.suite.efforts import effort_of
 from bitting.training import loop, recipes
 from bitting.unit.spec import parse_spec
+from tb.artefacts import locked_alike
 
 LOCKS = {
     "sealed": ("ascon", "clock", "sealed"),
@@ -24,10 +21,7 @@ LOCKS = {
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """model, ascon.key, aes.key, and an artefact for each of `LOCKS`.
-
-    Root secrets and nonces are fixed: some verdicts are statistical tests, which one locking in a hundred fails by chance.
-    """
+    """model, ascon.key, aes.key, and an artefact for each of `LOCKS`; nothing in them is drawn."""
     folder = tmp_path_factory.mktemp("locked")
     config = replace(recipes.RECIPES["digits"], hidden=(48,), epochs=25, seed=7)
     model = loop.train("base", datasets.load("digits"), config)
@@ -37,13 +31,7 @@ def place(tmp_path_factory):
         key = folder / f"{vault}.key"
         if not key.exists():
             Device(spec, bytes(range(16)), sealed=vault == "ascon").save(key)
-        device = Device.load(key)
-        scheme = LockScheme.new(spec, fingerprint, transform, device.level, nonce=bytes(range(16, 32)))
-        program = replace(model.program, spec=spec)
-        test = SelfTest.of(program)
-        Artefact(personalise(program, device, scheme), scheme, model.claims, self_test=test, interface=model.interface).save(
-            folder / name
-        )
+        locked_alike(model, Device.load(key), fingerprint, transform).save(folder / name)
     return folder
 
 

@@ -7,12 +7,8 @@ import torch
 from torch import nn
 
 import bitting
-from bitting.artefact.artefact import Artefact
-from bitting.artefact.self_test import SelfTest
 from bitting.data import datasets
 from bitting.locking.device import Device
-from bitting.locking.scheme import LockScheme
-from bitting.locking.transform import personalise
 from bitting.suite.cases import Files, describe
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer
@@ -21,6 +17,7 @@ from bitting.suite.registry import ATTACKS
 from bitting.suite.runner import Task, execute
 from bitting.suite.suite import Run
 from bitting.unit.spec import parse_spec
+from tb.artefacts import locked_alike
 
 #: Pictures of 8 rows in lanes of two rows each; 0 is the word beyond the bands.
 FAMILY = "base:lanes=8,stripes=4,scratch_words=1024"
@@ -42,11 +39,7 @@ def place(tmp_path_factory):
         spec = parse_spec(f"{FAMILY},vault={vault}")
         device = Device(spec, bytes(range(16)), sealed=vault == "ascon")
         device.save(folder / f"{vault}.key")
-        program = replace(model.program, spec=spec)
-        # A nonce that is drawn makes another file each time, and one in twenty of them looks to two subsets as if it gained.
-        scheme = LockScheme.new(spec, "clock", transform, device.level, nonce=bytes(range(16, 32)))
-        locked = personalise(program, device, scheme)
-        Artefact(locked, scheme, model.claims, self_test=SelfTest.of(program), interface=model.interface).save(folder / vault)
+        locked_alike(model, device, "clock", transform).save(folder / vault)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,11 @@ class Finding:
         errors = ", ".join(f"{name} x {count}" for name, count in sorted(probe.refusals.items()))
         said = "; ".join(part for part in (note, f"refused: {errors}" if errors else "") if part)
         return cls(attack, attacker, sought, got, of, Level.KEY, probe.queries, probe.words, probe.clocks, said, found)
+
+    def judged(self, truth: np.ndarray) -> Finding:
+        """With how much of what was got is right."""
+        fits = self.got and self.found.shape == truth.shape
+        return replace(self, right=int((self.found == truth).sum()) if fits else 0)
 
     @property
     def succeeded(self) -> bool:

@@ -201,19 +201,19 @@ def screen(
             single[name].append(tile_values)
         if progress:
             progress(index + 1, wrong_keys)
-    right: dict[str, Any] = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
-    samples = right if redrawn is None else right | histogram_statistics(redrawn, values[np.argsort(values)])
+    found = histogram_statistics(right_counts.sum(axis=0)[None, :], values) | matrix_statistics(right_matrix)
+    right = {name: float(np.atleast_1d(value)[0]) for name, value in found.items()}
+    more = {} if redrawn is None else histogram_statistics(redrawn, values[np.argsort(values)])
+    wrong = {name: np.array(every) for name, every in whole.items()}
     right_tiles = look_at_tiles(right_counts[: locked.secret[0].tiles], right_matrix)
-    wrong_tiles = {name: np.concatenate(wrong_samples) for name, wrong_samples in single.items()}
-    surprises = {f"{name}, one tile": surprise_of_tiles(right_tiles[name], every) for name, every in wrong_tiles.items()}
-    for name, wrong_samples in whole.items():
-        surprises[f"{name}, model"] = surprise(float(np.atleast_1d(right[name])[0]), np.array(wrong_samples))
+    wrong_tiles = {name: np.concatenate(every) for name, every in single.items()}
     return Screening(
         tile={name: auc(right_tiles[name], every) for name, every in wrong_tiles.items()},
-        model={name: auc(np.atleast_1d(samples[name]), np.array(wrong_samples)) for name, wrong_samples in whole.items()},
-        right={name: float(np.atleast_1d(right[name])[0]) for name in whole},
-        wrong={name: float(np.mean(wrong_samples)) for name, wrong_samples in whole.items()},
-        p=surprises,
+        model={name: auc(np.atleast_1d(more.get(name, right[name])), every) for name, every in wrong.items()},
+        right=right,
+        wrong={name: float(every.mean()) for name, every in wrong.items()},
+        p={f"{name}, one tile": surprise_of_tiles(right_tiles[name], every) for name, every in wrong_tiles.items()}
+        | {f"{name}, model": surprise(right[name], every) for name, every in wrong.items()},
         wrong_keys=wrong_keys,
         guess=guess_operations(locked, scheme),
         price=_prices(locked),

@@ -49,13 +49,6 @@ def _silent(what: str, done: int, total: int) -> None:
     """No progress is told."""
 
 
-def _judged(finding: Finding, truth: np.ndarray) -> Finding:
-    """How much of what was got is right."""
-    if finding.found.shape != truth.shape or not finding.got:
-        return replace(finding, right=0)
-    return replace(finding, right=int((finding.found == truth).sum()))
-
-
 def random_inputs(artefact: Artefact, seed: int) -> np.ndarray:
     """(samples, sample_words) int8 activations of a batch: attackers need no data."""
     spec = artefact.program.spec
@@ -126,20 +119,20 @@ class _PortAttacks:
 
     def _of_owner(self, layers: int | None, edits: int) -> Iterator[Finding]:
         sealed, x = self._artefact.scheme.seals, self._x
-        yield _judged(table_readout.read_table(self._probe()), np.array(self._device.table()))
+        yield table_readout.read_table(self._probe()).judged(np.array(self._device.table()))
         if sealed:
             yield tampering.tamper(self._probe(), self._artefact, x)
         else:
             done = lambda layer, total: self._progress("weight extraction", layer, total)  # noqa: E731
             finding = extraction.extract(self._probe(), self._artefact, layers=layers, progress=done)
-            yield _judged(finding, retraining.flat_codes(self._codes)[: finding.of])
+            yield finding.judged(retraining.flat_codes(self._codes)[: finding.of])
         if injection.applies(self._artefact):
             finding = injection.inject(self._probe(), self._artefact, x)
-            yield finding if sealed else _judged(finding, self._codes.layers[-1].codes.reshape(-1))
+            yield finding if sealed else finding.judged(self._codes.layers[-1].codes.reshape(-1))
         yield packet_order.reorder(self._probe(), self._artefact, x)
         hidden = packet_order.hidden_addresses(self._clear)
         if len(hidden):
-            yield _judged(packet_order.cut_short(self._probe(), self._artefact, x, hidden), self._printed(hidden))
+            yield packet_order.cut_short(self._probe(), self._artefact, x, hidden).judged(self._printed(hidden))
         if edits:
             told = lambda done, total: self._progress("random edits", done, total)  # noqa: E731
             yield tampering.edit(self._probe(), self._artefact, x, edits, seed=self._seed, progress=told)
@@ -149,7 +142,7 @@ class _PortAttacks:
         inputs = program.input_base + np.arange(program.input_words)
         hidden = packet_order.hidden_addresses(self._clear)
         left = np.stack([self._printed(np.concatenate([inputs, hidden]))] * len(residue.ENDINGS))
-        return _judged(residue.read_residue(self._probe(), self._artefact, self._x, hidden), left)
+        return residue.read_residue(self._probe(), self._artefact, self._x, hidden).judged(left)
 
     def _probe(self) -> Probe:
         return Probe(self._port, self._device.spec, self._patience)
@@ -237,15 +230,15 @@ def file_attacks(
     config = claims.get("config")
     given = config if isinstance(config, Mapping) else {}
     epochs = 2 * int(given.get("epochs", 0))
-    finding = retraining.retrain(artefact, claims, lambda done: progress("retraining", done, epochs))
-    yield _judged(finding, retraining.flat_codes(model.program)) if model is not None and finding.got else finding
+    truth = None if model is None else retraining.flat_codes(model.program)
+    yield retraining.retrain_as(artefact, claims, truth, lambda done: progress("retraining", done, epochs))
     guess = given.get("seed")
     guess = seed if guess is None else int(guess)
     if device is not None:
         yield histograms.tell_keys(artefact, device, guess)
     if artefact.scheme.transform == Transform.SHUFFLE and given.get("balance", Balance.DRAWN) == Balance.DRAWN:
         finding = histograms.table_of_histograms(artefact, guess)
-        yield _judged(finding, np.array(device.table())) if device else finding
+        yield finding.judged(np.array(device.table())) if device else finding
     if artefact.scheme.transform == Transform.SHUFFLE:
         return  # neither a keystream nor the cycles of a tile would tell anything of two
     if second is not None:

@@ -94,7 +94,7 @@ class Retraining(Attack):
         return [{"claims": "all"}] if case.locked or case.control else []
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """How many weights are right, with the number of threads that gives most."""
+        """How many weights are right."""
         if material.case.control:
             device = public_device(material, VaultKind.AES, seed)
             artefact, claims = locked_for(material, device, "clock", "aes-pre", seed), dict(material.model.claims)
@@ -106,14 +106,7 @@ class Retraining(Attack):
         if epochs := parameters.get("epochs"):
             claims = retraining.cut(claims, epochs)
             truth = retraining.retrain(artefact, claims).found  # as its owner would
-        right = 0
-        for threads in retraining.thread_counts():
-            with retraining.on_threads(threads):
-                found = retraining.retrain(artefact, claims).found
-            if found.shape == truth.shape:
-                right = max(right, int((found == truth).sum()))
-            if right == len(truth):
-                break
+        right = retraining.retrain_as(artefact, claims, truth).right
         return Outcome({"tried": True, "right": right, "of": len(truth)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:

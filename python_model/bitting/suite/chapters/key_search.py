@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from bitting.artefact.self_test import SelfTest
-from bitting.attack import key_search, random_networks, weak
+from bitting.attack import key_search, weak
 from bitting.emulator.emulate import Emulator
 from bitting.locking.device import ROOT_BYTES, Device
-from bitting.locking.kinds import Transform
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
+from bitting.suite.chapters import chance
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.chapters.screening import tag_permutations
 from bitting.suite.efforts import Effort
@@ -109,15 +109,14 @@ class HillClimbing(Attack):
         if not (case.keyed or case.control):
             return []
         climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
-        return [*climbs, *_with_networks(case, {"climb": -1, "steps": effort.climb_steps})]
+        return [*climbs, *chance.jobs(case, {"climb": -1, "steps": effort.climb_steps})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """One climb: best accuracy so far on the labelled samples, after each guess."""
         x, labels = material.train(_GUIDES)
         steps, interface = parameters["steps"], material.model.interface
         if parameters["climb"] < 0:
-            plain = parameters.get("plain", False)
-            found = random_networks.scores(material.architecture, steps, seed, x, labels, interface, plain)
+            found = chance.scores(material, parameters, steps, seed, x, labels)
             return Outcome({"scores": np.maximum.accumulate(list(found)).tolist(), "wrong_bits": ROOT_BITS // 2})
         if material.case.control:
             # Not the seed of the climb itself, which would begin at the right key.
@@ -176,16 +175,14 @@ class PartialKeys(Attack):
             return []
         common = {"keys": effort.partial_keys, "samples": effort.samples}
         known = [{"known": bits, **common} for bits in effort.known_bits]
-        return [*known, *_with_networks(case, {"known": -1, "of": len(known), **common})]
+        return [*known, *chance.jobs(case, {"known": -1, "of": len(known), **common})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Accuracies of so many keys, fewer where there are not so many; 0 of one that is refused."""
         known, keys, interface = parameters["known"], parameters["keys"], material.model.interface
         x, labels = material.test(parameters["samples"])
         if known < 0:
-            count = keys * parameters["of"]
-            plain = parameters.get("plain", False)
-            found = random_networks.scores(material.architecture, count, seed, x, labels, interface, plain)
+            found = chance.scores(material, parameters, keys * parameters["of"], seed, x, labels)
             return Outcome({"scores": list(found)})
         rng, unknown = np.random.default_rng(seed), (1 << ROOT_BITS - known) - 1
         guesses = dict.fromkeys(int.from_bytes(rng.bytes(ROOT_BYTES)) & unknown for _ in range(keys))
@@ -228,12 +225,6 @@ class PartialKeys(Attack):
             f"networks {100 * lucky:.1f}%. {COUNTS}"
         )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
-
-
-def _with_networks(case: Case, part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The job of random networks, as many as guesses: of the control, and of weights that are bytes, which have other luck."""
-    plain = case.transform == Transform.AES
-    return [{**part, **({"plain": True} if plain else {})}] if plain or case.control else []
 
 
 def _bit_per_tile(material: Material, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bitting.attack import random_networks, weak, wrong_keys
+from bitting.attack import weak, wrong_keys
 from bitting.locking.device import Device
-from bitting.locking.kinds import Transform
 from bitting.suite import figures
 from bitting.suite.attack import Attack, Said
 from bitting.suite.cases import Case, Material
+from bitting.suite.chapters import chance
 from bitting.suite.chapters.locks import locked_for, public_device
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
@@ -46,25 +46,22 @@ class WrongKeys(Attack):
             {"kind": "random keys", "first": first, "count": min(_CHUNK, effort.random_keys - first)}
             for first in range(0, effort.random_keys, _CHUNK)
         ]
-        plain = case.transform == Transform.AES
-        if not (case.control or plain):
-            return [common | part for part in (*keys, {"kind": "neighbours"})]
         total = effort.random_keys + _NEIGHBOURS
-        networks: list[dict[str, Any]] = [
-            {"kind": "random networks", "first": first, "count": min(_CHUNK, total - first)}
-            | ({"plain": True} if plain else {})
-            for first in range(0, total, _CHUNK)
-        ]
-        return [common | part for part in (*(keys if plain else ()), *networks, {"kind": "neighbours"})]
+        networks = chance.jobs(
+            case,
+            *(
+                {"kind": "random networks", "first": first, "count": min(_CHUNK, total - first)}
+                for first in range(0, total, _CHUNK)
+            ),
+        )
+        return [common | part for part in (*(() if case.control else keys), *networks, {"kind": "neighbours"})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Scores of one chunk; None stands for a device that refuses."""
         x, labels = material.test(parameters["samples"])
         interface, kind = material.model.interface, parameters["kind"]
         if kind == "random networks":
-            plain = parameters.get("plain", False)
-            networks = random_networks.scores(material.architecture, parameters["count"], seed, x, labels, interface, plain)
-            return Outcome({"scores": list(networks)})
+            return Outcome({"scores": list(chance.scores(material, parameters, parameters["count"], seed, x, labels))})
         if material.case.control:
             device = weak.masked(public_device(material, VaultKind.AES, seed), _WEAK_BITS)
             artefact = locked_for(material, device, "clock", "aes-pre", seed)
