@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
 from bitting.attack.distillation import copies
 from bitting.data import datasets
+from bitting.training.architectures import Convolutional
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +29,28 @@ def test_a_copy_is_as_good_as_the_answers(digits):
     noise = np.random.default_rng(0)
     (none,) = copies(lambda images: noise.normal(size=(len(images), 10)), digits, [32], [1000], steps=300)
     assert none.accuracy < 0.4 and none.with_labels == many.with_labels
+
+
+def test_a_copy_may_be_of_the_devices_kind(digits):
+    """A convolution sees pictures, not words in a row, and learns as dense layers do."""
+    seen = []
+
+    class Seen(nn.Module):
+        def forward(self, x):
+            seen.append(x.shape[1:])
+            return x
+
+    def make(classes, dropout):
+        norm = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten())
+        return nn.Sequential(Seen(), norm, nn.Linear(8 * 36, classes))
+
+    kind = Convolutional(make, (1, 8, 8))
+    answers = {image.tobytes(): 1000 * np.eye(10)[label] for image, label in zip(digits.train_x, digits.train_y, strict=True)}
+
+    def device(images):
+        return np.array([answers[image.tobytes()] for image in images])
+
+    (copy,) = copies(device, digits, kind, [1000], steps=300)
+    assert set(seen) == {(1, 8, 8)} and copy.accuracy > 0.9 and abs(copy.accuracy - copy.with_labels) < 0.03
+    (astray,) = copies(device, digits, kind, [1000], steps=300, moves=4)
+    assert astray.accuracy < 0.5, "half of a digit is out of sight, and mirrored digits are others"

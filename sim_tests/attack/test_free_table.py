@@ -73,6 +73,24 @@ def test_neighbours_put_codes_in_the_order_of_their_weights():
     assert np.array_equal(told[0], -told[1]) or np.corrcoef(told[0], told[1])[0, 1] < -0.95
 
 
+def test_rare_codes_are_put_at_the_ends():
+    """As trained weights are: bell-shaped, so that the largest are seldom used, and their neighbours say little."""
+    rng = np.random.default_rng(4)
+    table = rng.permutation(SPEC.codes)
+    program = of_smooth_weights(rng, table, 0.5)
+    first, last = program.layers
+    # The outermost values on each side become twenty times rarer; what they leave are values at random, without likeness.
+    index = table[first.codes]
+    rare = (np.minimum(index, SPEC.codes - 1 - index) < 3) & (rng.random(index.shape) < 0.95)
+    inner = rng.integers(3, SPEC.codes - 3, index.shape)
+    codes = np.argsort(table)[np.where(rare, inner, index)].astype(np.uint8)
+    program = replace(program, layers=(replace(first, codes=codes), last))
+    told = code_neighbours.guesses(program, Stolen.of(program), SPEC.codes)
+    alike = [abs(np.corrcoef(guess, WEIGHTS[table])[0, 1]) for guess in told]
+    assert len(told) > 6 and all(sorted(guess) == sorted(WEIGHTS) for guess in told)
+    assert max(alike[6:]) > 0.97 and max(alike[6:]) > max(alike[:6]) + 0.02
+
+
 def test_weights_that_are_not_alike_tell_nothing():
     rng = np.random.default_rng(2)
     table = rng.permutation(SPEC.codes)

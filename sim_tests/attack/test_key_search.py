@@ -59,6 +59,12 @@ def test_a_key_whose_bits_act_one_by_one_is_climbed_to():
         pairs = zip(locked.unlock(key).layers, program.layers, strict=True)
         return float(np.mean([(a.codes == b.codes).mean() for a, b in pairs]))
 
+    of_last = weak.BitPerTile.lock(program, right, last=1)
+    first, last = (one.codes != other.codes for one, other in zip(of_last.locked.layers, program.layers, strict=True))
+    assert of_last.used == 10 and not first.any() and last.any() and not last.all()
+    opened = of_last.unlock(right[:10])
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(opened.layers, program.layers, strict=True))
+
     climbed = key_search.climb(equal_codes, right, 3000, seed=3)
     assert climbed.scores[-1] == 1.0 and climbed.scores == sorted(climbed.scores)
     blind = key_search.climb(lambda key: 0.0, right, 100, seed=3)

@@ -473,6 +473,30 @@ def test_the_weak_key_is_climbed_to_and_not_begun_at(cases, files, effort, name)
         assert max(none) < 0.5 and min(nearly) > 0.8
 
 
+def test_the_weak_key_of_climbing_may_flip_the_last_layer_alone(cases, files, effort):
+    """Of a large network, where a few wrong bits for all layers leave no answer: the finding says so."""
+    run = Run({cases["open"]: files["open"]}, replace(effort, climbed_layers=1))
+    attack = attack_named("hill climbing on key bits")
+    found = [
+        Answer(job.parameters, execute(Task(job, cases["open"], files["open"])).outcome.values, {}, 1.0)
+        for job in run.jobs(attack, cases["open"])
+    ]
+    climb = next(one for one in found if one.parameters["climb"] == 0)
+    said = attack.judge(cases["open"], found, [])
+    assert climb.values["bits"] == 10 and climb.values["scores"][0] < 0.8
+    assert said.verdict is Verdict.BROKEN and "of 10 key bits" in said.summary and "the last layer alone" in said.summary
+
+
+def test_a_copy_of_a_large_network_of_ours_is_of_its_kind(cases, files, effort):
+    attack, alike = attack_named("questions and answers"), replace(effort, copy_alike=True)
+    large = replace(cases["open"], network="resnet8")
+    assert [part["network"] for part in attack.parts(large, alike)] == ["resnet8"]
+    assert "network" not in attack.parts(cases["open"], alike)[0] and "network" not in attack.parts(large, effort)[0]
+    # A model that is given may be called anything: pictures of digits are none that ResNet8 takes.
+    (part,) = attack.parts(large, replace(alike, copy_steps=1))
+    assert attack.run(material(cases["open"], files["open"]), part, 0).values["alike"] is False
+
+
 def test_an_exhaustive_search_that_does_not_find_its_key_shows_nothing(cases):
     for found, verdict in ((True, Verdict.HOLDS), (False, Verdict.VOID)):
         own = [Answer({"unknown": 4}, {"found": found, "operations": 1}, {"guesses": 4, "seconds": 1.0}, 1.0)]

@@ -4,6 +4,9 @@ The attacker holds codes in their places. One table serves the whole network, an
 are alike: of one row of a picture, of a kernel. So codes of like weights lie side by side more often than chance has it. Of the
 counts of all pairs of codes correspondence analysis (Benzécri 1973; Greenacre, Correspondence Analysis in Practice) finds the
 one axis on which neighbours are most alike: on it codes lie as their weights do, up to the sign.
+
+Of codes that are seldom used the axis knows little, and each that lies at random among the others moves them by a place. But
+trained weights are seldom large, so a code that is much rarer than those around it belongs to one of the ends.
 """
 
 from __future__ import annotations
@@ -15,9 +18,14 @@ import numpy as np
 from bitting.program.layers import Layer, Program
 from bitting.targets.stolen import Stolen, StolenLayer
 
+#: A code is rare if it is used so many times less often than the median of those around it, so many on each side.
+_RARE, _AROUND = 8, 4
+
 
 def guesses(locked: Program, network: Stolen, codes: int) -> list[np.ndarray]:
     """Tables as neighbours in each layer tell them, then as those of all layers do; each with both signs.
+
+    After these come the same with rare codes at the ends, where that is another order.
 
     Args:
         locked: stolen program.
@@ -31,11 +39,30 @@ def guesses(locked: Program, network: Stolen, codes: int) -> list[np.ndarray]:
     counts, weights = list(_counts(locked, network, codes)), locked.spec.value_set
     if len(counts) > 1:
         counts.append(np.sum(counts, axis=0))
-    axes = [sign * axis for axis in map(_axis, counts) for sign in (1, -1)]
+    axes = [(sign * _axis(each), each.sum(axis=0)) for each in counts for sign in (1, -1)]
     if codes != len(weights.values):
-        return [axis * weights.sigma for axis in axes]
+        return [axis * weights.sigma for axis, _ in axes]
+    orders = [np.argsort(axis) for axis, _ in axes]
+    ended = [_with_rare_at_ends(order, axis, often) for order, (axis, often) in zip(orders, axes, strict=True)]
+    orders += [other for order, other in zip(orders, ended, strict=True) if not np.array_equal(order, other)]
     ordered = np.sort(np.asarray(weights.values, float))
-    return [ordered[np.argsort(np.argsort(axis))] for axis in axes]
+    return [ordered[np.argsort(order)] for order in orders]
+
+
+def _with_rare_at_ends(order: np.ndarray, axis: np.ndarray, often: np.ndarray) -> np.ndarray:
+    """Codes in order, those that are rarer than the ones around them moved to the end of their sign, the rarest outermost.
+
+    Args:
+        order: (codes,) codes by the axis.
+        axis: (codes,) where each lies.
+        often: (codes,) how often each is used.
+    """
+    used = often[order]
+    around = [np.median(used[max(0, place - _AROUND) : place + _AROUND + 1]) for place in range(len(order))]
+    rare = used * _RARE < np.array(around)
+    by_use = sorted(order[rare], key=lambda code: int(often[code]))
+    below, above = ([code for code in by_use if (axis[code] >= 0) == side] for side in (False, True))
+    return np.array([*below, *order[~rare], *reversed(above)])
 
 
 def _counts(locked: Program, network: Stolen, codes: int) -> Iterator[np.ndarray]:

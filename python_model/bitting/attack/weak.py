@@ -6,12 +6,13 @@ published and fell.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bitting.locking.device import ROOT_BYTES, Device
-from bitting.program.layers import Program
+from bitting.program.layers import Layer, Program
 
 _ROOT_BITS = 8 * ROOT_BYTES
 
@@ -38,30 +39,38 @@ class BitPerTile:
 
     Attributes:
         locked: the program as it ships.
+        last: only the tiles of so many layers are flipped, the last ones; None: of all. Wrong bits of many layers compound.
     """
 
     locked: Program
+    last: int | None = None
 
     @classmethod
-    def lock(cls, model: Program, key: np.ndarray) -> BitPerTile:
+    def lock(cls, model: Program, key: np.ndarray, last: int | None = None) -> BitPerTile:
         """Lock an unlocked program with (128,) bits."""
-        return cls(_flipped(model, key))
+        return cls(_flipped(model, key, last), last)
 
     def unlock(self, key: np.ndarray) -> Program:
-        """What a device with (128,) bits runs; its table is the identity."""
-        return _flipped(self.locked, key)
+        """What a device with (128,) bits, or the `used` first ones of them, runs; its table is the identity."""
+        return _flipped(self.locked, key, self.last)
 
     @property
     def used(self) -> int:
-        """Key bits that flip anything: as many as there are tiles, at most 128."""
-        return min(_ROOT_BITS, sum(layer.tiles for layer in self.locked.secret))
+        """Key bits that flip anything, the first ones: as many as there are tiles to flip, at most 128."""
+        return min(_ROOT_BITS, sum(layer.tiles for layer in _last(self.locked, self.last)))
 
 
-def _flipped(program: Program, key: np.ndarray) -> Program:
+def _last(program: Program, count: int | None) -> Sequence[Layer]:
+    """The layers with trained weights, or so many of them from the last on."""
+    return program.secret if count is None else program.secret[-count:]
+
+
+def _flipped(program: Program, key: np.ndarray, last: int | None) -> Program:
     top, first = np.uint8(program.spec.codes >> 1), 0
+    chosen = {id(layer) for layer in _last(program, last)}
     layers = []
     for layer in program.layers:
-        if not layer.constant:
+        if id(layer) in chosen:
             bits = key[(first + np.arange(layer.tiles)) % _ROOT_BITS].astype(bool)
             layer = replace(layer, codes=np.where(bits[:, None], layer.codes ^ top, layer.codes))
             first += layer.tiles

@@ -1,4 +1,6 @@
-"""Jobs on the machines of a Ray cluster: the same jobs, with the same results to the byte.
+"""Jobs on the machines of a Ray cluster: the same jobs, and on machines of one kind the same results to the byte.
+
+What a thief trains is arithmetic in floating point, which another processor or version of PyTorch may round otherwise.
 
 Comes with the extra `cluster`. Files of cases are read by their paths, so they lie where all machines see them, and so does
 the data. Keys never pass through Ray: workers read the files themselves. Results are kept by the process that asks.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,8 @@ class HillClimbing(Attack):
         """A job for each climb; of the control, and of plain weights, also random networks, as many as guesses."""
         if not (case.keyed or case.control):
             return []
-        climbs = [{"climb": climb, "steps": effort.climb_steps} for climb in range(effort.climbs)]
+        of_weak = {"layers": effort.climbed_layers} if case.control and effort.climbed_layers else {}
+        climbs = [{"climb": climb, "steps": effort.climb_steps, **of_weak} for climb in range(effort.climbs)]
         return [*climbs, *chance.jobs(case, {"climb": -1, "steps": effort.climb_steps})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
@@ -117,13 +118,14 @@ class HillClimbing(Attack):
         steps, interface = parameters["steps"], material.model.interface
         if parameters["climb"] < 0:
             found = chance.scores(material, parameters, steps, seed, x, labels)
-            return Outcome({"scores": np.maximum.accumulate(list(found)).tolist(), "wrong_bits": ROOT_BITS // 2})
+            return Outcome({"scores": np.maximum.accumulate(list(found)).tolist()})
         if material.case.control:
             # Not the seed of the climb itself, which would begin at the right key.
-            right, unlock = _bit_per_tile(material, derived(seed, "lock"))
+            right, lock = _bit_per_tile(material, derived(seed, "lock"), parameters.get("layers"))
+            right = right[: lock.used]
 
             def objective(key: np.ndarray) -> float:
-                return _accuracy(material, unlock(key), x, labels)
+                return _accuracy(material, lock.unlock(key), x, labels)
 
         else:
             right, artefact, owner = key_search.bits_of(material.owner.root), material.locked, material.owner
@@ -133,7 +135,7 @@ class HillClimbing(Attack):
                 return key_search.score(artefact, device, x, lambda sums: interface.rating(sums, labels))
 
         climbed = key_search.climb(objective, right, steps, seed)
-        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits})
+        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits, "bits": len(right)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if a climb ends above the best of as many random networks by more than luck."""
@@ -148,18 +150,24 @@ class HillClimbing(Attack):
             figures.line("random networks, best so far", "baseline", guesses, lucky),
         ]
         drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
-        scores, wrong = best.values["scores"], best.values["wrong_bits"]
+        scores = best.values["scores"]
+        wrong = f"{best.values['wrong_bits']} of {best.values['bits']} key bits wrong at the end"
         if case.sealed and not scores[-1]:
             summary = (
                 f"All {len(lucky)} guesses of each of {len(climbs)} climbs were refused: no answer, nothing to climb by, and "
-                f"{wrong} of {ROOT_BITS} key bits wrong at the end."
+                f"{wrong}."
             )
             return Said(Verdict.HOLDS, summary, None, drawn)
         summary = (
             f"The best of {len(climbs)} climbs of {len(lucky)} guesses goes from {100 * scores[0]:.1f}% to "
-            f"{100 * scores[-1]:.1f}% of {_GUIDES} labelled samples, with {wrong} of {ROOT_BITS} key bits wrong at the end; "
+            f"{100 * scores[-1]:.1f}% of {_GUIDES} labelled samples, with {wrong}; "
             f"the best of as many random networks reaches {100 * lucky[-1]:.1f}%. {COUNTS}"
         )
+        if layers := best.parameters.get("layers"):
+            which = "the last layer alone" if layers == 1 else f"the last {layers} layers"
+            summary += (
+                f" (The weak key flips codes of {which}: in so large a network a few bits for all layers leave no answer.)"
+            )
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
 
@@ -187,13 +195,13 @@ class PartialKeys(Attack):
         rng, unknown = np.random.default_rng(seed), (1 << ROOT_BITS - known) - 1
         guesses = dict.fromkeys(int.from_bytes(rng.bytes(ROOT_BYTES)) & unknown for _ in range(keys))
         if material.case.control:
-            right, unlock = _bit_per_tile(material, derived(seed, "lock"))
+            right, lock = _bit_per_tile(material, derived(seed, "lock"))
             scores = []
             for guess in guesses:
                 bits = key_search.bits_of(guess.to_bytes(ROOT_BYTES))
                 tried = np.where(np.arange(ROOT_BITS) < known, right, bits)
                 if (tried != right).any():
-                    scores.append(_accuracy(material, unlock(tried), x, labels))
+                    scores.append(_accuracy(material, lock.unlock(tried), x, labels))
             return Outcome({"scores": scores})
         owner, artefact = material.owner, material.locked
         wrong = [weak.with_known_bits(owner, known, guess) for guess in guesses]
@@ -227,10 +235,10 @@ class PartialKeys(Attack):
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
 
-def _bit_per_tile(material: Material, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-    """The right key of the weak lock, and what opens it with any key."""
+def _bit_per_tile(material: Material, seed: int, last: int | None = None) -> tuple[np.ndarray, weak.BitPerTile]:
+    """The right key of the weak lock, and the lock. `last`: it flips so many layers, the last ones; None: all."""
     right = np.random.default_rng(seed).integers(0, 2, ROOT_BITS).astype(np.uint8)
-    return right, weak.BitPerTile.lock(material.architecture, right).unlock
+    return right, weak.BitPerTile.lock(material.architecture, right, last)
 
 
 def _accuracy(material: Material, program: Any, x: np.ndarray, labels: np.ndarray) -> float:

@@ -16,8 +16,10 @@ from bitting.suite.cases import Case, Material
 from bitting.suite.efforts import Effort
 from bitting.suite.format import Verdict
 from bitting.suite.jobs import Answer, Outcome
+from bitting.training import recipes
+from bitting.training.architectures import CONVOLUTIONAL
 
-#: Widths of the copy's hidden layers.
+#: Widths of the hidden layers of a copy that is of dense layers.
 _HIDDEN = (256, 128)
 #: A copy that keeps so much of the accuracy over chance, as a share, is a copy.
 _COPY = 0.8
@@ -40,7 +42,8 @@ class Questions(Attack):
         """A job for each number of questions. All locks answer alike, so they share the jobs of the control."""
         if not (case.locked or case.control):
             return []
-        return [{"questions": count, "steps": effort.copy_steps} for count in effort.questions]
+        kind = {"network": case.network} if effort.copy_alike and case.network in CONVOLUTIONAL else {}
+        return [{"questions": count, "steps": effort.copy_steps, **kind} for count in effort.questions]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Accuracy of a copy, and of the same training on true labels."""
@@ -51,8 +54,13 @@ class Questions(Attack):
         def answers(inputs: np.ndarray) -> np.ndarray:
             return np.asarray(emulator(torch.from_numpy(interface.activations(inputs))).numpy())
 
-        (copy,) = distillation.copies(answers, data, _HIDDEN, [count], steps=parameters["steps"], seed=seed)
-        return Outcome({"questions": copy.questions, "copy": copy.accuracy, "labels": copy.with_labels})
+        alike = CONVOLUTIONAL.get(parameters.get("network", ""))
+        alike = alike if alike and alike.shape == data.shape else None  # the name of a model that is given says nothing
+        moves = recipes.recipe(data, parameters["network"]).moved if alike else 0
+        (copy,) = distillation.copies(
+            answers, data, alike or _HIDDEN, [count], steps=parameters["steps"], moves=moves, seed=seed
+        )
+        return Outcome({"questions": copy.questions, "copy": copy.accuracy, "labels": copy.with_labels, "alike": bool(alike)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Conceded, with the price."""
@@ -73,6 +81,9 @@ class Questions(Attack):
             f"answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
             f"labels by hand {100 * labels[-1]:.1f}%)."
         )
+        if own[0].values["alike"]:
+            steps, network = own[0].parameters["steps"], own[0].parameters["network"]
+            summary += f" (It is a network of the same kind, {network}, in fp32, trained for {steps} steps.)"
         broken = share > _COPY
         verdict = (Verdict.BROKEN if broken else Verdict.HOLDS) if case.control else Verdict.CONCEDED
         return Said(verdict, summary, share, drawn)
