@@ -6,6 +6,7 @@ from torch import nn
 
 from bitting.attack.distillation import copies
 from bitting.data import datasets
+from bitting.errors import BittingError
 from bitting.training.architectures import Convolutional
 
 
@@ -52,5 +53,7 @@ def test_a_copy_may_be_of_the_devices_kind(digits):
 
     (copy,) = copies(device, digits, kind, [1000], steps=300)
     assert set(seen) == {(1, 8, 8)} and copy.accuracy > 0.9 and abs(copy.accuracy - copy.with_labels) < 0.03
+    with pytest.raises(BittingError, match=r"takes inputs of shape \(1, 4, 16\), and those of digits have \(1, 8, 8\)"):
+        copies(device, digits, Convolutional(make, (1, 4, 16)), [1000])
     (astray,) = copies(device, digits, kind, [1000], steps=300, moves=4)
     assert astray.accuracy < 0.5, "half of a digit is out of sight, and mirrored digits are others"

@@ -91,6 +91,15 @@ def test_rare_codes_are_put_at_the_ends():
     assert max(alike[6:]) > 0.97 and max(alike[6:]) > max(alike[:6]) + 0.02
 
 
+def test_unused_codes_keep_the_order_of_the_axis():
+    order, often = np.arange(16), np.array([0, 0, 9, 90, 99, 99, 99, 99, 99, 99, 99, 99, 90, 9, 0, 0])
+    assert np.array_equal(code_neighbours._with_rare_at_ends(order, often), order)
+    astray = np.array([2, 3, 4, 0, 5, 6, 1, 7, 8, 9, 14, 10, 11, 15, 12, 13])
+    put = code_neighbours._with_rare_at_ends(astray, often)
+    assert put.tolist() == order.tolist()
+    assert np.array_equal(code_neighbours._with_rare_at_ends(astray[::-1], often), np.r_[15, 14, put[2:-2][::-1], 1, 0])
+
+
 def test_weights_that_are_not_alike_tell_nothing():
     rng = np.random.default_rng(2)
     table = rng.permutation(SPEC.codes)

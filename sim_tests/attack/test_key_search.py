@@ -59,16 +59,20 @@ def test_a_key_whose_bits_act_one_by_one_is_climbed_to():
         pairs = zip(locked.unlock(key).layers, program.layers, strict=True)
         return float(np.mean([(a.codes == b.codes).mean() for a, b in pairs]))
 
-    of_last = weak.BitPerTile.lock(program, right, last=1)
-    first, last = (one.codes != other.codes for one, other in zip(of_last.locked.layers, program.layers, strict=True))
-    assert of_last.used == 10 and not first.any() and last.any() and not last.all()
-    opened = of_last.unlock(right[:10])
-    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(opened.layers, program.layers, strict=True))
-
     climbed = key_search.climb(equal_codes, right, 3000, seed=3)
     assert climbed.scores[-1] == 1.0 and climbed.scores == sorted(climbed.scores)
     blind = key_search.climb(lambda key: 0.0, right, 100, seed=3)
     assert 30 < blind.wrong_bits < 98, "without anything to see a climb is a walk"
+
+
+def test_a_key_of_the_last_layer_leaves_the_others_in_clear():
+    program = model_of(SPECS["aes"]).program
+    right = np.random.default_rng(2).integers(0, 2, 128).astype(np.uint8)
+    weakly = weak.BitPerCode.lock(program, right)
+    first, last = ((one.codes != other.codes).ravel() for one, other in zip(weakly.locked.layers, program.layers, strict=True))
+    assert not first.any() and np.array_equal(last, right[np.arange(last.size) % 128].astype(bool))
+    opened = weakly.unlock(right)
+    assert all(np.array_equal(a.codes, b.codes) for a, b in zip(opened.layers, program.layers, strict=True))
 
 
 def test_codes_of_a_sealed_file_are_read_where_they_lie_and_are_noise():

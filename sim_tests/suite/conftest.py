@@ -56,6 +56,6 @@ def effort():
     return replace(
         effort_of("digits", seed=5, rtl=False),
         samples=200, shares=(0.01, 0.1), rates=(0.03,), mappings=1, repeats=3, steps=40, random_keys=40, screened=500,
-        labels=(3, 30), unknown_bits=4, climbs=1, climb_steps=150, known_bits=(0, 120), partial_keys=4, questions=(300,),
+        labels=(3, 30), unknown_bits=4, climbs=1, climb_steps=300, known_bits=(0, 120), partial_keys=4, questions=(300,),
         copy_steps=300, edits=5, traces=50, helper_queries=200, judged=200,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from scipy import stats
 
 from bitting.artefact.artefact import Artefact
 from bitting.artefact.host_words import HostWords
-from bitting.attack import screening
+from bitting.attack import distillation, screening
 from bitting.locking.device import Device
 from bitting.locking.scheme import LockScheme
 from bitting.locking.transform import personalise
@@ -473,28 +473,69 @@ def test_the_weak_key_is_climbed_to_and_not_begun_at(cases, files, effort, name)
         assert max(none) < 0.5 and min(nearly) > 0.8
 
 
-def test_the_weak_key_of_climbing_may_flip_the_last_layer_alone(cases, files, effort):
-    """Of a large network, where a few wrong bits for all layers leave no answer: the finding says so."""
-    run = Run({cases["open"]: files["open"]}, replace(effort, climbed_layers=1))
-    attack = attack_named("hill climbing on key bits")
-    found = [
-        Answer(job.parameters, execute(Task(job, cases["open"], files["open"])).outcome.values, {}, 1.0)
-        for job in run.jobs(attack, cases["open"])
-    ]
-    climb = next(one for one in found if one.parameters["climb"] == 0)
-    said = attack.judge(cases["open"], found, [])
-    assert climb.values["bits"] == 10 and climb.values["scores"][0] < 0.8
-    assert said.verdict is Verdict.BROKEN and "of 10 key bits" in said.summary and "the last layer alone" in said.summary
+def test_climbing_a_large_network_has_a_weak_lock_of_its_last_layer(cases, files, effort):
+    """Of whose random keys it must be better, for most of the network is in clear: a climb of no steps breaks nothing."""
+    run = Run({cases["open"]: files["open"]}, replace(effort, climbed_last=True, climb_steps=400))
+    attack, jobs = attack_named("hill climbing on key bits"), []
+    for job in run.jobs(attack, cases["open"]):
+        jobs.append(Answer(job.parameters, execute(Task(job, cases["open"], files["open"])).outcome.values, {}, 1.0))
+    said = attack.judge(cases["open"], jobs, [])
+    assert said.verdict is Verdict.BROKEN and "of random keys" in said.summary
+    climb, keys = (next(one for one in jobs if one.parameters == {"climb": n, "steps": 400, "last": True}) for n in (0, -2))
+    assert climb.values["scores"][-1] > keys.values["scores"][-1] > climb.values["scores"][0]
+    for n, one in enumerate(jobs):
+        if one.parameters["climb"] >= 0:
+            jobs[n] = replace(one, values={**one.values, "scores": one.values["scores"][:1] * 400})
+    assert attack.judge(cases["open"], jobs, []).verdict is Verdict.HOLDS
 
 
-def test_a_copy_of_a_large_network_of_ours_is_of_its_kind(cases, files, effort):
-    attack, alike = attack_named("questions and answers"), replace(effort, copy_alike=True)
-    large = replace(cases["open"], network="resnet8")
-    assert [part["network"] for part in attack.parts(large, alike)] == ["resnet8"]
-    assert "network" not in attack.parts(cases["open"], alike)[0] and "network" not in attack.parts(large, effort)[0]
-    # A model that is given may be called anything: pictures of digits are none that ResNet8 takes.
-    (part,) = attack.parts(large, replace(alike, copy_steps=1))
-    assert attack.run(material(cases["open"], files["open"]), part, 0).values["alike"] is False
+def test_climbs_that_only_the_weak_lock_of_the_last_layer_falls_to_are_told_beside_a_lock(cases):
+    """A reader of the lock's finding must know how blind the attack is in so large a network."""
+
+    def answer(climb, end, **more):
+        return Answer({"climb": climb, "steps": 2, **more}, {"scores": [0.1, end], "wrong_bits": 60}, {}, 1.0)
+
+    control = [answer(0, 0.16), answer(-2, 0.14), answer(0, 0.8, last=True), answer(-2, 0.3, last=True), answer(-1, 0.15)]
+    judge = attack_named("hill climbing on key bits").judge
+    weakly, lock = judge(cases["open"], control, []), judge(cases["aes-pre"], [answer(0, 0.2)], control)
+    assert weakly.verdict is Verdict.BROKEN and weakly.gain == pytest.approx(0.5)
+    for said in (weakly, lock):
+        assert "of all layers the best climb ends at 16.0%" in said.summary
+    assert "2 guesses on the last layer alone" in weakly.summary and lock.verdict is Verdict.HOLDS
+    broken = [answer(0, 0.9), answer(-2, 0.14), answer(-1, 0.15)]
+    assert "of all layers" not in judge(cases["aes-pre"], [answer(0, 0.2)], broken).summary
+
+
+def test_a_table_that_is_known_and_answers_nothing_breaks_no_control(cases):
+    found = [Answer({}, {"labels": 9, "scratch": 0.3, "told": {"accuracy": 0.1, "correlation": 0.96}}, {}, 1.0)]
+    judge = attack_named("gradient on a free table").judge
+    assert judge(cases["open"], found, []).verdict is Verdict.HOLDS
+    assert judge(cases["aes-pre"], found, []).verdict is Verdict.BROKEN
+
+
+def test_a_copy_of_a_large_network_is_of_the_kind_that_it_was_trained_as(cases, files, effort, monkeypatch):
+    attack, asked = attack_named("questions and answers"), []
+
+    def copies(device, data, kind, counts, **options):
+        asked.append((kind, options["moves"]))
+        return [distillation.Copy(counts[0], 0.9, 0.8)]
+
+    monkeypatch.setattr(distillation, "copies", copies)
+    held = material(cases["open"], files["open"])
+    trained = replace(held.model, claims={**held.model.claims, "config": {"network": "resnet8"}})
+    (alike,), (part,) = (attack.parts(cases["open"], replace(effort, copy_alike=wanted)) for wanted in (True, False))
+    for model, parameters in ((trained, alike), (trained, part), (held.model, alike)):
+        found = attack.run(replace(held, model=model), parameters, 0)
+        said = attack.judge(cases["open"], [Answer(parameters, found.values, {}, 1.0)], [])
+        assert ("resnet8, in fp32" in said.summary) == (model is trained and parameters is alike)
+    assert [kind if isinstance(kind, tuple) else kind.shape for kind, _ in asked] == [(3, 32, 32), (256, 128), (256, 128)]
+    assert [moves for _, moves in asked] == [4, 0, 0]
+
+
+def test_large_networks_have_both_mends_of_large_networks_in_every_suite():
+    for suite in EFFORTS:
+        large, small = (effort_of(suite).sized(macs) for macs in (10**7, 10**5))
+        assert large.climbed_last and large.copy_alike and not small.climbed_last and not small.copy_alike
 
 
 def test_an_exhaustive_search_that_does_not_find_its_key_shows_nothing(cases):

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from bitting.data.dataset import Dataset
+from bitting.errors import BittingError
 from bitting.network.metrics import accuracy
 from bitting.training.architectures import Convolutional, multilayer_perceptron
 from bitting.training.augmentation import moved
@@ -75,14 +76,19 @@ def copies(
     Args:
         device: the right one; what it answers is all that is used of it.
         data: training images are what is asked, in their order (labels only for the control); test images judge.
-        kind: of the copies.
+        kind: of the copies; a convolutional network takes inputs of its own shape only.
         counts: numbers of questions, at most as many as there are training images.
         steps: of training, for each copy.
         moves: pixels by which pictures are moved, and half of them mirrored, each time a convolutional copy sees them; 0:
             inputs have noise instead.
         seed: of the copies' weights and order.
         progress: called with (copies done, in all).
+
+    Raises:
+        BittingError: if the network of `kind` takes other inputs than there are.
     """
+    if isinstance(kind, Convolutional) and kind.shape != data.shape:
+        raise BittingError(f"the copy takes inputs of shape {kind.shape}, and those of {data.name} have {data.shape}")
     done: list[Copy] = []
     for count in counts:
         images = data.train_x[:count]
@@ -110,7 +116,7 @@ def _trained(images: np.ndarray, targets: torch.Tensor, data: Dataset, kind: Kin
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network, shape = _begun(kind, data.words, targets.shape[1])
-        x, test = (torch.from_numpy(data.floats(part)).reshape(-1, *shape) for part in (images, data.test_x))
+        x, test = (torch.from_numpy(data.floats(part)).reshape(len(part), *shape) for part in (images, data.test_x))
         optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         for _ in range(steps):

@@ -6,13 +6,12 @@ published and fell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bitting.locking.device import ROOT_BYTES, Device
-from bitting.program.layers import Layer, Program
+from bitting.program.layers import Program
 
 _ROOT_BITS = 8 * ROOT_BYTES
 
@@ -39,43 +38,64 @@ class BitPerTile:
 
     Attributes:
         locked: the program as it ships.
-        last: only the tiles of so many layers are flipped, the last ones; None: of all. Wrong bits of many layers compound.
     """
 
     locked: Program
-    last: int | None = None
 
     @classmethod
-    def lock(cls, model: Program, key: np.ndarray, last: int | None = None) -> BitPerTile:
+    def lock(cls, model: Program, key: np.ndarray) -> BitPerTile:
         """Lock an unlocked program with (128,) bits."""
-        return cls(_flipped(model, key, last), last)
+        return cls(_flipped(model, key))
 
     def unlock(self, key: np.ndarray) -> Program:
-        """What a device with (128,) bits, or the `used` first ones of them, runs; its table is the identity."""
-        return _flipped(self.locked, key, self.last)
+        """What a device with (128,) bits runs; its table is the identity."""
+        return _flipped(self.locked, key)
 
     @property
     def used(self) -> int:
-        """Key bits that flip anything, the first ones: as many as there are tiles to flip, at most 128."""
-        return min(_ROOT_BITS, sum(layer.tiles for layer in _last(self.locked, self.last)))
+        """Key bits that flip anything: as many as there are tiles, at most 128."""
+        return min(_ROOT_BITS, sum(layer.tiles for layer in self.locked.secret))
 
 
-def _last(program: Program, count: int | None) -> Sequence[Layer]:
-    """The layers with trained weights, or so many of them from the last on."""
-    return program.secret if count is None else program.secret[-count:]
-
-
-def _flipped(program: Program, key: np.ndarray, last: int | None) -> Program:
+def _flipped(program: Program, key: np.ndarray) -> Program:
     top, first = np.uint8(program.spec.codes >> 1), 0
-    chosen = {id(layer) for layer in _last(program, last)}
     layers = []
     for layer in program.layers:
-        if id(layer) in chosen:
+        if not layer.constant:
             bits = key[(first + np.arange(layer.tiles)) % _ROOT_BITS].astype(bool)
             layer = replace(layer, codes=np.where(bits[:, None], layer.codes ^ top, layer.codes))
             first += layer.tiles
         layers.append(layer)
     return replace(program, layers=tuple(layers))
+
+
+@dataclass(frozen=True, eq=False)
+class BitPerCode:
+    """A key of 128 bits of which each says, for some codes of the last layer, whether their top bit is flipped.
+
+    All other layers are in clear: in a network of many layers wrong bits for all of them compound, and nothing is nearly right.
+
+    Attributes:
+        locked: the program as it ships.
+    """
+
+    locked: Program
+
+    @classmethod
+    def lock(cls, model: Program, key: np.ndarray) -> BitPerCode:
+        """Lock an unlocked program with (128,) bits."""
+        return cls(_last_flipped(model, key))
+
+    def unlock(self, key: np.ndarray) -> Program:
+        """What a device with (128,) bits runs; its table is the identity."""
+        return _last_flipped(self.locked, key)
+
+
+def _last_flipped(program: Program, key: np.ndarray) -> Program:
+    last = program.secret[-1]
+    bits = key[np.arange(last.codes.size) % _ROOT_BITS].astype(bool).reshape(last.codes.shape)
+    flipped = replace(last, codes=np.where(bits, last.codes ^ np.uint8(program.spec.codes >> 1), last.codes))
+    return replace(program, layers=tuple(flipped if layer is last else layer for layer in program.layers))
 
 
 def skipping_cycles(weights: np.ndarray, activations: np.ndarray, overhead: int) -> np.ndarray:

@@ -31,15 +31,15 @@ class Effort:
         labels: numbers of labelled samples for screening.
         unknown_bits: of the root secret, in the exhaustive search.
         climbs, climb_steps: hill climbs, and guesses in each.
-        climbed_layers: that the weak key of climbing flips, the last ones; None: all. In many layers a few wrong bits of the
-            key leave nothing to climb by.
+        climbed_last: climbing has a second weak lock, of the last layer alone: in a large network a few wrong bits for all
+            layers leave nothing to climb by.
         known_bits: of the root secret, in the partial-key curves.
         partial_keys: keys for each number of known bits.
         table_labels, table_starts, table_steps: of the gradient descent on a free table.
         questions: numbers of inputs that the right device is asked.
         copy_steps: of training a copy.
-        copy_alike: copies are networks of the same kind as the stolen one, if it is one of ours, which its file tells; else of
-            three dense layers.
+        copy_alike: copies are networks of the kind that the stolen one was trained as, if that is a convolutional one of ours;
+            else they have three dense layers.
         edits: random edits of a program, sent to the RTL.
         retrained_epochs: of training a model again that ships its seed; None: as many as it was trained for.
         traces: tiles or batches of each population whose time is compared.
@@ -63,7 +63,7 @@ class Effort:
     unknown_bits: int = 8
     climbs: int = 2
     climb_steps: int = 300
-    climbed_layers: int | None = None
+    climbed_last: bool = False
     known_bits: tuple[int, ...] = (0, 32, 64, 96, 112, 120, 124, 126, 127)
     partial_keys: int = 10
     table_labels: int = 200
@@ -108,16 +108,16 @@ _MIDDLE: dict[str, dict[str, Any]] = {
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "tuned_on": 500, "samples": 100,
-        "climb_steps": 100, "climbed_layers": 1, "partial_keys": 3, "table_starts": 1, "table_steps": 20,
-        "retrained_epochs": 1, "questions": (1000, 10000), "copy_alike": True,
+        "climb_steps": 1000, "climbed_last": True, "partial_keys": 3, "table_starts": 1, "table_steps": 20,
+        "retrained_epochs": 1, "questions": (10000,), "copy_steps": 2000, "copy_alike": True,
     },
     "standard": {
-        "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "tuned_on": 500, "samples": 500, "climbs": 2, "climb_steps": 300,
-        "climbed_layers": 1, "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500,
-        "retrained_epochs": 1, "questions": (1000, 10000, 50000), "copy_steps": 2000, "copy_alike": True,
+        "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "tuned_on": 500, "samples": 500, "climbs": 2, "climbed_last": True,
+        "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500,
+        "retrained_epochs": 1, "questions": (10000, 50000), "copy_steps": 2000, "copy_alike": True,
     },
     "full": {
-        "steps": 1000, "mappings": 2, "repeats": 5, "samples": 2000, "climbs": 4, "climb_steps": 1000, "climbed_layers": 1,
+        "steps": 1000, "mappings": 2, "repeats": 5, "samples": 2000, "climbs": 4, "climb_steps": 1000, "climbed_last": True,
         "partial_keys": 30, "questions": (1000, 10000, 50000), "copy_alike": True,
     },
 }  # fmt: skip

@@ -81,7 +81,7 @@ def _require_same(path: Path, settings: Mapping[str, Any]) -> None:
         name = other[0]
         raise SuiteError(
             f"{path.parent} holds a run with other settings ({', '.join(other)}): {name} was {_short(before.get(name))}, now "
-            f"it is {_short(wanted.get(name))}; give the same, or another folder with -o, or remove this one"
+            f"it is {_short(wanted.get(name))}; give the same, or another folder with -o"
         )
 
 

@@ -1,7 +1,8 @@
 """Jobs: the parts of attacks that run by themselves, in any order, on any process, with the same result.
 
 A job is named by what it does, and its seed follows from the seed of the run and from that name. So a run that was killed goes
-on with the jobs that have no result, and processes, machines and orders leave no trace in what is found.
+on with the jobs that have no result, and processes and orders leave no trace in what is found. Machines of another kind may,
+in what is trained: arithmetic in floating point.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Outcome:
     """What a job came to.
 
     Attributes:
-        values: JSON; the same on every machine with the same tools, whoever runs it.
+        values: JSON; the same on every machine of one kind with the same tools, whoever runs it.
         measured: what depends on the machine and the moment (rates, times), kept apart.
     """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ _GUIDES = 200
 #: A key search is told apart from luck by so much accuracy, 0..1, over the best of as many random networks.
 ALLOWED = 0.1
 COUNTS = f"More than {100 * ALLOWED:.0f} points beyond that would count."
+#: What stands for a climb in jobs of luck: random networks, and random keys of the weak lock.
+_NETWORKS, _KEYS = -1, -2
 #: Parts of an exhaustive search that run side by side.
 _PARTS = 4
 
@@ -94,38 +97,44 @@ class Exhaustive(Attack):
 
 
 class HillClimbing(Attack):
-    """Flips of key bits, kept if a few labelled samples are answered no worse. Its control is a key of a bit for each tile."""
+    """Flips of key bits, kept if a few labelled samples are answered no worse. See `weak` for its controls."""
 
     name, chapter, attacker, unit = (
         "hill climbing on key bits",
         "key search",
         "thief of the file",
-        "points over random networks",
+        "points over random networks and keys",
     )
-    weak = "each key bit flips the codes of some tiles by itself, so that a key which is nearly right is nearly as good"
+    weak = "each key bit flips some codes by itself, so that a key which is nearly right is nearly as good"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
-        """A job for each climb; of the control, and of plain weights, also random networks, as many as guesses."""
+        """A job for each climb; of the control, and of plain weights, also random networks, as many as guesses.
+
+        Of the control also random keys of each weak lock: in a lock that leaves much in clear they are better than networks.
+        """
         if not (case.keyed or case.control):
             return []
-        of_weak = {"layers": effort.climbed_layers} if case.control and effort.climbed_layers else {}
-        climbs = [{"climb": climb, "steps": effort.climb_steps, **of_weak} for climb in range(effort.climbs)]
-        return [*climbs, *chance.jobs(case, {"climb": -1, "steps": effort.climb_steps})]
+        steps = {"steps": effort.climb_steps}
+        climbs = [{"climb": climb, **steps} for climb in range(effort.climbs)]
+        if case.control:
+            climbs.append({"climb": _KEYS, **steps})
+            climbs += [{**part, "last": True} for part in climbs if effort.climbed_last]
+        return [*climbs, *chance.jobs(case, {"climb": _NETWORKS, **steps})]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
-        """One climb: best accuracy so far on the labelled samples, after each guess."""
+        """One climb: best accuracy so far on the labelled samples, after each guess; or that of networks or keys at random."""
         x, labels = material.train(_GUIDES)
         steps, interface = parameters["steps"], material.model.interface
-        if parameters["climb"] < 0:
-            found = chance.scores(material, parameters, steps, seed, x, labels)
-            return Outcome({"scores": np.maximum.accumulate(list(found)).tolist()})
+        if parameters["climb"] == _NETWORKS:
+            return Outcome({"scores": _best_so_far(chance.scores(material, parameters, steps, seed, x, labels))})
         if material.case.control:
             # Not the seed of the climb itself, which would begin at the right key.
-            right, lock = _bit_per_tile(material, derived(seed, "lock"), parameters.get("layers"))
-            right = right[: lock.used]
+            right, unlock = _weak(
+                material, derived(seed, "lock"), weak.BitPerCode if parameters.get("last") else weak.BitPerTile
+            )
 
             def objective(key: np.ndarray) -> float:
-                return _accuracy(material, lock.unlock(key), x, labels)
+                return _accuracy(material, unlock(key), x, labels)
 
         else:
             right, artefact, owner = key_search.bits_of(material.owner.root), material.locked, material.owner
@@ -134,41 +143,93 @@ class HillClimbing(Attack):
                 device = Device(owner.spec, key_search.root_of(key), sealed=owner.sealed)
                 return key_search.score(artefact, device, x, lambda sums: interface.rating(sums, labels))
 
+        if parameters["climb"] == _KEYS:
+            rng = np.random.default_rng(seed)
+            keys = (rng.integers(0, 2, ROOT_BITS).astype(np.uint8) for _ in range(steps))
+            return Outcome({"scores": _best_so_far(map(objective, keys))})
         climbed = key_search.climb(objective, right, steps, seed)
-        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits, "bits": len(right)})
+        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if a climb ends above the best of as many random networks by more than luck."""
-        climbs = [one for one in own if one.parameters["climb"] >= 0]
-        lucky = next(one.values["scores"] for one in (*own, *control) if one.parameters["climb"] < 0)
-        best = max(climbs, key=lambda one: one.values["scores"][-1])
-        gain = best.values["scores"][-1] - lucky[-1]
-        role = "control" if case.control else "lock"
-        guesses = list(range(1, len(lucky) + 1))
+        """Broken if a climb ends above the best of as many random networks, and random keys, by more than luck."""
+        lucky = next(one.values["scores"] for one in (*own, *control) if one.parameters["climb"] == _NETWORKS)
+        tried, steps = _climbs(own, lucky), len(lucky)
+        best = max(tried, key=lambda one: one.gain)
+        guesses = list(range(1, steps + 1))
         series = [
-            *(figures.line(f"climb {n + 1}", role, guesses, one.values["scores"]) for n, one in enumerate(climbs)),
+            *(figures.line(f"climb {n + 1}{one.of}", "control" if case.control else "lock", guesses, one.scores)
+              for n, one in enumerate(tried)),
             figures.line("random networks, best so far", "baseline", guesses, lucky),
-        ]
+            *(figures.line(f"random keys, best so far{one.of}", "baseline", guesses, one.keys) for one in tried if one.first),
+        ]  # fmt: skip
         drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
-        scores = best.values["scores"]
-        wrong = f"{best.values['wrong_bits']} of {best.values['bits']} key bits wrong at the end"
-        if case.sealed and not scores[-1]:
+        if case.sealed and not best.scores[-1]:
             summary = (
-                f"All {len(lucky)} guesses of each of {len(climbs)} climbs were refused: no answer, nothing to climb by, and "
-                f"{wrong}."
+                f"All {steps} guesses of each of {len(tried)} climbs were refused: no answer, nothing to climb by, and "
+                f"{best.wrong} of {ROOT_BITS} key bits wrong at the end."
             )
             return Said(Verdict.HOLDS, summary, None, drawn)
         summary = (
-            f"The best of {len(climbs)} climbs of {len(lucky)} guesses goes from {100 * scores[0]:.1f}% to "
-            f"{100 * scores[-1]:.1f}% of {_GUIDES} labelled samples, with {wrong}; "
-            f"the best of as many random networks reaches {100 * lucky[-1]:.1f}%. {COUNTS}"
-        )
-        if layers := best.parameters.get("layers"):
-            which = "the last layer alone" if layers == 1 else f"the last {layers} layers"
+            f"The best of {sum(one.last == best.last for one in tried)} climbs of {steps} guesses{best.of} goes from "
+            f"{100 * best.scores[0]:.1f}% to {100 * best.scores[-1]:.1f}% of {_GUIDES} labelled samples, with {best.wrong} of "
+            f"{ROOT_BITS} key bits wrong at the end; the best of as many random networks reaches {100 * lucky[-1]:.1f}%"
+            + (f", of random keys {100 * best.keys[-1]:.1f}%. " if best.keys else ". ") + COUNTS
+        )  # fmt: skip
+        if case.control or case.sealed:
+            beside = [one for one in tried if one.last != best.last]
+        else:  # what a climb does in a network of this size, where bits act one by one in all layers
+            beside = [one for one in _climbs(control, lucky) if not one.last and one.gain <= ALLOWED]
+        if beside:
+            other = max(beside, key=lambda one: one.gain)
             summary += (
-                f" (The weak key flips codes of {which}: in so large a network a few bits for all layers leave no answer.)"
+                f" (Of a weak lock{other.of or ' of all layers'} the best climb ends at {100 * other.scores[-1]:.1f}%, with "
+                f"{other.wrong} of {ROOT_BITS} bits wrong: in so large a network a few wrong bits leave no answer.)"
             )
-        return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
+        return Said(Verdict.BROKEN if best.gain > ALLOWED else Verdict.HOLDS, summary, best.gain, drawn)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A climb beside luck.
+
+    Attributes:
+        scores: best so far, after each guess.
+        wrong: bits of the key that it ended with.
+        last: the weak lock is that of the last layer.
+        keys: the best so far of random keys of the same weak lock; none of a lock.
+        gain: of its end over luck.
+        first: of those of one lock.
+    """
+
+    scores: Sequence[float]
+    wrong: int
+    last: bool
+    keys: Sequence[float]
+    gain: float
+    first: bool
+
+    @property
+    def of(self) -> str:
+        """Which weak lock, if there are two, in words."""
+        return " on the last layer alone" if self.last else ""
+
+
+def _climbs(answers: Sequence[Answer], lucky: Sequence[float]) -> list[_Tried]:
+    """The climbs among the answers of a case, beside random networks and, of a weak lock, its random keys."""
+    keys = {bool(one.parameters.get("last")): one.values["scores"] for one in answers if one.parameters["climb"] == _KEYS}
+    tried = []
+    for one in answers:
+        if one.parameters["climb"] >= 0:
+            last, scores = bool(one.parameters.get("last")), one.values["scores"]
+            luck = keys.get(last, [])
+            gain = scores[-1] - max([lucky[-1], *luck[-1:]])
+            tried.append(_Tried(scores, one.values["wrong_bits"], last, luck, gain, bool(luck) and not one.parameters["climb"]))
+    return tried
+
+
+def _best_so_far(scores: Iterable[float]) -> list[float]:
+    found: list[float] = np.maximum.accumulate(list(scores)).tolist()
+    return found
 
 
 class PartialKeys(Attack):
@@ -195,13 +256,13 @@ class PartialKeys(Attack):
         rng, unknown = np.random.default_rng(seed), (1 << ROOT_BITS - known) - 1
         guesses = dict.fromkeys(int.from_bytes(rng.bytes(ROOT_BYTES)) & unknown for _ in range(keys))
         if material.case.control:
-            right, lock = _bit_per_tile(material, derived(seed, "lock"))
+            right, unlock = _weak(material, derived(seed, "lock"))
             scores = []
             for guess in guesses:
                 bits = key_search.bits_of(guess.to_bytes(ROOT_BYTES))
                 tried = np.where(np.arange(ROOT_BITS) < known, right, bits)
                 if (tried != right).any():
-                    scores.append(_accuracy(material, lock.unlock(tried), x, labels))
+                    scores.append(_accuracy(material, unlock(tried), x, labels))
             return Outcome({"scores": scores})
         owner, artefact = material.owner, material.locked
         wrong = [weak.with_known_bits(owner, known, guess) for guess in guesses]
@@ -235,10 +296,12 @@ class PartialKeys(Attack):
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
 
-def _bit_per_tile(material: Material, seed: int, last: int | None = None) -> tuple[np.ndarray, weak.BitPerTile]:
-    """The right key of the weak lock, and the lock. `last`: it flips so many layers, the last ones; None: all."""
+def _weak(
+    material: Material, seed: int, lock: type[weak.BitPerTile | weak.BitPerCode] = weak.BitPerTile
+) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    """The right key of a weak lock, and what opens it with any key."""
     right = np.random.default_rng(seed).integers(0, 2, ROOT_BITS).astype(np.uint8)
-    return right, weak.BitPerTile.lock(material.architecture, right, last)
+    return right, lock.lock(material.architecture, right).unlock
 
 
 def _accuracy(material: Material, program: Any, x: np.ndarray, labels: np.ndarray) -> float:

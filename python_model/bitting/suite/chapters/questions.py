@@ -42,8 +42,8 @@ class Questions(Attack):
         """A job for each number of questions. All locks answer alike, so they share the jobs of the control."""
         if not (case.locked or case.control):
             return []
-        kind = {"network": case.network} if effort.copy_alike and case.network in CONVOLUTIONAL else {}
-        return [{"questions": count, "steps": effort.copy_steps, **kind} for count in effort.questions]
+        alike = {"alike": True} if effort.copy_alike else {}
+        return [{"questions": count, "steps": effort.copy_steps, **alike} for count in effort.questions]
 
     def run(self, material: Material, parameters: Mapping[str, Any], seed: int) -> Outcome:
         """Accuracy of a copy, and of the same training on true labels."""
@@ -54,13 +54,21 @@ class Questions(Attack):
         def answers(inputs: np.ndarray) -> np.ndarray:
             return np.asarray(emulator(torch.from_numpy(interface.activations(inputs))).numpy())
 
-        alike = CONVOLUTIONAL.get(parameters.get("network", ""))
-        alike = alike if alike and alike.shape == data.shape else None  # the name of a model that is given says nothing
-        moves = recipes.recipe(data, parameters["network"]).moved if alike else 0
+        # What it was trained as, which shapes of layers in its file would tell a thief.
+        network = material.model.claims.get("config", {}).get("network", "")
+        alike = CONVOLUTIONAL.get(network) if parameters.get("alike") else None
+        moves = recipes.recipe(data, network).moved if alike else 0
         (copy,) = distillation.copies(
             answers, data, alike or _HIDDEN, [count], steps=parameters["steps"], moves=moves, seed=seed
         )
-        return Outcome({"questions": copy.questions, "copy": copy.accuracy, "labels": copy.with_labels, "alike": bool(alike)})
+        return Outcome(
+            {
+                "questions": copy.questions,
+                "copy": copy.accuracy,
+                "labels": copy.with_labels,
+                "network": network if alike else "",
+            }
+        )
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Conceded, with the price."""
@@ -81,9 +89,8 @@ class Questions(Attack):
             f"answers {100 * copies[-1]:.1f}% (the device {100 * case.authorised:.1f}%, "
             f"labels by hand {100 * labels[-1]:.1f}%)."
         )
-        if own[0].values["alike"]:
-            steps, network = own[0].parameters["steps"], own[0].parameters["network"]
-            summary += f" (It is a network of the same kind, {network}, in fp32, trained for {steps} steps.)"
+        if network := own[0].values["network"]:
+            summary += f" (It is of the same kind, {network}, in fp32, trained for {own[0].parameters['steps']} steps.)"
         broken = share > _COPY
         verdict = (Verdict.BROKEN if broken else Verdict.HOLDS) if case.control else Verdict.CONCEDED
         return Said(verdict, summary, share, drawn)

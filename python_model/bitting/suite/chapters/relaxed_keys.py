@@ -22,6 +22,8 @@ from bitting.unit.spec import VaultKind
 ALLOWED = 0.02
 #: Correlation of learnt weights of codes with the true ones, from which on the table is known.
 _KNOWN = 0.8
+#: It answers if it keeps so much of the accuracy over chance, as a share.
+_ANSWERS = 0.8
 #: Ways to a table, in words.
 _WAYS = {"told": "told by codes side by side (labels choose among few)", "learnt": "then learnt by gradient"}
 
@@ -80,5 +82,7 @@ class FreeTable(Attack):
             f"The network answers with a table {told}; logistic regression on the {found['labels']} labels without the file "
             f"{100 * found['scratch']:.1f}%."
         )
-        broken = gain > ALLOWED or known > _KNOWN
+        # Of a lock nothing is to be known; a control shows that a table which is found answers.
+        answers = best - case.chance > _ANSWERS * (case.authorised - case.chance)
+        broken = gain > ALLOWED or (known > _KNOWN and (answers or not case.control))
         return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gain, drawn)
