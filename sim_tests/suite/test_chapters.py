@@ -191,6 +191,15 @@ def scratch_of(turn, level=0.5, count=5, share=0.1):
     return [one for start, best in rows for one in tuned(start, [best] * count, turn, share)]
 
 
+def test_one_way_to_begin_without_the_file_may_be_enough(cases, effort):
+    """Of a large network: it can only count against a lock, for the better of two would be what the file is beside."""
+    attack, one, few = fine_tuning.FineTuning(), tuned("random weights", [0.5] * 5), replace(effort, scratch_ways=1)
+    assert {part["start"] for part in attack.parts(cases["open"], few)} == {"stolen", "random weights"}
+    steady = tuned("stolen", [0.52, 0.53, 0.52, 0.53, 0.52])
+    assert {part["start"] for part in attack.again(cases["sealed"], few, steady, one).control} == {"random weights"}
+    assert attack.judge(cases["sealed"], tuned("stolen", [0.49] * 5), one).gain == pytest.approx(-0.01)
+
+
 def test_a_gain_by_chance_does_not_count_and_a_steady_one_that_comes_again_does(cases, effort):
     attack, case, scratch = fine_tuning.FineTuning(), cases["sealed"], scratch_of(1)
     steady = tuned("stolen", [0.52, 0.53, 0.52, 0.53, 0.52])

@@ -48,7 +48,7 @@ class FineTuning(Attack):
         """A job for each share of the data and each subset; of the control also those from scratch."""
         if not (case.locked or case.control):
             return []
-        starts = (STOLEN, *SCRATCH) if case.control else (STOLEN,)
+        starts = (STOLEN, *SCRATCH[: effort.scratch_ways]) if case.control else (STOLEN,)
         return [part for start in starts for share in effort.shares for part in self.subsets(effort, start, share, 1)]
 
     def again(self, case: Case, effort: Effort, own: Sequence[Answer], control: Sequence[Answer]) -> Repeat:
@@ -57,7 +57,8 @@ class FineTuning(Attack):
         if not shares:
             return Repeat()
         stolen, *scratch = (
-            [part for share in shares for part in self.subsets(effort, start, share, 2)] for start in (STOLEN, *SCRATCH)
+            [part for share in shares for part in self.subsets(effort, start, share, 2)]
+            for start in (STOLEN, *SCRATCH[: effort.scratch_ways])
         )
         base = [part for way in scratch for part in way]
         return Repeat([*stolen, *base]) if case.control else Repeat(stolen, base)
@@ -179,8 +180,8 @@ def _by_share(answers: Sequence[Answer], start: str, turn: int) -> dict[float, l
 
 
 def _scratch(control: Sequence[Answer], turn: int) -> dict[float, list[float]]:
-    """By share the better of two ways to begin, on average: what the thief would do without the file."""
-    ways = [_by_share(control, name, turn) for name in SCRATCH]
+    """By share the better of the ways to begin that were tried, on average: what the thief would do without the file."""
+    ways = [way for name in SCRATCH if (way := _by_share(control, name, turn))]
     return {share: better([way[share] for way in ways]) for share in ways[0]}
 
 
