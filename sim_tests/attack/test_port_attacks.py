@@ -167,6 +167,22 @@ def test_edits_with_a_right_crc_go_through_where_there_is_no_tag(engines):
     assert np.array_equal(found.found, again.found)
 
 
+def test_a_long_program_is_changed_at_packets_spread_over_it(monkeypatch):
+    artefact = artefact_of(SEALED, "clock", "sealed-clocked")
+    stream = Stream.of(artefact, attacks.random_inputs(artefact, 0))
+
+    def changed():
+        orders = list(tampering._changes(SEALED, stream))
+        pairs = (zip(order, stream.packets, strict=False) for order in orders)
+        return len(orders), {next(n for n, (one, other) in enumerate(pair) if not np.array_equal(one, other)) for pair in pairs}
+
+    every, places = changed()
+    monkeypatch.setattr(tampering, "_PLACES", 3)
+    few, spread = changed()
+    assert every == 12 * 2 * len(SIZES[1:]) and few == 12 * 3
+    assert spread < places and (min(spread), max(spread)) == (min(places), max(places))
+
+
 def test_what_can_not_be_attacked_is_said():
     artefact = lock(model_of(OPEN), device_of(OPEN), "none", "table")
     with pytest.raises(LockError, match="no lock key"):
