@@ -35,11 +35,11 @@ def device_of(spec, sealed=None):
     return Device(spec, ROOT, sealed=spec.vault == SEALED.vault if sealed is None else sealed)
 
 
-def model_of(spec, seed=1):
+def model_of(spec, seed=1, sizes=SIZES):
     rng = np.random.default_rng(seed)
-    weights = [rng.integers(0, spec.codes, (outputs, inputs)) for inputs, outputs in zip(SIZES, SIZES[1:], strict=False)]
+    weights = [rng.integers(0, spec.codes, (outputs, inputs)) for inputs, outputs in zip(sizes, sizes[1:], strict=False)]
     biases = [rng.integers(-100, 100, len(matrix)) for matrix in weights]
-    return Model(multilayer_perceptron(spec, weights, biases, [2, 0, 0]))
+    return Model(multilayer_perceptron(spec, weights, biases, [2, *[0] * (len(weights) - 1)]))
 
 
 def artefact_of(spec, fingerprint, transform):
@@ -168,7 +168,7 @@ def test_edits_with_a_right_crc_go_through_where_there_is_no_tag(engines):
 
 
 def test_a_long_program_is_changed_at_packets_spread_over_it(monkeypatch):
-    artefact = artefact_of(SEALED, "clock", "sealed-clocked")
+    artefact = lock(model_of(SEALED, sizes=(8, 8, 8, 8, 8, 8, 12, 10)), device_of(SEALED), "clock", "sealed-clocked")
     stream = Stream.of(artefact, attacks.random_inputs(artefact, 0))
 
     def changed():
@@ -177,10 +177,11 @@ def test_a_long_program_is_changed_at_packets_spread_over_it(monkeypatch):
         return len(orders), {next(n for n, (one, other) in enumerate(pair) if not np.array_equal(one, other)) for pair in pairs}
 
     every, places = changed()
-    monkeypatch.setattr(tampering, "_PLACES", 3)
+    monkeypatch.setattr(tampering, "_PLACES", 8)
     few, spread = changed()
-    assert every == 12 * 2 * len(SIZES[1:]) and few == 12 * 3
-    assert spread < places and (min(spread), max(spread)) == (min(places), max(places))
+    assert every == 12 * 2 * 7 and few == 12 * 8 and spread < places
+    kinds = {(stream.kinds()[place], len(stream.packets[place])) for place in tampering._places(stream)}
+    assert {(stream.kinds()[place], len(stream.packets[place])) for place in tampering._chosen(stream)} == kinds
 
 
 def test_what_can_not_be_attacked_is_said():

@@ -492,27 +492,38 @@ def test_climbing_a_large_network_has_a_weak_lock_of_its_last_layer(cases, files
     assert said.verdict is Verdict.BROKEN and "of random keys" in said.summary
     climb, keys = (next(one for one in jobs if one.parameters == {"climb": n, "steps": 400, "last": True}) for n in (0, -2))
     assert climb.values["scores"][-1] > keys.values["scores"][-1] > climb.values["scores"][0]
-    for n, one in enumerate(jobs):
-        if one.parameters["climb"] >= 0:
-            jobs[n] = replace(one, values={**one.values, "scores": one.values["scores"][:1] * 400})
-    assert attack.judge(cases["open"], jobs, []).verdict is Verdict.HOLDS
+    ends = {one.parameters.get("last"): one.values["scores"][-1] for one in jobs if one.parameters["climb"] == -2}
+    networks = next(one.values["scores"][-1] for one in jobs if one.parameters["climb"] == -1)
+    blind = [
+        replace(one, values={**one.values, "scores": [ends[one.parameters.get("last")]]})
+        if one.parameters["climb"] >= 0
+        else one
+        for one in jobs
+    ]
+    assert min(ends.values()) > networks + 0.1 and attack.judge(cases["open"], blind, []).verdict is Verdict.HOLDS
 
 
 def test_climbs_that_only_the_weak_lock_of_the_last_layer_falls_to_are_told_beside_a_lock(cases):
     """A reader of the lock's finding must know how blind the attack is in so large a network."""
 
     def answer(climb, end, **more):
-        return Answer({"climb": climb, "steps": 2, **more}, {"scores": [0.1, end], "wrong_bits": 60}, {}, 1.0)
+        found = {"scores": [0.1, end], "wrong_bits": 60, "bits": 128}
+        return Answer({"climb": climb, "steps": 2, **more}, found, {}, 1.0)
 
-    control = [answer(0, 0.16), answer(-2, 0.14), answer(0, 0.8, last=True), answer(-2, 0.3, last=True), answer(-1, 0.15)]
+    luck = [answer(-2, 0.14), answer(-1, 0.15)]
+    last = [answer(0, 0.8, last=True), answer(-2, 0.3, last=True)]
+    control = [answer(0, 0.16), *luck, *last]
     judge = attack_named("hill climbing on key bits").judge
     weakly, lock = judge(cases["open"], control, []), judge(cases["aes-pre"], [answer(0, 0.2)], control)
+    sealed = judge(cases["sealed"], [answer(0, 0.0)], control)
     assert weakly.verdict is Verdict.BROKEN and weakly.gain == pytest.approx(0.5)
-    for said in (weakly, lock):
-        assert "of all layers the best climb ends at 16.0%" in said.summary
-    assert "2 guesses on the last layer alone" in weakly.summary and lock.verdict is Verdict.HOLDS
-    broken = [answer(0, 0.9), answer(-2, 0.14), answer(-1, 0.15)]
-    assert "of all layers" not in judge(cases["aes-pre"], [answer(0, 0.2)], broken).summary
+    for said in (weakly, lock, sealed):
+        assert "bits in all layers the best climb ends at 16.0%, with 60 of 128 key bits wrong" in said.summary
+    assert "2 guesses on the last layer alone" in weakly.summary and lock.verdict is sealed.verdict is Verdict.HOLDS
+    small = [answer(0, 0.9), answer(1, 0.15), *luck]
+    for control in (small, [*small, *last], [answer(0, 0.16), *luck]):
+        for case, own in (("open", control), ("aes-pre", [answer(0, 0.2)]), ("sealed", [answer(0, 0.0)])):
+            assert "in all layers" not in judge(cases[case], own, control).summary
 
 
 def test_a_table_that_is_known_and_answers_nothing_breaks_no_control(cases):

@@ -23,8 +23,8 @@ from bitting.unit.spec import UnitSpec
 Progress = Callable[[int, int], None]
 
 _OWNER = "owner of the chip"
-#: Packets that are changed one way after another, evenly spread over a program of more. ResNet8 has 394, and each change takes
-#: the simulated chip a run.
+#: Places at which a program is changed one way after another. ResNet8 has 394, most of them alike, of its pooling, and each
+#: change takes the simulated chip a run.
 _PLACES = 96
 
 
@@ -36,9 +36,12 @@ def tamper(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     """
     stream = Stream.of(artefact, x)
     rightful = stream.sent(probe).words
-    changes = list(_changes(probe.spec, stream))
+    changes, places = list(_changes(probe.spec, stream)), _places(stream)
     answered = [stream.changed(order).sent(probe, FAULT_PACKET).tells_more_than(rightful) for order in changes]
-    note = "bits of biases, bases, codes, offsets, flags flipped; constant tiles put in; begun again in the middle"
+    note = (
+        f"at {len(_chosen(stream))} of {len(places)} places: bits of biases, bases, codes, offsets, flags flipped; constant "
+        "tiles put in; begun again in the middle"
+    )
     return Finding.of_probe(
         probe, "weight extraction", _OWNER, "changes answered", sum(answered), len(changes), note, np.array(answered)
     )
@@ -46,15 +49,8 @@ def tamper(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
 
 def _changes(spec: UnitSpec, stream: Stream) -> Iterator[list[np.ndarray]]:
     """Orders of packets, each with one thing changed."""
-    given, kinds = stream.packets, stream.kinds()
-    prints = printing(spec, [0])
-    places = [  # each LAYER, and the first TILE after it
-        place
-        for place, kind in enumerate(kinds)
-        if kind == Packet.LAYER or (kind == Packet.TILE and kinds[place - 1] != Packet.TILE)
-    ]
-    spread = np.unique(np.linspace(0, len(places) - 1, min(_PLACES, len(places))).round().astype(int))
-    for place in (places[at] for at in spread):
+    given, prints = stream.packets, printing(spec, [0])
+    for place in _chosen(stream):
         for word in (1, 2, 3, len(given[place]) - TAG_WORDS - 1):
             for bit in (0, 16):
                 flipped = given[place].copy()
@@ -65,6 +61,23 @@ def _changes(spec: UnitSpec, stream: Stream) -> Iterator[list[np.ndarray]]:
             own = [np.concatenate([packet[:-1], tag]) for packet in layer_words(prints)]
             yield [*given[:place], *own, *given[place:]]
         yield [*given[: place + 1], packets.unlock_packet(), *given[place:]]
+
+
+def _places(stream: Stream) -> list[int]:
+    """Each LAYER, and the first TILE after it."""
+    kinds = stream.kinds()
+    return [n for n, kind in enumerate(kinds) if kind == Packet.LAYER or (kind == Packet.TILE and kinds[n - 1] != Packet.TILE)]
+
+
+def _chosen(stream: Stream) -> list[int]:
+    """At most `_PLACES` of them: one of each kind and length, so that no kind of layer is left out; the rest evenly spread."""
+    places, kinds = _places(stream), stream.kinds()
+    if len(places) <= _PLACES:
+        return places
+    of_each = list({(kinds[place], len(stream.packets[place])): place for place in reversed(places)}.values())[:_PLACES]
+    others = [place for place in places if place not in of_each]
+    spread = np.unique(np.linspace(0, len(others) - 1, _PLACES - len(of_each)).round().astype(int))
+    return sorted([*of_each, *(others[at] for at in spread)])
 
 
 def edit(

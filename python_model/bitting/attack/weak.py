@@ -48,7 +48,7 @@ class BitPerTile:
         return cls(_flipped(model, key))
 
     def unlock(self, key: np.ndarray) -> Program:
-        """What a device with (128,) bits runs; its table is the identity."""
+        """What a device with (128,) bits, or the `used` first of them, runs; its table is the identity."""
         return _flipped(self.locked, key)
 
     @property
@@ -87,8 +87,13 @@ class BitPerCode:
         return cls(_last_flipped(model, key))
 
     def unlock(self, key: np.ndarray) -> Program:
-        """What a device with (128,) bits runs; its table is the identity."""
+        """What a device with (128,) bits, or the `used` first of them, runs; its table is the identity."""
         return _last_flipped(self.locked, key)
+
+    @property
+    def used(self) -> int:
+        """Key bits that flip anything: as many as there are codes, at most 128."""
+        return min(_ROOT_BITS, self.locked.secret[-1].codes.size)
 
 
 def _last_flipped(program: Program, key: np.ndarray) -> Program:

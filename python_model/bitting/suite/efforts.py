@@ -24,8 +24,8 @@ class Effort:
         samples: test samples that are answered under each wrong key.
         shares: of the training set, that a thief who fine-tunes has.
         rates, mappings, repeats, steps: learning rates; guessed tables, or initialisations; subsets; steps of each training.
-        scratch_ways: ways to begin without the file, of weights at random and codes at random. The better one counts, so fewer
-            of them can only count against a lock.
+        scratch_ways: ways to begin without the file: weights at random, then codes at random. The better one counts, so with
+            one alone a lock looks weaker, if anything, and its control too.
         tuned_on: test samples on which he chooses among his tries, the first ones; None: all.
         random_keys: wrong keys, beside the 128 one-bit neighbours and as many random networks.
         screened: wrong keys that a right one is to be told from: of a few more than twenty ways to tell it, 450 for a chance of
@@ -34,7 +34,7 @@ class Effort:
         unknown_bits: of the root secret, in the exhaustive search.
         climbs, climb_steps: hill climbs, and guesses in each.
         climbed_last: climbing has a second weak lock, of the last layer alone: in a large network a few wrong bits for all
-            layers leave nothing to climb by.
+            layers leave nothing to climb by. Either of the two shows that a climb finds keys.
         known_bits: of the root secret, in the partial-key curves.
         partial_keys: keys for each number of known bits.
         table_labels, table_starts, table_steps: of the gradient descent on a free table.

@@ -222,8 +222,10 @@ def _tried(own: Sequence[Answer], control: Sequence[Answer]) -> str:
         next(one.values["beginnings"] for one in answers if one.parameters["start"] in starts)
         for answers, starts in ((own, (STOLEN,)), (control, SCRATCH))
     )
+    ways = [way for way in SCRATCH if any(one.parameters["start"] == way for one in control)]
+    scratch = f"{scratch} from scratch" + f" ({ways[0]})" * (len(ways) == 1)
     return (
-        f"Each is the best on {judged} of {of_file} beginning{'s' * (of_file > 1)} from the file, or {scratch} from scratch, x "
+        f"Each is the best on {judged} of {of_file} beginning{'s' * (of_file > 1)} from the file, or {scratch}, x "
         f"rates {', '.join(f'{rate:g}' for rate in parameters['rates'])} x all layers or the last, {parameters['steps']} steps "
         "each."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,18 +99,13 @@ class Exhaustive(Attack):
 class HillClimbing(Attack):
     """Flips of key bits, kept if a few labelled samples are answered no worse. See `weak` for its controls."""
 
-    name, chapter, attacker, unit = (
-        "hill climbing on key bits",
-        "key search",
-        "thief of the file",
-        "points over random networks and keys",
-    )
+    name, chapter, attacker, unit = "hill climbing on key bits", "key search", "thief of the file", "points over luck"
     weak = "each key bit flips some codes by itself, so that a key which is nearly right is nearly as good"
 
     def parts(self, case: Case, effort: Effort) -> list[dict[str, Any]]:
         """A job for each climb; of the control, and of plain weights, also random networks, as many as guesses.
 
-        Of the control also random keys of each weak lock: in a lock that leaves much in clear they are better than networks.
+        Of the control also random keys of weak locks: if a lock leaves much in clear they are better than random networks.
         """
         if not (case.keyed or case.control):
             return []
@@ -129,12 +124,11 @@ class HillClimbing(Attack):
             return Outcome({"scores": _best_so_far(chance.scores(material, parameters, steps, seed, x, labels))})
         if material.case.control:
             # Not the seed of the climb itself, which would begin at the right key.
-            right, unlock = _weak(
-                material, derived(seed, "lock"), weak.BitPerCode if parameters.get("last") else weak.BitPerTile
-            )
+            right, lock = _weak(material, derived(seed, "lock"), last=parameters.get("last", False))
+            right = right[: lock.used]
 
             def objective(key: np.ndarray) -> float:
-                return _accuracy(material, unlock(key), x, labels)
+                return _accuracy(material, lock.unlock(key), x, labels)
 
         else:
             right, artefact, owner = key_search.bits_of(material.owner.root), material.locked, material.owner
@@ -145,10 +139,10 @@ class HillClimbing(Attack):
 
         if parameters["climb"] == _KEYS:
             rng = np.random.default_rng(seed)
-            keys = (rng.integers(0, 2, ROOT_BITS).astype(np.uint8) for _ in range(steps))
+            keys = (rng.integers(0, 2, len(right)).astype(np.uint8) for _ in range(steps))
             return Outcome({"scores": _best_so_far(map(objective, keys))})
         climbed = key_search.climb(objective, right, steps, seed)
-        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits})
+        return Outcome({"scores": climbed.scores, "wrong_bits": climbed.wrong_bits, "bits": len(right)})
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
         """Broken if a climb ends above the best of as many random networks, and random keys, by more than luck."""
@@ -157,34 +151,26 @@ class HillClimbing(Attack):
         best = max(tried, key=lambda one: one.gain)
         guesses = list(range(1, steps + 1))
         series = [
-            *(figures.line(f"climb {n + 1}{one.of}", "control" if case.control else "lock", guesses, one.scores)
-              for n, one in enumerate(tried)),
+            *(figures.line(f"climb {one.number}{one.of}", "control" if case.control else "lock", guesses, one.scores)
+              for one in tried),
             figures.line("random networks, best so far", "baseline", guesses, lucky),
-            *(figures.line(f"random keys, best so far{one.of}", "baseline", guesses, one.keys) for one in tried if one.first),
+            *(figures.line(f"random keys, best so far{one.of}", "baseline", guesses, one.keys)
+              for one in tried if one.keys and one.number == 1),
         ]  # fmt: skip
         drawn = [figures.plot("curve", "Hill climbing", "guesses", f"accuracy on {_GUIDES} labelled samples", series)]
         if case.sealed and not best.scores[-1]:
             summary = (
                 f"All {steps} guesses of each of {len(tried)} climbs were refused: no answer, nothing to climb by, and "
-                f"{best.wrong} of {ROOT_BITS} key bits wrong at the end."
+                f"{best.wrong} at the end.{_blind(control)}"
             )
             return Said(Verdict.HOLDS, summary, None, drawn)
         summary = (
             f"The best of {sum(one.last == best.last for one in tried)} climbs of {steps} guesses{best.of} goes from "
-            f"{100 * best.scores[0]:.1f}% to {100 * best.scores[-1]:.1f}% of {_GUIDES} labelled samples, with {best.wrong} of "
-            f"{ROOT_BITS} key bits wrong at the end; the best of as many random networks reaches {100 * lucky[-1]:.1f}%"
-            + (f", of random keys {100 * best.keys[-1]:.1f}%. " if best.keys else ". ") + COUNTS
+            f"{100 * best.scores[0]:.1f}% to {100 * best.scores[-1]:.1f}% of {_GUIDES} labelled samples, with {best.wrong} at "
+            f"the end; the best of as many random networks reaches {100 * lucky[-1]:.1f}%"
+            + (f", of random keys {100 * best.keys[-1]:.1f}%" if best.keys else "")
+            + f". {COUNTS}{_blind(own if case.control else control)}"
         )  # fmt: skip
-        if case.control or case.sealed:
-            beside = [one for one in tried if one.last != best.last]
-        else:  # what a climb does in a network of this size, where bits act one by one in all layers
-            beside = [one for one in _climbs(control, lucky) if not one.last and one.gain <= ALLOWED]
-        if beside:
-            other = max(beside, key=lambda one: one.gain)
-            summary += (
-                f" (Of a weak lock{other.of or ' of all layers'} the best climb ends at {100 * other.scores[-1]:.1f}%, with "
-                f"{other.wrong} of {ROOT_BITS} bits wrong: in so large a network a few wrong bits leave no answer.)"
-            )
         return Said(Verdict.BROKEN if best.gain > ALLOWED else Verdict.HOLDS, summary, best.gain, drawn)
 
 
@@ -193,20 +179,20 @@ class _Tried:
     """A climb beside luck.
 
     Attributes:
+        number: from 1 on, of those of one kind of lock.
         scores: best so far, after each guess.
-        wrong: bits of the key that it ended with.
+        wrong: bits of the key that it ended with, of those that do anything, in words.
         last: the weak lock is that of the last layer.
-        keys: the best so far of random keys of the same weak lock; none of a lock.
+        keys: the best so far of random keys of a weak lock of the same kind; none of a lock.
         gain: of its end over luck.
-        first: of those of one lock.
     """
 
+    number: int
     scores: Sequence[float]
-    wrong: int
+    wrong: str
     last: bool
     keys: Sequence[float]
     gain: float
-    first: bool
 
     @property
     def of(self) -> str:
@@ -221,10 +207,23 @@ def _climbs(answers: Sequence[Answer], lucky: Sequence[float]) -> list[_Tried]:
     for one in answers:
         if one.parameters["climb"] >= 0:
             last, scores = bool(one.parameters.get("last")), one.values["scores"]
-            luck = keys.get(last, [])
+            luck, wrong = keys.get(last, []), f"{one.values['wrong_bits']} of {one.values['bits']} key bits wrong"
             gain = scores[-1] - max([lucky[-1], *luck[-1:]])
-            tried.append(_Tried(scores, one.values["wrong_bits"], last, luck, gain, bool(luck) and not one.parameters["climb"]))
+            tried.append(_Tried(one.parameters["climb"] + 1, scores, wrong, last, luck, gain))
     return tried
+
+
+def _blind(control: Sequence[Answer]) -> str:
+    """That climbs find no key of all layers in so large a network, in words, if that is so; `control`: its answers."""
+    lucky = next((one.values["scores"] for one in control if one.parameters["climb"] == _NETWORKS), [1.0])
+    tried = _climbs(control, lucky)
+    best = max((one for one in tried if not one.last), key=lambda one: one.gain, default=None)
+    if best is None or best.gain > ALLOWED or not any(one.last for one in tried):
+        return ""
+    return (
+        " (The weak lock that falls has all layers but the last in clear. Of one with such bits in all layers the best climb "
+        f"ends at {100 * best.scores[-1]:.1f}%, with {best.wrong}: in so large a network climbs are blind until few are.)"
+    )
 
 
 def _best_so_far(scores: Iterable[float]) -> list[float]:
@@ -256,13 +255,13 @@ class PartialKeys(Attack):
         rng, unknown = np.random.default_rng(seed), (1 << ROOT_BITS - known) - 1
         guesses = dict.fromkeys(int.from_bytes(rng.bytes(ROOT_BYTES)) & unknown for _ in range(keys))
         if material.case.control:
-            right, unlock = _weak(material, derived(seed, "lock"))
+            right, lock = _weak(material, derived(seed, "lock"))
             scores = []
             for guess in guesses:
                 bits = key_search.bits_of(guess.to_bytes(ROOT_BYTES))
                 tried = np.where(np.arange(ROOT_BITS) < known, right, bits)
                 if (tried != right).any():
-                    scores.append(_accuracy(material, unlock(tried), x, labels))
+                    scores.append(_accuracy(material, lock.unlock(tried), x, labels))
             return Outcome({"scores": scores})
         owner, artefact = material.owner, material.locked
         wrong = [weak.with_known_bits(owner, known, guess) for guess in guesses]
@@ -296,12 +295,10 @@ class PartialKeys(Attack):
         return Said(Verdict.BROKEN if gain > ALLOWED else Verdict.HOLDS, summary, gain, drawn)
 
 
-def _weak(
-    material: Material, seed: int, lock: type[weak.BitPerTile | weak.BitPerCode] = weak.BitPerTile
-) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-    """The right key of a weak lock, and what opens it with any key."""
+def _weak(material: Material, seed: int, last: bool = False) -> tuple[np.ndarray, weak.BitPerTile | weak.BitPerCode]:
+    """The right key of a weak lock, and the lock. `last`: it is of the last layer alone."""
     right = np.random.default_rng(seed).integers(0, 2, ROOT_BITS).astype(np.uint8)
-    return right, lock.lock(material.architecture, right).unlock
+    return right, (weak.BitPerCode if last else weak.BitPerTile).lock(material.architecture, right)
 
 
 def _accuracy(material: Material, program: Any, x: np.ndarray, labels: np.ndarray) -> float:

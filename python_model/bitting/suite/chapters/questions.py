@@ -55,7 +55,8 @@ class Questions(Attack):
             return np.asarray(emulator(torch.from_numpy(interface.activations(inputs))).numpy())
 
         # What it was trained as, which shapes of layers in its file would tell a thief.
-        network = material.model.claims.get("config", {}).get("network", "")
+        config = material.model.claims.get("config")
+        network = config.get("network", "") if isinstance(config, dict) else ""
         alike = CONVOLUTIONAL.get(network) if parameters.get("alike") else None
         moves = recipes.recipe(data, network).moved if alike else 0
         (copy,) = distillation.copies(

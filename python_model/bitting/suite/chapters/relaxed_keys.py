@@ -62,11 +62,10 @@ class FreeTable(Attack):
         return Outcome(found)
 
     def judge(self, case: Case, own: Sequence[Answer], control: Sequence[Answer]) -> Said:
-        """Broken if the stolen codes are worth more than the labels alone."""
+        """Broken if the stolen codes are worth more than the labels alone, or the table is known (a control's must answer)."""
         (found,) = (one.values for one in own)
         ways = {name: found[way] for way, name in _WAYS.items() if way in found}
         best = max(float(way["accuracy"]) for way in ways.values())
-        known = max(float(way["correlation"]) for way in ways.values())
         gain = best - found["scratch"]
         rows = [
             *([f"stolen codes, {name}", way["accuracy"], way["correlation"]] for name, way in ways.items()),
@@ -82,7 +81,9 @@ class FreeTable(Attack):
             f"The network answers with a table {told}; logistic regression on the {found['labels']} labels without the file "
             f"{100 * found['scratch']:.1f}%."
         )
-        # Of a lock nothing is to be known; a control shows that a table which is found answers.
-        answers = best - case.chance > _ANSWERS * (case.authorised - case.chance)
-        broken = gain > ALLOWED or (known > _KNOWN and (answers or not case.control))
+        enough = case.chance + _ANSWERS * (case.authorised - case.chance)
+        known = [way["accuracy"] for way in ways.values() if way["correlation"] > _KNOWN]
+        broken = gain > ALLOWED or any(accuracy > enough or not case.control for accuracy in known)
+        if known and gain <= ALLOWED:
+            summary += " The table is known" + (", which breaks the lock." if broken else ", but not well enough to answer.")
         return Said(Verdict.BROKEN if broken else Verdict.HOLDS, summary, gain, drawn)
