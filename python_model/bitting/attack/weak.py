@@ -71,9 +71,10 @@ def _flipped(program: Program, key: np.ndarray) -> Program:
 
 @dataclass(frozen=True, eq=False)
 class BitPerCode:
-    """A key of 128 bits of which each says, for some codes of the last layer, whether their top bit is flipped.
+    """A key of 128 bits of which each says, for some codes of the last layer, whether their second highest bit is flipped.
 
     All other layers are in clear: in a network of many layers wrong bits for all of them compound, and nothing is nearly right.
+    So it is in the last layer of ResNet8 with the highest bit: climbs end at 19%, where random keys reach 22%.
 
     Attributes:
         locked: the program as it ships.
@@ -99,7 +100,7 @@ class BitPerCode:
 def _last_flipped(program: Program, key: np.ndarray) -> Program:
     last = program.secret[-1]
     bits = key[np.arange(last.codes.size) % _ROOT_BITS].astype(bool).reshape(last.codes.shape)
-    flipped = replace(last, codes=np.where(bits, last.codes ^ np.uint8(program.spec.codes >> 1), last.codes))
+    flipped = replace(last, codes=np.where(bits, last.codes ^ np.uint8(program.spec.codes >> 2), last.codes))
     return replace(program, layers=tuple(flipped if layer is last else layer for layer in program.layers))
 
 

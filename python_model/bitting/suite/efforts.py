@@ -117,7 +117,7 @@ _LARGE: dict[str, dict[str, Any]] = {
         "retrained_epochs": 1, "questions": (10000,), "copy_steps": 2000, "copy_alike": True,
     },
     "standard": {
-        "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "scratch_ways": 1, "tuned_on": 500, "samples": 500, "climbs": 2,
+        "rates": (0.01, 0.03), "mappings": 1, "steps": 100, "scratch_ways": 1, "tuned_on": 500, "samples": 500,
         "climbed_last": True, "partial_keys": 10, "table_starts": 3, "table_steps": 60, "edits": 100, "judged": 500,
         "retrained_epochs": 1, "questions": (10000, 50000), "copy_steps": 2000, "copy_alike": True,
     },
