@@ -490,8 +490,7 @@ def test_climbing_a_large_network_has_a_weak_lock_of_its_last_layer(cases, files
         jobs.append(Answer(job.parameters, execute(Task(job, cases["open"], files["open"])).outcome.values, {}, 1.0))
     said = attack.judge(cases["open"], jobs, [])
     assert said.verdict is Verdict.BROKEN and "of random keys" in said.summary
-    climb, keys = (next(one for one in jobs if one.parameters == {"climb": n, "steps": 400, "last": True}) for n in (0, -2))
-    assert climb.values["scores"][-1] > keys.values["scores"][-1] > climb.values["scores"][0]
+    assert {one.parameters["climb"]: one.values.get("bits") for one in jobs if "last" in one.parameters} == {0: 128, -2: None}
     ends = {one.parameters.get("last"): one.values["scores"][-1] for one in jobs if one.parameters["climb"] == -2}
     networks = next(one.values["scores"][-1] for one in jobs if one.parameters["climb"] == -1)
     blind = [
