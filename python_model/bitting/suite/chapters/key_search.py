@@ -222,7 +222,7 @@ def _blind(control: Sequence[Answer]) -> str:
         return ""
     return (
         " (The weak lock that falls has all layers but the last in clear. Of one with such bits in all layers the best climb "
-        f"ends at {100 * best.scores[-1]:.1f}%, with {best.wrong}: in so large a network climbs are blind until few are.)"
+        f"ends at {100 * best.scores[-1]:.1f}%, with {best.wrong}: so large a network answers nothing until few are.)"
     )
 
 
