@@ -182,6 +182,11 @@ def test_a_long_program_is_changed_at_packets_spread_over_it(monkeypatch):
     assert every == 12 * 2 * 7 and few == 12 * 8 and spread < places
     kinds = {(stream.kinds()[place], len(stream.packets[place])) for place in tampering._places(stream)}
     assert {(stream.kinds()[place], len(stream.packets[place])) for place in tampering._chosen(stream)} == kinds
+    near = injection._places(stream)
+    monkeypatch.setattr(injection, "_LAYERS", 2)
+    monkeypatch.setattr(injection, "_SPREAD", 1)
+    few = injection._places(stream)
+    assert set(few) < set(near) and set(stream.some_of(stream.layers(), 2)) < set(few) and len(stream.packets) in few
 
 
 def test_what_can_not_be_attacked_is_said():

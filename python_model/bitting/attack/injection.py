@@ -19,8 +19,9 @@ from bitting.errors import LockError
 from bitting.locking.sealed_program import SealedProgram
 from bitting.program import packets
 
-#: Places of a sealed program, evenly over it, where activations are tried, beside those near its layers.
-_SPREAD = 24
+#: Places of a sealed program, evenly over it, where activations are tried, beside those near its layers; of more layers than
+#: that, near so many. ResNet8 has 197, most of them alike, of its pooling, and each try takes the simulated chip a run.
+_SPREAD, _LAYERS = 24, 48
 
 
 def applies(artefact: Artefact) -> bool:
@@ -89,15 +90,16 @@ def _everywhere(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
         for packet in injected if place > 1 else injected[1:]:  # at its own place the input's first word is no injection
             changed = stream.changed([*stream.packets[:place], packet, *stream.packets[place:]])
             answered.append(changed.sent(probe, FAULT_PACKET).tells_more_than(rightful))
-    note = f"activations between the packets, at {len(_places(stream))} places"
+    note = f"activations between the packets, at {len(_places(stream))} places, near {min(_LAYERS, len(stream.layers()))} of "
+    note += f"{len(stream.layers())} layers"
     return Finding.of_probe(
         probe, "injection", "owner of the chip", "injections answered", sum(answered), len(answered), note, np.array(answered)
     )
 
 
 def _places(stream: Stream) -> list[int]:
-    """Before and after each LAYER, behind the last packet, and evenly between."""
+    """Before and after each LAYER, or many of them, behind the last packet, and evenly between."""
     count = len(stream.packets)
-    near = {place + after for place in stream.layers() for after in (0, 1, 2)} | {1, 2, count}
+    near = {place + after for place in stream.some_of(stream.layers(), _LAYERS) for after in (0, 1, 2)} | {1, 2, count}
     spread = range(1, count, -(-count // _SPREAD))
     return sorted(place for place in near | set(spread) if place <= count)

@@ -55,6 +55,16 @@ class Stream:
         """Places of the LAYER packets."""
         return [place for place, kind in enumerate(self.kinds()) if kind == Packet.LAYER]
 
+    def some_of(self, places: list[int], most: int) -> list[int]:
+        """Of places of packets at most so many: one of each type and length, so that no kind is left out; the rest spread."""
+        if len(places) <= most:
+            return places
+        kinds = self.kinds()
+        of_each = list({(kinds[place], len(self.packets[place])): place for place in reversed(places)}.values())[:most]
+        others = [place for place in places if place not in of_each]
+        spread = np.unique(np.linspace(0, len(others) - 1, most - len(of_each)).round().astype(int))
+        return sorted([*of_each, *(others[at] for at in spread)])
+
     def changed(self, order: list[np.ndarray]) -> Stream:
         """With other packets after the challenge."""
         return replace(self, packets=order)

@@ -70,14 +70,7 @@ def _places(stream: Stream) -> list[int]:
 
 
 def _chosen(stream: Stream) -> list[int]:
-    """At most `_PLACES` of them: one of each kind and length, so that no kind of layer is left out; the rest evenly spread."""
-    places, kinds = _places(stream), stream.kinds()
-    if len(places) <= _PLACES:
-        return places
-    of_each = list({(kinds[place], len(stream.packets[place])): place for place in reversed(places)}.values())[:_PLACES]
-    others = [place for place in places if place not in of_each]
-    spread = np.unique(np.linspace(0, len(others) - 1, _PLACES - len(of_each)).round().astype(int))
-    return sorted([*of_each, *(others[at] for at in spread)])
+    return stream.some_of(_places(stream), _PLACES)
 
 
 def edit(
