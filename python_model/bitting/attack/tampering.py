@@ -36,11 +36,11 @@ def tamper(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     """
     stream = Stream.of(artefact, x)
     rightful = stream.sent(probe).words
-    changes, places = list(_changes(probe.spec, stream)), _places(stream)
+    changes = list(_changes(probe.spec, stream))
     answered = [stream.changed(order).sent(probe, FAULT_PACKET).tells_more_than(rightful) for order in changes]
     note = (
-        f"at {len(_chosen(stream))} of {len(places)} places: bits of biases, bases, codes, offsets, flags flipped; constant "
-        "tiles put in; begun again in the middle"
+        f"at {len(_chosen(stream))} of {len(_places(stream))} places: bits of biases, bases, codes, offsets, flags flipped; "
+        "constant tiles put in; begun again in the middle"
     )
     return Finding.of_probe(
         probe, "weight extraction", _OWNER, "changes answered", sum(answered), len(changes), note, np.array(answered)

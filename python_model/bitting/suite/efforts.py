@@ -108,8 +108,8 @@ _MIDDLE: dict[str, dict[str, Any]] = {
 }
 #: And for large ones. The standard suite fine-tunes one lock of ResNet8 and its control 110 times at 2 rates, 100 steps of the
 #: whole network and 100 of its last layer: 70 s each, an hour on two cores. Codes at random are no beginning there (with 50
-#: samples 11%, weights at random 21%). Copies have more questions, for dense layers learn little of pictures in colour, and
-#: 10 000 of them are few for ResNet8.
+#: samples 11%, weights at random 21%). Copies are networks like the stolen one, for dense layers learn little of pictures in
+#: colour, and take some seven minutes of a core for each number of questions.
 _LARGE: dict[str, dict[str, Any]] = {
     "digits": {
         "shares": (0.01, 0.1), "rates": (0.03,), "mappings": 1, "steps": 30, "scratch_ways": 1, "tuned_on": 500, "samples": 100,
