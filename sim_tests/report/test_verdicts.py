@@ -208,6 +208,30 @@ def test_what_an_attacker_holds_is_his_own(tmp_path):
         assert row.startswith(f"| what he holds | {his}") and row.count(lock["holds"]) == 1
 
 
+def test_of_a_control_its_weak_lock_is_told_and_not_the_network_it_was_made_on(tmp_path):
+    bare, lock = case("mlp", None, None), case("mlp", "clock", "sealed")
+    text = first_page(
+        tmp_path, [bare, lock], [finding(lock, ATTACK, "holds"), control(of=bare["id"], weak="a key of eight bits")]
+    )
+    assert "| the weak lock | a key of eight bits |" in text and text.count("| what he holds |") == 1
+
+
+def test_one_lock_of_one_network_is_compared_with_nothing(tmp_path):
+    """With another beside it there are charts, and a price is the highest of two networks."""
+    lock, other = (case("mlp", "clock", transform, targets=[]) for transform in ("sealed", "sealed-clocked"))
+    lock["seeds"] = [1]
+    larger = case("lenet", "clock", "sealed", seeds=[1], targets=[])
+    of_one, of_two, of_networks = (
+        first_page(tmp_path, cases, [*(finding(item, ATTACK, "holds") for item in cases), control()])
+        for cases in ([lock], [lock, other], [lock, larger])
+    )
+    assert "Fewer than two locks have a cost" in of_one and "No lock is better and cheaper" not in of_one
+    assert "No lock is better and cheaper than" in of_two and "Fewer than two locks" not in of_two
+    assert "highest of all networks" in of_networks and "highest of all networks" not in of_one
+    assert "Accuracies rest on one seed of training for" in of_one and "one seed" in of_networks
+    assert "No case was tried on other number formats" in of_one and "What counts is the highest accuracy" not in of_one
+
+
 @pytest.mark.parametrize(
     ("one", "two", "said"),
     [("broken", "holds", "void"), ("broken", "broken", "falls"), ("void", "broken", "void"), ("holds", "holds", "void")],

@@ -153,7 +153,7 @@ def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> P
     known = [(number, lock, cost, len(judgement.stops(lock)), bool(judgement.falls_to(lock)) or not judgement.sound(lock))
              for number, (lock, cost) in enumerate(zip(judgement.locks, costs, strict=True), 1)
              if cost is not None and lock.is_lock]  # fmt: skip
-    if not known:
+    if len(known) < 2:
         return None
     edge = front([(cost, stopped) for _, _, cost, stopped, fallen in known if stopped and not fallen])
     best_of_all, beaten, idle, broken = kinds = [

@@ -129,7 +129,7 @@ def _strength(judgement: Judgement) -> Section:
         "the engine's area after synthesis, clocks and words from the reset until the first batch is answered (a challenge "
         "among them), bytes of the file. A lock that falls to somebody is at no front."
         if drawn
-        else "No cost was measured."
+        else "Fewer than two locks have a cost that was measured, so there is nothing to compare; prices are above."
     )
     return Section("strength", "Cost against strength", (Text((said,)), *drawn))
 
@@ -142,12 +142,15 @@ def _accuracy(cases: Sequence[Case]) -> Section:
         Entry(f"targets-{number}", (case.id,), number == 1, (case_charts.targets(case),))
         for number, case in enumerate(tried, 1)
     ]
-    said = "What counts is the highest accuracy on hardware that is not meant, above all on what training never saw."
-    none = () if tried else (Text(("No case was tried on other hardware.",)),)
+    said = (
+        "What counts is the highest accuracy on hardware that is not meant, above all on what training never saw."
+        if tried
+        else "No case was tried on other number formats or pruned: that is for soft locks."
+    )
     return Section(
         "accuracy",
         "Accuracy on the right device and on others",
-        (Text((said,)), case_charts.accuracies(cases), *none, *entries),
+        (Text((said,)), case_charts.accuracies(cases), *entries),
     )
 
 
@@ -198,8 +201,7 @@ def _entry(judgement: Judgement, finding: Finding, unfolded: bool) -> Entry:
     rows: list[tuple[Inline, ...]] = [
         ("lock and network", finding.case),
         ("attacker", finding.attacker),
-        ("what he holds", _held(finding, case)),
-        *([("the weak lock", finding.weak)] if finding.control and finding.weak else []),
+        ("the weak lock", finding.weak) if finding.control and finding.weak else ("what he holds", _held(finding, case)),
         ("level of the claim", _level(judgement, finding)),
         ("verdict", _mark(judgement, finding)),
     ]

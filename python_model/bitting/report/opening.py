@@ -222,10 +222,12 @@ def _dear(judgement: Judgement) -> list[Line]:
         (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
         for spec, unit in units.items()
     ]
-    few = [judgement.short(lock) for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
+    fewest = {lock.name: min(case.repeats for case in lock.cases) for lock in judgement.locks}
+    few = [lock for lock in judgement.locks if fewest[lock.name] < _SEEDS]
     if few:
-        names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(few))
-        items.append((f"Accuracies rest on fewer than {_SEEDS} seeds of training for {names}.",))
+        names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(map(judgement.short, few)))
+        one = all(fewest[lock.name] == 1 for lock in few)
+        items.append((f"Accuracies rest on {'one seed' if one else f'fewer than {_SEEDS} seeds'} of training for {names}.",))
     return items
 
 
@@ -272,7 +274,10 @@ def _advice(judgement: Judgement) -> Section:
         tried = len({item.attack for item in judgement.against(lock, attacker)})
         said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
         items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
-    note = f"No lock stops the owner of a right device from asking it questions. {_OUTSIDE}"
+    note = (
+        "Each is judged by what only he can do: the owner of a chip can also do what a thief of its file does, and whoever "
+        f"runs it. No lock stops the owner of a right device from asking it questions. {_OUTSIDE}"
+    )
     advised = [lock for attacker in judgement.attackers if (lock := judgement.advice(attacker))]
     given = dict.fromkeys(words for lock in advised for words in lock.holds)
     held = (Text((Strong("What attackers were given: "), "; or ".join(given))),) if given else ()
@@ -314,9 +319,11 @@ def _matrix(judgement: Judgement) -> Section:
     advised = [judgement.advice(attacker) for attacker in judgement.attackers]
     bought = [lock for lock in judgement.locks if lock in advised]
     prices = Bullets(tuple((Strong(f"Price of {judgement.short(lock)}: "), _price(judgement, lock)) for lock in bought))
+    networks = {(case.data, case.network) for case in judgement.results.cases}
     note = (
         "Advised is the lock that stands best against the attacker; among equals the one that falls to fewest others, concedes "
-        "least and is cheapest. Prices are the highest of all networks, beside the same engine and network without locks."
+        "least and is cheapest. Prices stand beside the same engine and network without locks"
+        f"{', the highest of all networks' * (len(networks) > 1)}."
     )
     table = Table("Locks and attackers", ("lock", "level", *judgement.attackers), tuple(rows))
     blocks = (

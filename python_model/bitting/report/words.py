@@ -5,7 +5,8 @@ from __future__ import annotations
 from bitting.report.blocks import Section, Table
 
 _WORDS = {
-    "tile": "the weights of one output, with its bias, as they are sent in one packet",
+    "tile": "the weights of one output of a layer (of a convolution: of a channel), with its bias, sent in one packet",
+    "batch": "samples that a device answers at once: one a lane, or one for as many lanes as share a sample (stripes)",
     "code": "a weight as it is stored and sent, a few bits",
     "digit": "a signed power of two of a weight; the unit adds one a clock, so clocks tell how many the codes of a tile have",
     "bitting table": "a device's secret permutation of the codes: which weight each stands for; one for a whole network",
@@ -25,7 +26,14 @@ _WORDS = {
     "soft lock": "a way to train, without a key: right on this unit, useless on hardware that rounds, or that prunes",
     "twin": "the same without the lock: of a network, in floating point; of an engine, without a vault",
     "weak lock, control": "a lock made weak on purpose, which an attack must break before its failure elsewhere counts",
-    "gain": "what the attacker got more than without the file, or without the attack, in the unit that is named",
+    "gain": (
+        "what the attacker got, in the unit that is named: points over what he has without the file, or so much of what there "
+        "was to get; 0 is nothing"
+    ),
+    "bytes": (
+        "of the file, headers and claims with it: a sealed program is one table of words, where a file in clear has tables for "
+        "each layer. What is sent to the device: command words"
+    ),
     "counts from": "of fine-tuning: the least mean gain that is surely no chance with this scatter, and half a point at least",
     "mostly seen from": "the gain that four of five such rounds would call sure",
     "sigma": "the standard deviation of the network's weights",
