@@ -220,16 +220,17 @@ def test_one_lock_of_one_network_is_compared_with_nothing(tmp_path):
     """With another beside it there are charts, and a price is the highest of two networks."""
     lock, other = (case("mlp", "clock", transform, targets=[]) for transform in ("sealed", "sealed-clocked"))
     lock["seeds"] = [1]
-    larger = case("lenet", "clock", "sealed", seeds=[1], targets=[])
-    of_one, of_two, of_networks = (
+    larger = case("lenet", "clock", "sealed", seeds=[1, 2], targets=[])
+    of_none, of_one, of_two, of_networks = (
         first_page(tmp_path, cases, [*(finding(item, ATTACK, "holds") for item in cases), control()])
-        for cases in ([lock], [lock, other], [lock, larger])
+        for cases in ([], [lock], [lock, other], [lock, larger])
     )
-    assert "Fewer than two locks have a cost" in of_one and "No lock is better and cheaper" not in of_one
-    assert "No lock is better and cheaper than" in of_two and "Fewer than two locks" not in of_two
+    assert "No measure of cost is known of two" in of_none
+    assert "No measure of cost is known of two" in of_one and "No lock is better and cheaper" not in of_one
+    assert "No lock is better and cheaper than" in of_two and "nothing is compared" not in of_two
     assert "highest of all networks" in of_networks and "highest of all networks" not in of_one
-    assert "Accuracies rest on one seed of training for" in of_one and "one seed" in of_networks
-    assert "No case was tried on other number formats" in of_one and "What counts is the highest accuracy" not in of_one
+    assert "rest on one seed of training for" in of_one and "rest on fewer than 3 seeds of training for" in of_networks
+    assert "No case was tried with other number formats" in of_one and "What counts is the highest accuracy" not in of_one
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def same(one, two):
 
 @pytest.mark.slow
 def test_two_processes_give_the_model_of_one_with_the_same_global_batch(tmp_path):
+    """Of this seed to the bit. A few seeds in a hundred end in another code, and which ones depends on the processor."""
     (one,), (two, other) = trained(tmp_path / "one", 1, "0"), trained(tmp_path / "two", 2, "0")
     assert one.claims == two.claims
     assert same(one, two) and same(one, other)

@@ -146,7 +146,7 @@ def _kind(tile: Tile) -> str:
 
 
 def pareto(judgement: Judgement, title: str, costs: Sequence[float | None]) -> Plot | None:
-    """Cost (one a lock, a share) against the number of attackers that the lock stops; None: no cost is known.
+    """Cost (one a lock, a share) against the number of attackers that the lock stops; None: fewer than two costs are known.
 
     Locks are told by their numbers in the table of locks, so that long names do not hide one another.
     """

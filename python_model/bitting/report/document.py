@@ -129,7 +129,7 @@ def _strength(judgement: Judgement) -> Section:
         "the engine's area after synthesis, clocks and words from the reset until the first batch is answered (a challenge "
         "among them), bytes of the file. A lock that falls to somebody is at no front."
         if drawn
-        else "Fewer than two locks have a cost that was measured, so there is nothing to compare; prices are above."
+        else "No measure of cost is known of two locks, so nothing is compared."
     )
     return Section("strength", "Cost against strength", (Text((said,)), *drawn))
 
@@ -145,7 +145,7 @@ def _accuracy(cases: Sequence[Case]) -> Section:
     said = (
         "What counts is the highest accuracy on hardware that is not meant, above all on what training never saw."
         if tried
-        else "No case was tried on other number formats or pruned: that is for soft locks."
+        else "No case was tried with other number formats, or pruned: that is for soft locks."
     )
     return Section(
         "accuracy",

@@ -222,11 +222,10 @@ def _dear(judgement: Judgement) -> list[Line]:
         (f"The arithmetic of {spec} costs {numbers.points(-unit)} against the twin in fp32, with any lock or none.",)
         for spec, unit in units.items()
     ]
-    fewest = {lock.name: min(case.repeats for case in lock.cases) for lock in judgement.locks}
-    few = [lock for lock in judgement.locks if fewest[lock.name] < _SEEDS]
+    few = [lock for lock in judgement.locks if any(case.repeats < _SEEDS for case in lock.cases)]
     if few:
         names = "all locks" if len(few) == len(judgement.locks) > 1 else _listed(tuple(map(judgement.short, few)))
-        one = all(fewest[lock.name] == 1 for lock in few)
+        one = all(case.repeats == 1 for lock in few for case in lock.cases)
         items.append((f"Accuracies rest on {'one seed' if one else f'fewer than {_SEEDS} seeds'} of training for {names}.",))
     return items
 
@@ -275,8 +274,8 @@ def _advice(judgement: Judgement) -> Section:
         said = f" level {_level(lock)}, {tried} attack{'s' * (tried > 1)} tried{but}"
         items.append((Strong(f"{attacker}: "), link, " ", Mark(judgement.standing(lock, attacker)), said))
     note = (
-        "Each is judged by what only he can do: the owner of a chip can also do what a thief of its file does, and whoever "
-        f"runs it. No lock stops the owner of a right device from asking it questions. {_OUTSIDE}"
+        "Each is judged by the attacks under his name alone; the owner of a chip can also do all that a thief of its file, or "
+        f"whoever runs it, does. No lock stops the owner of a right device from asking it questions. {_OUTSIDE}"
     )
     advised = [lock for attacker in judgement.attackers if (lock := judgement.advice(attacker))]
     given = dict.fromkeys(words for lock in advised for words in lock.holds)

@@ -27,12 +27,12 @@ _WORDS = {
     "twin": "the same without the lock: of a network, in floating point; of an engine, without a vault",
     "weak lock, control": "a lock made weak on purpose, which an attack must break before its failure elsewhere counts",
     "gain": (
-        "what the attacker got, in the unit that is named: points over what he has without the file, or so much of what there "
-        "was to get; 0 is nothing"
+        "what the attacker got, in the unit that is named; less than 0 is worse than without the file. 0 is nothing, but for "
+        "an area under the ROC curve, where 0.5 is, and for Welch's t, where all below 4.5 is"
     ),
     "bytes": (
         "of the file, headers and claims with it: a sealed program is one table of words, where a file in clear has tables for "
-        "each layer. What is sent to the device: command words"
+        "each layer. What is sent to the device is counted in command words"
     ),
     "counts from": "of fine-tuning: the least mean gain that is surely no chance with this scatter, and half a point at least",
     "mostly seen from": "the gain that four of five such rounds would call sure",

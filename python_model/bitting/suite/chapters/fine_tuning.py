@@ -127,7 +127,7 @@ class FineTuning(Attack):
             elsewhere = "" if worst == at else f" (at {_percent(worst)}, where they scatter most, of {_points(seen[worst])})"
             summary += f" Four of five such rounds would see a gain of {_points(seen[at])} there{elsewhere}."
         if gain < 0:
-            summary += " With so much training the data are worth more without the file."
+            summary += " At equal data and steps it is better to begin without the file."
         summary += f" {_tried(own, control)}"
         columns = (
             "share of the data", "from the file", "from scratch", "gain", "standard error", "counts from", "mostly seen from",
