@@ -85,13 +85,13 @@ def _everywhere(probe: Probe, artefact: Artefact, x: np.ndarray) -> Finding:
     beside = min(program.input_base + program.input_words, program.spec.scratch_words - 1)
     hot = np.ones((program.spec.lanes, 1), np.int8)
     injected = [packets.activations_packet(program.spec, address, hot) for address in (program.input_base, beside)]
+    places, layers = _places(stream), len(stream.layers())
     answered = []
-    for place in _places(stream):
+    for place in places:
         for packet in injected if place > 1 else injected[1:]:  # at its own place the input's first word is no injection
             changed = stream.changed([*stream.packets[:place], packet, *stream.packets[place:]])
             answered.append(changed.sent(probe, FAULT_PACKET).tells_more_than(rightful))
-    note = f"activations between the packets, at {len(_places(stream))} places, near {min(_LAYERS, len(stream.layers()))} of "
-    note += f"{len(stream.layers())} layers"
+    note = f"activations between the packets, at {len(places)} places, near {min(_LAYERS, layers)} of {layers} layers"
     return Finding.of_probe(
         probe, "injection", "owner of the chip", "injections answered", sum(answered), len(answered), note, np.array(answered)
     )
